@@ -1,0 +1,1 @@
+"""What the deployables share. Knows no concrete event type."""

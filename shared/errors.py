@@ -1,0 +1,109 @@
+"""Every error that Sentinel raises on purpose, and the one table that says what each means to a caller.
+
+    SentinelError
+    +-- ConfigurationError        the process cannot start as it was set up
+    +-- EventError                an event that is answered with a status of its own
+    |   +-- MalformedEvent        400  not a CloudEvent (permanent)
+    |   +-- EventTooLarge         413  over the body cap (permanent)
+    |   +-- PoisonEvent           422  a CloudEvent that may not be acted on (permanent)
+    |   +-- EventInHand           409  this very event is being handled (transient)
+    |   +-- StoreUnavailable      503  our own database is away (transient)
+    +-- InvalidQuantity           text that is not a Kubernetes quantity
+    +-- IllegalTransition         a phase that the lifecycle does not lead to
+    +-- UnknownPrice              a fact that a workload's cost depends on is missing, which denies
+    +-- NoClusterMatches          no registered cluster may run a workload
+    +-- WishRefused               a workload that cannot be planned, with the field to mend
+    +-- ClusterError              a Kubernetes API server said no, or nothing
+        +-- ClusterUnavailable    try again later; costs nobody an attempt
+        +-- ClusterConflict       the object changed since it was read
+        +-- ClusterRefused        the server will never take this request
+
+A broker retries 404, 408, 409, 429 and 5xx, and dead-letters every other 4xx: hence "permanent" and
+"transient".
+"""
+
+from http import HTTPStatus
+
+
+class SentinelError(Exception):
+    """The root of all errors that Sentinel raises on purpose."""
+
+
+class ConfigurationError(SentinelError):
+    """A process cannot start as it was set up; the message names the setting and the fix."""
+
+
+class EventError(SentinelError):
+    """An event that cannot be handled; `status` is the HTTP answer, `str(error)` its reason."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class MalformedEvent(EventError):
+    """The request is not a CloudEvent as CloudEvents 1.0 and its HTTP binding define one."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class EventTooLarge(EventError):
+    """The body is larger than the cap."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class PoisonEvent(EventError):
+    """A well-formed event that may not be acted on, now or later."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class EventInHand(EventError):
+    """Another delivery of the same event is being handled; the broker asks again."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class StoreUnavailable(EventError):
+    """PostgreSQL is away, or asked for the transaction to be repeated."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class InvalidQuantity(SentinelError, ValueError):
+    """Text that is not a Kubernetes quantity."""
+
+
+class IllegalTransition(SentinelError):
+    """A phase that the lifecycle's transition table does not lead to."""
+
+
+class UnknownPrice(SentinelError):
+    """A workload's cost cannot be known; the message names what has no price, and what has one."""
+
+
+class NoClusterMatches(SentinelError):
+    """No registered cluster may run a workload; the message says of each why not."""
+
+
+class WishRefused(SentinelError):
+    """A workload that cannot be planned as it is wished; `errors` says why, field by field."""
+
+    def __init__(self, field: str, message: str, *others: tuple[str, str]) -> None:
+        self.errors = ((field, message), *others)
+        super().__init__("; ".join(f"{name}: {said}" if name else said for name, said in self.errors))
+
+
+class ClusterError(SentinelError):
+    """A Kubernetes API server refused, or did not answer."""
+
+
+class ClusterUnavailable(ClusterError):
+    """No answer, or one that says "later" (429, 5xx): the work waits, and nobody loses an attempt."""
+
+
+class ClusterConflict(ClusterError):
+    """409: the object changed since it was read, or another field manager owns a field."""
+
+
+class ClusterRefused(ClusterError):
+    """The API server will never take this request (400, 403, 404 of a kind, 422, a typed-patch failure)."""

@@ -1,0 +1,1 @@
+"""Workloads, clusters, GPUs, plans and deployments: values and the rules among them, without I/O."""

@@ -1,0 +1,23 @@
+"""Registered clusters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that workloads may be placed on.
+
+    `gpus` is its capacity by SKU, or None when it is not known. Credentials are never here: they are files
+    in the directory that CLUSTERS_DIR names, one kubeconfig a cluster.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    gpus: Mapping[str, int] | None = None
+
+    def has_gpu(self, sku: str | None) -> bool:
+        """Whether it may have GPUs of this SKU (None: of any); an unknown capacity may."""
+        if self.gpus is None:
+            return True
+        return any(self.gpus.values()) if sku is None else self.gpus.get(sku, 0) > 0

@@ -1,0 +1,57 @@
+"""Deployments: one applied revision of a workload on one cluster."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from shared.models.amounts import NOTHING, Amounts
+
+
+class RevisionStatus(StrEnum):
+    """How far one revision has come on its cluster."""
+
+    INTENDED = "intended"
+    VERIFYING = "verifying"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    COMPLETED = "completed"
+    UNHEALTHY = "unhealthy"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    REMOVING = "removing"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True)
+class ObjectReference:
+    """A Kubernetes object by its coordinates; `uid` once it was seen."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A revision with the manifest that was applied, and what it takes up once it has settled."""
+
+    id: uuid.UUID
+    workload_id: uuid.UUID
+    revision: int
+    generation: int
+    plan_id: uuid.UUID
+    cluster: str
+    reference: ObjectReference
+    manifest: dict[str, Any]
+    status: RevisionStatus
+    sku: str = ""
+    amounts: Amounts = NOTHING
+    rollback_of: int | None = None
+    applied_at: datetime | None = None
+    deadline_at: datetime | None = None
+    ready_since: datetime | None = None
+    observed_at: datetime | None = None
+    reason: str = field(default="")

@@ -1,0 +1,93 @@
+"""Action plans: what is to be done to a workload, before and after policy has looked at it."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.models.amounts import Amounts
+from shared.models.workload import DnsLabel, Wire
+
+
+class Verb(StrEnum):
+    """What a decision does."""
+
+    DEPLOY = "deploy"
+    UPDATE = "update"
+    SCALE = "scale"
+    ROLLBACK = "rollback"
+    REMOVE = "remove"
+
+    @property
+    def applies(self) -> bool:
+        """Whether it puts objects onto a cluster; the only one that does not takes them away."""
+        return self is not Verb.REMOVE
+
+
+class PlanSource(StrEnum):
+    """Who proposed a plan."""
+
+    USER = "user"
+    HEALTH = "health"
+    DECISION_SERVICE = "decision_service"
+
+
+class PlanStatus(StrEnum):
+    """How far a plan has come; APPLYING holds a lease until `lease_until`."""
+
+    PROPOSED = "proposed"
+    QUEUED = "queued"
+    APPROVED = "approved"
+    DENIED = "denied"
+    WAITING = "waiting"
+    APPLYING = "applying"
+    EXECUTED = "executed"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class Decision(Wire):
+    """One step of a plan: a verb on one cluster. `revision` is the target of a rollback."""
+
+    verb: Verb
+    cluster: DnsLabel
+    replicas: Annotated[int, Field(ge=0, le=10_000)]
+    revision: Annotated[int, Field(ge=1)] | None = None
+
+
+PLAN_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000003")
+
+
+def plan_id(workload_id: uuid.UUID, cause: str) -> uuid.UUID:
+    """The id of the plan that `cause` (an event's source and id, say) leads to for a workload."""
+    return uuid.uuid5(PLAN_NAMESPACE, f"{workload_id}\n{cause}")
+
+
+@dataclass(frozen=True)
+class ActionPlan:
+    """A stored plan.
+
+    sku: of the GPUs, "" without. amounts: what the workload takes up once the plan is done. surge: what it takes up
+    beyond that while the plan is being done. overtaken: how often a later plan was let past this one in the queue.
+    """
+
+    id: uuid.UUID
+    workload_id: uuid.UUID
+    generation: int
+    source: PlanSource
+    decision: Decision
+    sku: str
+    amounts: Amounts
+    surge: Amounts
+    status: PlanStatus
+    next_attempt_at: datetime | None = None
+    lease_until: datetime | None = None
+    attempts: int = 0
+    reason: str = ""
+    priority: int = 0
+    queued_at: datetime | None = None
+    overtaken: int = 0
+    waits_for: tuple[str, ...] = ()

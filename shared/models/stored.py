@@ -1,0 +1,63 @@
+"""A workload as Sentinel keeps it: the newest wish, and how far it has come."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from pydantic import JsonValue
+
+from shared.models.lifecycle import Phase
+from shared.models.workload import WorkloadSpec
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`plan_id` is the newest plan: any other is superseded. `revision` is the newest applied one, 0 before the first.
+
+    usd_per_replica_hour: by the catalogue, when the generation was taken in.
+    """
+
+    id: uuid.UUID
+    spec: WorkloadSpec
+    generation: int
+    usd_per_replica_hour: Decimal
+    phase: Phase
+    cluster: str
+    plan_id: uuid.UUID
+    revision: int = 0
+    withdrawn: bool = False
+    reason: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    def as_json(self, *, spec: bool = False) -> dict[str, JsonValue]:
+        """How the workload stands, for machines; with `spec` also what was asked for.
+
+        Money is text (a JSON number would become a float on the way), times are RFC 3339 in UTC.
+        """
+        view: dict[str, JsonValue] = {
+            "id": str(self.id),
+            "name": self.spec.name,
+            "team": self.spec.team,
+            "namespace": self.spec.namespace,
+            "type": self.spec.type.value,
+            "phase": self.phase.value,
+            "reason": self.reason,
+            "generation": self.generation,
+            "revision": self.revision,
+            "replicas": self.spec.replicas,
+            "gpus": self.spec.replicas * self.spec.resources.gpu.count,
+            "usdPerHour": str(self.usd_per_replica_hour * self.spec.replicas),
+            "cluster": self.cluster,
+            "image": self.spec.image,
+            "plan": str(self.plan_id),
+            "withdrawn": self.withdrawn,
+            "createdAt": _moment(self.created_at),
+            "updatedAt": _moment(self.updated_at),
+        }
+        return view | {"spec": self.spec.model_dump(mode="json", by_alias=True)} if spec else view
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

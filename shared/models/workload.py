@@ -1,0 +1,308 @@
+"""A workload: what a user wants to run, in the one form that Sentinel works with.
+
+The wire form is JSON with camelCase names and Kubernetes quantities; the model holds millicores,
+bytes and normalised SKU names. `WorkloadSpec.model_validate` is the only way in, and names every
+bad field at once.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from shared.models import gpu as gpus
+from shared.models import quantities
+
+WORKLOAD_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000001")
+MIG_PROFILE = re.compile(r"[1-7]g\.[0-9]{1,3}gb(\.me)?")
+
+_DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_LABEL_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_DNS_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+OWN_LABEL_PREFIXES = ("app.kubernetes.io/", "sentinel.dev/")
+CONTROLLER_LABELS = ("controller-revision-hash", "controller-uid", "job-name", "pod-template-hash")
+CONTROLLER_LABEL_PREFIXES = ("apps.kubernetes.io/", "batch.kubernetes.io/", "statefulset.kubernetes.io/")
+"""What Kubernetes' own controllers write on pods; an API server refuses a Job that brings one of its own."""
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must not hold control characters or line breaks")
+    return value
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not hold the character NUL")  # no process can be given one, and no store keeps it
+    return value
+
+
+def _matching(pattern: str, rule: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
+
+
+def _at_most(limit: int, text: str) -> AfterValidator:
+    """No machine has more; and the ledger's sums over 10,000 replicas and many workloads stay 64-bit integers."""
+
+    def check(value: int) -> int:
+        if value > limit:
+            raise ValueError(f"must be at most {text} a replica")
+        return value
+
+    return AfterValidator(check)
+
+
+def _sku(value: object) -> object:
+    return gpus.normalise_sku(value) if isinstance(value, str) else value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than zero")
+    return value
+
+
+DnsLabel = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    _matching(_DNS_LABEL, "must be a DNS-1123 label: lower-case letters, digits and '-', at most 63 characters"),
+]
+DnsSubdomain = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    _matching(_DNS_SUBDOMAIN, "must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"),
+]
+LabelKey = Annotated[
+    str,
+    StringConstraints(max_length=317),
+    _matching(
+        rf"((?=[^/]{{1,253}}/){_DNS_SUBDOMAIN}/)?{_LABEL_NAME}",
+        "must be a label key: an optional DNS prefix and '/', then at most 63 letters, digits, '-', '_' or '.'",
+    ),
+]
+LabelValue = Annotated[
+    str, _matching(rf"({_LABEL_NAME})?", "must be a label value: at most 63 letters, digits, '-', '_' or '.'")
+]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_printable)]
+Image = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=512),
+    _matching(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", "must be an image reference: registry/repository:tag or @digest"),
+]
+EnvName = Annotated[str, _matching(r"[A-Za-z_.-][A-Za-z0-9_.-]*", "must be an environment variable name")]
+EnvValue = Annotated[str, StringConstraints(max_length=32768), AfterValidator(_without_nul)]
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+_QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "examples": ["4", "500m", "8Gi"]}, {"type": "number", "minimum": 0}]}
+AbsolutePath = Annotated[
+    str, StringConstraints(max_length=1024), _matching(r"/[^:\x00-\x1f]*", "must be an absolute path without ':'")
+]
+Millicores = Annotated[
+    int,
+    BeforeValidator(quantities.millicores),
+    PlainSerializer(quantities.format_millicores),
+    WithJsonSchema(_QUANTITY_SCHEMA),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(quantities.to_bytes),
+    PlainSerializer(quantities.format_bytes),
+    WithJsonSchema(_QUANTITY_SCHEMA),
+]
+
+
+class WorkloadType(StrEnum):
+    """What a workload is for; it decides the Kubernetes kind."""
+
+    INFERENCE = "inference"
+    SERVICE = "service"
+    TRAINING = "training"
+    BATCH = "batch"
+    STATEFUL = "stateful"
+
+    @property
+    def kind(self) -> Literal["Deployment", "Job", "StatefulSet"]:
+        match self:
+            case WorkloadType.INFERENCE | WorkloadType.SERVICE:
+                return "Deployment"
+            case WorkloadType.TRAINING | WorkloadType.BATCH:
+                return "Job"
+            case WorkloadType.STATEFUL:
+                return "StatefulSet"
+
+
+class Wire(BaseModel):
+    """Base of what travels as JSON: camelCase outside, no unknown field, immutable."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False
+    )
+
+
+class GpuRequest(Wire):
+    """GPUs of one replica. Without a SKU any GPU will do; with a MIG profile the count is of slices."""
+
+    count: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
+    sku: Annotated[LabelValue, StringConstraints(min_length=1), BeforeValidator(_sku)] | None = None
+    mig: Annotated[str, _matching(MIG_PROFILE.pattern, 'must be a MIG profile such as "1g.10gb"')] | None = None
+
+
+class Resources(Wire):
+    """What one replica asks for; requests and limits are the same."""
+
+    # What others read in the exported schema is the wire form: a default of 1000 would be a thousand cores.
+    cpu: Annotated[Millicores, _at_most(10_000 * 1000, "10000 cores")] = Field(
+        default=1000, json_schema_extra={"default": "1"}
+    )
+    memory: Annotated[Bytes, _at_most(32 * 1024**4, "32Ti")] = Field(
+        default=1024**3, json_schema_extra={"default": "1Gi"}
+    )
+    gpu: GpuRequest = GpuRequest()
+
+
+class SecretReference(Wire):
+    """An environment variable from a Secret in the workload's namespace; its value is never seen here."""
+
+    secret: DnsSubdomain
+    key: Annotated[
+        str, StringConstraints(max_length=253), _matching(r"(?!\.$|\.\.)[-._A-Za-z0-9]+", "must be a Secret key")
+    ]
+
+
+EnvEntry = Annotated[
+    Annotated[EnvValue, Tag("value")] | Annotated[SecretReference, Tag("secretReference")],
+    # Told apart by what is there, so that an error speaks of the one that was meant.
+    Discriminator(lambda entry: "value" if isinstance(entry, str) else "secretReference"),
+]
+
+
+class Probe(Wire):
+    """HTTP readiness."""
+
+    path: Annotated[str, StringConstraints(max_length=1024), AfterValidator(_printable)] = "/"
+    port: Port
+
+
+class Volume(Wire):
+    """A mounted volume: exactly one source."""
+
+    name: DnsLabel
+    mount_path: AbsolutePath
+    read_only: bool = False
+    empty_dir: bool = False
+    host_path: AbsolutePath | None = None
+    claim: DnsSubdomain | None = None
+    config_map: DnsSubdomain | None = None
+    secret: DnsSubdomain | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        named = (self.host_path, self.claim, self.config_map, self.secret)
+        if sum((self.empty_dir, *(source is not None for source in named))) != 1:
+            raise ValueError("must have exactly one of emptyDir, hostPath, claim, configMap, secret")
+        return self
+
+
+class Security(Wire):
+    """What a pod may do beyond the ordinary; policies may forbid each."""
+
+    privileged: bool = False
+    host_network: bool = False
+    host_pid: Annotated[bool, Field(alias="hostPID")] = False
+    host_ipc: Annotated[bool, Field(alias="hostIPC")] = False
+    add_capabilities: tuple[Annotated[str, _matching(r"[A-Z][A-Z0-9_]{0,62}", "must be a Linux capability")], ...] = ()
+
+    @property
+    def host_namespaces(self) -> tuple[str, ...]:
+        """The namespaces of the node that the pod shares, as Kubernetes names the fields."""
+        shared = {"hostNetwork": self.host_network, "hostPID": self.host_pid, "hostIPC": self.host_ipc}
+        return tuple(name for name, wanted in shared.items() if wanted)
+
+
+class ClusterSelector(Wire):
+    """Which registered clusters may run the workload; empty selects all."""
+
+    match_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return all(labels.get(key) == value for key, value in self.match_labels.items())
+
+
+class WorkloadSpec(Wire):
+    """A workload as anyone may post it. Everything but name, type and image has a default."""
+
+    name: DnsLabel
+    type: WorkloadType
+    image: Image
+    team: DnsLabel = "default"
+    namespace: DnsLabel = "default"
+    replicas: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 1
+    resources: Resources = Resources()
+    command: tuple[Text, ...] = ()
+    args: tuple[Annotated[str, StringConstraints(max_length=4096), AfterValidator(_without_nul)], ...] = ()
+    env: dict[EnvName, EnvEntry] = Field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    probe: Probe | None = None
+    volumes: tuple[Volume, ...] = ()
+    security: Security = Security()
+    clusters: ClusterSelector = ClusterSelector()
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    deadline: Annotated[timedelta, AfterValidator(_positive), Field(le=timedelta(days=30))] = timedelta(minutes=10)
+    bake: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=1))] = timedelta(seconds=10)
+    queue: bool = False
+    priority: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
+    generation: Annotated[int, Field(ge=1, le=2**53, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for what, values in (
+            ("ports", self.ports),
+            ("volumes", [v.name for v in self.volumes]),
+            ("volumes", [v.mount_path for v in self.volumes]),
+        ):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{what} must not repeat a value")
+        for key in self.labels:
+            if key.startswith(OWN_LABEL_PREFIXES):
+                raise ValueError(f"labels must not use Sentinel's own prefix: {key}")
+            if key in CONTROLLER_LABELS or key.startswith(CONTROLLER_LABEL_PREFIXES):
+                raise ValueError(f"labels must not use what Kubernetes' controllers set themselves: {key}")
+        if self.type.kind == "Job" and self.replicas == 0:
+            raise ValueError("replicas of a training or batch workload must be at least 1")
+        return self
+
+    @property
+    def id(self) -> uuid.UUID:
+        return workload_id(self.team, self.namespace, self.name)
+
+    def content(self) -> dict[str, object]:
+        """The wire form without the generation: equal contents are the same wish."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"generation"})
+
+
+def workload_id(team: str, namespace: str, name: str) -> uuid.UUID:
+    """The identity of a workload: posting the same team, namespace and name again is a new generation."""
+    return uuid.uuid5(WORKLOAD_NAMESPACE, f"{team}/{namespace}/{name}")

@@ -1,0 +1,1 @@
+"""Policies: documents, rules and the evaluation. Pure: no clock, no I/O."""

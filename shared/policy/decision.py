@@ -1,0 +1,128 @@
+"""What policy looks at, and what it says."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+
+from shared.models.amounts import NOTHING, Amounts
+from shared.models.plan import Verb
+from shared.models.workload import Security, WorkloadType
+from shared.policy.vocabulary import CountingScope, ScopeKind
+
+NO_POLICY_MATCHED = "no_policy_matched"
+ANY_SKU = ""
+"""The ledger's SKU for what asks for no SKU: for no GPU, or for any."""
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """A plan as policy sees it; every figure is Sentinel's own.
+
+    lines: what the plan will hold, by GPU SKU. held: what its workload holds on that cluster now. created_at: when the
+    workload was first taken in, None for one that is new.
+    """
+
+    plan_id: uuid.UUID
+    workload_id: uuid.UUID
+    name: str
+    verb: Verb
+    type: WorkloadType
+    team: str
+    namespace: str
+    cluster: str
+    labels: Mapping[str, str]
+    image: str
+    security: Security
+    host_paths: tuple[str, ...]
+    lines: Mapping[str, Amounts]
+    held: Mapping[str, Amounts]
+    created_at: datetime | None = None
+
+    @cached_property
+    def reduces(self) -> bool:
+        """Whether it reduces harm: rollback, remove and scale-down are not held up by what they cost or hold."""
+        return self.verb in (Verb.ROLLBACK, Verb.REMOVE) or (self.verb is Verb.SCALE and self._within_held)
+
+    @cached_property
+    def scales_up(self) -> bool:
+        """Whether it only adds replicas, which helps a workload that burns its error budget."""
+        return self.verb is Verb.SCALE and not self._within_held
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.team}/{self.namespace}/{self.name}"
+
+    def counting(self, kind: ScopeKind) -> CountingScope:
+        """The scope of that kind which this plan counts in."""
+        return self.scopes[kind]
+
+    @cached_property
+    def scopes(self) -> Mapping[ScopeKind, CountingScope]:
+        """The scopes that this plan counts in: one of each kind."""
+        keys = {
+            ScopeKind.PLAN: str(self.plan_id),
+            ScopeKind.WORKLOAD: str(self.workload_id),
+            ScopeKind.TEAM: self.team,
+            ScopeKind.CLUSTER: self.cluster,
+            ScopeKind.GLOBAL: "",
+        }
+        return {kind: CountingScope(kind, key) for kind, key in keys.items()}
+
+    def described(self, kind: ScopeKind) -> str:
+        """The scope in a sentence: "team search"."""
+        match kind:
+            case ScopeKind.TEAM:
+                return f"team {self.team}"
+            case ScopeKind.CLUSTER:
+                return f"cluster {self.cluster}"
+            case ScopeKind.GLOBAL:
+                return "everything together"
+            case _:
+                return f"the {kind}"
+
+    @property
+    def _within_held(self) -> bool:
+        return all(
+            _unpriced(amounts).within(_unpriced(self.held.get(sku, NOTHING))) for sku, amounts in self.lines.items()
+        )
+
+
+def _unpriced(amounts: Amounts) -> Amounts:
+    """Without the money: less of everything is a reduction also where its price went up meanwhile."""
+    return replace(amounts, usd_per_hour=Decimal(0))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule that a plan goes against: the field, its limit and what was observed, and a sentence.
+
+    until: when time alone mends it, where that is known. scope: what a released reservation must free, for what waits.
+    """
+
+    policy: str
+    rule: str
+    field: str
+    limit: str
+    observed: str
+    message: str
+    until: datetime | None = None
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class PolicyDecision:
+    """The verdict on a plan.
+
+    determining: the policies that decided it, in their order; on approval, all that had a say. dry_run: what policies
+    in that mode would have denied. waits: whether every violation may be mended by a reservation that is released.
+    """
+
+    approved: bool
+    violations: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+    determining: tuple[str, ...]
+    dry_run: tuple[Finding, ...] = ()
+    waits: bool = False

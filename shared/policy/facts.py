@@ -1,0 +1,114 @@
+"""What rules need to know, and what is known. Loaded for one decision, in its transaction.
+
+Every fact is Sentinel's own: the ledger, the price catalogue, the log of actions, ingested telemetry. A fact
+that is absent is not known, which an enforcing rule takes for a no.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from shared.models.amounts import Amounts
+from shared.models.plan import Verb
+from shared.policy.months import cost, month_start
+from shared.policy.vocabulary import CountingScope, ScopeKind
+
+
+@dataclass(frozen=True)
+class ScopeUsage:
+    """What a scope holds, by GPU SKU, and what it has cost in this calendar month (UTC) so far, in US dollars."""
+
+    by_sku: Mapping[str, Amounts]
+    month_to_date_usd: Decimal = Decimal(0)
+
+    def at(self, moment: datetime, now: datetime) -> "ScopeUsage":
+        """What it will be at a later moment if it stays as it is `now`."""
+        hourly = sum((amounts.usd_per_hour for amounts in self.by_sku.values()), Decimal(0))
+        begun = month_start(moment)
+        if begun > now:
+            return replace(self, month_to_date_usd=cost(hourly, moment - begun))
+        return replace(self, month_to_date_usd=self.month_to_date_usd + cost(hourly, moment - now))
+
+
+@dataclass(frozen=True)
+class ActionQuery:
+    """The approved actions of a scope in a window that ends now; no verbs means any."""
+
+    scope: CountingScope
+    verbs: tuple[Verb, ...]
+    window: timedelta
+
+
+@dataclass(frozen=True)
+class ServiceLevel:
+    """What telemetry says of a workload over one window.
+
+    uptime: the mean of the samples of `up`, None without any. requests, errors: sums. latency_seconds: by percentile,
+    the mean of the samples weighted by their requests. newest: when the newest sample was taken.
+    """
+
+    uptime: float | None
+    requests: float
+    errors: float
+    latency_seconds: Mapping[int, float]
+    newest: datetime | None
+
+
+ActionsWanted = tuple[ScopeKind, tuple[Verb, ...], timedelta]
+"""The actions with one of these verbs, in the plan's scope of that kind, in a window that ends now."""
+
+
+@dataclass(frozen=True)
+class Wants:
+    """The kinds of facts that a rule reads, whatever the plan is."""
+
+    usage: frozenset[ScopeKind] = frozenset()
+    actions: frozenset[ActionsWanted] = frozenset()
+    windows: frozenset[timedelta] = frozenset()
+    prices: bool = False
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The facts to load for one plan."""
+
+    usage: frozenset[CountingScope] = frozenset()
+    actions: frozenset[ActionQuery] = frozenset()
+    windows: frozenset[timedelta] = frozenset()
+    prices: bool = False
+
+    @property
+    def locked(self) -> frozenset[CountingScope]:
+        """The scopes that must not change between reading and committing."""
+        return self.usage | {query.scope for query in self.actions}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known.
+
+    actions: the times of the actions, oldest first; some may be older than the window. priced_on: the oldest price
+    that the plan's cost rests on.
+    """
+
+    usage: Mapping[CountingScope, ScopeUsage] = field(default_factory=dict)
+    actions: Mapping[ActionQuery, tuple[datetime, ...]] = field(default_factory=dict)
+    service: Mapping[timedelta, ServiceLevel] = field(default_factory=dict)
+    priced_on: date | None = None
+
+    def at(self, moment: datetime, now: datetime) -> "Facts":
+        """What will be known at a later moment if nothing happens between `now` and then.
+
+        What runs goes on to cost what it costs, telemetry goes on to say what it says. Actions stay: rules look at
+        their window alone.
+        """
+        passed = moment - now
+        return replace(
+            self,
+            usage={scope: usage.at(moment, now) for scope, usage in self.usage.items()},
+            service={
+                window: replace(level, newest=level.newest and level.newest + passed)
+                for window, level in self.service.items()
+            },
+        )

@@ -1,0 +1,88 @@
+"""A decision's plan and facts as they are kept beside it: to be read by people, and judged again by a backtest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from pydantic import JsonValue, TypeAdapter
+
+from shared.models.amounts import Amounts
+from shared.models.plan import Verb
+from shared.policy.decision import PlanView
+from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
+from shared.policy.vocabulary import CountingScope
+
+
+@dataclass(frozen=True)
+class _Usage:
+    scope: CountingScope
+    by_sku: dict[str, Amounts]
+    month_to_date_usd: Decimal
+
+
+@dataclass(frozen=True)
+class _Actions:
+    scope: CountingScope
+    verbs: tuple[Verb, ...]
+    window: timedelta
+    times: tuple[datetime, ...]
+
+
+@dataclass(frozen=True)
+class _Service:
+    window: timedelta
+    level: ServiceLevel
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a decision rested on, in a form that survives as JSON.
+
+    queues: whether the workload asked to wait rather than be denied. waits: whether what was found lets it.
+    """
+
+    now: datetime
+    plan: PlanView
+    usage: tuple[_Usage, ...]
+    actions: tuple[_Actions, ...]
+    service: tuple[_Service, ...]
+    priced_on: date | None
+    queues: bool = False
+    waits: bool = False
+
+    @property
+    def facts(self) -> Facts:
+        """The facts, as the evaluation takes them."""
+        return Facts(
+            {u.scope: ScopeUsage(u.by_sku, u.month_to_date_usd) for u in self.usage},
+            {ActionQuery(a.scope, a.verbs, a.window): a.times for a in self.actions},
+            {s.window: s.level for s in self.service},
+            self.priced_on,
+        )
+
+
+_ADAPTER: TypeAdapter[Recorded] = TypeAdapter(Recorded)
+
+
+def to_json(
+    plan: PlanView, facts: Facts, now: datetime, *, queues: bool = False, waits: bool = False
+) -> dict[str, JsonValue]:
+    """The document to keep with a decision; `facts` may hold more than it needed."""
+    recorded = Recorded(
+        now,
+        plan,
+        tuple(_Usage(scope, dict(u.by_sku), u.month_to_date_usd) for scope, u in facts.usage.items()),
+        tuple(_Actions(q.scope, q.verbs, q.window, times) for q, times in facts.actions.items()),
+        tuple(_Service(window, level) for window, level in facts.service.items()),
+        facts.priced_on,
+        queues,
+        waits,
+    )
+    document: dict[str, JsonValue] = _ADAPTER.dump_python(recorded, mode="json")
+    return document
+
+
+def from_json(document: Mapping[str, JsonValue]) -> Recorded:
+    """Raises pydantic.ValidationError for a document that this version cannot read."""
+    return _ADAPTER.validate_python(document)

@@ -1,0 +1,161 @@
+"""cost_ceiling and quota: what a scope may cost and hold, everything reserved, approved and running counted.
+
+Exactly at a limit passes; one over does not. A limit binds plans that take some of what it counts: a team that is
+over its quota of GPUs may still run what needs none. What asks for any GPU counts against the quota of every SKU. A
+month is a calendar month in UTC, and projected: what the scope has cost so far, and what it will cost to the month's
+end if nothing changes after this plan.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import ROUND_CEILING, Decimal
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from shared.models.amounts import NOTHING
+from shared.models.gpu import normalise_sku
+from shared.models.quantities import format_bytes, format_millicores
+from shared.models.workload import Bytes, Millicores
+from shared.policy.decision import ANY_SKU
+from shared.policy.facts import Wants
+from shared.policy.months import cost, next_month
+from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.situation import Holdings, MissingFact, Situation
+from shared.policy.vocabulary import Count, Duration, ScopeKind, Sku, Usd
+
+PRICES_GO_STALE = timedelta(days=3 * 365)
+_MINUTE = timedelta(minutes=1)
+
+
+def _one_spelling_each(value: object) -> object:
+    names = [normalise_sku(key) for key in value if isinstance(key, str)] if isinstance(value, dict) else []
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"names {', '.join(twice)} twice, in different spellings")
+    return value
+
+
+class CostCeiling(RuleModel):
+    """No more than this many US dollars an hour, or projected for the month, in the scope."""
+
+    type: Literal["cost_ceiling"]
+    scope: ScopeKind = ScopeKind.WORKLOAD
+    usd_per_hour: Usd | None = None
+    usd_per_month: Usd | None = None
+    max_price_age: Duration = PRICES_GO_STALE
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.usd_per_hour is None and self.usd_per_month is None:
+            raise ValueError("a cost_ceiling needs usd_per_hour, usd_per_month, or both")
+        return self
+
+    def wants(self) -> Wants:
+        return Wants(usage=_counted(self.scope), prices=True)
+
+    def check(self, situation: Situation) -> Iterator[Breach]:
+        self._fresh_prices(situation)
+        after = situation.after(self.scope)
+        hourly = after.total.usd_per_hour
+        if not situation.takes.total.usd_per_hour:
+            return
+        if self.usd_per_hour is not None and hourly > self.usd_per_hour:
+            where = situation.plan.described(self.scope)
+            amount = _told(hourly, self.usd_per_hour)
+            message = f"{where} would cost {amount} USD an hour; its ceiling is {self.usd_per_hour:f}"
+            yield Breach("usd_per_hour", f"{self.usd_per_hour:f}", f"{hourly:f}", message)
+        if self.usd_per_month is not None:
+            left = next_month(situation.now) - situation.now
+            projected = after.month_to_date_usd + cost(hourly, left)
+            if projected > self.usd_per_month:
+                where = situation.plan.described(self.scope)
+                amount = _told(projected, self.usd_per_month)
+                message = f"{where} would cost {amount} USD this month; its ceiling is {self.usd_per_month:f}"
+                until = self._affordable_from(situation, after, projected - self.usd_per_month)
+                yield Breach("usd_per_month", f"{self.usd_per_month:f}", f"{projected:.6f}", message, until)
+
+    def _affordable_from(self, situation: Situation, after: Holdings, excess: Decimal) -> datetime | None:
+        """When the month has so little left, or is a new one, that the projection passes if nothing else changes."""
+        now, following = situation.now, next_month(situation.now)
+        before = situation.before(self.scope).by_sku.values()
+        running = sum((amounts.usd_per_hour for amounts in before), Decimal(0))
+        hourly = after.total.usd_per_hour
+        if hourly > running:
+            minutes = (excess / (hourly - running) * 60).to_integral_value(ROUND_CEILING)
+            if minutes < (following - now) / _MINUTE:
+                return now + int(minutes) * _MINUTE
+        a_month = cost(hourly, next_month(following) - following)
+        return following if self.usd_per_month is not None and a_month <= self.usd_per_month else None
+
+    def _fresh_prices(self, situation: Situation) -> None:
+        age = situation.price_age
+        if age is None:
+            raise MissingFact("the price of the workload is not known")
+        if age > self.max_price_age:
+            raise MissingFact(f"a price is {age.days} days old; at most {self.max_price_age.days} are allowed")
+
+
+class Quota(RuleModel):
+    """No more than these amounts in the scope."""
+
+    type: Literal["quota"]
+    scope: ScopeKind = ScopeKind.TEAM
+    replicas: Count | None = None
+    cpu: Millicores | None = None
+    memory: Bytes | None = None
+    gpus: Count | None = None
+    gpus_by_sku: Annotated[dict[Sku, Count], BeforeValidator(_one_spelling_each)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.replicas is self.cpu is self.memory is self.gpus is None and not self.gpus_by_sku:
+            raise ValueError("a quota needs at least one of replicas, cpu, memory, gpus, gpus_by_sku")
+        return self
+
+    def wants(self) -> Wants:
+        return Wants(usage=_counted(self.scope))
+
+    @cached_property
+    def limits(self) -> tuple[tuple[str, int], ...]:
+        """The limits on sums that are set, by the name of their field, which `Amounts` shares."""
+        fields = {"replicas": self.replicas, "cpu": self.cpu, "memory": self.memory, "gpus": self.gpus}
+        return tuple((name, limit) for name, limit in fields.items() if limit is not None)
+
+    def check(self, situation: Situation) -> Iterator[Breach]:
+        takes, after = situation.takes, situation.after(self.scope)
+        for name, limit in self.limits:
+            if getattr(after.total, name) > limit and (own := getattr(takes.total, name)):
+                yield self._breach(situation, name, limit, own, getattr(after.total, name))
+        for sku, limit in self.gpus_by_sku.items():
+            if _gpus(after, sku) > limit and (own := _gpus(takes, sku)):
+                yield self._breach(situation, f"gpus_by_sku.{sku}", limit, own, _gpus(after, sku))
+
+    def _breach(self, situation: Situation, field: str, limit: int, own: int, observed: int) -> Breach:
+        """own: what the plan alone holds; when that is too much, no release makes room for it."""
+        noun, text = _WORDS.get(field, (f"{field.removeprefix('gpus_by_sku.')} GPUs", str))
+        where = situation.plan.described(self.scope)
+        message = f"{where} would hold {text(observed)} {noun}; its quota is {text(limit)}"
+        scope = situation.waits_for(self.scope) if own <= limit else None
+        return Breach(field, text(limit), text(observed), message, waits_for=scope)
+
+
+_WORDS: dict[str, tuple[str, Callable[[int], str]]] = {
+    "replicas": ("replicas", str),
+    "cpu": ("CPU", format_millicores),
+    "memory": ("memory", format_bytes),
+    "gpus": ("GPUs", str),
+}
+
+
+def _counted(scope: ScopeKind) -> frozenset[ScopeKind]:
+    return frozenset(() if scope is ScopeKind.PLAN else (scope,))
+
+
+def _gpus(holdings: Holdings, sku: str) -> int:
+    return holdings.by_sku.get(sku, NOTHING).gpus + holdings.by_sku.get(ANY_SKU, NOTHING).gpus
+
+
+def _told(usd: Decimal, ceiling: Decimal) -> str:
+    """In cents, unless that would read "1.93, and the ceiling is 1.93"."""
+    return f"{usd:.2f}" if round(usd, 2) > ceiling else f"{usd:f}"

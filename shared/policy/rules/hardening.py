@@ -1,0 +1,98 @@
+"""image and security: what may run at all."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from shared.models.image import parse_image
+from shared.models.plan import Verb
+from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.situation import Situation
+
+# The grammar of distribution/reference; what does not fit it, no runtime pulls.
+_COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(/{_COMPONENT})*", re.ASCII)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
+_HOST = r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:\d{1,5})?|[A-Za-z0-9-]+:\d{1,5}|localhost)"
+_ALLOWED = re.compile(rf"{_HOST}(/{_COMPONENT})*/?", re.ASCII)
+_CAPABILITY = re.compile(r"(?!CAP_)[A-Z][A-Z0-9_]{0,62}", re.ASCII)
+
+
+def _place(value: str) -> str:
+    if not _ALLOWED.fullmatch(value):
+        raise ValueError("must be a registry's host, or a path in it: docker.io, registry.example/team")
+    return value.rstrip("/")
+
+
+def _capability(value: str) -> str:
+    if not _CAPABILITY.fullmatch(value):
+        raise ValueError("must be a Linux capability as Kubernetes spells it, such as NET_BIND_SERVICE")
+    return value
+
+
+class ImageRule(RuleModel):
+    """Where images may come from, and how they must be pinned.
+
+    allowed_registries: a registry ("registry.example") or a path in one ("registry.example/team"); empty allows all.
+    """
+
+    type: Literal["image"]
+    allowed_registries: tuple[Annotated[str, Field(max_length=255), AfterValidator(_place)], ...] = ()
+    digest_required: bool = False
+    forbidden_tags: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if not self.allowed_registries and not self.digest_required and not self.forbidden_tags:
+            raise ValueError("an image rule needs allowed_registries, digest_required or forbidden_tags")
+        return self
+
+    def check(self, situation: Situation) -> Iterator[Breach]:
+        text = situation.plan.image
+        image = parse_image(text)
+        if not _PATH.fullmatch(image.repository):
+            yield Breach("image", "an image reference", text, f"{text} is not a valid image reference")
+            return
+        home = f"{image.registry.lower()}/{image.repository}"
+        if self.allowed_registries and not any(_under(home, place) for place in self.allowed_registries):
+            allowed = ", ".join(self.allowed_registries)
+            yield Breach("image", allowed, home, f"images may come from {allowed}; this one is from {home}")
+        if self.digest_required and not _DIGEST.fullmatch(image.digest or ""):
+            yield Breach("image", "a digest", text, f"{text} must be pinned by digest (@sha256:...)")
+        if image.tag in self.forbidden_tags:
+            yield Breach("image", f"not {image.tag}", str(image.tag), f"the tag {image.tag} is not allowed")
+
+
+class SecurityRule(RuleModel):
+    """What a pod may not have, each on unless it is switched off. It binds rollbacks too: only a removal is safe."""
+
+    spares_reducing: ClassVar[bool] = False
+
+    type: Literal["security"]
+    no_privileged: bool = True
+    no_host_paths: bool = True
+    no_host_namespaces: bool = True
+    allowed_capabilities: tuple[Annotated[str, AfterValidator(_capability)], ...] = ()
+
+    def check(self, situation: Situation) -> Iterator[Breach]:
+        plan = situation.plan
+        if plan.verb is Verb.REMOVE:
+            return
+        security = plan.security
+        if self.no_privileged and security.privileged:
+            yield Breach("security.privileged", "false", "true", "privileged containers are not allowed")
+        if self.no_host_paths and plan.host_paths:
+            paths = ", ".join(plan.host_paths)
+            yield Breach("volumes.host_path", "none", paths, f"host paths are not allowed: {paths}")
+        if self.no_host_namespaces and (namespaces := security.host_namespaces):
+            shared = ", ".join(namespaces)
+            yield Breach("security", "none", shared, f"host namespaces are not allowed: {shared}")
+        if extra := sorted(set(security.add_capabilities) - set(self.allowed_capabilities)):
+            names, allowed = ", ".join(extra), ", ".join(self.allowed_capabilities) or "none"
+            yield Breach("security.add_capabilities", allowed, names, f"added capabilities are not allowed: {names}")
+
+
+def _under(home: str, place: str) -> bool:
+    return home.startswith(place.lower() + "/") or home == place.lower()

@@ -1,0 +1,45 @@
+"""rate_limit: at most so many approved actions in a sliding window.
+
+An action leaves the window when it is exactly as old as the window is long.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.models.plan import Verb
+from shared.policy.facts import ActionQuery, Wants
+from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.situation import MissingFact, Situation
+from shared.policy.vocabulary import ScopeKind, Window
+
+
+class RateLimit(RuleModel):
+    """At most `actions` in any `window`; no verbs means any. What reduces harm spends nothing."""
+
+    type: Literal["rate_limit"]
+    scope: Literal[ScopeKind.WORKLOAD, ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL] = ScopeKind.TEAM
+    actions: Annotated[int, Field(ge=1, strict=True)]
+    window: Window
+    verbs: tuple[Verb, ...] = ()
+
+    def wants(self) -> Wants:
+        return Wants(actions=frozenset({(self.scope, self.verbs, self.window)}))
+
+    def check(self, situation: Situation) -> Iterator[Breach]:
+        plan, now = situation.plan, situation.now
+        if self.verbs and plan.verb not in self.verbs:
+            return
+        known = situation.facts.actions.get(ActionQuery(plan.counting(self.scope), self.verbs, self.window))
+        if known is None:
+            raise MissingFact(f"the recent actions of {plan.described(self.scope)} are not known")
+        times = known[bisect_right(known, now - self.window) :]
+        if len(times) >= self.actions:
+            free = times[len(times) - self.actions] + self.window
+            message = (
+                f"{plan.described(self.scope)} had {len(times)} actions within {self.window}; "
+                f"{self.actions} are allowed, the next one at {free.isoformat()}"
+            )
+            yield Breach("actions", str(self.actions), str(len(times) + 1), message, until=free)

@@ -1,0 +1,99 @@
+"""The recurrences of a calendar: RFC 5545 RRULEs of days and longer, worked out by dateutil.
+
+A recurrence is asked about on every decision, and dateutil answers by counting from the first day: the days are
+kept once they were worked out. What would make it count for ever is refused: an interval of zero, a rule that no day
+fits, and anything more often than daily (the time of day is the start's).
+"""
+
+import functools
+import re
+import threading
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import datetime
+
+from dateutil.rrule import rrule, rrulestr
+
+_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+_PARTS = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYSETPOS",
+          "BYDAY", "BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYMONTH")  # fmt: skip
+_ANY_DAY = datetime(2026, 1, 1)  # noqa: DTZ001 - local times are naive here
+_WHOLE_CYCLES = 19 * 400
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """The parts of an RRULE, by name."""
+
+    parts: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Recurrence":
+        """Raises ValueError that says what is wrong."""
+        pairs = [part.partition("=") for part in text.upper().removeprefix("RRULE:").split(";")]
+        found = cls(tuple((name, value) for name, _, value in pairs))
+        names = [name for name, _ in found.parts]
+        if unknown := [name for name in names if name not in _PARTS]:
+            raise ValueError(f"{unknown[0][:40]!r} is not a part of a recurrence such as FREQ=WEEKLY;BYDAY=FR")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is given twice")
+        found._check(dict(found.parts))
+        return found
+
+    def rule(self, start: datetime) -> rrule:
+        """The occurrences from `start` on. Raises ValueError."""
+        text = ";".join(f"{name}={value}" for name, value in self.parts)
+        try:
+            return rrulestr(text, dtstart=start)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise ValueError(f"is not an RFC 5545 recurrence such as FREQ=WEEKLY;BYDAY=FR: {error}") from None
+
+    def happens(self, start: datetime) -> bool:
+        """Whether there is an occurrence at all, for a start before the year 2200.
+
+        dateutil looks for one to the end of the year 9999; the calendar repeats after 400 years, so starting near
+        that end finds the same days and gives up soon.
+        """
+        endless = Recurrence(tuple(part for part in self.parts if part[0] not in ("COUNT", "UNTIL")))
+        near_the_end = start.replace(year=start.year + _WHOLE_CYCLES)
+        return _first(endless.rule(near_the_end)) is not None and _first(self.rule(start)) is not None
+
+    def _check(self, parts: dict[str, str]) -> None:
+        if parts.get("FREQ") not in _FREQUENCIES:
+            raise ValueError(f"FREQ must be one of {', '.join(_FREQUENCIES)}")
+        for name in ("INTERVAL", "COUNT"):
+            if not re.fullmatch(r"[1-9]\d{0,3}", parts.get(name, "1"), re.ASCII):
+                raise ValueError(f"{name} must be a number from 1 to 9999")
+        if parts.get("UNTIL", "").endswith("Z"):
+            raise ValueError("UNTIL is a local time of the time zone beside it: leave the Z out")
+        self.rule(_ANY_DAY)
+
+
+def _first(rule: rrule) -> datetime | None:
+    return next(iter(rule), None)
+
+
+class Occurrences:
+    """The starts of one recurrence, kept as far as anybody asked. Safe for threads."""
+
+    def __init__(self, text: str, start: datetime) -> None:
+        self._coming = iter(Recurrence.parse(text).rule(start))
+        self._known: list[datetime] = []
+        self._lock = threading.Lock()
+
+    def last(self, until: datetime) -> datetime | None:
+        """The last one that is not later."""
+        with self._lock:
+            while not self._known or self._known[-1] <= until:
+                following = next(self._coming, None)
+                if following is None:
+                    break
+                self._known.append(following)
+            index = bisect_right(self._known, until)
+            return self._known[index - 1] if index else None
+
+
+@functools.lru_cache(maxsize=10_000)
+def recurrence(text: str, start: datetime) -> Occurrences:
+    """The one of this process for a text and a start."""
+    return Occurrences(text, start)

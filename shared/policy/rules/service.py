@@ -1,0 +1,184 @@
+"""sla and slo: changes are held back while a workload does worse than it promised.
+
+They bind only workloads that are older than the window they look at. Rollbacks and scale-ups are let through: they
+help. What telemetry has to say must be fresh, or nothing is known.
+
+Burn rate and the window pairs are those of the Site Reliability Workbook, chapter 5 ("Alerting on SLOs"): the rate
+at which the error budget is spent, 1 being just enough for the period; a pair fires when both windows are over.
+
+Ratios are compared in decimal, as they are written: one failure in a thousand is exactly at 0.999.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from shared.policy.facts import ServiceLevel, Wants
+from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.situation import MissingFact, Situation
+from shared.policy.vocabulary import PolicyModel, Ratio, Window
+
+FRESH = timedelta(minutes=15)
+
+
+class BurnWindows(PolicyModel):
+    """Fires when the budget burns more than `factor` times too fast over both windows."""
+
+    factor: Annotated[float, Field(gt=0, strict=True)]
+    long: Window
+    short: Window
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.short >= self.long:
+            raise ValueError("short must be shorter than long")
+        return self
+
+
+WORKBOOK = (
+    BurnWindows(factor=14.4, long=timedelta(hours=1), short=timedelta(minutes=5)),
+    BurnWindows(factor=6, long=timedelta(hours=6), short=timedelta(minutes=30)),
+    BurnWindows(factor=3, long=timedelta(days=1), short=timedelta(hours=2)),
+    BurnWindows(factor=1, long=timedelta(days=3), short=timedelta(hours=6)),
+)
+
+BurnRates = Annotated[
+    Annotated[Literal["workbook"], Tag("named")]
+    | Annotated[tuple[BurnWindows, ...], Field(min_length=1, max_length=20), Tag("pairs")],
+    Discriminator(lambda value: "named" if isinstance(value, str) else "pairs"),
+]
+
+
+class ServiceRule(RuleModel):
+    """What both have in common."""
+
+    spares_scale_up: ClassVar[bool] = True
+
+    max_sample_age: Window = FRESH
+
+    @abstractmethod
+    def windows(self) -> Iterator[timedelta]:
+        """Every window that it looks at."""
+
+    def wants(self) -> Wants:
+        return Wants(windows=frozenset(self.windows()))
+
+    def _level(self, window: timedelta, situation: Situation) -> ServiceLevel | None:
+        """What is known over a window; None when the workload is not older than that. Raises MissingFact."""
+        created_at = situation.plan.created_at
+        if created_at is None or situation.now - created_at <= window:
+            return None
+        level = situation.facts.service.get(window)
+        if level is None or level.newest is None:
+            raise MissingFact(f"there is no telemetry of the workload over {window}")
+        if situation.now - level.newest > self.max_sample_age:
+            raise MissingFact(f"the newest telemetry of the workload is from {level.newest.isoformat()}")
+        return level
+
+
+class Sla(ServiceRule):
+    """At least this measured uptime over the window."""
+
+    type: Literal["sla"]
+    min_uptime: Ratio
+    window: Window
+
+    def windows(self) -> Iterator[timedelta]:
+        yield self.window
+
+    def check(self, situation: Situation) -> Iterator[Breach]:
+        level = self._level(self.window, situation)
+        if level is None:
+            return
+        if level.uptime is None:
+            raise MissingFact(f"there are no samples of `up` over {self.window}")
+        if not level.uptime >= self.min_uptime:
+            message = f"uptime over {self.window} was {level.uptime:.4%}; {self.min_uptime:.4%} is promised"
+            yield Breach("min_uptime", str(self.min_uptime), f"{level.uptime:.6f}", message)
+
+
+class Slo(ServiceRule):
+    """Objectives over a window: a latency percentile, a success rate, error budget left, and burn rates.
+
+    The budget is what min_success_rate leaves: it must not be spent, or min_budget_left of it must be left.
+    burn_rates: pairs of windows, or "workbook" for 14.4 over 1 h and 5 min, 6 over 6 h and 30 min, 3 over 1 d and
+    2 h, 1 over 3 d and 6 h.
+    """
+
+    type: Literal["slo"]
+    window: Window = timedelta(days=30)
+    latency_percentile: Literal[50, 95, 99] = 99
+    max_latency_seconds: Annotated[float, Field(gt=0, strict=True)] | None = None
+    min_success_rate: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    min_budget_left: Ratio | None = None
+    burn_rates: BurnRates | None = None
+
+    @model_validator(mode="after")
+    def _has_objectives(self) -> Self:
+        if self.max_latency_seconds is None and self.min_success_rate is None:
+            raise ValueError("an slo needs max_latency_seconds or min_success_rate")
+        if self.min_success_rate is None and (self.min_budget_left is not None or self.burn_rates is not None):
+            raise ValueError("min_budget_left and burn_rates are about an error budget: give min_success_rate")
+        return self
+
+    @property
+    def pairs(self) -> tuple[BurnWindows, ...]:
+        """The burn rates that it looks at."""
+        return WORKBOOK if self.burn_rates == "workbook" else self.burn_rates or ()
+
+    def windows(self) -> Iterator[timedelta]:
+        yield self.window
+        for pair in self.pairs:
+            yield from (pair.long, pair.short)
+
+    def check(self, situation: Situation) -> Iterator[Breach]:
+        level = self._level(self.window, situation)
+        if level is not None:
+            if self.max_latency_seconds is not None:
+                yield from self._latency(level, self.max_latency_seconds)
+            if self.min_success_rate is not None:
+                yield from self._spent(level, self.min_success_rate)
+        if self.min_success_rate is not None:
+            yield from self._burning(self.min_success_rate, situation)
+
+    def _latency(self, level: ServiceLevel, most: float) -> Iterator[Breach]:
+        observed = level.latency_seconds.get(self.latency_percentile)
+        if observed is None:
+            raise MissingFact(f"there are no samples of latency_p{self.latency_percentile}_seconds over {self.window}")
+        if not observed <= most:
+            name = f"p{self.latency_percentile} latency"
+            message = f"{name} over {self.window} was {observed:g} s; {most:g} s is the objective"
+            yield Breach("max_latency_seconds", f"{most:g}", f"{observed:g}", message)
+
+    def _spent(self, level: ServiceLevel, objective: float) -> Iterator[Breach]:
+        failed = _error_rate(level)
+        left = 1 - failed / _budget(objective)
+        if self.min_budget_left is not None:
+            if left < Decimal(str(self.min_budget_left)):
+                least = f"{self.min_budget_left:.1%}"
+                message = f"{left:.1%} of the error budget over {self.window} is left; {least} must be"
+                yield Breach("min_budget_left", str(self.min_budget_left), f"{left:.6f}", message)
+        elif left < 0:
+            message = f"{1 - failed:.4%} succeeded over {self.window}; {objective:.4%} is the objective"
+            yield Breach("min_success_rate", str(objective), f"{1 - failed:.6f}", message)
+
+    def _burning(self, objective: float, situation: Situation) -> Iterator[Breach]:
+        for pair in self.pairs:
+            levels = [self._level(window, situation) for window in (pair.long, pair.short)]
+            rates = [_error_rate(level) / _budget(objective) for level in levels if level is not None]
+            if len(rates) == len(levels) and min(rates) > Decimal(str(pair.factor)):
+                message = f"the error budget burns {min(rates):.1f} times too fast over {pair.long} and {pair.short}"
+                yield Breach("burn_rates", f"{pair.factor:g}", f"{min(rates):.6g}", message)
+
+
+def _budget(objective: float) -> Decimal:
+    return 1 - Decimal(str(objective))
+
+
+def _error_rate(level: ServiceLevel) -> Decimal:
+    """No requests are no errors."""
+    return Decimal(str(level.errors)) / Decimal(str(level.requests)) if level.requests else Decimal(0)

@@ -1,0 +1,41 @@
+"""What a workload takes up, now and while a plan is being done: the lines that the ledger holds."""
+
+from collections.abc import Iterable
+
+from shared.models.amounts import NOTHING, Amounts
+from shared.models.deployment import Deployment
+from shared.models.plan import ActionPlan, PlanStatus
+
+Lines = dict[str, Amounts]
+
+_UNDER_WAY = (PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
+
+
+def holds(plan: ActionPlan) -> bool:
+    """Whether a plan has a reservation that it still needs: settling it to what runs now would take that away."""
+    return plan.decision.verb.applies and plan.status in _UNDER_WAY
+
+
+def standing(live: Iterable[Deployment]) -> Lines:
+    """What the live revisions of a workload take up, by GPU SKU.
+
+    Revisions of one object share its replicas, so the larger counts; Jobs are objects of their own, so they add up.
+    """
+    lines: Lines = {}
+    for deployment in live:
+        before = lines.get(deployment.sku, NOTHING)
+        amounts = deployment.amounts
+        both = before + amounts if deployment.reference.kind == "Job" else before.largest(amounts)
+        lines[deployment.sku] = both
+    return lines
+
+
+def while_doing(plan: ActionPlan, kind: str, live: Iterable[Deployment]) -> Lines:
+    """What to hold for a plan: the larger of the old and the new, and its surge.
+
+    A plan that is judged again may have a revision of its own already, which must not count twice.
+    """
+    lines = standing(deployment for deployment in live if deployment.plan_id != plan.id)
+    before = lines.get(plan.sku, NOTHING)
+    lines[plan.sku] = (before + plan.amounts if kind == "Job" else before.largest(plan.amounts)) + plan.surge
+    return lines

@@ -1,0 +1,224 @@
+"""A workload as the one Kubernetes object that Sentinel applies for it.
+
+A manifest holds the fields that Sentinel owns and no others, because a server-side apply claims whatever it
+names. It follows from its arguments alone, whatever order a store has given the keys of maps. The pod
+template holds nothing that changes without the pods having to: scaling, or a new plan, must not restart them,
+so generation, plan and revision are annotations of the object alone.
+
+Names: a Deployment is called like its workload; a StatefulSet too, cut to 52 characters, because its pods carry
+`<name>-<hash of 10>` as a label; a Job adds its revision, because its template cannot change, and is cut to 57,
+because the host name of an indexed pod is `<name>-<index>`. What is cut ends in a hash of the whole.
+"""
+
+import hashlib
+import math
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from shared.models.gpu import PRODUCT_LABEL, product_of, resource_name
+from shared.models.quantities import format_bytes, format_millicores
+from shared.models.workload import SecretReference, Security, Volume, WorkloadSpec
+
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "sentinel"
+GENERATION_ANNOTATION = "sentinel.dev/generation"
+PLAN_ANNOTATION = "sentinel.dev/plan"
+REVISION_ANNOTATION = "sentinel.dev/revision"
+CONTAINER = "main"
+
+_SURGE = {"Deployment": 1, "StatefulSet": 0, "Job": 0}
+_NAME_LIMIT = {"Deployment": 63, "StatefulSet": 52, "Job": 57}
+_HASH_LENGTH = 8
+_KEPT_REPLICA_SETS = 2  # Sentinel rolls back from its own snapshots; these are for people with kubectl
+
+KubernetesObject = dict[str, Any]
+
+
+def surge_replicas(kind: str) -> int:
+    """How many replicas more than it asks for a rollout of this kind runs at a time."""
+    return _SURGE[kind]
+
+
+def object_name(spec: WorkloadSpec, revision: int) -> str:
+    """The name of the object for one revision of a workload; only a Job's differs between revisions."""
+    kind = spec.type.kind
+    suffix = f"-r{revision}" if kind == "Job" else ""
+    room = _NAME_LIMIT[kind] - len(suffix)
+    if len(spec.name) <= room:
+        return spec.name + suffix
+    digest = hashlib.sha256(spec.name.encode()).hexdigest()[:_HASH_LENGTH]
+    return f"{spec.name[: room - _HASH_LENGTH - 1].rstrip('-')}-{digest}{suffix}"
+
+
+def manifest(
+    spec: WorkloadSpec, *, workload_id: uuid.UUID, plan_id: uuid.UUID, revision: int, generation: int
+) -> KubernetesObject:
+    """The Deployment, StatefulSet or Job for one revision of a workload, ready for server-side apply."""
+    labels = _labels(spec, workload_id)
+    kind = spec.type.kind
+    return {
+        "apiVersion": "batch/v1" if kind == "Job" else "apps/v1",
+        "kind": kind,
+        "metadata": {
+            "name": object_name(spec, revision),
+            "namespace": spec.namespace,
+            "labels": labels,
+            "annotations": {
+                GENERATION_ANNOTATION: str(generation),
+                PLAN_ANNOTATION: str(plan_id),
+                REVISION_ANNOTATION: str(revision),
+            },
+        },
+        "spec": _SPECS[kind](spec, workload_id, {"metadata": {"labels": labels}, "spec": _pod(spec)}),
+    }
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """What of a workload decides whether it may run at all."""
+
+    image: str
+    security: Security
+    host_paths: tuple[str, ...]
+
+
+def hardening_of(document: KubernetesObject) -> Hardening:
+    """Reads back what `manifest` wrote."""
+    pod = document["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    context = container.get("securityContext", {})
+    security = Security(
+        privileged=context.get("privileged", False),
+        host_network=pod.get("hostNetwork", False),
+        host_pid=pod.get("hostPID", False),
+        host_ipc=pod.get("hostIPC", False),
+        add_capabilities=tuple(context.get("capabilities", {}).get("add", ())),
+    )
+    paths = tuple(volume["hostPath"]["path"] for volume in pod.get("volumes", ()) if "hostPath" in volume)
+    return Hardening(container["image"], security, paths)
+
+
+def _labels(spec: WorkloadSpec, workload_id: uuid.UUID) -> dict[str, str]:
+    own = {
+        "app.kubernetes.io/name": spec.name,
+        INSTANCE_LABEL: str(workload_id),
+        MANAGED_BY_LABEL: MANAGED_BY,
+        "app.kubernetes.io/part-of": "sentinel",
+        "sentinel.dev/team": spec.team,
+    }
+    return dict(sorted({**spec.labels, **own}.items()))
+
+
+def _deployment(spec: WorkloadSpec, workload_id: uuid.UUID, template: KubernetesObject) -> KubernetesObject:
+    return {
+        "replicas": spec.replicas,
+        "selector": {"matchLabels": {INSTANCE_LABEL: str(workload_id)}},
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": surge_replicas("Deployment"), "maxUnavailable": 0},
+        },
+        "progressDeadlineSeconds": math.ceil(spec.deadline.total_seconds()),
+        "revisionHistoryLimit": _KEPT_REPLICA_SETS,
+        "template": template,
+    }
+
+
+def _stateful_set(spec: WorkloadSpec, workload_id: uuid.UUID, template: KubernetesObject) -> KubernetesObject:
+    # Parallel, because an ordered set whose first pod never becomes ready cannot be rolled back without deleting pods.
+    return {
+        "replicas": spec.replicas,
+        "selector": {"matchLabels": {INSTANCE_LABEL: str(workload_id)}},
+        "podManagementPolicy": "Parallel",
+        "revisionHistoryLimit": _KEPT_REPLICA_SETS,
+        "template": template,
+    }
+
+
+def _job(spec: WorkloadSpec, _: uuid.UUID, template: KubernetesObject) -> KubernetesObject:
+    # No selector: the API server makes one of the Job's uid. No retries: a failure is Sentinel's to judge.
+    template["spec"]["restartPolicy"] = "Never"
+    return {
+        "completions": spec.replicas,
+        "parallelism": spec.replicas,
+        "completionMode": "Indexed" if spec.replicas > 1 else "NonIndexed",
+        "backoffLimit": 0,
+        "template": template,
+    }
+
+
+_SPECS = {"Deployment": _deployment, "StatefulSet": _stateful_set, "Job": _job}
+
+
+def _pod(spec: WorkloadSpec) -> KubernetesObject:
+    pod: KubernetesObject = {"containers": [_container(spec)]}
+    if spec.volumes:
+        pod["volumes"] = [{"name": volume.name, **_volume_source(volume)} for volume in spec.volumes]
+    pod |= dict.fromkeys(spec.security.host_namespaces, True)
+    gpu = spec.resources.gpu
+    if gpu.count and gpu.sku is not None:
+        product = {"key": PRODUCT_LABEL, "operator": "In", "values": [product_of(gpu.sku)]}
+        terms = [{"matchExpressions": [product]}]
+        pod["affinity"] = {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+        }
+    return pod
+
+
+def _container(spec: WorkloadSpec) -> KubernetesObject:
+    resources = {"cpu": format_millicores(spec.resources.cpu), "memory": format_bytes(spec.resources.memory)}
+    if spec.resources.gpu.count:
+        resources[resource_name(spec.resources.gpu.mig)] = str(spec.resources.gpu.count)
+    container: KubernetesObject = {
+        "name": CONTAINER,
+        "image": spec.image,
+        "resources": {"requests": resources, "limits": dict(resources)},
+    }
+    if spec.command:
+        container["command"] = list(spec.command)
+    if spec.args:
+        container["args"] = list(spec.args)
+    if spec.env:
+        # By name: a store that keeps JSON without its key order must not make another pod template.
+        container["env"] = [_env(name, spec.env[name]) for name in sorted(spec.env)]
+    if spec.ports:
+        # The protocol is a key of this list; server-side apply needs it stated.
+        container["ports"] = [{"containerPort": port, "protocol": "TCP"} for port in spec.ports]
+    if spec.probe is not None:
+        container["readinessProbe"] = {"httpGet": {"path": spec.probe.path, "port": spec.probe.port}}
+    if spec.volumes:
+        container["volumeMounts"] = [_mount(volume) for volume in spec.volumes]
+    if context := _security_context(spec.security):
+        container["securityContext"] = context
+    return container
+
+
+def _security_context(security: Security) -> KubernetesObject:
+    context: KubernetesObject = {"privileged": True} if security.privileged else {}
+    if security.add_capabilities:
+        context["capabilities"] = {"add": sorted(set(security.add_capabilities))}
+    return context
+
+
+def _env(name: str, value: str | SecretReference) -> KubernetesObject:
+    if isinstance(value, SecretReference):
+        return {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
+    return {"name": name, "value": value}
+
+
+def _mount(volume: Volume) -> KubernetesObject:
+    mount: KubernetesObject = {"name": volume.name, "mountPath": volume.mount_path}
+    return {**mount, "readOnly": True} if volume.read_only else mount
+
+
+def _volume_source(volume: Volume) -> KubernetesObject:
+    if volume.claim is not None:
+        return {"persistentVolumeClaim": {"claimName": volume.claim}}
+    if volume.config_map is not None:
+        return {"configMap": {"name": volume.config_map}}
+    if volume.host_path is not None:
+        return {"hostPath": {"path": volume.host_path}}
+    if volume.secret is not None:
+        return {"secret": {"secretName": volume.secret}}
+    return {"emptyDir": {}}

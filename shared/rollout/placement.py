@@ -1,0 +1,81 @@
+"""Which cluster a workload goes to."""
+
+from collections.abc import Iterable, Mapping
+
+from shared.errors import NoClusterMatches
+from shared.models.amounts import NOTHING, Amounts
+from shared.models.cluster import Cluster
+from shared.models.workload import WorkloadSpec
+
+Reserved = Mapping[tuple[str, str], Amounts]
+"""What live reservations hold, by (cluster, GPU SKU); the SKU is "" for what is held without one."""
+
+_LISTED = 10  # clusters that a refusal explains one by one; events stay small
+
+
+def choose_cluster(
+    spec: WorkloadSpec, clusters: Iterable[Cluster], reserved: Reserved, current: str | None = None
+) -> Cluster:
+    """The cluster for a workload that runs on `current` (None: nowhere yet).
+
+    Clusters that may run it:
+      1. have every label of the workload's matchLabels;
+      2. have, or may have, GPUs of the SKU that it asks for (of any, when it names none).
+    Of these, the first by:
+      3. the one where it runs already: moving costs a cold start, and capacity that is held twice;
+      4. known capacity before unknown (only for workloads with GPUs, as is 5);
+      5. most free GPUs of the SKU: capacity less reservations;
+      6. fewest reserved replicas;
+      7. name.
+    Raises NoClusterMatches, whose message says of each cluster why it was not chosen.
+    """
+    candidates = list(clusters)
+    fitting = [cluster for cluster in candidates if obstacle(spec, cluster) is None]
+    if not fitting:
+        raise NoClusterMatches(_explanation(spec, candidates))
+    return min(fitting, key=lambda cluster: _rank(spec, cluster, reserved, current))
+
+
+def _rank(
+    spec: WorkloadSpec, cluster: Cluster, reserved: Reserved, current: str | None
+) -> tuple[bool, bool, int, int, str]:
+    free = _free_gpus(spec, cluster, reserved)
+    replicas = sum(amounts.replicas for (name, _), amounts in reserved.items() if name == cluster.name)
+    return cluster.name != current, free is None, -(free or 0), replicas, cluster.name
+
+
+def _free_gpus(spec: WorkloadSpec, cluster: Cluster, reserved: Reserved) -> int | None:
+    """Free GPUs of the SKU, or of all SKUs when none is named; None when the capacity is not known."""
+    if spec.resources.gpu.count == 0:
+        return 0
+    if cluster.gpus is None:
+        return None
+    sku = spec.resources.gpu.sku
+    if sku is not None:
+        return cluster.gpus.get(sku, 0) - reserved.get((cluster.name, sku), NOTHING).gpus
+    held = sum(amounts.gpus for (name, _), amounts in reserved.items() if name == cluster.name)
+    return sum(cluster.gpus.values()) - held
+
+
+def obstacle(spec: WorkloadSpec, cluster: Cluster) -> str | None:
+    """Why a cluster cannot run a workload; None when it can."""
+    if not spec.clusters.matches(cluster.labels):
+        wrong = [
+            f"{key} is {cluster.labels.get(key, 'not set')}, not {value}"
+            for key, value in sorted(spec.clusters.match_labels.items())
+            if cluster.labels.get(key) != value
+        ]
+        return "label " + ", ".join(wrong)
+    gpu = spec.resources.gpu
+    if gpu.count and not cluster.has_gpu(gpu.sku):
+        present = ", ".join(sorted(sku for sku, count in (cluster.gpus or {}).items() if count > 0)) or "no GPUs"
+        return f"no {gpu.sku or 'GPU'} (it has {present})"
+    return None
+
+
+def _explanation(spec: WorkloadSpec, clusters: list[Cluster]) -> str:
+    if not clusters:
+        return "no cluster is registered"
+    reasons = [f"{cluster.name}: {obstacle(spec, cluster)}" for cluster in sorted(clusters, key=lambda c: c.name)]
+    more = f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
+    return "no cluster matches; " + "; ".join(reasons[:_LISTED]) + more
