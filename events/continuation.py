@@ -1,0 +1,23 @@
+"""The next page of a tick: a tick handles one page and says where to go on."""
+
+from datetime import datetime
+
+from events.catalogue import CATALOGUE
+from shared.eventing.event import EventData
+
+TICK_SUBJECT = "tick"
+
+
+@CATALOGUE.declare("dev.sentinel.verification.continued.v1", example={"startedAt": "2026-01-01T00:00:00Z", "page": 1})
+class VerificationContinued(EventData):
+    """Verification goes on with what was not looked at since `started_at`."""
+
+    started_at: datetime
+    page: int
+
+
+@CATALOGUE.declare("dev.sentinel.relay.continued.v1", example={"page": 1})
+class RelayContinued(EventData):
+    """The relay goes on with what is left in the outbox."""
+
+    page: int

@@ -1,0 +1,177 @@
+"""The wire form of CloudEvents over HTTP, strictly.
+
+The `cloudevents` SDK reads and writes the formats; this module refuses what the SDK lets through and
+CloudEvents 1.0 does not (core spec, HTTP binding, JSON format): empty or non-text required
+attributes, upper-case or empty attribute names, a `time` that is not RFC 3339, `data` together with
+`data_base64`, duplicate keys, batches. Attributes are printable ASCII: Knative neither percent-encodes
+nor decodes header values, and delivers an event with a line break in one to nobody.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from cloudevents.conversion import to_binary
+from cloudevents.http import CloudEvent
+from pydantic import JsonValue
+
+from shared.errors import MalformedEvent
+from shared.eventing import strict_json
+from shared.eventing.event import Envelope, WireEvent
+
+CONTENT_TYPE_STRUCTURED = "application/cloudevents+json"
+_RESERVED = "data"  # a member of the JSON format, so no attribute may be called so
+_KEYS = ("id", "source", "type", "subject", "partitionkey")
+_MAX_KEY = 1024  # characters; the inbox finds events by source and id, and an index entry has at most 2,704 bytes
+_REQUIRED = ("id", "source", "type", "specversion")
+_NAME = re.compile(r"[a-z0-9]{1,64}")
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_JSON_MEDIA_TYPE = re.compile(r"[\w.-]+/(json|[\w.-]+\+json)", re.IGNORECASE)
+
+
+def decode(headers: Mapping[str, str], body: bytes) -> Envelope:
+    """The event in an HTTP request, in binary or structured mode. Header names are lower-case.
+
+    Raises MalformedEvent with the reason.
+    """
+    content_type = headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type.startswith("application/cloudevents-batch"):
+        raise MalformedEvent("batches are not taken: send one event a request")
+    if media_type == CONTENT_TYPE_STRUCTURED:
+        return _structured(body)
+    if media_type.startswith("application/cloudevents"):
+        raise MalformedEvent(f"content type {media_type!r} is not taken: use {CONTENT_TYPE_STRUCTURED}")
+    attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
+    if not attributes:
+        raise MalformedEvent(
+            f"not a CloudEvent: send ce-id, ce-source, ce-type and ce-specversion headers, or {CONTENT_TYPE_STRUCTURED}"
+        )
+    if "datacontenttype" in attributes:
+        raise MalformedEvent("datacontenttype travels as the Content-Type header in binary mode")
+    if content_type:
+        attributes["datacontenttype"] = content_type
+    check(attributes)
+    if content_type and not body and _is_json(content_type):
+        raise MalformedEvent("the body is empty, but the Content-Type says JSON")
+    return Envelope(attributes, body, _json_data(attributes, body))
+
+
+def encode(event: WireEvent) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the binary mode."""
+    headers, body = to_binary(CloudEvent(dict(event.attributes), event.body), data_marshaller=lambda data: data)
+    if "time" not in event.attributes:
+        del headers["ce-time"]  # the SDK's own: the present moment, another one at every encoding
+    return {name: str(value) for name, value in headers.items()}, body
+
+
+def digest(event: Envelope) -> bytes:
+    """A fingerprint of what an event says: equal for redeliveries, different for "same id, other data".
+
+    Values count, not spellings: an ingress may rewrite JSON and timestamps, and brokers add extensions.
+    """
+    said = {name: value for name, value in event.attributes.items() if name in ("type", "subject", "dataschema")}
+    data = strict_json.canonical(event.data) if event.data is not None else event.body
+    return hashlib.sha256(strict_json.canonical({**said}) + b"\n" + data).digest()
+
+
+def _structured(body: bytes) -> Envelope:
+    try:
+        document = strict_json.parse(body)
+    except strict_json.InvalidJson as error:
+        raise MalformedEvent(f"the structured event is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise MalformedEvent("a structured event is a JSON object; batches are not taken")
+    if "data" in document and "data_base64" in document:
+        raise MalformedEvent("data and data_base64 exclude each other")
+    payload: dict[str, JsonValue] = {name: document.pop(name) for name in ("data", "data_base64") if name in document}
+    attributes = {name: _text(name, value) for name, value in document.items()}
+    check(attributes)
+    return _with_payload(attributes, payload)
+
+
+def _with_payload(attributes: Mapping[str, str], payload: Mapping[str, JsonValue]) -> Envelope:
+    if "data_base64" in payload:
+        raw = _base64(payload["data_base64"])
+        return Envelope(attributes, raw, _json_data(attributes, raw))
+    if "data" not in payload:
+        return Envelope(attributes, b"", None)
+    data = payload["data"]
+    if _is_json(attributes.get("datacontenttype")):
+        return Envelope(attributes, strict_json.canonical(data), data)
+    if not isinstance(data, str):
+        raise MalformedEvent("data must be text when datacontenttype is not JSON")
+    return Envelope(attributes, data.encode(), None)
+
+
+def _text(name: str, value: JsonValue) -> str:
+    """A structured attribute as text: only extensions may be integers or booleans."""
+    if isinstance(value, str):
+        return value
+    if name in (*_REQUIRED, "subject", "time", "datacontenttype", "dataschema", "partitionkey"):
+        raise MalformedEvent(f"the attribute {name[:40]!r} must be a string")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and -(2**31) <= value < 2**31:
+        return str(value)
+    raise MalformedEvent(f"the attribute {name[:40]!r} must be a string, a boolean or a 32-bit integer")
+
+
+def check(attributes: Mapping[str, str]) -> None:
+    """Whether these attributes make an event that every hop can carry. Raises MalformedEvent with the reason."""
+    for name in _REQUIRED:
+        if not attributes.get(name, "").strip():
+            raise MalformedEvent(f"the attribute {name!r} is missing or empty")
+    if attributes["specversion"] != "1.0":
+        raise MalformedEvent(f"specversion must be 1.0, not {attributes['specversion'][:20]!r}")
+    for name, value in attributes.items():
+        if not _NAME.fullmatch(name) or name == _RESERVED:
+            raise MalformedEvent(
+                f"the attribute name {name[:70]!r} must be lower-case letters and digits, and not 'data'"
+            )
+        if not _PRINTABLE.fullmatch(value):
+            raise MalformedEvent(f"the attribute {name!r} must be printable ASCII on one line")
+    for name in _KEYS:
+        if len(attributes.get(name, "")) > _MAX_KEY:
+            raise MalformedEvent(f"the attribute {name!r} must have at most {_MAX_KEY} characters")
+    if any(c in attributes["source"] for c in ' "<>\\^`{|}'):
+        raise MalformedEvent("the attribute 'source' must be a URI reference")
+    if "time" in attributes:
+        _check_time(attributes["time"])
+
+
+def _check_time(value: str) -> None:
+    if not _TIME.fullmatch(value):
+        raise MalformedEvent(f"the attribute 'time' must be an RFC 3339 timestamp, not {value[:40]!r}")
+    try:
+        datetime.fromisoformat(re.sub(r"\.\d+", "", value.upper()))
+    except ValueError:
+        raise MalformedEvent(f"the attribute 'time' names no moment: {value[:40]!r}") from None
+
+
+def _json_data(attributes: Mapping[str, str], body: bytes) -> JsonValue:
+    """The parsed data, or None when there is none or it is not declared to be JSON."""
+    if not body or not _is_json(attributes.get("datacontenttype")):
+        return None
+    try:
+        return strict_json.parse(body)
+    except strict_json.InvalidJson as error:
+        raise MalformedEvent(f"the data is not JSON: {error}") from None
+
+
+def _is_json(content_type: str | None) -> bool:
+    """JSON is the default where a structured event says nothing (JSON format, section 3.1)."""
+    return content_type is None or bool(_JSON_MEDIA_TYPE.fullmatch(content_type.partition(";")[0].strip()))
+
+
+def _base64(value: JsonValue) -> bytes:
+    if not isinstance(value, str):
+        raise MalformedEvent("data_base64 must be a string")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedEvent("data_base64 is not base64") from None

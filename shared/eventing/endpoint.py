@@ -1,0 +1,109 @@
+"""The HTTP shells of functions: `async def` targets for functions-framework.
+
+The body is streamed under a cap; the handler, which blocks on the database, runs in an executor of
+its own that is as large as the connection pool. Every path reaches the target, so health and metrics are branches.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from shared import metrics
+from shared.errors import EventTooLarge, MalformedEvent
+from shared.eventing.processing import Answer, problem
+
+MAX_BODY = 1024 * 1024
+HEALTH_PATH = "/healthz"
+METRICS_PATH = "/metrics"
+
+logger = logging.getLogger("sentinel.endpoint")
+Target = Callable[[Request], Awaitable[Response]]
+
+
+def endpoint(process: Callable[[dict[str, str], bytes], Answer], *, threads: int) -> Target:
+    """A functions-framework http target that answers POSTed events with what `process` says.
+
+    process: (lower-case headers, body) -> Answer; called in one of `threads` threads.
+    """
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="handler")
+
+    async def handle(request: Request) -> Response:
+        if request.url.path == HEALTH_PATH:
+            return Response(status_code=HTTPStatus.OK)
+        if request.url.path == METRICS_PATH:
+            body, content_type = metrics.exposition()
+            return Response(body, HTTPStatus.OK, {"content-type": content_type})
+        if request.method != "POST":
+            return Response("POST a CloudEvent here\n", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"})
+        started = time.perf_counter()
+        try:
+            body = await _body(request)
+        except (EventTooLarge, MalformedEvent) as error:
+            return _respond(problem(error), request, started)
+        headers = dict(request.headers)
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(executor, process, headers, body)
+        except Exception:  # the last line of defence: a defect of ours, told to the log and not to the caller
+            logger.exception("%s %s failed", headers.get("ce-type", "event"), headers.get("ce-id", ""))
+            return Response("internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+        return _respond(answer, request, started)
+
+    return handle
+
+
+def asking(read: Callable[[str, Mapping[str, str]], Answer], *, threads: int) -> Target:
+    """A functions-framework http target that answers GET requests with what `read` says.
+
+    read: (path, query parameters; the last of equal names counts) -> Answer; called in one of `threads` threads.
+    """
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="reader")
+
+    async def handle(request: Request) -> Response:
+        path = request.url.path
+        if path == HEALTH_PATH:
+            return Response(status_code=HTTPStatus.OK)
+        if request.method not in ("GET", "HEAD"):
+            reason = "wishes are events: POST them to the broker\n"
+            return Response(reason, HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "GET"})
+        try:
+            query = dict(request.query_params)
+            answer = await asyncio.get_running_loop().run_in_executor(executor, read, path, query)
+        except Exception:  # the last line of defence: a defect of ours, told to the log and not to the caller
+            logger.exception("GET %s failed", path)
+            return Response("internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+        return Response(answer.body, answer.status, dict(answer.headers))
+
+    return handle
+
+
+async def _body(request: Request) -> bytes:
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size >= MAX_BODY:
+                raise EventTooLarge(f"the body must be smaller than {MAX_BODY} bytes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise MalformedEvent("the request ended before its body did") from None
+    return b"".join(chunks)
+
+
+def _respond(answer: Answer, request: Request, started: float) -> Response:
+    level = logging.INFO if answer.status < HTTPStatus.BAD_REQUEST else logging.WARNING
+    logger.log(
+        level,
+        "%s %s %s %s %.1f ms",
+        request.headers.get("ce-type", "-"),
+        request.headers.get("ce-subject", "-"),
+        answer.status,
+        answer.outcome,
+        (time.perf_counter() - started) * 1000,
+    )
+    return Response(answer.body, answer.status, dict(answer.headers))

@@ -1,0 +1,164 @@
+"""What an event is, on its way in and out, and the registry that event types are declared in.
+
+An `Envelope` is a CloudEvent whose attributes are known to be good and whose data is still JSON or
+bytes. An `Event` is an envelope whose type this consumer takes, with its data parsed by that type's
+model. An `Outgoing` is data that a handler wants told, before it has an id; a `WireEvent` is that
+with its attributes, as bytes, exactly as it is stored and sent.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, JsonValue
+
+from shared.models.workload import Wire
+
+M = TypeVar("M", bound=BaseModel)
+
+OUTGOING_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000002")
+MAX_HOPS = 32
+
+
+class EventData(Wire):
+    """Base of the data of Sentinel's own event types: camelCase JSON, no unknown field."""
+
+
+@dataclass(frozen=True)
+class EventType:
+    """One declared event type.
+
+    terminal: nothing in the chain takes it. raw: its handler judges the data itself and answers a bad
+    one with an event, so the endpoint hands it over unparsed. foreign: another system's type, with its
+    own rules (no subject needed, unknown fields ignored).
+    """
+
+    name: str
+    data: type[BaseModel]
+    terminal: bool
+    raw: bool
+    foreign: bool
+    example: Mapping[str, JsonValue]
+
+
+class Catalogue:
+    """Event types by name. An unknown name is a KeyError, a second declaration a ValueError."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, EventType] = {}
+        self._names: dict[type[BaseModel], str] = {}
+
+    def declare(
+        self,
+        name: str,
+        *,
+        example: Mapping[str, JsonValue],
+        terminal: bool = False,
+        raw: bool = False,
+        foreign: bool = False,
+    ) -> Callable[[type[M]], type[M]]:
+        """Class decorator: the data model of the event type `name`."""
+
+        def register(model: type[M]) -> type[M]:
+            if name in self._types:
+                raise ValueError(f"event type {name} is declared twice")
+            self._types[name] = EventType(name, model, terminal, raw, foreign, example)
+            self._names[model] = name
+            return model
+
+        return register
+
+    def __getitem__(self, name: str) -> EventType:
+        return self._types[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._types
+
+    def __iter__(self) -> Iterator[EventType]:
+        return iter(sorted(self._types.values(), key=lambda t: t.name))
+
+    def name_of(self, model: type[BaseModel]) -> str:
+        """The type string that a data model was declared for."""
+        return self._names[model]
+
+    def of(self, *models: type[BaseModel]) -> dict[str, EventType]:
+        """The declarations of these models, by type string: what a consumer takes."""
+        return {self._names[model]: self._types[self._names[model]] for model in models}
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A well-formed CloudEvent: attributes as text, data as the bytes that came and, if JSON, parsed."""
+
+    attributes: Mapping[str, str]
+    body: bytes
+    data: JsonValue
+
+    @property
+    def id(self) -> str:
+        return self.attributes["id"]
+
+    @property
+    def source(self) -> str:
+        return self.attributes["source"]
+
+    @property
+    def type(self) -> str:
+        return self.attributes["type"]
+
+    @property
+    def subject(self) -> str | None:
+        return self.attributes.get("subject")
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event that a consumer takes. `data` is an instance of the type's model, or JSON for raw types."""
+
+    envelope: Envelope
+    data: Any
+    hop: int
+    received_at: datetime
+
+    @property
+    def id(self) -> str:
+        return self.envelope.id
+
+    @property
+    def source(self) -> str:
+        return self.envelope.source
+
+    @property
+    def type(self) -> str:
+        return self.envelope.type
+
+    @property
+    def subject(self) -> str | None:
+        return self.envelope.subject
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """Data to tell the world about `subject`: a workload's id, or a node's."""
+
+    data: EventData
+    subject: str
+
+
+@dataclass(frozen=True)
+class WireEvent:
+    """A CloudEvent ready to be stored and sent: attributes without prefix, data as JSON bytes."""
+
+    attributes: Mapping[str, str]
+    body: bytes
+
+
+def outgoing_id(consumer: str, event: Envelope, type_name: str, subject: str, ordinal: int) -> uuid.UUID:
+    """The id of the `ordinal`-th event that `consumer` tells on handling `event`.
+
+    A redelivery gives the same ids, and two producers' equal ids never collide, because the source counts.
+    """
+    parts = (consumer, event.source, event.id, type_name, subject, str(ordinal))
+    return uuid.uuid5(OUTGOING_NAMESPACE, "\n".join(parts))

@@ -1,0 +1,84 @@
+"""What a function is to the endpoint, and what the endpoint asks of the store.
+
+Two forms. A `TransactionalFunction` does all its work in one transaction. A `ClusterFunction` touches a
+cluster between two: `prepare` records the intent (and a lease), `perform` does the I/O with no
+transaction open, `conclude` records the outcome together with the reply. A redelivery between the two
+performs again, so `perform` is idempotent. When there is nothing to perform, `prepare` returns `Done` and
+the first transaction is the only one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from shared.eventing.event import Envelope, Event, EventType, Outgoing, WireEvent
+
+MAX_ATTEMPTS = 10
+
+U_co = TypeVar("U_co", bound="Transaction", covariant=True)
+U = TypeVar("U", bound="Transaction")
+W = TypeVar("W")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the inbox knows of an event. `reply` is meaningful only when it was `handled` before.
+
+    attempts: how often it was tried, this time included. now: PostgreSQL's clock, UTC.
+    """
+
+    handled: bool
+    same_data: bool
+    attempts: int
+    now: datetime
+    reply: WireEvent | None = None
+
+
+class Transaction(Protocol):
+    """An open transaction; what it did is kept only when its `with` block ends without an error."""
+
+    def finish(self, consumer: str, event: Envelope, reply: WireEvent | None, others: Sequence[WireEvent]) -> None:
+        """Stores the reply, and the others in the outbox. Raises EventInHand if another delivery was faster."""
+
+
+class EventStore(Protocol[U_co]):
+    """The durable memory of a consumer. Its methods raise StoreUnavailable."""
+
+    def claim(self, consumer: str, event: Envelope) -> Claim:
+        """Counts an attempt, in a transaction of its own, unless the event was handled before."""
+
+    def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
+        """Leaves an audit row of an event that was refused, in a transaction of its own."""
+
+    def transaction(self, now: datetime) -> AbstractContextManager[U_co]:
+        """A unit of work that commits at the end of the block."""
+
+
+@dataclass(frozen=True)
+class TransactionalFunction(Generic[U]):
+    """A function whose whole effect is one transaction."""
+
+    name: str
+    accepts: Mapping[str, EventType]
+    handle: Callable[[Event, U], Sequence[Outgoing]]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What `prepare` returns when its own transaction was all there was to do."""
+
+    outgoing: Sequence[Outgoing] = ()
+
+
+@dataclass(frozen=True)
+class ClusterFunction(Generic[U, W, R]):
+    """A function that touches a cluster between two transactions."""
+
+    name: str
+    accepts: Mapping[str, EventType]
+    prepare: Callable[[Event, U], W | Done]
+    perform: Callable[[W], R]
+    conclude: Callable[[Event, W, R, U], Sequence[Outgoing]]

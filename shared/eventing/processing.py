@@ -1,0 +1,186 @@
+"""How an event is handled: decode, validate, claim, handle, reply. No HTTP server, no threads.
+
+In order:
+
+1. A request that is not a CloudEvent is 400; a type that is not taken, data that does not fit its type,
+   or more than 32 hops is 422. A broker retries neither: they go to the dead letters.
+2. The inbox is asked. An event that was handled before gets its stored reply, byte for byte, and
+   nothing else happens. The same (source, id) with other data is refused and recorded.
+3. Otherwise an attempt is counted, durably and apart from the handling, or a failing handler would
+   roll the count back. Past the limit the answer is 422.
+4. The handler runs, and its effects, the reply and the outbox rows commit together or not at all.
+5. A caller that sent `Prefer: reply` (every broker does) gets the first outgoing event as the
+   answer and forwards it; the rest goes out through the outbox. Any other caller just sees the event,
+   and all of them go out through the outbox.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.errors import EventError, MalformedEvent, PoisonEvent
+from shared.eventing import codec
+from shared.eventing.event import MAX_HOPS, Catalogue, Envelope, Event, EventType, Outgoing, WireEvent, outgoing_id
+from shared.eventing.function import MAX_ATTEMPTS, Claim, ClusterFunction, Done, EventStore, TransactionalFunction
+
+_COPIED = ("traceparent", "tracestate")
+_HOP = re.compile(r"[0-9]{1,9}")
+_MAX_REASON = 2000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer; `outcome` is the word for the log."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Handles requests for one function.
+
+    source: the URI reference that its events carry.
+    """
+
+    function: TransactionalFunction[Any] | ClusterFunction[Any, Any, Any]
+    store: EventStore[Any]
+    catalogue: Catalogue
+    source: str
+
+    def process(self, headers: Mapping[str, str], body: bytes) -> Answer:
+        """The answer to one request. Header names are lower-case. Raises nothing on purpose but EventError's kin."""
+        try:
+            envelope = codec.decode(headers, body)
+            return self._handle(envelope, wants_reply="reply" in headers.get("prefer", ""))
+        except EventError as error:
+            return problem(error)
+
+    def _handle(self, envelope: Envelope, *, wants_reply: bool) -> Answer:
+        name = self.function.name
+        declared, data, hop = self._validated(envelope)
+        claim = self.store.claim(name, envelope)
+        if not claim.same_data:
+            reason = f"another event with the source {envelope.source!r} and the id {envelope.id!r} had other data"
+            self.store.refuse(name, envelope, reason)
+            raise PoisonEvent(reason)
+        if claim.handled:
+            return _reply(claim.reply, "duplicate")
+        if claim.attempts > MAX_ATTEMPTS:
+            raise PoisonEvent(f"{MAX_ATTEMPTS} attempts failed; redrive the dead letter to try again")
+        event = Event(envelope, data, hop, claim.now)
+        return _reply(self._run(event, claim, declared, wants_reply), "handled")
+
+    def _validated(self, envelope: Envelope) -> tuple[EventType, Any, int]:
+        declared = self.function.accepts.get(envelope.type)
+        if declared is None:
+            known = (
+                "this function takes" if envelope.type in self.catalogue else "unknown event type; this function takes"
+            )
+            raise PoisonEvent(f"{envelope.type[:200]!r}: {known} {', '.join(sorted(self.function.accepts))}")
+        hop = _hop(envelope)
+        if declared.raw:
+            return declared, envelope.data, hop
+        if not declared.foreign and not envelope.subject:
+            raise PoisonEvent(f"an event of type {declared.name} needs a subject")
+        data = envelope.data if isinstance(envelope.data, dict) or not declared.foreign else {}
+        try:
+            return declared, declared.data.model_validate(data), hop
+        except ValidationError as error:
+            raise PoisonEvent(f"the data does not fit {declared.name}: {describe(error)}") from None
+
+    def _run(self, event: Event, claim: Claim, declared: EventType, wants_reply: bool) -> WireEvent | None:
+        function = self.function
+        if isinstance(function, TransactionalFunction):
+            with self.store.transaction(claim.now) as transaction:
+                return self._finish(event, function.handle(event, transaction), transaction, wants_reply)
+        with self.store.transaction(claim.now) as transaction:
+            work = function.prepare(event, transaction)
+            if isinstance(work, Done):
+                return self._finish(event, work.outgoing, transaction, wants_reply)
+        result = function.perform(work)
+        with self.store.transaction(claim.now) as transaction:
+            return self._finish(event, function.conclude(event, work, result, transaction), transaction, wants_reply)
+
+    def _finish(
+        self, event: Event, outgoing: Sequence[Outgoing], transaction: Any, wants_reply: bool
+    ) -> WireEvent | None:
+        wires = [self._wire(event, told, ordinal) for ordinal, told in enumerate(outgoing)]
+        reply = wires[0] if wires else None
+        transaction.finish(self.function.name, event.envelope, reply, wires[1:] if wants_reply else wires)
+        return reply
+
+    def _wire(self, event: Event, told: Outgoing, ordinal: int) -> WireEvent:
+        type_name = self.catalogue.name_of(type(told.data))
+        attributes = {
+            "specversion": "1.0",
+            "id": str(outgoing_id(self.function.name, event.envelope, type_name, told.subject, ordinal)),
+            "source": self.source,
+            "type": type_name,
+            "subject": told.subject,
+            "partitionkey": told.subject,
+            "hop": str(event.hop + 1),
+            "time": event.received_at.isoformat().replace("+00:00", "Z"),
+            "datacontenttype": "application/json",
+        }
+        attributes |= {name: event.envelope.attributes[name] for name in _COPIED if name in event.envelope.attributes}
+        try:
+            codec.check(attributes)
+        except MalformedEvent as error:  # what cannot be carried would be lost on the way, and the chain with it
+            raise PoisonEvent(f"its {type_name} could not be sent: {error}") from None
+        return WireEvent(attributes, told.data.model_dump_json(by_alias=True).encode())
+
+
+def problem(error: EventError) -> Answer:
+    """The answer that carries the reason of an error, and nothing of our insides."""
+    body = json.dumps({"error": str(error)[:_MAX_REASON]}).encode()
+    return Answer(error.status, {"content-type": "application/json"}, body, f"refused: {error}")
+
+
+def describe(error: ValidationError) -> str:
+    """Every bad field with its fix: "resources.gpu.count: Input should be ...; name: Field required"."""
+    return "; ".join(f"{path or 'data'}: {message}" for path, message in bad_fields(error))
+
+
+def bad_fields(error: ValidationError) -> list[tuple[str, str]]:
+    """(dotted path, message) of every bad field. Values are left out: they may be secrets, or huge."""
+    found = []
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    for one in errors:
+        if one["type"] == "too_short" and any(_inside(other["loc"], one["loc"]) for other in errors):
+            continue  # pydantic leaves bad items out before it counts; their own errors are already here
+        path = ".".join(_legible(str(part)[:80]) for part in one["loc"])
+        found.append((path, one["msg"].removeprefix("Value error, ")))
+    return found
+
+
+def _inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(path) > len(outer) and path[: len(outer)] == outer
+
+
+def _legible(part: str) -> str:
+    """A key of the caller's own, so that it cannot forge a line of a log."""
+    return part if part.isprintable() else ascii(part)
+
+
+def _reply(event: WireEvent | None, outcome: str) -> Answer:
+    if event is None:
+        return Answer(202, {}, b"", outcome)
+    headers, body = codec.encode(event)
+    return Answer(200, headers, body, f"{outcome} -> {event.attributes['type']}")
+
+
+def _hop(envelope: Envelope) -> int:
+    text = envelope.attributes.get("hop", "0")
+    if not _HOP.fullmatch(text):
+        raise PoisonEvent(f"the extension 'hop' must be a whole number, not {text[:20]!r}")
+    hop = int(text)
+    if hop > MAX_HOPS:
+        raise PoisonEvent(f"the event went through {hop} hops; the limit is {MAX_HOPS}: it goes round in a loop")
+    return hop
