@@ -1,0 +1,1 @@
+"""Kubernetes clusters: what Sentinel asks of one, and how it is asked."""

@@ -1,0 +1,66 @@
+"""Registered clusters as files: `<directory>/<cluster>` is the kubeconfig of a cluster.
+
+The directory is a mounted Secret, so a file may change at any time; it is looked at on every use and read again
+when it is another one. The Kubernetes client is imported on first use: most events need no cluster.
+"""
+
+import os
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.clusters.driver import ClusterDriver
+from shared.errors import ClusterUnavailable
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What tells one content of a file from the next, without reading it."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "_Version":
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+class ClusterDirectory:
+    """The drivers of the clusters whose kubeconfigs lie in a directory. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._drivers: dict[str, tuple[_Version, ClusterDriver]] = {}
+
+    def driver(self, name: str) -> ClusterDriver:
+        """The driver of a cluster, on the credentials that its file holds now.
+
+        Raises ClusterUnavailable, saying which file is expected or what in it is wrong; the file may yet come.
+        """
+        if not _DNS_LABEL.fullmatch(name):
+            raise ClusterUnavailable(f"{name[:80]!r} is not a cluster's name: it must be a DNS label")
+        file = self._path / name
+        try:
+            version = _Version.of(file.stat())
+        except OSError as error:
+            raise ClusterUnavailable(
+                f"cluster {name} has no kubeconfig: expected a file {file} ({error.strerror})"
+            ) from None
+        with self._lock:
+            known = self._drivers.get(name)
+            if known is None or known[0] != version:
+                known = self._drivers[name] = (version, _connect(name, file))
+            return known[1]
+
+
+def _connect(name: str, file: Path) -> ClusterDriver:
+    from shared.clusters.kubeconfig import read_connection
+    from shared.clusters.kubernetes import KubernetesDriver
+    from shared.clusters.transport import Transport
+
+    return KubernetesDriver(Transport(name, read_connection(file)))

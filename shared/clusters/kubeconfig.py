@@ -1,0 +1,141 @@
+"""A kubeconfig file, read for the one thing that a driver needs: how to reach a cluster, and as whom.
+
+Taken: a server, its CA (inline or a file), `insecure-skip-tls-verify`, `tls-server-name`, `proxy-url`; a token, a token
+file, or a client certificate with its key (inline or files). Not taken: `exec` and `auth-provider`, which run
+programs that a function's image does not have; make a service account's token for Sentinel instead. Messages name
+fields, never contents.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shared.errors import ClusterUnavailable
+
+_SCHEMES = ("https://", "http://")
+_MISSING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach an API server, and as whom. Certificates and keys are PEM; credentials never show in a repr."""
+
+    server: str
+    certificate_authority: str | None = None
+    verify: bool = True
+    tls_server_name: str | None = None
+    proxy: str | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    client_certificate: bytes | None = field(default=None, repr=False)
+
+    def bearer(self) -> str | None:
+        """The token as it is now: files of bound service account tokens are rotated under us."""
+        token = self.token
+        if token is None and self.token_file is not None:
+            try:
+                token = self.token_file.read_bytes().decode("latin-1").strip()
+            except OSError as error:
+                raise ClusterUnavailable(f"tokenFile {self.token_file}: {error.strerror}") from None
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise ClusterUnavailable("the token has characters that a header cannot carry")
+        return token
+
+
+def read_connection(path: Path) -> Connection:
+    """The connection of a file's current context. Raises ClusterUnavailable, naming the file and the field to fix."""
+    try:
+        return _connection(_document(path), path.parent)
+    except OSError as error:
+        raise ClusterUnavailable(f"kubeconfig {path}: {error.filename or path}: {error.strerror}") from None
+    except _Unusable as error:
+        raise ClusterUnavailable(f"kubeconfig {path}: {error}") from None
+
+
+class _Unusable(Exception):
+    """What is wrong with a kubeconfig, in words that hold nothing of it but names of fields."""
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_bytes().decode()
+        document = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError, RecursionError):
+        raise _Unusable("is neither JSON nor YAML") from None  # the parsers' own messages quote the text
+    if not isinstance(document, dict):
+        raise _Unusable("is not a mapping")
+    return document
+
+
+def _connection(document: Mapping[str, Any], base: Path) -> Connection:
+    context = _entry(document, "contexts", "context", _text(document, "current-context", required=True))
+    cluster = _entry(document, "clusters", "cluster", _text(context, "cluster", required=True))
+    user_name = _text(context, "user")
+    user = _entry(document, "users", "user", user_name) if user_name else _MISSING
+    for plugin in ("exec", "auth-provider"):
+        if plugin in user:
+            raise _Unusable(f"users[].user.{plugin} is not supported; use a service account's token")
+    server = _text(cluster, "server", required=True)
+    if not server.startswith(_SCHEMES):
+        raise _Unusable("clusters[].cluster.server must be an http or https URL")
+    proxy = _text(cluster, "proxy-url")
+    if proxy and not proxy.startswith(_SCHEMES):
+        raise _Unusable("clusters[].cluster.proxy-url must be an http or https URL")
+    authority = _bytes(cluster, "certificate-authority", base)
+    certificate, key = _bytes(user, "client-certificate", base), _bytes(user, "client-key", base)
+    if (certificate is None) != (key is None):
+        raise _Unusable("users[].user needs client-certificate and client-key together")
+    token_file = _text(user, "tokenFile")
+    return Connection(
+        server=server.rstrip("/"),
+        certificate_authority=None if authority is None else _ascii(authority),
+        verify=cluster.get("insecure-skip-tls-verify") is not True,
+        tls_server_name=_text(cluster, "tls-server-name") or None,
+        proxy=proxy or None,
+        token=_text(user, "token") or None,
+        token_file=base / token_file if token_file else None,
+        client_certificate=None if certificate is None or key is None else certificate + b"\n" + key,
+    )
+
+
+def _entry(document: Mapping[str, Any], listed: str, kind: str, name: str) -> Mapping[str, Any]:
+    entries = document.get(listed)
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and entry.get("name") == name:
+            found = entry.get(kind)
+            if isinstance(found, dict):
+                return found
+    raise _Unusable(f"{listed} has no entry with the name that is asked for, or it has no {kind}")
+
+
+def _text(mapping: Mapping[str, Any], key: str, *, required: bool = False) -> str:
+    value = mapping.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _Unusable(f"{key} must be a text")
+    if required and not value:
+        raise _Unusable(f"{key} is not set")
+    return value or ""
+
+
+def _bytes(mapping: Mapping[str, Any], key: str, base: Path) -> bytes | None:
+    """`<key>-data` in base64 wins over the file that `<key>` names, as in kubectl."""
+    if data := _text(mapping, f"{key}-data"):
+        try:
+            return base64.b64decode(data, validate=True)
+        except binascii.Error:
+            raise _Unusable(f"{key}-data is not base64") from None
+    name = _text(mapping, key)
+    return (base / name).read_bytes() if name else None
+
+
+def _ascii(pem: bytes) -> str:
+    try:
+        return pem.decode("ascii")
+    except UnicodeDecodeError:
+        raise _Unusable("certificate-authority is not PEM") from None

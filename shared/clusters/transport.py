@@ -1,0 +1,109 @@
+"""HTTP to one API server, through the official client's ApiClient.
+
+Only ApiClient and Configuration are used: the typed APIs would cost every cold start their import. Nothing is retried
+here. A caller that waits has a better idea of when to ask again.
+"""
+
+import functools
+import json
+import os
+import re
+import ssl
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes.client import ApiClient, ApiException, Configuration
+
+from shared.clusters.answers import Answer
+from shared.clusters.kubeconfig import Connection
+from shared.errors import ClusterUnavailable
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 15
+FIELD_MANAGER = "sentinel"
+_APPLY = "application/apply-patch+yaml"
+# What YAML 1.2 does not call printable, beyond what JSON escapes by itself; inside a text both read its escape alike.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+class Transport:
+    """Requests to one API server. Thread-safe; connections are kept alive and pooled."""
+
+    def __init__(self, cluster: str, connection: Connection) -> None:
+        self.cluster = cluster
+        self._connection = connection
+        configuration = Configuration(
+            host=connection.server,
+            verify_ssl=connection.verify,
+            ca_cert_data=connection.certificate_authority,
+            tls_server_name=connection.tls_server_name,
+            proxy=connection.proxy,
+            retries=False,
+        )
+        if connection.client_certificate is not None:
+            # Python's ssl takes a certificate only from a file. This one lives as long as the transport.
+            path, remove = _private_file(connection.client_certificate)
+            weakref.finalize(self, remove)
+            configuration.cert_file = configuration.key_file = path
+        self._client = ApiClient(configuration)
+        self._client.user_agent = FIELD_MANAGER
+
+    def get(self, path: str, **query: str) -> Answer:
+        return self._request("GET", path, query)
+
+    def post(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
+        return self._request("POST", path, query, body, "application/json")
+
+    def apply(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
+        return self._request("PATCH", path, query, as_yaml(body), _APPLY)
+
+    def delete(self, path: str, options: Mapping[str, Any]) -> Answer:
+        return self._request("DELETE", path, {}, options, "application/json")
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | bytes | None = None,
+        content_type: str | None = None,
+    ) -> Answer:
+        headers = {"Accept": "application/json"}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        if (token := self._connection.bearer()) is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        request = self._client.param_serialize(
+            method, path, query_params=list(query.items()), header_params=headers, body=body
+        )
+        try:
+            response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
+            return Answer.of(f"{method} {path}", response.status, response.response.data)
+        except (urllib3.exceptions.HTTPError, ApiException, ssl.SSLError) as error:
+            reason = error.reason if isinstance(error, ApiException) else error
+            raise ClusterUnavailable(f"cluster {self.cluster}: {method} {path}: {reason}") from error
+
+
+def as_yaml(body: Mapping[str, Any]) -> bytes:
+    """JSON that is YAML too, which not all JSON is: YAML knows no pairs of surrogate escapes."""
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+
+
+def _private_file(content: bytes) -> tuple[str, Callable[[], None]]:
+    """The path of a file for our eyes only, on no disk where the system has such; and what removes it."""
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("client-certificate")
+        path = f"/proc/self/fd/{descriptor}"
+        remove = functools.partial(os.close, descriptor)
+    else:
+        descriptor, path = tempfile.mkstemp()
+        os.close(descriptor)
+        remove = functools.partial(os.unlink, path)
+    Path(path).write_bytes(content)
+    return path, remove

@@ -1,0 +1,42 @@
+"""Prometheus metrics of the functions, served at /metrics. The client is imported with the first of them."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
+
+
+@dataclass(frozen=True)
+class CounterSpec:
+    """A counter: its name, without the suffix `_total`, what it counts, and its labels."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+
+
+DECISIONS = CounterSpec("sentinel_policy_decisions", "Plans judged, by verdict.", ("verdict",))
+DRY_RUN_DENIALS = CounterSpec(
+    "sentinel_policy_dry_run_denials", "What policies in dry run would have denied.", ("policy", "rule")
+)
+
+
+def count(spec: CounterSpec, **labels: str) -> None:
+    """Adds one."""
+    _counter(spec).labels(**labels).inc()
+
+
+def exposition() -> tuple[bytes, str]:
+    """Every metric of this process in the text format, and its content type."""
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    return generate_latest(), CONTENT_TYPE_LATEST
+
+
+@cache
+def _counter(spec: CounterSpec) -> "Counter":
+    from prometheus_client import Counter
+
+    return Counter(spec.name, spec.help, spec.labels)

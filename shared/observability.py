@@ -1,0 +1,46 @@
+"""Logs: one line a record, for people or (LOG_FORMAT=json) for machines."""
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+from shared.errors import ConfigurationError
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (RFC 3339), level, logger, message, and the error with its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def configure_logging() -> None:
+    """Sends the root logger to stderr as LOG_FORMAT (text, json) and LOG_LEVEL (default info) say.
+
+    Raises ConfigurationError for a value that it does not know.
+    """
+    style = os.environ.get("LOG_FORMAT", "text")
+    level = os.environ.get("LOG_LEVEL", "info").upper()
+    if style not in ("text", "json"):
+        raise ConfigurationError(f"LOG_FORMAT must be text or json, not {style[:20]!r}")
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfigurationError(f"LOG_LEVEL must be debug, info, warning or error, not {level[:20]!r}")
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    handler.setFormatter(JsonFormatter() if style == "json" else text)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # A connection that broke cannot be closed either; the request that met it says so, in one line.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)

@@ -1,0 +1,59 @@
+"""What a process is told by its environment, read once, at the edge."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import ConfigurationError
+
+DEFAULT_FUNCTION_POOL = 4
+
+
+@dataclass(frozen=True)
+class FunctionSettings:
+    """A function's environment.
+
+    database_url (DATABASE_URL), pool_size (DATABASE_POOL_SIZE, default 4: at least the Service's
+    containerConcurrency), sink (K_SINK, only where outbox rows are published), clusters_directory
+    (CLUSTERS_DIR, only where clusters are touched).
+    """
+
+    database_url: str
+    pool_size: int = DEFAULT_FUNCTION_POOL
+    sink: str | None = None
+    clusters_directory: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
+        """Raises ConfigurationError that names the variable."""
+        size = environment.get("DATABASE_POOL_SIZE", str(DEFAULT_FUNCTION_POOL))
+        if not size.isdecimal() or not 1 <= int(size) <= 100:
+            raise ConfigurationError(f"DATABASE_POOL_SIZE must be a number from 1 to 100, not {size[:20]!r}")
+        clusters = environment.get("CLUSTERS_DIR")
+        return cls(
+            required(environment, "DATABASE_URL", "the URL of the PostgreSQL database, for the application's role"),
+            int(size),
+            environment.get("K_SINK"),
+            Path(clusters) if clusters else None,
+        )
+
+    def required_sink(self) -> str:
+        """Raises ConfigurationError when the function publishes and was not told where to."""
+        if not self.sink:
+            raise ConfigurationError("set K_SINK to the URL of the broker; a SinkBinding does it on Knative")
+        return self.sink
+
+    def required_clusters_directory(self) -> Path:
+        """Raises ConfigurationError when the function touches clusters and was not told where they are."""
+        if self.clusters_directory is None:
+            raise ConfigurationError("set CLUSTERS_DIR to the directory of kubeconfigs, one file a cluster")
+        return self.clusters_directory
+
+
+def required(environment: Mapping[str, str], name: str, meaning: str) -> str:
+    """The variable's value. Raises ConfigurationError when it is missing or empty."""
+    value = environment.get(name, "").strip()
+    if not value:
+        raise ConfigurationError(f"set {name} to {meaning}")
+    return value

@@ -1,0 +1,90 @@
+"""The audit log: who did what to which workload, as hash chains that show any later change.
+
+A row's hash covers the bytes that are stored, the moment, and the hash before it. Chains are sharded by subject, so
+that two workloads rarely wait for each other; the shard's lock is taken by the `audit_append` function
+in the database and held to the end of the transaction, so it is the last thing that a transaction takes.
+The columns beside the bytes are an index: what they say must be what the bytes say.
+"""
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import JsonValue
+
+from shared.eventing import strict_json
+from shared.store.tables import audit_log
+
+SHARDS = 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_APPEND = sa.text("SELECT audit_append(CAST(:shard AS smallint), :action, :subject, :body)")
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One row, as a reader wants it."""
+
+    recorded_at: datetime
+    action: str
+    subject: str
+    detail: dict[str, Any]
+
+
+def append(connection: sa.Connection, action: str, subject: str, at: datetime, detail: dict[str, JsonValue]) -> None:
+    """Adds a row to the chain of the subject's shard. `detail` must hold no secret."""
+    body = strict_json.canonical({**detail, "action": action, "subject": subject, "at": at.isoformat()})
+    connection.execute(_APPEND, {"shard": shard_of(subject), "action": action, "subject": subject, "body": body})
+
+
+def shard_of(subject: str) -> int:
+    """The chain that a subject's rows are in."""
+    return zlib.crc32(subject.encode()) % SHARDS
+
+
+def entries(connection: sa.Connection, subject: str) -> list[AuditEntry]:
+    """All that was done to one subject, oldest first."""
+    rows = connection.execute(
+        sa.select(audit_log).where(audit_log.c.subject == subject).order_by(audit_log.c.shard, audit_log.c.sequence)
+    )
+    return [AuditEntry(row.recorded_at, row.action, row.subject, _detail(bytes(row.body))) for row in rows]
+
+
+def verify(connection: sa.Connection) -> list[str]:
+    """What is wrong with the chains: gaps, and rows whose hash is not that of their bytes. Empty is good."""
+    problems: list[str] = []
+    expected = dict.fromkeys(range(SHARDS), (1, b""))
+    rows = connection.execution_options(yield_per=1000).execute(
+        sa.select(audit_log).order_by(audit_log.c.shard, audit_log.c.sequence)
+    )
+    for row in rows:
+        sequence, previous = expected[row.shard]
+        if row.sequence != sequence:
+            problems.append(f"shard {row.shard}: row {sequence} is missing")
+        body = bytes(row.body)
+        digest = hashlib.sha256(previous + _microseconds(row.recorded_at) + body).digest()
+        if (bytes(row.previous_hash), bytes(row.hash)) != (previous, digest) or not _indexed(row, body):
+            problems.append(f"shard {row.shard}: row {row.sequence} was changed")
+        expected[row.shard] = (row.sequence + 1, bytes(row.hash))
+    return problems
+
+
+def _indexed(row: sa.Row[tuple[object, ...]], body: bytes) -> bool:
+    """Whether the columns that rows are found by say what the bytes say."""
+    try:
+        said = json.loads(body)
+        return bool(row.action == said["action"] and row.subject == said["subject"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _microseconds(at: datetime) -> bytes:
+    """Since 1970, as PostgreSQL's int8send writes a bigint."""
+    return ((at - _EPOCH) // timedelta(microseconds=1)).to_bytes(8, signed=True)
+
+
+def _detail(body: bytes) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(body).items() if name not in ("action", "subject")}

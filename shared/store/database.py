@@ -1,0 +1,127 @@
+"""The connection to PostgreSQL, and what its errors mean.
+
+What a retry can mend (the server away or restarting, a serialization failure, a deadlock, no
+connection free, a full disk) is StoreUnavailable. Everything else is a defect of ours and stays as it
+is, but for the values that PostgreSQL and SQLAlchemy quote: a whole row at times, and a workload's environment has
+no place in a log. Verified TLS is used whenever the server is not reached over a Unix socket or loopback: pg8000
+does not verify certificates unless it is told to.
+"""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+import pg8000.dbapi
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.errors import ConfigurationError, StoreUnavailable
+
+POOL_SIZE = 20
+MAX_OVERFLOW = 10
+# PostgreSQL, appendix A: connection, transaction rollback, insufficient resources, operator
+# intervention, system error; read-only while a standby is promoted.
+_TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
+_TRANSIENT_CODES = ("25006", "55P03")
+_LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
+
+
+def _remember_placeholders() -> None:
+    """Makes pg8000 turn `%s` into `$1` once a statement, not once an execution.
+
+    It reads every text character by character each time, which was a fifth of a function's CPU. What it makes of a text
+    in the style that SQLAlchemy uses depends on nothing but the text.
+    """
+    original = pg8000.dbapi.convert_paramstyle
+
+    @lru_cache(maxsize=1024)
+    def converted(text: str) -> str:
+        return str(original("format", text, ())[0])
+
+    def convert(style: str, text: str, values: Any) -> Any:
+        return (converted(text), values) if style == "format" else original(style, text, values)
+
+    pg8000.dbapi.convert_paramstyle = convert
+
+
+_remember_placeholders()
+
+
+def connect(
+    url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = MAX_OVERFLOW, lock_timeout: timedelta | None = None
+) -> sa.Engine:
+    """An engine for `url`; it opens no connection yet. Raises ConfigurationError for a URL that is not for pg8000.
+
+    A URL that names PostgreSQL without a driver is taken to mean pg8000. lock_timeout: how long a statement waits for
+    what another transaction has locked, before the transaction is given up as StoreUnavailable; None: for ever.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (SQLAlchemyError, ValueError):  # ValueError: a port that is not a number
+        raise ConfigurationError("DATABASE_URL is not a database URL: postgresql+pg8000://user@host/database") from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+pg8000")
+    if parsed.drivername != "postgresql+pg8000":
+        raise ConfigurationError(f"DATABASE_URL must start with postgresql+pg8000://, not {parsed.drivername}://")
+    arguments: dict[str, Any] = {"timeout": 10} if "unix_sock" not in parsed.query else {}
+    if "unix_sock" not in parsed.query and (parsed.host or "") not in _LOCAL_HOSTS:
+        arguments["ssl_context"] = ssl.create_default_context()
+    if lock_timeout is not None:
+        arguments["startup_params"] = {"lock_timeout": f"{lock_timeout // timedelta(milliseconds=1)}ms"}
+    return sa.create_engine(
+        parsed,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        pool_timeout=10,
+        connect_args=arguments,
+        hide_parameters=True,  # an error's text goes to the log, and a workload's environment may hold a secret
+    )
+
+
+@contextmanager
+def transient_errors() -> Iterator[None]:
+    """Turns what a retry can mend into StoreUnavailable; any other DBAPIError loses the values that it quotes."""
+    try:
+        yield
+    except PoolTimeout:
+        raise StoreUnavailable("no database connection was free in time") from None
+    except DBAPIError as error:
+        if error.connection_invalidated or is_transient(sqlstate(error)):
+            raise StoreUnavailable(f"the database is not available: {_reason(error)}") from None
+        raise _without_values(error).with_traceback(error.__traceback__) from None
+    except OSError as error:
+        raise StoreUnavailable(f"the database is not available: {type(error).__name__}") from None
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    """The five-character SQLSTATE, or None when the server never answered."""
+    arguments = getattr(error.orig, "args", ())
+    if arguments and isinstance(arguments[0], dict):
+        code = arguments[0].get("C")
+        return str(code) if code else None
+    return None
+
+
+def _without_values(error: DBAPIError) -> DBAPIError:
+    """The same error, with the server's code, message, table, column and constraint, and without its detail.
+
+    Messages of class 22 (data exception) quote values too.
+    """
+    if (code := sqlstate(error)) is None or error.orig is None:
+        return error
+    kept = "Ctcn" if code.startswith("22") else "CMtcn"  # field names of PostgreSQL's ErrorResponse
+    said = {name: text for name, text in error.orig.args[0].items() if name in kept}
+    return type(error)(error.statement, None, type(error.orig)(said), hide_parameters=True)
+
+
+def is_transient(code: str | None) -> bool:
+    """Whether a retry may succeed; no code at all means that the connection broke."""
+    return code is None or code[:2] in _TRANSIENT_CLASSES or code in _TRANSIENT_CODES
+
+
+def _reason(error: DBAPIError) -> str:
+    return f"SQLSTATE {code}" if (code := sqlstate(error)) else type(error.orig).__name__

@@ -1,0 +1,117 @@
+"""Dead letters: events that a broker gave up on, with their original bytes and the reason."""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.store.tables import dead_letters
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An event that nobody could handle.
+
+    destination: the URL it could not be delivered to. error_code: the last HTTP answer, None when there was none.
+    """
+
+    destination: str
+    source: str
+    event_id: str
+    type: str
+    subject: str | None
+    attributes: Mapping[str, str]
+    body: bytes
+    error_code: int | None
+    reason: str
+    id: uuid.UUID | None = None
+    deliveries: int = 1
+    created_at: datetime | None = None
+    redriven_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class DeadLetterRows:
+    """Dead letters, inside one transaction."""
+
+    connection: sa.Connection
+
+    def keep(self, letter: DeadLetter) -> None:
+        """Stores a letter; the same bytes to the same destination again only count up, and are open again."""
+        statement = insert(dead_letters).values(
+            destination=letter.destination,
+            source=letter.source,
+            event_id=letter.event_id,
+            type=letter.type,
+            subject=letter.subject,
+            attributes=dict(letter.attributes),
+            body=letter.body,
+            body_hash=hashlib.sha256(letter.body).digest(),
+            error_code=letter.error_code,
+            reason=letter.reason,
+        )
+        again = {
+            "deliveries": dead_letters.c.deliveries + 1,
+            "reason": letter.reason,
+            "error_code": letter.error_code,
+            "redriven_at": None,
+            "updated_at": sa.func.now(),
+        }
+        self.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["destination", "source", "event_id", "body_hash"], set_=again
+            )
+        )
+
+    def find(self, *, include_redriven: bool = False, limit: int = 1000) -> list[DeadLetter]:
+        """Oldest first."""
+        statement = sa.select(dead_letters).order_by(dead_letters.c.created_at, dead_letters.c.id).limit(limit)
+        if not include_redriven:
+            statement = statement.where(dead_letters.c.redriven_at.is_(None))
+        return [_letter(row) for row in self.connection.execute(statement)]
+
+    def get(self, letter_id: uuid.UUID) -> DeadLetter | None:
+        row = self.connection.execute(sa.select(dead_letters).where(dead_letters.c.id == letter_id)).one_or_none()
+        return None if row is None else _letter(row)
+
+    def of_event(self, source: str, event_id: str) -> list[DeadLetter]:
+        """The open letters of one event, one a destination that it could not be delivered to; oldest first."""
+        statement = (
+            sa.select(dead_letters)
+            .where(
+                dead_letters.c.source == source,
+                dead_letters.c.event_id == event_id,
+                dead_letters.c.redriven_at.is_(None),
+            )
+            .order_by(dead_letters.c.created_at, dead_letters.c.id)
+        )
+        return [_letter(row) for row in self.connection.execute(statement)]
+
+    def mark_redriven(self, letter_id: uuid.UUID) -> None:
+        self.connection.execute(
+            dead_letters.update()
+            .where(dead_letters.c.id == letter_id)
+            .values(redriven_at=sa.func.now(), updated_at=sa.func.now())
+        )
+
+
+def _letter(row: sa.Row[tuple[object, ...]]) -> DeadLetter:
+    return DeadLetter(
+        destination=row.destination,
+        source=row.source,
+        event_id=row.event_id,
+        type=row.type,
+        subject=row.subject,
+        attributes=row.attributes,
+        body=bytes(row.body),
+        error_code=row.error_code,
+        reason=row.reason,
+        id=row.id,
+        deliveries=row.deliveries,
+        created_at=row.created_at,
+        redriven_at=row.redriven_at,
+    )

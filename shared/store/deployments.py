@@ -1,0 +1,216 @@
+"""Applied revisions."""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.store.rows import amounts_from, amounts_to_json
+from shared.store.tables import action_plans, deployments
+
+WATCHED = (RevisionStatus.VERIFYING, RevisionStatus.REMOVING)
+SETTLED = (RevisionStatus.HEALTHY, RevisionStatus.DEGRADED)
+LIVE = (RevisionStatus.INTENDED, *WATCHED, *SETTLED, RevisionStatus.UNHEALTHY)
+"""What may take up resources."""
+
+_ENDED = (RevisionStatus.REMOVING, RevisionStatus.REMOVED)
+
+
+def _present() -> sa.ColumnElement[bool]:
+    """Revisions whose object may be on the cluster: of a Job that is over, too; not of what was refused."""
+    failed_there = sa.and_(deployments.c.status == RevisionStatus.FAILED, deployments.c.uid.is_not(None))
+    return sa.or_(deployments.c.status.in_((*LIVE, RevisionStatus.COMPLETED)), failed_there)
+
+
+@dataclass(frozen=True)
+class DeploymentRows:
+    """Deployments (applied revisions), inside one transaction."""
+
+    connection: sa.Connection
+
+    def add(self, deployment: Deployment) -> None:
+        """Inserts a revision; an existing one keeps what it was."""
+        reference = deployment.reference
+        statement = insert(deployments).values(
+            id=deployment.id,
+            workload_id=deployment.workload_id,
+            revision=deployment.revision,
+            generation=deployment.generation,
+            plan_id=deployment.plan_id,
+            cluster=deployment.cluster,
+            kind=reference.kind,
+            namespace=reference.namespace,
+            name=reference.name,
+            manifest=deployment.manifest,
+            sku=deployment.sku,
+            amounts=amounts_to_json(deployment.amounts),
+            rollback_of=deployment.rollback_of,
+            status=deployment.status,
+        )
+        self.connection.execute(statement.on_conflict_do_nothing(index_elements=["workload_id", "revision"]))
+
+    def get(self, deployment_id: uuid.UUID) -> Deployment | None:
+        return self._one(deployments.c.id == deployment_id)
+
+    def get_many(self, deployment_ids: Collection[uuid.UUID]) -> list[Deployment]:
+        """In the order of their ids."""
+        statement = sa.select(deployments).where(deployments.c.id.in_(deployment_ids))
+        return self._many(statement.order_by(deployments.c.id))
+
+    def of_plan(self, plan_id: uuid.UUID) -> Deployment | None:
+        """The revision that a plan led to, if its execution has begun."""
+        return self._one(deployments.c.plan_id == plan_id)
+
+    def revision(self, workload_id: uuid.UUID, revision: int) -> Deployment | None:
+        return self._one(deployments.c.workload_id == workload_id, deployments.c.revision == revision)
+
+    def of_workload(self, workload_id: uuid.UUID) -> list[Deployment]:
+        """Every revision of a workload, oldest first."""
+        return self._many(
+            sa.select(deployments).where(deployments.c.workload_id == workload_id).order_by(deployments.c.revision)
+        )
+
+    def live(self, workload_id: uuid.UUID) -> list[Deployment]:
+        """The revisions that may have running pods on a cluster, oldest first."""
+        return self._many(
+            sa.select(deployments)
+            .where(deployments.c.workload_id == workload_id, deployments.c.status.in_(LIVE))
+            .order_by(deployments.c.revision)
+        )
+
+    def live_of(self, workload_ids: Collection[uuid.UUID]) -> list[Deployment]:
+        """The live revisions of several workloads, each one's oldest first."""
+        return self._many(
+            sa.select(deployments)
+            .where(deployments.c.workload_id.in_(workload_ids), deployments.c.status.in_(LIVE))
+            .order_by(deployments.c.workload_id, deployments.c.revision)
+        )
+
+    def ended_since(self, plan_ids: Collection[uuid.UUID]) -> list[Deployment]:
+        """Revisions that ended after one of these plans of their workload was made: it may have counted them."""
+        made = sa.exists().where(
+            action_plans.c.id.in_(plan_ids),
+            action_plans.c.workload_id == deployments.c.workload_id,
+            action_plans.c.created_at <= deployments.c.updated_at,
+        )
+        return self._many(
+            sa.select(deployments)
+            .where(made, deployments.c.status.not_in(LIVE))
+            .order_by(deployments.c.workload_id, deployments.c.revision)
+        )
+
+    def newest_ended(self, since: datetime) -> list[Deployment]:
+        """The newest revision of every workload that has had none live since some time after `since`."""
+        other = deployments.alias()
+        newer = sa.exists().where(
+            other.c.workload_id == deployments.c.workload_id,
+            sa.or_(other.c.revision > deployments.c.revision, other.c.status.in_(LIVE)),
+        )
+        return self._many(
+            sa.select(deployments).where(deployments.c.updated_at >= since, ~newer).order_by(deployments.c.id)
+        )
+
+    def present(self, workload_id: uuid.UUID) -> list[Deployment]:
+        """The revisions that may have an object on a cluster, running or not, oldest first."""
+        return self._many(
+            sa.select(deployments)
+            .where(deployments.c.workload_id == workload_id, _present())
+            .order_by(deployments.c.revision)
+        )
+
+    def last_good(self, workload_id: uuid.UUID, before: int) -> Deployment | None:
+        """The newest revision before `before` that was healthy once: what a rollback goes back to.
+
+        What ran before the workload was last removed does not count: it may have been of another kind, elsewhere.
+        """
+        removed = (
+            sa.select(sa.func.coalesce(sa.func.max(deployments.c.revision), 0))
+            .where(deployments.c.workload_id == workload_id, deployments.c.status.in_(_ENDED))
+            .scalar_subquery()
+        )
+        found = self._many(
+            sa.select(deployments)
+            .where(
+                deployments.c.workload_id == workload_id,
+                deployments.c.revision < before,
+                deployments.c.revision > removed,
+                deployments.c.status != RevisionStatus.FAILED,
+                deployments.c.healthy_at.is_not(None),
+            )
+            .order_by(deployments.c.revision.desc())
+            .limit(1)
+        )
+        return found[0] if found else None
+
+    def live_object(self, kind: str, namespace: str, name: str) -> list[Deployment]:
+        """The revisions that an object of this name may stand for, on any cluster."""
+        return self._many(
+            sa.select(deployments)
+            .where(
+                deployments.c.namespace == namespace,
+                deployments.c.name == name,
+                deployments.c.kind == kind,
+                deployments.c.status.in_((*WATCHED, *SETTLED)),
+            )
+            .order_by(deployments.c.id)
+        )
+
+    def oldest_observed(self, statuses: Sequence[RevisionStatus], before: datetime, limit: int) -> list[Deployment]:
+        """The revisions in these states that were not looked at since `before`, longest ago first."""
+        return self._many(
+            sa.select(deployments)
+            .where(deployments.c.status.in_(statuses), deployments.c.observed_at <= before)
+            .order_by(deployments.c.observed_at, deployments.c.id)
+            .limit(limit)
+        )
+
+    def update(self, deployment_id: uuid.UUID, **values: object) -> None:
+        """Sets columns of one revision."""
+        self.connection.execute(
+            deployments.update().where(deployments.c.id == deployment_id).values(**values, updated_at=sa.func.now())
+        )
+
+    def supersede_before(self, workload_id: uuid.UUID, revision: int) -> None:
+        """Retires the revisions that a newer one has replaced."""
+        self.connection.execute(
+            deployments.update()
+            .where(
+                deployments.c.workload_id == workload_id,
+                deployments.c.revision < revision,
+                _present(),
+            )
+            .values(status=RevisionStatus.SUPERSEDED, updated_at=sa.func.now())
+        )
+
+    def _one(self, *conditions: sa.ColumnElement[bool]) -> Deployment | None:
+        found = self._many(sa.select(deployments).where(*conditions))
+        return found[0] if found else None
+
+    def _many(self, statement: sa.Select[tuple[object, ...]]) -> list[Deployment]:
+        return [_deployment(row) for row in self.connection.execute(statement)]
+
+
+def _deployment(row: sa.Row[tuple[object, ...]]) -> Deployment:
+    return Deployment(
+        id=row.id,
+        workload_id=row.workload_id,
+        revision=row.revision,
+        generation=row.generation,
+        plan_id=row.plan_id,
+        cluster=row.cluster,
+        reference=ObjectReference(row.kind, row.namespace, row.name, row.uid),
+        manifest=row.manifest,
+        status=RevisionStatus(row.status),
+        sku=row.sku,
+        amounts=amounts_from(row.amounts),
+        rollback_of=row.rollback_of,
+        applied_at=row.applied_at,
+        deadline_at=row.deadline_at,
+        ready_since=row.ready_since,
+        observed_at=row.observed_at,
+        reason=row.reason,
+    )

@@ -1,0 +1,105 @@
+"""Loads the facts that a decision needs, from Sentinel's own tables."""
+
+import uuid
+from datetime import date, datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.policy.decision import ANY_SKU, PlanView
+from shared.policy.facts import ActionQuery, Facts, Needs, ServiceLevel
+from shared.policy.vocabulary import ScopeKind
+from shared.rollout.pricing import PriceKind
+from shared.store.ledger import Ledger
+from shared.store.tables import actions, prices, telemetry
+
+_PERCENTILES = (50, 95, 99)
+_SCOPE_COLUMNS = {
+    ScopeKind.TEAM: actions.c.team,
+    ScopeKind.CLUSTER: actions.c.cluster,
+}
+
+
+def load(connection: sa.Connection, needs: Needs, plan: PlanView, now: datetime) -> Facts:
+    """The facts about a plan at `now`. The scopes in `needs.locked` must be locked by the caller."""
+    ledger = Ledger(connection)
+    return Facts(
+        usage={scope: ledger.usage(scope) for scope in needs.usage},
+        actions={query: _actions(connection, query, now) for query in needs.actions},
+        service={w: _service_level(connection, plan.workload_id, w, now) for w in needs.windows},
+        priced_on=_oldest_price(connection, plan) if needs.prices else None,
+    )
+
+
+def record_action(connection: sa.Connection, plan: PlanView, now: datetime) -> None:
+    """Spends what an approved plan spends of rate limits: once, however often it is judged."""
+    statement = insert(actions).values(
+        plan_id=plan.plan_id,
+        workload_id=plan.workload_id,
+        team=plan.team,
+        cluster=plan.cluster,
+        verb=plan.verb,
+        taken_at=now,
+    )
+    connection.execute(statement.on_conflict_do_nothing(index_elements=["plan_id"]))
+
+
+def _actions(connection: sa.Connection, query: ActionQuery, now: datetime) -> tuple[datetime, ...]:
+    statement = sa.select(actions.c.taken_at).where(actions.c.taken_at > now - query.window)
+    if query.scope.kind is ScopeKind.WORKLOAD:
+        statement = statement.where(actions.c.workload_id == uuid.UUID(query.scope.key))
+    elif query.scope.kind in _SCOPE_COLUMNS:
+        statement = statement.where(_SCOPE_COLUMNS[query.scope.kind] == query.scope.key)
+    if query.verbs:
+        statement = statement.where(actions.c.verb.in_(query.verbs))
+    return tuple(connection.execute(statement.order_by(actions.c.taken_at)).scalars())
+
+
+def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: timedelta, now: datetime) -> ServiceLevel:
+    def metric(name: str) -> sa.ColumnElement[float]:
+        return sa.cast(telemetry.c.sample[("metrics", name)].astext, sa.Float)
+
+    weight = sa.func.coalesce(metric("requests"), 1)
+    columns = [
+        sa.func.avg(metric("up")).label("uptime"),
+        sa.func.coalesce(sa.func.sum(metric("requests")), 0).label("requests"),
+        sa.func.coalesce(sa.func.sum(metric("errors")), 0).label("errors"),
+        sa.func.max(telemetry.c.observed_at).label("newest"),
+    ]
+    for percentile in _PERCENTILES:
+        latency = metric(f"latency_p{percentile}_seconds")
+        weighed = sa.func.nullif(sa.func.sum(weight).filter(latency.is_not(None)), 0)
+        columns.append((sa.func.sum(latency * weight) / weighed).label(f"p{percentile}"))
+    statement = sa.select(*columns).where(
+        telemetry.c.kind == "workload",
+        telemetry.c.subject == str(workload_id),
+        telemetry.c.observed_at > now - window,
+        telemetry.c.observed_at <= now,
+    )
+    row = connection.execute(statement).mappings().one()
+    latencies = {p: row[f"p{p}"] for p in _PERCENTILES if row[f"p{p}"] is not None}
+    return ServiceLevel(row["uptime"], row["requests"], row["errors"], latencies, row["newest"])
+
+
+def _oldest_price(connection: sa.Connection, plan: PlanView) -> date | None:
+    """The date of the oldest price that the plan's cost rests on; a cluster's own price hides the general one."""
+    ranked = (
+        sa.select(
+            prices.c.kind,
+            prices.c.sku,
+            prices.c.priced_on,
+            sa.func.row_number()
+            .over(partition_by=(prices.c.kind, prices.c.sku), order_by=prices.c.cluster.desc())
+            .label("rank"),
+        )
+        .where(prices.c.cluster.in_(("", plan.cluster)))
+        .subquery()
+    )
+    wanted = [ranked.c.kind != PriceKind.GPU]
+    skus = [sku for sku, amounts in plan.lines.items() if amounts.gpus]
+    if skus:
+        gpu = ranked.c.kind == PriceKind.GPU
+        wanted.append(gpu if ANY_SKU in skus else sa.and_(gpu, ranked.c.sku.in_(skus)))
+    statement = sa.select(sa.func.min(ranked.c.priced_on)).where(ranked.c.rank == 1, sa.or_(*wanted))
+    found: date | None = connection.execute(statement).scalar_one()
+    return found

@@ -1,0 +1,105 @@
+"""The inbox: one row for each (consumer, source, id), with the attempts at it and, once handled, its reply.
+
+The attempt is counted before the handling in a statement of its own, or a failing handler would roll
+the count back. That statement commits without waiting for the disk: a count lost with the machine
+costs one more attempt, not correctness.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from shared.eventing import codec
+from shared.eventing.event import Envelope, WireEvent
+from shared.eventing.function import Claim
+from shared.store.tables import inbox
+
+_COUNT = sa.text("""
+    INSERT INTO inbox (consumer, source, event_id, digest, attempts)
+    SELECT :consumer, :source, :event_id, :digest, 1
+      FROM (SELECT set_config('synchronous_commit', 'off', true) AS was) AS relaxed WHERE relaxed.was IS NOT NULL
+    ON CONFLICT (consumer, source, event_id) DO UPDATE
+       SET attempts = inbox.attempts + 1, updated_at = now()
+     WHERE inbox.handled_at IS NULL AND inbox.digest = excluded.digest
+    RETURNING attempts, now()
+""")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An event was handled, with this reply or with none."""
+
+    reply: WireEvent | None
+
+
+def claim(connection: sa.Connection, consumer: str, event: Envelope) -> Claim:
+    """Counts an attempt at an event that was not handled yet; `connection` commits by itself."""
+    key = {"consumer": consumer, "source": event.source, "event_id": event.id}
+    digest = codec.digest(event)
+    counted = connection.execute(_COUNT, {**key, "digest": digest}).one_or_none()
+    if counted is not None:
+        return Claim(handled=False, same_data=True, attempts=counted[0], now=counted[1])
+    stored = connection.execute(sa.select(inbox, sa.func.now().label("now")).where(_is(key))).mappings().one()
+    return Claim(
+        handled=stored["handled_at"] is not None,
+        same_data=bytes(stored["digest"]) == digest,
+        attempts=stored["attempts"],
+        now=stored["now"],
+        reply=_reply(stored),
+    )
+
+
+def answer(connection: sa.Connection, consumer: str, source: str, event_id: str) -> Answered | None:
+    """What a consumer said to an event; None as long as it was not handled."""
+    key = {"consumer": consumer, "source": source, "event_id": event_id}
+    statement = sa.select(inbox).where(_is(key), inbox.c.handled_at.is_not(None))
+    stored = connection.execute(statement).mappings().one_or_none()
+    return None if stored is None else Answered(_reply(stored))
+
+
+def store_reply(connection: sa.Connection, consumer: str, event: Envelope, reply: WireEvent | None) -> bool:
+    """Marks the event handled. False if another delivery of it was faster."""
+    key = {"consumer": consumer, "source": event.source, "event_id": event.id}
+    statement = (
+        inbox.update()
+        .where(_is(key), inbox.c.handled_at.is_(None))
+        .values(
+            handled_at=sa.func.now(),
+            reply_attributes=dict(reply.attributes) if reply else None,
+            reply_body=reply.body if reply else None,
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def reset_attempts(connection: sa.Connection, source: str, event_id: str) -> None:
+    """Gives an event that failed too often a fresh start: what a redrive does, for every consumer."""
+    connection.execute(
+        inbox.update()
+        .where(inbox.c.source == source, inbox.c.event_id == event_id, inbox.c.handled_at.is_(None))
+        .values(attempts=0)
+    )
+
+
+def forget_old(connection: sa.Connection, days: int, limit: int) -> int:
+    """Deletes at most `limit` rows that nothing happened to for `days`; brokers do not redeliver what is that old.
+
+    Rows of events that failed too often go too: their bytes are a dead letter.
+    """
+    old = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
+    rows = sa.select(inbox.c.consumer, inbox.c.source, inbox.c.event_id).where(inbox.c.updated_at < old).limit(limit)
+    return connection.execute(
+        inbox.delete().where(sa.tuple_(inbox.c.consumer, inbox.c.source, inbox.c.event_id).in_(rows))
+    ).rowcount
+
+
+def _is(key: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    return sa.and_(*(inbox.c[name] == value for name, value in key.items()))
+
+
+def _reply(stored: Mapping[Any, Any]) -> WireEvent | None:
+    if stored["reply_attributes"] is None:
+        return None
+    return WireEvent(stored["reply_attributes"], bytes(stored["reply_body"]))

@@ -1,0 +1,122 @@
+"""From a stored plan to a decision: what policy sees, the facts it needs, the verdict. Writes nothing.
+
+The deciding function calls this in its transaction with the scopes locked; a simulation calls it without.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.models.amounts import Amounts
+from shared.models.deployment import Deployment
+from shared.models.plan import ActionPlan, Verb
+from shared.models.stored import Workload
+from shared.models.workload import WorkloadSpec
+from shared.policy.backtest import QUEUE_RULE
+from shared.policy.decision import Finding, PlanView, PolicyDecision
+from shared.policy.evaluate import evaluate, needs_of
+from shared.policy.facts import Facts, Needs
+from shared.policy.policy_set import PolicySet, StoredPolicy
+from shared.policy.queue import Place, ahead, blocker
+from shared.rollout import holding
+from shared.rollout.manifests import Hardening, hardening_of
+from shared.store.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A decision, with what it was made on."""
+
+    view: PlanView
+    needs: Needs
+    facts: Facts
+    decision: PolicyDecision
+    microseconds: int
+
+
+def look_at(plan: ActionPlan, workload: Workload, live: Sequence[Deployment], work: UnitOfWork) -> PlanView:
+    """A stored plan as policy sees it. A rollback is seen as the revision that it restores."""
+    held = work.ledger.reserved(workload.id, plan.decision.cluster)
+    restored = None
+    if plan.decision.verb is Verb.ROLLBACK:
+        restored = work.deployments.revision(workload.id, plan.decision.revision or 0)
+    return view_of(plan, workload, live, held, restored)
+
+
+def view_of(
+    plan: ActionPlan,
+    workload: Workload,
+    live: Sequence[Deployment],
+    held: Mapping[str, Amounts],
+    restored: Deployment | None = None,
+) -> PlanView:
+    """A plan as policy sees it, from its parts."""
+    spec = workload.spec
+    removes = plan.decision.verb is Verb.REMOVE
+    hardening = _hardening(spec) if restored is None else hardening_of(restored.manifest)
+    return PlanView(
+        plan_id=plan.id,
+        workload_id=workload.id,
+        name=spec.name,
+        verb=plan.decision.verb,
+        type=spec.type,
+        team=spec.team,
+        namespace=spec.namespace,
+        cluster=plan.decision.cluster,
+        labels=spec.labels,
+        image=hardening.image,
+        security=hardening.security,
+        host_paths=hardening.host_paths,
+        lines={} if removes else holding.while_doing(plan, spec.type.kind, live),
+        held=held,
+        created_at=workload.created_at,
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A plan with the policies that have a say on it, and the facts that these need."""
+
+    view: PlanView
+    policies: Sequence[StoredPolicy]
+    needs: Needs
+
+
+def case_for(view: PlanView, policies: PolicySet, now: datetime) -> Case:
+    """What is to be judged. Who decides locks `needs.locked` before judging."""
+    matching = policies.matching(view, now)
+    return Case(view, matching, needs_of(view, matching))
+
+
+def judge(case: Case, work: UnitOfWork) -> Judgement:
+    """The decision on the facts as this transaction sees them."""
+    facts = work.facts(case.needs, case.view)
+    started = time.perf_counter_ns()
+    decision = evaluate(case.view, case.policies, facts, work.now)
+    return Judgement(case.view, case.needs, facts, decision, (time.perf_counter_ns() - started) // 1000)
+
+
+def competing(plan: ActionPlan, needs: Needs, queue: Sequence[ActionPlan], now: datetime) -> list[Place]:
+    """The places ahead of a plan that compete with it; one that is not in the queue would come last of its priority."""
+    counts_in = frozenset(str(scope) for scope in needs.usage)
+    return ahead([_place(other, now) for other in queue], _place(plan, now), counts_in)
+
+
+def in_the_way(earlier: Sequence[Place], needs: Needs) -> Finding | None:
+    """Who must go first, of those ahead that compete: the plan waits for it, though it would fit itself."""
+    waiting = blocker(earlier)
+    if waiting is None:
+        return None
+    message = f"plan {waiting.plan_id} was overtaken {waiting.overtaken} times and goes first"
+    scope = min(waiting.waits_for & {str(scope) for scope in needs.usage})
+    return Finding("", QUEUE_RULE, "queue", "", "", message, scope=scope)
+
+
+def _place(plan: ActionPlan, now: datetime) -> Place:
+    return Place(plan.id, plan.priority, plan.queued_at or now, plan.overtaken, frozenset(plan.waits_for))
+
+
+def _hardening(spec: WorkloadSpec) -> Hardening:
+    paths = tuple(volume.host_path for volume in spec.volumes if volume.host_path is not None)
+    return Hardening(spec.image, spec.security, paths)

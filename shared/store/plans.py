@@ -1,0 +1,222 @@
+"""Action plans and the policy decisions on them."""
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus
+from shared.policy.backtest import PastDecision
+from shared.store.rows import amounts_from, amounts_to_json
+from shared.store.tables import action_plans, policy_decisions, workloads
+
+_PAGE = 500
+
+
+@dataclass(frozen=True)
+class PlanRows:
+    """Action plans, inside one transaction."""
+
+    connection: sa.Connection
+
+    def add(self, plan: ActionPlan) -> None:
+        """Inserts a plan; the same plan a second time changes nothing."""
+        statement = insert(action_plans).values(
+            id=plan.id,
+            workload_id=plan.workload_id,
+            generation=plan.generation,
+            source=plan.source,
+            decision=plan.decision.model_dump(mode="json", by_alias=True),
+            sku=plan.sku,
+            amounts=amounts_to_json(plan.amounts),
+            surge=amounts_to_json(plan.surge),
+            status=plan.status,
+            priority=plan.priority,
+        )
+        self.connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
+
+    def get(self, plan_id: uuid.UUID) -> ActionPlan | None:
+        """A plan. Its workload's row lock protects it."""
+        row = self.connection.execute(sa.select(action_plans).where(action_plans.c.id == plan_id)).one_or_none()
+        return None if row is None else _plan(row)
+
+    def get_many(self, plan_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ActionPlan]:
+        """Several plans by id; those that are not there are absent."""
+        statement = sa.select(action_plans).where(action_plans.c.id.in_(plan_ids))
+        return {row.id: _plan(row) for row in self.connection.execute(statement)}
+
+    def set_status(self, plan_id: uuid.UUID, status: PlanStatus, *, reason: str = "") -> None:
+        """Ends or advances a plan; it then waits for nothing and nobody holds it."""
+        self._update(plan_id, status=status, reason=reason, next_attempt_at=None, lease_until=None)
+
+    def approve(self, plan_id: uuid.UUID, until: datetime) -> None:
+        """Approves a plan; when nobody has executed it by `until`, it is announced again."""
+        self._update(plan_id, status=PlanStatus.APPROVED, reason="", next_attempt_at=until, lease_until=None)
+
+    def lease(self, plan_id: uuid.UUID, until: datetime) -> None:
+        """Claims a plan for one execution: nobody else executes it before `until`."""
+        self._update(plan_id, status=PlanStatus.APPLYING, lease_until=until, next_attempt_at=until)
+
+    def wait(self, plan: ActionPlan, until: datetime, *, reason: str) -> None:
+        """Gives a plan back until `until`; the tick takes it up again."""
+        self._update(
+            plan.id,
+            status=PlanStatus.WAITING,
+            next_attempt_at=until,
+            lease_until=None,
+            attempts=plan.attempts + 1,
+            reason=reason,
+        )
+
+    def in_hand(self, workload_id: uuid.UUID, now: datetime) -> ActionPlan | None:
+        """The plan of a workload that is being executed right now, if any."""
+        statement = (
+            sa.select(action_plans)
+            .where(
+                action_plans.c.workload_id == workload_id,
+                action_plans.c.status == PlanStatus.APPLYING,
+                action_plans.c.lease_until > now,
+            )
+            .order_by(action_plans.c.lease_until.desc(), action_plans.c.id)
+            .limit(1)
+        )
+        row = self.connection.execute(statement).one_or_none()
+        return None if row is None else _plan(row)
+
+    def take_due(self, now: datetime, until: datetime, limit: int) -> list[ActionPlan]:
+        """Plans whose time has come, oldest first: whose cluster was away, whose execution was cut off or never came.
+
+        They are not due again before `until`. What another transaction works on is left to it, rather than waited for:
+        an execution that concludes locks its plan first and the ledger after, the tick the other way round.
+        """
+        due = (
+            sa.select(action_plans.c.id)
+            .where(
+                action_plans.c.status.in_(("approved", "waiting", "applying")), action_plans.c.next_attempt_at <= now
+            )
+            .order_by(action_plans.c.next_attempt_at, action_plans.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        ids = self.connection.execute(due).scalars().all()
+        if not ids:
+            return []
+        taken = action_plans.update().where(action_plans.c.id.in_(ids)).values(next_attempt_at=until)
+        plans = {row.id: _plan(row) for row in self.connection.execute(taken.returning(action_plans))}
+        return [plans[plan_id] for plan_id in ids]
+
+    def enqueue(self, plan: ActionPlan, now: datetime, waits_for: Sequence[str], *, reason: str) -> None:
+        """Puts a plan into the queue; one that is in it already keeps its place."""
+        self._update(
+            plan.id,
+            status=PlanStatus.QUEUED,
+            queued_at=plan.queued_at or now,
+            waits_for=sorted(set(waits_for)),
+            reason=reason,
+        )
+
+    def queue(self, limit: int, *, after: ActionPlan | None = None) -> list[ActionPlan]:
+        """The first plans of the queue, or the next after a place in it, in its order.
+
+        A plan that is not its workload's newest has left it.
+        """
+        columns = action_plans.c
+        statement = sa.select(action_plans).where(columns.status == PlanStatus.QUEUED, _is_newest())
+        if after is not None and after.queued_at is not None:
+            later = sa.tuple_(columns.queued_at, columns.id) > sa.tuple_(sa.literal(after.queued_at), after.id)
+            behind = sa.or_(columns.priority < after.priority, sa.and_(columns.priority == after.priority, later))
+            statement = statement.where(behind)
+        ordered = statement.order_by(columns.priority.desc(), columns.queued_at, columns.id)
+        return [_plan(row) for row in self.connection.execute(ordered.limit(limit))]
+
+    def left_queue(self, limit: int) -> list[ActionPlan]:
+        """Plans that still stand in the queue though their workloads have newer ones, locked; others skip them."""
+        statement = (
+            sa.select(action_plans)
+            .where(action_plans.c.status == PlanStatus.QUEUED, ~_is_newest())
+            .order_by(action_plans.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return [_plan(row) for row in self.connection.execute(statement)]
+
+    def anything_queued(self) -> bool:
+        """Whether the queue is worth looking at."""
+        statement = sa.select(sa.exists().where(action_plans.c.status == PlanStatus.QUEUED))
+        return bool(self.connection.execute(statement).scalar_one())
+
+    def overtake(self, plan_ids: Sequence[uuid.UUID]) -> None:
+        """Counts that a later plan was let past these. Their rows are locked in one order, whoever counts which."""
+        if plan_ids:
+            rows = sa.select(action_plans.c.id).where(action_plans.c.id.in_(plan_ids)).order_by(action_plans.c.id)
+            self.connection.execute(
+                action_plans.update()
+                .where(action_plans.c.id.in_(rows.with_for_update(key_share=True)))
+                .values(overtaken=action_plans.c.overtaken + 1, updated_at=sa.func.now())
+            )
+
+    def record_decision(self, row: dict[str, Any]) -> None:
+        """Keeps the verdict on a plan, with the facts it rested on."""
+        self.connection.execute(policy_decisions.insert().values(**row))
+
+    def decisions_on(self, workload_id: uuid.UUID) -> list[dict[str, Any]]:
+        """Every verdict on a workload's plans, oldest first."""
+        statement = (
+            sa.select(policy_decisions)
+            .where(policy_decisions.c.workload_id == workload_id)
+            .order_by(policy_decisions.c.created_at, policy_decisions.c.id)
+        )
+        return [dict(row) for row in self.connection.execute(statement).mappings()]
+
+    def count_decisions(self, since: datetime) -> int:
+        """How many verdicts were reached since then."""
+        statement = sa.select(sa.func.count()).where(policy_decisions.c.created_at >= since)
+        return int(self.connection.execute(statement.select_from(policy_decisions)).scalar_one())
+
+    def decisions_since(self, since: datetime) -> Iterator[PastDecision]:
+        """Every verdict since then, oldest first, fetched from the server a page at a time."""
+        columns = policy_decisions.c
+        statement = (
+            sa.select(columns.created_at, columns.approved, columns.violations, columns.facts)
+            .where(columns.created_at >= since)
+            .order_by(columns.created_at, columns.id)
+            .execution_options(yield_per=_PAGE)
+        )
+        for row in self.connection.execute(statement):
+            yield PastDecision(row.created_at, row.approved, row.violations, row.facts)
+
+    def _update(self, plan_id: uuid.UUID, **values: object) -> None:
+        self.connection.execute(
+            action_plans.update().where(action_plans.c.id == plan_id).values(**values, updated_at=sa.func.now())
+        )
+
+
+def _is_newest() -> sa.ColumnElement[bool]:
+    """Whether a plan is the newest of its workload."""
+    return sa.exists().where(workloads.c.id == action_plans.c.workload_id, workloads.c.plan_id == action_plans.c.id)
+
+
+def _plan(row: sa.Row[tuple[object, ...]]) -> ActionPlan:
+    return ActionPlan(
+        id=row.id,
+        workload_id=row.workload_id,
+        generation=row.generation,
+        source=PlanSource(row.source),
+        decision=Decision.model_validate(row.decision),
+        sku=row.sku,
+        amounts=amounts_from(row.amounts),
+        surge=amounts_from(row.surge),
+        status=PlanStatus(row.status),
+        next_attempt_at=row.next_attempt_at,
+        lease_until=row.lease_until,
+        attempts=row.attempts,
+        reason=row.reason,
+        priority=row.priority,
+        queued_at=row.queued_at,
+        overtaken=row.overtaken,
+        waits_for=tuple(row.waits_for),
+    )

@@ -1,0 +1,29 @@
+"""Between rows and models."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from shared.models.amounts import Amounts
+
+AMOUNT_COLUMNS = ("replicas", "cpu", "memory", "gpus", "usd_per_hour")
+
+
+def amounts_to_json(amounts: Amounts) -> dict[str, Any]:
+    """Money as text: a JSON number would become a float on the way."""
+    return {**amounts_to_columns(amounts), "usd_per_hour": str(amounts.usd_per_hour)}
+
+
+def amounts_to_columns(amounts: Amounts) -> dict[str, Any]:
+    return {name: getattr(amounts, name) for name in AMOUNT_COLUMNS}
+
+
+def amounts_from(row: Mapping[Any, Any]) -> Amounts:
+    """From a JSON document, or from a row that has the columns."""
+    return Amounts(
+        int(row["replicas"]),
+        int(row["cpu"]),
+        int(row["memory"]),
+        int(row["gpus"]),
+        Decimal(row["usd_per_hour"]),
+    )

@@ -1,0 +1,199 @@
+"""What policy would decide on a wish now, on every cluster that could take it, and what would pass instead.
+
+Goes the way of a real decision: the plan that intake would make, the policies and facts of this moment, the queue.
+Nothing is locked and nothing is written, so it belongs into a transaction that cannot write.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from shared.errors import WishRefused
+from shared.models.amounts import NOTHING, Amounts
+from shared.models.cluster import Cluster
+from shared.models.deployment import Deployment
+from shared.models.plan import plan_id
+from shared.models.stored import Workload
+from shared.models.workload import WorkloadSpec
+from shared.policy.decision import Finding, PlanView, PolicyDecision
+from shared.policy.evaluate import evaluate
+from shared.policy.explain import Change, Suggestion, explain
+from shared.policy.facts import Facts, Needs
+from shared.policy.policy_set import PolicySet
+from shared.policy.vocabulary import ScopeKind
+from shared.rollout.placement import obstacle
+from shared.rollout.planning import Proposal, next_generation, place, present, propose
+from shared.rollout.pricing import Prices
+from shared.store.judging import case_for, competing, in_the_way, view_of
+from shared.store.unit_of_work import UnitOfWork
+
+_LONGEST_QUEUE = 1000
+_FactsKey = tuple[Needs, str, frozenset[str]]
+
+
+class Outcome(StrEnum):
+    """What would become of a plan. REJECTED: intake would not propose it."""
+
+    APPROVED = "approved"
+    DENIED = "denied"
+    QUEUED = "queued"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The decision on one cluster. chosen: intake would place the workload there.
+
+    proposal: None when rejected. could_wait: it is denied, and would be queued if its workload asked for that.
+    """
+
+    cluster: str
+    chosen: bool
+    outcome: Outcome
+    decision: PolicyDecision
+    proposal: Proposal | None
+    could_wait: bool = False
+    suggestions: tuple[Suggestion, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A workload as it is, with what it holds where. leaves: what a first plan gives up on other clusters."""
+
+    known: Workload | None
+    generation: int
+    live: Sequence[Deployment]
+    held: Mapping[str, Mapping[str, Amounts]]
+
+    def leaves(self, cluster: str) -> list[Mapping[str, Amounts]]:
+        return [] if self.live else [lines for name, lines in self.held.items() if name != cluster]
+
+
+class Simulation:
+    """Judges wishes on what one transaction sees."""
+
+    def __init__(self, work: UnitOfWork) -> None:
+        self._work = work
+        self._policies = PolicySet(work.policies.all())
+        self._clusters = work.catalogue.clusters()
+        self._reserved = work.catalogue.reserved()
+        self._prices = Prices.of(work.catalogue.prices())
+        self._queue = work.plans.queue(_LONGEST_QUEUE)
+        self._facts: dict[_FactsKey, Facts] = {}
+
+    def outlooks(self, spec: WorkloadSpec) -> list[Outlook]:
+        """By cluster; none for a wish that is the present one already. Raises WishRefused where intake rejects it."""
+        known = self._work.workloads.get(spec.id)
+        generation = next_generation(spec, known)
+        if generation is None:
+            return []
+        chosen = place(spec, known, self._clusters, self._reserved)
+        there = present(known)
+        possible = [
+            cluster
+            for cluster in self._clusters
+            if obstacle(spec, cluster) is None and (there is None or cluster.name == there.cluster)
+        ]
+        live = self._work.deployments.live(spec.id) if known else []
+        subject = _Subject(known, generation, live, self._work.ledger.held(spec.id) if known else {})
+        self._facts.clear()
+        return [self._outlook(spec, subject, cluster, possible, chosen.name) for cluster in possible]
+
+    def _outlook(
+        self, spec: WorkloadSpec, subject: _Subject, cluster: Cluster, possible: Sequence[Cluster], chosen: str
+    ) -> Outlook:
+        def judge(change: Change) -> PolicyDecision:
+            where = next((one for one in possible if one.name == change.cluster), cluster)
+            return self._judge(_changed(spec, change), subject, where, change.at)[1]
+
+        proposal, decision = self._judge(spec, subject, cluster, None)
+        outcome = _outcome(spec, proposal, decision)
+        suggestions: list[Suggestion] = []
+        if not decision.approved:
+            others = [one.name for one in possible if one is not cluster]
+            skus = self._other_skus(spec, cluster)
+            suggestions = explain(decision, judge, replicas=spec.replicas, skus=skus, clusters=others)
+        return Outlook(
+            cluster.name,
+            cluster.name == chosen,
+            outcome,
+            decision,
+            proposal,
+            could_wait=outcome is Outcome.DENIED and decision.waits,
+            suggestions=tuple(suggestions),
+        )
+
+    def _judge(
+        self, spec: WorkloadSpec, subject: _Subject, cluster: Cluster, at: datetime | None
+    ) -> tuple[Proposal | None, PolicyDecision]:
+        identity = plan_id(spec.id, "simulation")
+        try:
+            proposal = propose(
+                spec, subject.known, cluster, self._prices, plan_id=identity, generation=subject.generation
+            )
+        except WishRefused as refused:
+            finding = Finding("", "intake", refused.errors[0][0], "", "", str(refused))
+            return None, PolicyDecision(approved=False, violations=(finding,), warnings=(), determining=())
+        view = view_of(proposal.plan, proposal.workload, subject.live, subject.held.get(cluster.name, {}))
+        moment = at or self._work.now
+        case = case_for(view, self._policies, moment)
+        facts = self._known(case.needs, view, subject)
+        decision = evaluate(view, case.policies, facts.at(moment, self._work.now) if at else facts, moment)
+        if decision.approved and case.needs.usage and not view.reduces and at is None:
+            earlier = competing(proposal.plan, case.needs, self._queue, self._work.now)
+            if (blocking := in_the_way(earlier, case.needs)) is not None:
+                decision = replace(decision, approved=False, violations=(blocking,), waits=True)
+        return proposal, decision
+
+    def _known(self, needs: Needs, view: PlanView, subject: _Subject) -> Facts:
+        """The facts, loaded once for all changes that rest on the same."""
+        key = (needs, view.cluster, frozenset(view.lines))
+        if key not in self._facts:
+            facts = self._work.facts(needs, view)
+            for lines in subject.leaves(view.cluster):
+                facts = _without(facts, lines)
+            self._facts[key] = facts
+        return self._facts[key]
+
+    def _other_skus(self, spec: WorkloadSpec, cluster: Cluster) -> list[str]:
+        """The other SKUs that the cluster may have and that are priced there, cheapest first.
+
+        Slices are of one SKU's profiles, so nothing is said of those.
+        """
+        gpu = spec.resources.gpu
+        if gpu.count == 0 or gpu.mig is not None:
+            return []
+        priced = self._prices.at(cluster.name).gpus
+        return [
+            sku
+            for _, sku in sorted((usd, sku) for sku, usd in priced.items())
+            if sku != gpu.sku and cluster.has_gpu(sku)
+        ]
+
+
+def _outcome(spec: WorkloadSpec, proposal: Proposal | None, decision: PolicyDecision) -> Outcome:
+    if proposal is None:
+        return Outcome.REJECTED
+    if decision.approved:
+        return Outcome.APPROVED
+    return Outcome.QUEUED if decision.waits and spec.queue else Outcome.DENIED
+
+
+def _changed(spec: WorkloadSpec, change: Change) -> WorkloadSpec:
+    if change.replicas is not None:
+        spec = spec.model_copy(update={"replicas": change.replicas})
+    if change.sku is not None:
+        gpu = spec.resources.gpu.model_copy(update={"sku": change.sku})
+        spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpu": gpu})})
+    return spec
+
+
+def _without(facts: Facts, lines: Mapping[str, Amounts]) -> Facts:
+    """The facts once the workload has given up what it holds on another cluster."""
+    usage = dict(facts.usage)
+    for scope, known in facts.usage.items():
+        if scope.kind is not ScopeKind.CLUSTER:
+            left = {sku: amounts - lines.get(sku, NOTHING) for sku, amounts in known.by_sku.items()}
+            usage[scope] = replace(known, by_sku=left)
+    return replace(facts, usage=usage)

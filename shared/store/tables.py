@@ -1,0 +1,358 @@
+"""Every table, as SQLAlchemy Core sees it. Migrations make them; a test compares both.
+
+Keys are UUIDs, or the natural key where rows are found by nothing else. Times are UTC. Money is
+NUMERIC in US dollars an hour, CPU in millicores, memory in bytes.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _moment(name: str, *, nullable: bool = True) -> Column[Any]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _kept() -> tuple[Column[Any], Column[Any]]:
+    """created_at and updated_at, both by PostgreSQL's clock."""
+    return (
+        Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+        Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now(), onupdate=func.now()),
+    )
+
+
+def _text(name: str, *, default: str | None = None, nullable: bool = False) -> Column[Any]:
+    return Column(name, Text, nullable=nullable, server_default=default)
+
+
+def _amounts() -> tuple[Column[Any], ...]:
+    return (
+        *(Column(name, BigInteger, nullable=False) for name in ("replicas", "cpu", "memory", "gpus")),
+        Column("usd_per_hour", Numeric(20, 6), nullable=False),
+    )
+
+
+workloads = Table(
+    "workloads",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _text("team"),
+    _text("namespace"),
+    _text("name"),
+    Column("generation", BigInteger, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("usd_per_replica_hour", Numeric(20, 6), nullable=False),
+    _text("phase"),
+    _text("reason", default=""),
+    Column("withdrawn", Boolean, nullable=False, server_default=text("false")),
+    _text("cluster"),
+    Column("plan_id", Uuid, nullable=False),
+    Column("revision", Integer, nullable=False, server_default=text("0")),
+    *_kept(),
+    UniqueConstraint("team", "namespace", "name"),
+    Index(None, "phase"),
+)
+
+action_plans = Table(
+    "action_plans",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("workload_id", Uuid, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    _text("source"),
+    Column("decision", JSONB, nullable=False),
+    _text("sku", default=""),
+    Column("amounts", JSONB, nullable=False),
+    Column("surge", JSONB, nullable=False),
+    _text("status"),
+    _text("reason", default=""),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("next_attempt_at"),
+    _moment("lease_until"),
+    Column("priority", Integer, nullable=False, server_default=text("0")),
+    _moment("queued_at"),
+    Column("overtaken", Integer, nullable=False, server_default=text("0")),
+    Column("waits_for", JSONB, nullable=False, server_default=text("'[]'")),
+    *_kept(),
+    Index(None, "workload_id"),
+    Index(
+        "ix_action_plans_queue",
+        text("priority DESC"),
+        "queued_at",
+        "id",
+        postgresql_where=text("status = 'queued'"),
+    ),
+    Index(
+        "ix_action_plans_due", "next_attempt_at", postgresql_where=text("status IN ('approved', 'waiting', 'applying')")
+    ),
+)
+
+policy_decisions = Table(
+    "policy_decisions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("plan_id", Uuid, nullable=False),
+    Column("workload_id", Uuid, nullable=False),
+    Column("approved", Boolean, nullable=False),
+    Column("violations", JSONB, nullable=False),
+    Column("warnings", JSONB, nullable=False),
+    Column("determining", JSONB, nullable=False),
+    Column("dry_run", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("facts", JSONB, nullable=False),
+    Column("duration_us", Integer, nullable=False),
+    *_kept(),
+    Index(None, "plan_id"),
+    Index(None, "workload_id"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("document", JSONB, nullable=False),
+    *_kept(),
+)
+
+policy_versions = Table(
+    "policy_versions",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("policy_id", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    _text("change"),
+    _text("author"),
+    Column("document", JSONB, nullable=False),
+    *_kept(),
+    UniqueConstraint("policy_id", "version"),
+)
+
+policy_set = Table(
+    "policy_set",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("revision", Uuid, nullable=False),
+    *_kept(),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("workload_id", Uuid, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("plan_id", Uuid, nullable=False),
+    _text("cluster"),
+    _text("kind"),
+    _text("namespace"),
+    _text("name"),
+    _text("uid", nullable=True),
+    Column("manifest", JSONB, nullable=False),
+    _text("sku", default=""),
+    Column("amounts", JSONB, nullable=False),
+    Column("rollback_of", Integer),
+    _text("status"),
+    _text("reason", default=""),
+    _moment("applied_at"),
+    _moment("deadline_at"),
+    _moment("ready_since"),
+    _moment("healthy_at"),
+    _moment("observed_at"),
+    *_kept(),
+    UniqueConstraint("workload_id", "revision"),
+    Index(None, "plan_id"),
+    Index("ix_deployments_watched", "observed_at", "id", postgresql_where=text("status IN ('verifying', 'removing')")),
+    Index("ix_deployments_settled", "observed_at", "id", postgresql_where=text("status IN ('healthy', 'degraded')")),
+    Index(
+        "ix_deployments_object",
+        "namespace",
+        "name",
+        "kind",
+        postgresql_where=text("status IN ('verifying', 'removing', 'healthy', 'degraded')"),
+    ),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("workload_id", Uuid, nullable=False),
+    _text("cluster"),
+    _text("sku"),
+    _text("team"),
+    Column("plan_id", Uuid, nullable=False),
+    _text("state"),
+    *_amounts(),
+    _moment("expires_at"),
+    Column("accrued_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    *_kept(),
+    UniqueConstraint("workload_id", "cluster", "sku"),
+    Index(None, "plan_id"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("team"),
+    _text("cluster"),
+    _text("sku"),
+    *_amounts(),
+    Column("accrued_usd", Numeric(20, 6), nullable=False, server_default=text("0")),
+    Column("accrued_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    *_kept(),
+    UniqueConstraint("team", "cluster", "sku"),
+)
+
+workload_costs = Table(
+    "workload_costs",
+    metadata,
+    Column("workload_id", Uuid, primary_key=True),
+    Column("month", Date, primary_key=True),
+    Column("usd", Numeric(20, 6), nullable=False),
+    *_kept(),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("plan_id", Uuid, nullable=False, unique=True),
+    Column("workload_id", Uuid, nullable=False),
+    _text("team"),
+    _text("cluster"),
+    _text("verb"),
+    _moment("taken_at", nullable=False),
+    *_kept(),
+    Index(None, "workload_id", "taken_at"),
+    Index(None, "team", "taken_at"),
+    Index(None, "cluster", "taken_at"),
+    Index(None, "taken_at"),
+)
+
+clusters = Table(
+    "clusters",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("name", Text, nullable=False, unique=True),
+    Column("labels", JSONB, nullable=False),
+    Column("gpus", JSONB(none_as_null=True)),
+    *_kept(),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("kind"),
+    _text("sku", default=""),
+    _text("cluster", default=""),
+    Column("usd_per_hour", Numeric(20, 6), nullable=False),
+    _text("source"),
+    Column("priced_on", Date, nullable=False),
+    *_kept(),
+    UniqueConstraint("kind", "sku", "cluster"),
+)
+
+telemetry = Table(
+    "telemetry",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("kind"),
+    _text("subject"),
+    _moment("observed_at", nullable=False),
+    Column("sample", JSONB, nullable=False),
+    *_kept(),
+    Index(None, "subject", "observed_at"),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    _moment("handled_at"),
+    Column("reply_attributes", JSONB(none_as_null=True)),
+    Column("reply_body", LargeBinary),
+    *_kept(),
+    Index(None, "updated_at"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("attributes", JSONB, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    _moment("published_at"),
+    _text("refused", nullable=True),
+    *_kept(),
+    Index("ix_outbox_pending", "created_at", "id", postgresql_where=text("published_at IS NULL AND refused IS NULL")),
+    Index(None, "published_at"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("destination"),
+    _text("source"),
+    _text("event_id"),
+    _text("type"),
+    _text("subject", nullable=True),
+    Column("attributes", JSONB, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("body_hash", LargeBinary, nullable=False),
+    Column("error_code", Integer),
+    _text("reason"),
+    Column("deliveries", Integer, nullable=False, server_default=text("1")),
+    _moment("redriven_at"),
+    *_kept(),
+    UniqueConstraint("destination", "source", "event_id", "body_hash"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+    _text("action"),
+    _text("subject"),
+    Column("body", LargeBinary, nullable=False),
+    Column("previous_hash", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Index(None, "subject"),
+)

@@ -1,0 +1,146 @@
+"""One transaction, and the store that opens them for the endpoint."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+
+import sqlalchemy as sa
+from pydantic import JsonValue
+
+from shared.errors import EventInHand
+from shared.eventing.event import Envelope, WireEvent
+from shared.eventing.function import Claim
+from shared.policy.decision import PlanView
+from shared.policy.facts import Facts, Needs
+from shared.store import audit, facts, inbox, outbox, surroundings
+from shared.store.catalogue import CatalogueRows
+from shared.store.database import transient_errors
+from shared.store.dead_letters import DeadLetterRows
+from shared.store.deployments import DeploymentRows
+from shared.store.ledger import Ledger
+from shared.store.plans import PlanRows
+from shared.store.policies import PolicyRows
+from shared.store.telemetry import TelemetryRows
+from shared.store.workloads import WorkloadRows
+
+_SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+class UnitOfWork:
+    """An open transaction with everything a handler may read and change. `now` is PostgreSQL's clock.
+
+    Audit rows are kept back to the end: their lock is the last that a transaction takes.
+    """
+
+    def __init__(self, connection: sa.Connection, now: datetime) -> None:
+        self.connection = connection
+        self.now = now
+        self._audits: list[tuple[str, str, dict[str, JsonValue]]] = []
+
+    @cached_property
+    def workloads(self) -> WorkloadRows:
+        return WorkloadRows(self.connection)
+
+    @cached_property
+    def plans(self) -> PlanRows:
+        return PlanRows(self.connection)
+
+    @cached_property
+    def deployments(self) -> DeploymentRows:
+        return DeploymentRows(self.connection)
+
+    @cached_property
+    def catalogue(self) -> CatalogueRows:
+        return CatalogueRows(self.connection)
+
+    @cached_property
+    def policies(self) -> PolicyRows:
+        return PolicyRows(self.connection)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.connection)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterRows:
+        return DeadLetterRows(self.connection)
+
+    @cached_property
+    def telemetry(self) -> TelemetryRows:
+        return TelemetryRows(self.connection)
+
+    def facts(self, needs: Needs, plan: PlanView) -> Facts:
+        """What the rules that judge a plan need to know."""
+        return facts.load(self.connection, needs, plan, self.now)
+
+    def surroundings(self, plan: PlanView) -> Facts:
+        """What is kept with a decision on it besides what it needed, for other policies to be tried on."""
+        return surroundings.load(self.connection, plan)
+
+    def spend(self, plan: PlanView) -> None:
+        """Counts an approved plan against rate limits."""
+        facts.record_action(self.connection, plan, self.now)
+
+    def audit(self, action: str, subject: str, **detail: JsonValue) -> None:
+        """Records what this transaction does to `subject`, if it commits. `detail` must hold no secret."""
+        self._audits.append((action, subject, detail))
+
+    def write_audits(self) -> None:
+        """Appends the kept-back audit rows, in the order of their subjects: shard locks are taken in one order."""
+        for action, subject, detail in sorted(self._audits, key=lambda one: audit.shard_of(one[1])):
+            audit.append(self.connection, action, subject, self.now, detail)
+        self._audits.clear()
+
+    def finish(
+        self, consumer: str, event: Envelope, reply: WireEvent | None, outbox_events: Sequence[WireEvent]
+    ) -> None:
+        """Stores the reply and the outbox rows. Raises EventInHand if another delivery of the event was faster."""
+        outbox.add(self.connection, outbox_events)
+        if not inbox.store_reply(self.connection, consumer, event, reply):
+            raise EventInHand("another delivery of this event was handled meanwhile")
+
+
+class Store:
+    """Opens transactions on one engine. Every method raises StoreUnavailable when a retry may mend it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def claim(self, consumer: str, event: Envelope) -> Claim:
+        """See shared.eventing.function.EventStore."""
+        with transient_errors(), self._autocommit.connect() as connection:
+            return inbox.claim(connection, consumer, event)
+
+    def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
+        """See shared.eventing.function.EventStore."""
+        with self.begin() as work:
+            work.audit("event.refused", event.subject or event.source, consumer=consumer, id=event.id, reason=reason)
+
+    @contextmanager
+    def transaction(self, now: datetime) -> Iterator[UnitOfWork]:
+        """A unit of work at a moment that PostgreSQL told before."""
+        with transient_errors(), self._engine.begin() as connection:
+            work = UnitOfWork(connection, now)
+            yield work
+            work.write_audits()
+
+    @contextmanager
+    def begin(self) -> Iterator[UnitOfWork]:
+        """A unit of work that asks PostgreSQL for the time itself."""
+        with transient_errors(), self._engine.begin() as connection:
+            work = UnitOfWork(connection, connection.execute(sa.select(sa.func.now())).scalar_one())
+            yield work
+            work.write_audits()
+
+    @contextmanager
+    def read(self) -> Iterator[UnitOfWork]:
+        """A unit of work that sees one moment and can write nothing: PostgreSQL refuses."""
+        with transient_errors(), self._engine.begin() as connection:
+            connection.execute(_SNAPSHOT)
+            yield UnitOfWork(connection, connection.execute(sa.select(sa.func.now())).scalar_one())
+
+    def close(self) -> None:
+        """Closes every idle connection."""
+        self._engine.dispose()

@@ -1,0 +1,128 @@
+"""Workload rows. The row lock of a workload orders everything that is done to it."""
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.errors import EventInHand
+from shared.models.lifecycle import Phase, advance
+from shared.models.stored import Workload
+from shared.models.workload import WorkloadSpec
+from shared.store.tables import workloads
+
+
+@dataclass(frozen=True)
+class WorkloadRows:
+    """Workloads, inside one transaction."""
+
+    connection: sa.Connection
+
+    def get(self, workload_id: uuid.UUID, *, lock: bool = False) -> Workload | None:
+        """A workload; with `lock` nobody else changes it until this transaction ends."""
+        statement = sa.select(workloads).where(workloads.c.id == workload_id)
+        row = self.connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+        return None if row is None else _workload(row)
+
+    def get_many(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
+        """Several workloads by id; those that are not there are absent."""
+        statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids))
+        return {row.id: _workload(row) for row in self.connection.execute(statement)}
+
+    def lock_many(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
+        """Locks several workloads, always in the order of their ids."""
+        statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids)).order_by(workloads.c.id)
+        return {row.id: _workload(row) for row in self.connection.execute(statement.with_for_update())}
+
+    def add(self, workload: Workload) -> None:
+        """Inserts a workload. Raises EventInHand when another transaction was faster with the same one."""
+        spec = workload.spec
+        statement = insert(workloads).values(
+            id=workload.id, team=spec.team, namespace=spec.namespace, name=spec.name, **_changing(workload)
+        )
+        done = self.connection.execute(statement.on_conflict_do_nothing())
+        if done.rowcount == 0:
+            raise EventInHand(f"workload {spec.team}/{spec.namespace}/{spec.name} is being taken in right now")
+
+    def replace(self, workload: Workload) -> None:
+        """Replaces everything that may change."""
+        self.connection.execute(
+            workloads.update()
+            .where(workloads.c.id == workload.id)
+            .values(**_changing(workload), updated_at=sa.func.now())
+        )
+
+    def take_plan(self, workload: Workload, plan_id: uuid.UUID, *, withdrawn: bool) -> Workload:
+        """Makes a plan the workload's newest: every earlier one is superseded."""
+        newest = replace(workload, plan_id=plan_id, phase=Phase.PROPOSED, withdrawn=withdrawn, reason="")
+        self.replace(newest)
+        return newest
+
+    def advance(self, workload: Workload, phase: Phase, *, reason: str = "") -> None:
+        """Moves the phase along the lifecycle's table. Raises IllegalTransition."""
+        self.connection.execute(
+            workloads.update()
+            .where(workloads.c.id == workload.id)
+            .values(phase=advance(workload.phase, phase), reason=reason, updated_at=sa.func.now())
+        )
+
+    def start_revision(self, workload: Workload, revision: int) -> None:
+        """Remembers the newest revision and that it is being applied."""
+        self.connection.execute(
+            workloads.update()
+            .where(workloads.c.id == workload.id)
+            .values(revision=revision, phase=advance(workload.phase, Phase.APPLYING), updated_at=sa.func.now())
+        )
+
+    def find(
+        self,
+        *,
+        team: str | None = None,
+        namespace: str | None = None,
+        phase: str | None = None,
+        name: str | None = None,
+        limit: int = 1000,
+    ) -> list[Workload]:
+        """Workloads in the order of team, namespace and name."""
+        statement = sa.select(workloads).order_by(
+            workloads.c.team, workloads.c.namespace, workloads.c.name, workloads.c.id
+        )
+        wanted = {"team": team, "namespace": namespace, "phase": phase, "name": name}
+        for column, value in wanted.items():
+            if value is not None:
+                statement = statement.where(workloads.c[column] == value)
+        return [_workload(row) for row in self.connection.execute(statement.limit(limit))]
+
+
+def _changing(workload: Workload) -> dict[str, Any]:
+    return {
+        "generation": workload.generation,
+        "spec": workload.spec.content(),
+        "usd_per_replica_hour": workload.usd_per_replica_hour,
+        "phase": workload.phase,
+        "reason": workload.reason,
+        "withdrawn": workload.withdrawn,
+        "cluster": workload.cluster,
+        "plan_id": workload.plan_id,
+        "revision": workload.revision,
+    }
+
+
+def _workload(row: sa.Row[tuple[object, ...]]) -> Workload:
+    return Workload(
+        id=row.id,
+        spec=WorkloadSpec.model_validate(row.spec),
+        generation=row.generation,
+        usd_per_replica_hour=row.usd_per_replica_hour,
+        phase=Phase(row.phase),
+        cluster=row.cluster,
+        plan_id=row.plan_id,
+        revision=row.revision,
+        withdrawn=row.withdrawn,
+        reason=row.reason,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
