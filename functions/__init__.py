@@ -1,0 +1,1 @@
+"""Deployables. None imports another; what they share lives in `shared`."""

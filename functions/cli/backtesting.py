@@ -1,0 +1,197 @@
+"""`sentinel policy backtest`: what candidate policies would have decided on the plans of the past."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import typer
+from pydantic import JsonValue, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from functions.cli.connection import Platform, open_store
+from functions.cli.errors import Interrupted, complain
+from functions.cli.options import Format
+from functions.cli.output import Cell, Style, moment, print_data, print_table
+from functions.cli.policies import read_candidates
+from functions.cli.simulating import finding_view
+from shared.policy.backtest import Backtest, Difference, PastDecision, Verdict
+from shared.policy.documents import PolicyDocument
+from shared.policy.policy_set import PolicySet, StoredPolicy
+from shared.store.unit_of_work import UnitOfWork
+
+_HEADER = ("WHEN", "TEAM", "WORKLOAD", "CLUSTER", "VERB", "WAS", "WOULD BE", "CAUSE", "WHY")
+_STYLES = {Verdict.APPROVED: Style.GOOD, Verdict.DENIED: Style.BAD, Verdict.QUEUED: Style.BUSY}
+_WORDS = {
+    Verdict.DENIED: "newly denied",
+    Verdict.APPROVED: "newly allowed",
+    Verdict.QUEUED: "newly queued",
+    Verdict.UNKNOWN: "not known",
+}
+_NAMES = {
+    Verdict.DENIED: "newlyDenied",
+    Verdict.APPROVED: "newlyAllowed",
+    Verdict.QUEUED: "newlyQueued",
+    Verdict.UNKNOWN: "notKnown",
+}
+
+
+@dataclass(frozen=True)
+class How:
+    """only: the candidates alone, without today's other policies. limit: how many differences are listed."""
+
+    only: bool
+    limit: int
+
+
+@dataclass
+class Found:
+    """What has been replayed so far."""
+
+    since: datetime
+    total: int
+    limit: int
+    replayed: int = 0
+    unreadable: int = 0
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    teams: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    missing: Counter[str] = field(default_factory=Counter)
+    listed: list[Difference] = field(default_factory=list)
+
+    def add(self, difference: Difference) -> None:
+        verdict = difference.would.verdict
+        self.verdicts[verdict] += 1
+        self.teams.setdefault(difference.plan.team, Counter())[verdict] += 1
+        self.missing.update(difference.would.missing)
+        if len(self.listed) < self.limit:
+            self.listed.append(difference)
+
+
+def backtest(platform: Platform, files: Sequence[str], seconds: float, how: How, form: Format) -> None:
+    """Prints what would have been different. Raises Interrupted on Ctrl-C, with what was found up to then printed."""
+    candidates = [_as_if_always(document) for document in read_candidates(files)]
+    found: Found | None = None
+    interrupted = False
+    with open_store(platform) as store:
+        try:
+            with store.read() as work:
+                since = work.now - timedelta(seconds=seconds)
+                found = Found(since, work.plans.count_decisions(since), how.limit)
+                _replay(work, candidates, how, found)
+        except KeyboardInterrupt:
+            interrupted = True
+    if found is None:
+        raise Interrupted("stopped before anything was replayed")
+    if form is Format.TABLE:
+        _print(found)
+    else:
+        print_data(_view(found, interrupted), form)
+    if (more := found.verdicts.total() - len(found.listed)) > 0:
+        complain(f"{more} more are counted and not listed; see them with --limit")
+    if found.unreadable:
+        complain(f"{found.unreadable} decisions were recorded by another version and cannot be replayed")
+    if interrupted:
+        raise Interrupted(f"stopped after {found.replayed} of {found.total} decisions")
+
+
+def _as_if_always(document: PolicyDocument) -> StoredPolicy:
+    """A candidate that begins tomorrow is tried on the past all the same."""
+    return StoredPolicy(document.name, document.model_copy(update={"valid_from": None, "valid_until": None}))
+
+
+def _replay(work: UnitOfWork, candidates: Sequence[StoredPolicy], how: How, found: Found) -> None:
+    today = work.policies.all()
+    names = {candidate.name for candidate in candidates}
+    others = [] if how.only else [policy for policy in today if policy.name not in names]
+    test = Backtest(PolicySet([*others, *candidates]), PolicySet(today))
+    for past in _shown(work.plans.decisions_since(found.since), found.total):
+        try:
+            difference = test.compare(past)
+        except ValidationError:
+            found.unreadable += 1
+        else:
+            if difference is not None:
+                found.add(difference)
+        found.replayed += 1
+
+
+def _shown(decisions: Iterator[PastDecision], total: int) -> Iterator[PastDecision]:
+    """The same decisions, with a progress bar where somebody watches."""
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        yield from progress.track(decisions, total=total)
+
+
+def _print(found: Found) -> None:
+    changed = found.verdicts.total() + found.unreadable
+    counts = [f"{found.verdicts[verdict]} {words}" for verdict, words in _WORDS.items()]
+    title = f"{found.replayed} decisions since {moment(found.since)}: {', '.join(counts)}"
+    typer.echo(f"{title}, {found.replayed - changed} unchanged")
+    if not found.listed:
+        return
+    typer.echo("")
+    rows = [(team, *(str(counts[v]) for v in _WORDS)) for team, counts in sorted(found.teams.items())]
+    print_table(("TEAM", *(words.upper() for words in _WORDS.values())), rows)
+    typer.echo("")
+    print_table(_HEADER, [_cells(one) for one in found.listed])
+
+
+def _cells(one: Difference) -> tuple[Cell, ...]:
+    would = one.would
+    missing = [f"{what} was not recorded" for what in would.missing]
+    return (
+        moment(one.decided_at) or "",
+        one.plan.team,
+        f"{one.plan.namespace}/{one.plan.name}",
+        one.plan.cluster,
+        one.plan.verb,
+        one.was,
+        (would.verdict, _STYLES.get(would.verdict, Style.PLAIN)),
+        _cause(one),
+        "; ".join([*(f"{finding.policy}: {finding.message}" for finding in would.findings), *missing]),
+    )
+
+
+def _cause(one: Difference) -> str:
+    """Whether the candidates make the difference, or the policies of today do already."""
+    return "today" if one.already else "candidate"
+
+
+def _view(found: Found, interrupted: bool) -> dict[str, JsonValue]:
+    changed = found.verdicts.total() + found.unreadable
+    return {
+        "since": moment(found.since),
+        "decisions": found.total,
+        "replayed": found.replayed,
+        "interrupted": interrupted,
+        "unchanged": found.replayed - changed,
+        **_counts(found.verdicts),
+        "unreadable": found.unreadable,
+        "teams": [{"team": team, **_counts(counts)} for team, counts in sorted(found.teams.items())],
+        "missing": dict(sorted(found.missing.items())),
+        "changes": [_change(one) for one in found.listed],
+    }
+
+
+def _counts(verdicts: Counter[Verdict]) -> dict[str, JsonValue]:
+    return {name: verdicts[verdict] for verdict, name in _NAMES.items()}
+
+
+def _change(one: Difference) -> dict[str, JsonValue]:
+    plan = one.plan
+    return {
+        "at": moment(one.decided_at),
+        "plan": str(plan.plan_id),
+        "workload": plan.full_name,
+        "id": str(plan.workload_id),
+        "team": plan.team,
+        "cluster": plan.cluster,
+        "verb": plan.verb.value,
+        "was": one.was.value,
+        "wouldBe": one.would.verdict.value,
+        "cause": _cause(one),
+        "violations": [finding_view(finding) for finding in one.would.findings],
+        "missing": list(one.would.missing),
+    }

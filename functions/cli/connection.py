@@ -1,0 +1,96 @@
+"""Which Sentinel a command works on.
+
+An explicit --state comes first, then DATABASE_URL, then the state directory in SENTINEL_STATE, then `.sentinel`. The
+broker comes from the same place as the database: events of one platform must never go to the broker of another.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from functions.cli.errors import CommandFailed
+from shared.errors import StoreUnavailable
+from shared.store.database import connect
+from shared.store.unit_of_work import Store
+
+DEFAULT_STATE = Path(".sentinel")
+# PostgreSQL, appendix A, by prefix: what a user can do something about.
+_REMEDIES = {
+    "28": "the login was refused; check the user and the password in DATABASE_URL",
+    "3D000": "there is no such database; check DATABASE_URL",
+    "42P01": "it has no Sentinel tables yet; run `python -m shared.store.migrate`",
+    "42703": "its tables are of another version of Sentinel; run `python -m shared.store.migrate`",
+    "42501": "its role may not do this; use a role that is a member of sentinel_app",
+}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where Sentinel's database is, and its broker and its clusters' kubeconfigs if those are known.
+
+    `name` is for messages and holds no secret.
+    """
+
+    name: str
+    database_url: str
+    broker: str | None
+    clusters: Path | None = None
+
+
+def locate(state: Path | None, environment: Mapping[str, str]) -> Platform:
+    """The platform that a command works on; `state` is what --state said. Raises CommandFailed."""
+    url = environment.get("DATABASE_URL", "").strip()
+    if state is None and url:
+        kubeconfigs = environment.get("CLUSTERS_DIR")
+        sink = environment.get("K_SINK") or None
+        return Platform("DATABASE_URL", url, sink, Path(kubeconfigs) if kubeconfigs else None)
+    directory = state or Path(environment.get("SENTINEL_STATE") or DEFAULT_STATE)
+    file = directory / "platform.json"
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        clusters = directory / "clusters"
+        return Platform(
+            str(directory), str(said["database_url"]), str(said["broker"]), clusters if clusters.is_dir() else None
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        raise CommandFailed(
+            f"no platform is running on {directory}: start one with `make run`, or set DATABASE_URL"
+        ) from None
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise CommandFailed(f"{file} is not what a running platform writes; start it again with `make run`") from None
+
+
+@contextmanager
+def open_store(platform: Platform) -> Iterator[Store]:
+    """The store of a platform, closed at the end. Raises CommandFailed when the database is away or refuses."""
+    store = Store(connect(platform.database_url, pool_size=1, max_overflow=0))
+    try:
+        yield store
+    except (StoreUnavailable, DBAPIError) as error:
+        code = _sqlstate(error)
+        if remedy := next((text for prefix, text in _REMEDIES.items() if code.startswith(prefix)), None):
+            raise CommandFailed(f"{platform.name}: the database refused: {remedy}") from None
+        if isinstance(error, StoreUnavailable):
+            raise CommandFailed(f"{platform.name}: {error}; is the platform running?") from None
+        raise CommandFailed(f"{platform.name}: the database refused: SQLSTATE {code}") from None
+    finally:
+        store.close()
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    """What the server said, "" when it said nothing.
+
+    It may be deep down: where a login is refused, pg8000 says goodbye on a connection that may be closed by then,
+    and the failure of that hides the refusal.
+    """
+    while error is not None:
+        if error.args and isinstance(error.args[0], dict):
+            return str(error.args[0].get("C", ""))
+        error = error.__cause__ or error.__context__
+    return ""

@@ -1,0 +1,63 @@
+"""How a command ends badly: one line on stderr and an exit code, never a traceback.
+
+0    done
+1    the operation failed: not found, rejected, denied, unhealthy, timed out, the database is away
+2    the command was not understood, or its input is bad; nothing was changed
+130  interrupted (Ctrl-C)
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from shared.errors import ConfigurationError, SentinelError
+
+
+class CommandFailed(SentinelError):
+    """What was asked for did not come about."""
+
+
+class BadInput(SentinelError):
+    """What was asked for cannot be understood; each line of the message names one thing to mend."""
+
+
+class Interrupted(SentinelError):
+    """The user stopped waiting; the message says what goes on without them."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns every error that is raised on purpose into its line and exit code."""
+    try:
+        yield
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context else "sentinel"
+        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        complain(f"{said}; see `{where} --help`")
+        raise typer.Exit(error.exit_code) from None
+    except SentinelError as error:
+        for line in str(error).splitlines():
+            complain(line)
+        raise typer.Exit(_exit_code(error)) from None
+
+
+def complain(line: str) -> None:
+    """Says one line on stderr."""
+    typer.echo(f"sentinel: {printable(line)}", err=True)
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelled out: names and reasons come from anyone, and terminals obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _exit_code(error: SentinelError) -> int:
+    match error:
+        case BadInput() | ConfigurationError():
+            return 2
+        case Interrupted():
+            return 130
+        case _:
+            return 1

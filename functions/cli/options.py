@@ -1,0 +1,66 @@
+"""Options that several commands share. Imported at every start, so it imports next to nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from functions.cli.errors import BadInput
+
+if TYPE_CHECKING:
+    from functions.cli.connection import Platform
+
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+"""How every command group is made: errors are ours to explain."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+DEFAULT_TIMEOUT = "5m"
+
+
+class Format(StrEnum):
+    """How a command prints what it found."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Output = Annotated[Format, typer.Option("-o", "--output", help="How to print it.")]
+Files = Annotated[list[str], typer.Option("-f", "--file", metavar="FILE|-", help="YAML or JSON; may be repeated.")]
+File = Annotated[str, typer.Option("-f", "--file", metavar="FILE|-", help="CSV.")]
+Author = Annotated[str | None, typer.Option(help="Who changes it, for the history.  [default: who is logged in]")]
+Team = Annotated[str | None, typer.Option(help="Only this team's.")]
+Namespace = Annotated[str | None, typer.Option(help="Only in this namespace.")]
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most this many.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow until nothing is left to do, and judge the outcome.")]
+Timeout = Annotated[
+    str | None, typer.Option(metavar="DURATION", help=f"How long to wait: 90s, 5m, 1h.  [default: {DEFAULT_TIMEOUT}]")
+]
+
+
+def patience(wait: bool, timeout: str | None) -> float | None:
+    """How many seconds to wait, None for not at all. Raises BadInput."""
+    if not wait:
+        if timeout is not None:
+            raise BadInput("--timeout needs --wait")
+        return None
+    return seconds("--timeout", timeout or DEFAULT_TIMEOUT, "ms|s|m|h", "90s, 5m or 1h")
+
+
+def seconds(option: str, text: str, units: str, examples: str) -> float:
+    """The seconds of a number with a unit. Raises BadInput that names the option."""
+    match = re.fullmatch(rf"(\d{{1,6}})({units})", text)
+    if match is None:
+        raise BadInput(f"{option} must be a number and a unit, such as {examples}, not {text[:40]!r}")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def platform_of(context: typer.Context) -> Platform:
+    """The platform that a command works on. Raises CommandFailed."""
+    from functions.cli import connection
+
+    return connection.locate(context.obj, os.environ)

@@ -1,0 +1,151 @@
+"""`sentinel policy simulate`: what policy would say to a workload now, and what would pass."""
+
+from collections.abc import Iterator, Sequence
+
+import typer
+from pydantic import JsonValue
+
+from functions.cli.connection import Platform, open_store
+from functions.cli.documents import read_models
+from functions.cli.errors import CommandFailed, complain
+from functions.cli.options import Format
+from functions.cli.output import Cell, Style, moment, print_data, print_table
+from shared.errors import WishRefused
+from shared.models.workload import WorkloadSpec
+from shared.policy.decision import Finding
+from shared.policy.explain import Suggestion
+from shared.store.simulation import Outcome, Outlook, Simulation
+
+_HEADER = ("WORKLOAD", "CLUSTER", "PLACED", "OUTCOME", "VERB", "REPLICAS", "GPUS", "USD/H", "POLICIES")
+_DETAIL = ("WORKLOAD", "CLUSTER", "WHAT", "POLICY", "RULE", "LIMIT", "OBSERVED", "MESSAGE")
+_STYLES = {Outcome.APPROVED: Style.GOOD, Outcome.QUEUED: Style.BUSY}
+_Judged = tuple[WorkloadSpec, list[Outlook]]
+
+
+def simulate(platform: Platform, files: Sequence[str], form: Format) -> None:
+    """Prints the decision on every workload in the files, each as if it were posted alone, for each cluster.
+
+    Raises CommandFailed when one would be approved on no cluster, or rejected by intake.
+    """
+    specs = [spec for _, spec in read_models(files, WorkloadSpec)]
+    judged: list[_Judged] = []
+    rejected: list[str] = []
+    with open_store(platform) as store, store.read() as work:
+        simulation = Simulation(work)
+        for spec in specs:
+            try:
+                judged.append((spec, simulation.outlooks(spec)))
+            except WishRefused as refused:
+                rejected.append(f"{_label(spec)}: would be rejected: {refused}")
+    if form is Format.TABLE:
+        _print(judged)
+    else:
+        print_data([_view(spec, outlook) for spec, outlooks in judged for outlook in outlooks], form)
+    for spec, outlooks in judged:
+        if not outlooks:
+            complain(f"{_label(spec)}: is at this generation already; nothing would be done")
+    hopeless = [
+        f"{_label(spec)}: no cluster would approve it"
+        for spec, outlooks in judged
+        if outlooks and all(outlook.outcome is not Outcome.APPROVED for outlook in outlooks)
+    ]
+    if rejected or hopeless:
+        raise CommandFailed("\n".join([*rejected, *hopeless]))
+
+
+def _print(judged: Sequence[_Judged]) -> None:
+    rows = [(spec, outlook) for spec, outlooks in judged for outlook in outlooks]
+    if not rows:
+        return
+    print_table(_HEADER, [_cells(spec, outlook) for spec, outlook in rows])
+    details = [detail for spec, outlook in rows for detail in _details(spec, outlook)]
+    if details:
+        typer.echo("")
+        print_table(_DETAIL, details)
+
+
+def _cells(spec: WorkloadSpec, outlook: Outlook) -> tuple[Cell, ...]:
+    outcome = (outlook.outcome, _STYLES.get(outlook.outcome, Style.BAD))
+    head = (_label(spec), outlook.cluster, "yes" if outlook.chosen else "no", outcome)
+    if outlook.proposal is None:
+        return (*head, "", "", "", "", "")
+    plan = outlook.proposal.plan
+    return (
+        *head,
+        plan.decision.verb,
+        str(plan.amounts.replicas),
+        str(plan.amounts.gpus),
+        f"{plan.amounts.usd_per_hour:.2f}",
+        ",".join(outlook.decision.determining),
+    )
+
+
+def _details(spec: WorkloadSpec, outlook: Outlook) -> Iterator[tuple[Cell, ...]]:
+    where = (_label(spec), outlook.cluster)
+    decision = outlook.decision
+    for what, findings, style in (
+        ("violation", decision.violations, Style.BAD),
+        ("dry run", decision.dry_run, Style.PLAIN),
+    ):
+        for one in findings:
+            yield *where, (what, style), one.policy, one.rule, one.limit, one.observed, one.message
+    for warning in decision.warnings:
+        yield *where, ("warning", Style.BUSY), "", "", "", "", warning
+    for suggestion in _suggestions(outlook):
+        yield *where, ("would pass", Style.GOOD), "", "", "", "", suggestion
+    if outlook.could_wait:
+        yield *where, ("could wait", Style.BUSY), "", "", "", "", 'with "queue": true it waits for room'
+
+
+def _suggestions(outlook: Outlook) -> list[str]:
+    return [suggestion.message for suggestion in outlook.suggestions]
+
+
+def _view(spec: WorkloadSpec, outlook: Outlook) -> dict[str, JsonValue]:
+    decision, plan = outlook.decision, outlook.proposal.plan if outlook.proposal else None
+    return {
+        "workload": _label(spec),
+        "id": str(spec.id),
+        "cluster": outlook.cluster,
+        "placed": outlook.chosen,
+        "outcome": outlook.outcome.value,
+        "verb": plan.decision.verb.value if plan else None,
+        "generation": plan.generation if plan else None,
+        "replicas": plan.amounts.replicas if plan else None,
+        "gpus": plan.amounts.gpus if plan else None,
+        "usdPerHour": str(plan.amounts.usd_per_hour) if plan else None,
+        "violations": [finding_view(one) for one in decision.violations],
+        "warnings": list(decision.warnings),
+        "dryRun": [finding_view(one) for one in decision.dry_run],
+        "determining": list(decision.determining),
+        "couldWait": outlook.could_wait,
+        "suggestions": [_suggestion(one) for one in outlook.suggestions],
+    }
+
+
+def finding_view(finding: Finding) -> dict[str, JsonValue]:
+    """A finding for programs, in the words of the plan.denied event."""
+    return {
+        "policy": finding.policy,
+        "rule": finding.rule,
+        "field": finding.field,
+        "limit": finding.limit,
+        "observed": finding.observed,
+        "message": finding.message,
+        "until": moment(finding.until),
+    }
+
+
+def _suggestion(suggestion: Suggestion) -> dict[str, JsonValue]:
+    change = suggestion.change
+    return {
+        "message": suggestion.message,
+        "replicas": change.replicas,
+        "sku": change.sku,
+        "cluster": change.cluster,
+        "at": moment(change.at),
+    }
+
+
+def _label(spec: WorkloadSpec) -> str:
+    return f"{spec.team}/{spec.namespace}/{spec.name}"

@@ -1,0 +1,92 @@
+"""What becomes of an event that a broker gave up on.
+
+Nothing about it is validated: it may be here because it is malformed. The broker says why in three
+extensions (Knative Eventing, delivery failure): `knativeerrordest`, the URL that refused;
+`knativeerrorcode`, its status; `knativeerrordata`, base64 of the first 1024 bytes of its answer.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+
+from shared.errors import EventError, MalformedEvent
+from shared.eventing.processing import Answer, problem
+from shared.store.dead_letters import DeadLetter
+from shared.store.unit_of_work import Store
+
+_BROKERS_OWN = ("knativeerror", "knativekafka")
+_MAX_REASON = 2000
+_MAX_KEY = (
+    400  # characters; three of them and a hash must stay below 2,704 bytes, PostgreSQL's limit for an index entry
+)
+
+
+def keeper(store: Store) -> Callable[[dict[str, str], bytes], Answer]:
+    """The endpoint's `process`: 202 once the letter is stored."""
+
+    def process(headers: dict[str, str], body: bytes) -> Answer:
+        try:
+            letter = read(headers, body)
+            with store.begin() as work:
+                work.dead_letters.keep(letter)
+                work.audit(
+                    "event.dead_lettered",
+                    _key(letter.subject or letter.source or "unknown"),
+                    id=letter.event_id,
+                    type=letter.type,
+                    destination=letter.destination,
+                    reason=letter.reason,
+                )
+        except EventError as error:
+            return problem(error)
+        return Answer(202, {}, b"", f"kept: {letter.reason}")
+
+    return process
+
+
+def read(headers: Mapping[str, str], body: bytes) -> DeadLetter:
+    """The letter in a binary-mode delivery. Raises MalformedEvent for a request without any `ce-` header."""
+    extensions = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
+    if not extensions:
+        raise MalformedEvent("not a CloudEvent: there are no ce- headers")
+    attributes = {name: value for name, value in extensions.items() if not name.startswith(_BROKERS_OWN)}
+    if content_type := headers.get("content-type"):
+        attributes["datacontenttype"] = content_type
+    code = extensions.get("knativeerrorcode", "")
+    return DeadLetter(
+        destination=_key(extensions.get("knativeerrordest", "")),
+        source=_key(attributes.get("source", "")),
+        event_id=_key(attributes.get("id", "")),
+        type=attributes.get("type", ""),
+        subject=attributes.get("subject"),
+        attributes=attributes,
+        body=body,
+        error_code=int(code) if code.isdecimal() and len(code) < 9 else None,
+        reason=_reason(extensions.get("knativeerrordata", ""), code),
+    )
+
+
+def _key(text: str) -> str:
+    """Text that fits an index; the attributes hold all of it."""
+    if len(text) <= _MAX_KEY:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{text[: _MAX_KEY - len(digest) - 1]}…{digest}"
+
+
+def _reason(data: str, code: str) -> str:
+    """What the destination said: our functions answer {"error": "..."}, others whatever they like."""
+    try:
+        said = base64.b64decode(data, validate=True).decode(errors="replace")
+    except (binascii.Error, ValueError):
+        said = data
+    try:
+        document = json.loads(said)
+        said = str(document["error"]) if isinstance(document, dict) and "error" in document else said
+    except (ValueError, RecursionError):
+        pass  # not JSON that can be read: it is told as it is
+    # What JSON may hold and PostgreSQL does not: NUL, and surrogates without their other half.
+    said = said.replace("\x00", "").encode(errors="replace").decode()
+    return said[:_MAX_REASON] or (f"status {code}" if code else "no answer")

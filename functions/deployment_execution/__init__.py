@@ -1,0 +1,1 @@
+"""Applies approved plans to clusters."""

@@ -1,0 +1,1 @@
+"""On the tick: publishes outbox rows that no reply carried."""

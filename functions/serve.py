@@ -1,0 +1,61 @@
+"""`python -m functions.serve workload_intake`: one function in one uvicorn process.
+
+The socket is inherited when LISTEN_FDS says so (systemd's socket activation protocol: the first is
+descriptor 3), so that a cold request waits in its backlog; otherwise it is 0.0.0.0:$PORT, as Knative
+Serving wants. SIGTERM lets requests in hand end.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+from functions_framework import aio
+
+from shared.errors import ConfigurationError
+from shared.processes import follow_parent
+
+LISTEN_FD = 3
+DEFAULT_PORT = 8080
+
+
+def names() -> list[str]:
+    """Every function that can be served."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/main.py") if path.parent.name != "cli")
+
+
+def listening_socket() -> socket.socket:
+    """The inherited socket, or a new one on $PORT. Raises ConfigurationError for a port that is not one."""
+    if os.environ.get("LISTEN_FDS") == "1":
+        return socket.socket(fileno=LISTEN_FD)
+    port = os.environ.get("PORT", str(DEFAULT_PORT))
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigurationError(f"PORT must be a port number, not {port[:20]!r}")
+    return socket.create_server(("0.0.0.0", int(port)), backlog=1024)  # noqa: S104 - the pod's only door
+
+
+def main() -> int:
+    """Serves until SIGTERM. Exit code 1, with one line on stderr, when the function cannot start."""
+    parser = argparse.ArgumentParser(prog="python -m functions.serve", description=__doc__)
+    parser.add_argument("function", choices=names())
+    name = parser.parse_args().function
+    follow_parent()
+    try:
+        app = aio.create_asgi_app(  # type: ignore[no-untyped-call]
+            "handle", str(Path(__file__).parent / name / "main.py"), "http"
+        )
+        listener = listening_socket()
+    except (ConfigurationError, OSError) as error:
+        print(f"{name} cannot start: {error}", file=sys.stderr)
+        return 1
+    config = uvicorn.Config(
+        app, log_config=None, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=30
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

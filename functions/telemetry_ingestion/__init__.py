@@ -1,0 +1,1 @@
+"""Takes in telemetry batches and stores them."""

@@ -1,0 +1,23 @@
+"""Stores a batch: one row for each sample, all of them or none."""
+
+from collections.abc import Sequence
+
+from events.telemetry import TelemetryGpu, TelemetryWorkload
+from shared.eventing.event import Event, Outgoing
+from shared.store.telemetry import Sample
+from shared.store.unit_of_work import UnitOfWork
+
+
+def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
+    """Tells nothing: telemetry ends here until something is wrong."""
+    work.telemetry.add(_samples(event.data))
+    return []
+
+
+def _samples(data: TelemetryGpu | TelemetryWorkload) -> list[Sample]:
+    if isinstance(data, TelemetryGpu):
+        return [
+            Sample("gpu", data.node, sample.observed_at, {"gpu": sample.gpu, "metrics": {**sample.metrics}})
+            for sample in data.samples
+        ]
+    return [Sample("workload", data.workload, one.observed_at, {"metrics": {**one.metrics}}) for one in data.samples]

@@ -1,0 +1,1 @@
+"""Takes workloads in: validates, prices, chooses a cluster, and proposes a plan."""
