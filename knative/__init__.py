@@ -1,0 +1,1 @@
+"""Knative manifests, and `knative.local`, which runs them on one machine."""

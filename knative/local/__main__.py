@@ -1,0 +1,86 @@
+"""`python -m knative.local`: runs the manifests on this machine until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from knative.local.instance import Occupied
+from knative.local.kubeconfig import KubeconfigError
+from knative.local.loader import ManifestError
+from knative.local.platform import BASE, Platform, StartFailed
+from knative.local.report import FORMATS, LEVELS, Report
+from shared.errors import SentinelError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 after a stop that was asked for, 1 with one line on stderr otherwise."""
+    options = _parser().parse_args(arguments)
+    try:
+        return asyncio.run(_run(options, _report()))
+    except (Occupied, ManifestError, KubeconfigError, StartFailed, SentinelError) as error:
+        print(f"sentinel: {error}", file=sys.stderr)
+        return 1
+
+
+async def _run(options: argparse.Namespace, report: Report) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    platform = Platform(
+        options.state,
+        port=options.port,
+        kubeconfig=options.kubeconfig,
+        manifests=options.manifests,
+        nodes=options.nodes,
+        report=report,
+    )
+    async with platform:
+        if report.form == "json":
+            report.info(
+                "serving",
+                broker=platform.broker_url,
+                kubeconfig=str(platform.kubeconfig),
+                state=str(platform.state.path),
+            )
+        else:
+            print(f"{platform.index()}\nCtrl-C stops it; the state stays.\n", flush=True)
+        platform.failed.add_done_callback(lambda _: stop.set())
+        await stop.wait()
+        report.info("stopping")
+    if platform.failed.done():
+        print(f"sentinel: {platform.failed.result()}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _report() -> Report:
+    form, level = os.environ.get("LOG_FORMAT") or "text", os.environ.get("LOG_LEVEL") or "info"
+    if form not in FORMATS:
+        raise StartFailed(f"LOG_FORMAT is {form!r}; it must be one of {', '.join(FORMATS)}")
+    for known in LEVELS:
+        if known == level.lower():
+            return Report(form=form, level=known)
+    raise StartFailed(f"LOG_LEVEL is {level!r}; it must be one of {', '.join(LEVELS)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m knative.local", description=__doc__)
+    parser.add_argument("--port", type=int, default=8080, help="of the broker and of every function (0: any free one)")
+    parser.add_argument("--state", type=Path, default=Path(".sentinel"), help="the directory that keeps everything")
+    parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of the stand-in Kubernetes API")
+    parser.add_argument("--nodes", default="default", help="nodes of the stand-in: default or none")
+    parser.add_argument("--manifests", type=Path, default=BASE, help="the kustomization to run")
+    return parser
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())

@@ -1,0 +1,86 @@
+"""One port for everything, told apart by host name, as Knative's ingress gateway does it.
+
+`http://<service>.<namespace>.localhost:PORT/` reaches that function, started on demand; any other host name is the
+broker ingress. The function is reached at 127.0.0.1 with its host name in the Host header: the C library does not
+resolve *.localhost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Mapping
+
+import aiohttp
+from aiohttp import web
+
+from knative.local.delivery import Response
+from knative.local.ingress import Ingress, TooLarge, read_body
+from knative.local.services import LocalService
+
+_SUFFIX = ".localhost"
+_MAX_BODY_BYTES = 8 * 1024 * 1024
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "expect",
+    }
+)
+
+
+class Gateway:
+    """Routes requests. `services` by `<service>.<namespace>`; `index` is the text at `/` of the plain host."""
+
+    def __init__(self, ingress: Ingress, services: Mapping[str, LocalService], index: Callable[[], str]) -> None:
+        self._ingress = ingress
+        self._services = services
+        self._index = index
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        host = request.headers.get("Host", "").rsplit(":", 1)[0].lower().rstrip(".")
+        if host.endswith(_SUFFIX):
+            service = self._services.get(host.removesuffix(_SUFFIX))
+            if service is None:
+                known = "\n".join(f"  {name}{_SUFFIX}" for name in self._services)
+                return web.Response(status=404, text=f"there is no service {host}; there are:\n{known}\n")
+            return await _forward(request, service)
+        if request.method == "GET" and request.path == "/":
+            return web.Response(text=self._index())
+        return await self._ingress.handle(request)
+
+
+async def _forward(request: web.BaseRequest, service: LocalService) -> web.StreamResponse:
+    try:
+        body = await read_body(request, _MAX_BODY_BYTES)
+        async with service.lease() as session, asyncio.timeout(service.spec.timeout):
+            return await _exchange(request, body, service, session)
+    except TooLarge:
+        return web.Response(status=413, text=f"the body is over {_MAX_BODY_BYTES >> 20} MiB\n")
+    except TimeoutError:
+        return web.Response(status=504, text=f"{service.name} did not answer within {service.spec.timeout:g} s\n")
+    except (aiohttp.ClientError, OSError) as error:
+        return web.Response(status=502, text=f"{service.name} broke off: {type(error).__name__}; see the log\n")
+
+
+async def _exchange(
+    request: web.BaseRequest, body: bytes, service: LocalService, session: aiohttp.ClientSession
+) -> web.Response:
+    headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
+    url = service.address + request.raw_path
+    data = io.BytesIO(body) if body else None  # as a stream: the client sends large bytes in one blocking piece
+    async with session.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
+        content = await answer.read()
+        service.answered(Response(answer.status, {}, b""))
+        kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
+        response = web.Response(status=answer.status, reason=answer.reason, body=content)
+        response.headers.clear()
+        response.headers.extend(kept)
+        return response

@@ -1,0 +1,110 @@
+"""The nodes' part: pods that have a node follow their fate, pods that are to go are gone, and nodes are ready."""
+
+from typing import Any
+
+from knative.local.kubernetes import clock
+from knative.local.kubernetes.controllers import conditions, fates
+from knative.local.kubernetes.controllers.actor import KUBELET, Actor
+from knative.local.kubernetes.controllers.fates import Step
+from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
+from knative.local.kubernetes.discovery import MINOR
+from knative.local.kubernetes.kinds import NODE, POD
+from knative.local.kubernetes.objects import Change, Key
+
+Object = dict[str, Any]
+
+_NODE_CONDITIONS = (
+    ("Ready", True, "KubeletReady", "kubelet is posting ready status"),
+    ("MemoryPressure", False, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    ("DiskPressure", False, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    ("PIDPressure", False, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    ("NetworkUnavailable", False, "RouteCreated", "RouteController created a route"),
+)
+
+
+class Kubelet:
+    """Steps that take time are timers; which step a timer is for, and since when, is remembered by pod."""
+
+    def __init__(self, actor: Actor, queue: WorkQueue, clock_seconds: Any) -> None:
+        self._actor = actor
+        self._queue = queue
+        self._seconds = clock_seconds
+        self._due: dict[str, tuple[str, float]] = {}
+        self.pods = Controller("kubelet", 0, self._reconcile_pod)
+        self.nodes = Controller("node", 0, self._reconcile_node)
+
+    def observe(self, change: Change) -> None:
+        if change.kind is POD:
+            if change.deleted:
+                self._due.pop(change.new.obj["metadata"]["uid"], None)
+            elif change.new.obj["spec"].get("nodeName"):
+                self._queue.add(self.pods, change.key)
+        elif change.kind is NODE and not change.deleted:
+            self._queue.add(self.nodes, change.key)
+
+    def _reconcile_pod(self, key: Key) -> None:
+        stored = self._actor.objects.get(POD, key)
+        if stored is None or not stored.obj["spec"].get("nodeName"):
+            return
+        pod = stored.obj
+        if "deletionTimestamp" in pod["metadata"]:
+            self._actor.remove(POD, stored)
+            return
+        step = fates.next_step(pod)
+        if step is None:
+            return
+        wait = self._remaining(pod["metadata"]["uid"], step)
+        if wait > 0:
+            self._queue.add_after(self.pods, key, wait)
+        else:
+            self._actor.set_status(POD, stored, step.status(pod, clock.now()), KUBELET)
+
+    def _remaining(self, uid: str, step: Step) -> float:
+        """Seconds until the step is due, counted from when it was first seen to come next."""
+        if not step.seconds:
+            return 0.0
+        now = self._seconds()
+        name, due = self._due.get(uid, ("", 0.0))
+        if name != step.name:
+            due = now + step.seconds
+            self._due[uid] = (step.name, due)
+        remaining: float = due - now
+        if remaining <= 0:
+            self._due.pop(uid, None)
+        return remaining
+
+    def _reconcile_node(self, key: Key) -> None:
+        stored = self._actor.objects.get(NODE, key)
+        if stored is None or conditions.is_true(stored.obj.get("status", {}), "Ready"):
+            return
+        now = clock.now()
+        status = stored.obj.get("status", {})
+        ready = [
+            conditions.condition(type_, holds, reason, message, now) | {"lastHeartbeatTime": now}
+            for type_, holds, reason, message in _NODE_CONDITIONS
+        ]
+        addresses = [
+            {"type": "InternalIP", "address": "10.0.0.1"},
+            {"type": "Hostname", "address": stored.obj["metadata"]["name"]},
+        ]
+        self._actor.set_status(
+            NODE,
+            stored,
+            status | {"conditions": ready, "addresses": addresses, "nodeInfo": _node_info(), "phase": "Running"},
+            KUBELET,
+        )
+
+
+def _node_info() -> Object:
+    return {
+        "architecture": "amd64",
+        "bootID": "",
+        "containerRuntimeVersion": "none",
+        "kernelVersion": "none",
+        "kubeProxyVersion": "",
+        "kubeletVersion": f"v1.{MINOR}.2",
+        "machineID": "",
+        "operatingSystem": "linux",
+        "osImage": "laptop platform",
+        "systemUUID": "",
+    }

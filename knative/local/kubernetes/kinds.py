@@ -1,0 +1,82 @@
+"""The kinds that are served: the ones Sentinel applies and reads, and the few that `kubectl describe` of those looks
+up.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One resource type. `model` names its class in the Kubernetes client's models; `status` says it has that
+    subresource.
+    """
+
+    group: str
+    name: str
+    plural: str
+    model: str
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    namespaced: bool = True
+    status: bool = True
+    scale: bool = False
+    generation: bool = False
+    version: str = "v1"
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def singular(self) -> str:
+        return self.name.lower()
+
+    @property
+    def key(self) -> str:
+        """`deployments.apps`: unique, and the column `kind` of the store."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def __repr__(self) -> str:
+        return self.key
+
+
+NAMESPACE = Kind("", "Namespace", "namespaces", "V1Namespace", ("ns",), namespaced=False)
+NODE = Kind("", "Node", "nodes", "V1Node", ("no",), namespaced=False)
+POD = Kind("", "Pod", "pods", "V1Pod", ("po",), ("all",), generation=True)
+EVENT = Kind("", "Event", "events", "CoreV1Event", ("ev",), status=False)
+CONFIG_MAP = Kind("", "ConfigMap", "configmaps", "V1ConfigMap", ("cm",), status=False)
+SECRET = Kind("", "Secret", "secrets", "V1Secret", status=False)
+SERVICE_ACCOUNT = Kind("", "ServiceAccount", "serviceaccounts", "V1ServiceAccount", ("sa",), status=False)
+SERVICE = Kind("", "Service", "services", "V1Service", ("svc",), ("all",))
+DEPLOYMENT = Kind(
+    "apps", "Deployment", "deployments", "V1Deployment", ("deploy",), ("all",), scale=True, generation=True
+)
+REPLICA_SET = Kind("apps", "ReplicaSet", "replicasets", "V1ReplicaSet", ("rs",), ("all",), scale=True, generation=True)
+STATEFUL_SET = Kind(
+    "apps", "StatefulSet", "statefulsets", "V1StatefulSet", ("sts",), ("all",), scale=True, generation=True
+)
+JOB = Kind("batch", "Job", "jobs", "V1Job", (), ("all",), generation=True)
+
+KINDS = (
+    NAMESPACE,
+    NODE,
+    POD,
+    EVENT,
+    CONFIG_MAP,
+    SECRET,
+    SERVICE_ACCOUNT,
+    SERVICE,
+    DEPLOYMENT,
+    REPLICA_SET,
+    STATEFUL_SET,
+    JOB,
+)
+
+BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
+BY_KEY = {kind.key: kind for kind in KINDS}
+BY_NAME = {(kind.api_version, kind.name): kind for kind in KINDS}
+GROUPS = tuple(dict.fromkeys(kind.group for kind in KINDS))
+
+
+def of_group(group: str) -> tuple[Kind, ...]:
+    return tuple(kind for kind in KINDS if kind.group == group)

@@ -1,0 +1,93 @@
+"""The query parameters of a request, checked: selectors, options of writes, options of watches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from knative.local.kubernetes import selectors
+from knative.local.kubernetes.errors import ApiError, Cause, bad_request, invalid
+from knative.local.kubernetes.reading import Query
+from knative.local.kubernetes.routes import Target
+from knative.local.kubernetes.writes import APPLY, Request
+
+_LEVELS = ("", "Ignore", "Strict", "Warn")
+_LONGEST_MANAGER = 128
+
+
+@dataclass(frozen=True)
+class WatchQuery:
+    """`since` is None for a watch that starts with the present objects."""
+
+    since: int | None
+    timeout: float
+    bookmarks: bool
+    initial_events: bool
+
+
+def listing(target: Target, query: Mapping[str, str]) -> Query:
+    kind = target.kind
+    fields = query.get("fieldSelector", "")
+    if target.name:
+        fields = f"{fields},metadata.name={target.name}"
+    return Query(
+        target.namespace,
+        selectors.parse_labels(query.get("labelSelector", "")),
+        selectors.parse_fields(fields, kind),
+        _number(query, "limit"),
+        query.get("continue", ""),
+    )
+
+
+def watching(query: Mapping[str, str]) -> WatchQuery:
+    initial = query.get("sendInitialEvents") in ("true", "1")
+    if initial and query.get("resourceVersionMatch") != "NotOlderThan":
+        cause = Cause.forbidden(
+            "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        )
+        raise invalid("ListOptions", "meta.k8s.io", "", [cause])
+    version = query.get("resourceVersion", "")
+    if version and not version.isdigit():
+        why = f'resourceVersion: Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
+        raise ApiError(500, "", why)
+    since = None if initial or version in ("", "0") else int(version)
+    timeout = float(_number(query, "timeoutSeconds") or 1800)
+    return WatchQuery(since, timeout, query.get("allowWatchBookmarks") in ("true", "1"), initial)
+
+
+def is_watch(query: Mapping[str, str]) -> bool:
+    return query.get("watch") in ("true", "1")
+
+
+def _number(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name) or "0"
+    if not text.removeprefix("-").isdigit():
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return max(0, int(text))
+
+
+def writing(query: Mapping[str, str], agent: str, options: str, content_type: str = "") -> Request:
+    """How a write is asked for; `options` is the kind of the options, for messages. Raises 400, 422."""
+    causes = []
+    manager = query.get("fieldManager", "")
+    if not manager.isprintable():
+        causes.append(Cause.invalid("fieldManager", manager, "should only contain printable characters"))
+    if len(manager.encode()) > _LONGEST_MANAGER:
+        causes.append(Cause("FieldValueTooLong", "Too long: may not be more than 128 bytes", "fieldManager"))
+    if content_type == APPLY:
+        if not manager:
+            causes.append(Cause.required("fieldManager", "is required for apply patch"))
+    elif "force" in query:
+        causes.append(Cause.forbidden("force", "may not be specified for non-apply patch"))
+    level = query.get("fieldValidation", "")
+    if level not in _LEVELS:
+        causes.append(Cause.unsupported("fieldValidation", level, _LEVELS))
+    dry_run = query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        causes.append(Cause.unsupported("dryRun", [dry_run], ("All",)))
+    if causes:
+        raise invalid(options, "meta.k8s.io", "", causes)
+    return Request(
+        manager or agent.partition("/")[0][:_LONGEST_MANAGER] or "unknown",
+        dry_run == "All",
+        query.get("force") in ("true", "1"),
+        level or "Warn",
+    )

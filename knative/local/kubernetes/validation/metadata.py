@@ -1,0 +1,150 @@
+"""Names, labels, annotations and owners: the rules that every kind shares."""
+
+import re
+from typing import Any
+
+from knative.local.kubernetes.errors import Cause
+from knative.local.kubernetes.kinds import NAMESPACE, SERVICE, Kind
+
+Object = dict[str, Any]
+
+_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+_SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+_SERVICE = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+_NAME_PART = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
+_LABEL_VALUE = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+
+LABEL_RULE = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and "
+    "end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+SUBDOMAIN_RULE = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_SERVICE_RULE = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
+    "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation "
+    "is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
+_NAME_PART_RULE = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_LABEL_VALUE_RULE = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
+    "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
+_ANNOTATIONS_LIMIT = 256 * 1024
+
+
+def dns_label(value: str, field: str) -> list[Cause]:
+    causes = [] if _LABEL.match(value) else [Cause.invalid(field, value, LABEL_RULE)]
+    return causes + _at_most(value, field, 63)
+
+
+def dns_subdomain(value: str, field: str) -> list[Cause]:
+    causes = [] if _SUBDOMAIN.match(value) else [Cause.invalid(field, value, SUBDOMAIN_RULE)]
+    return causes + _at_most(value, field, 253)
+
+
+def _at_most(value: str, field: str, limit: int) -> list[Cause]:
+    return [Cause.invalid(field, value, f"must be no more than {limit} characters")] if len(value) > limit else []
+
+
+def check(kind: Kind, obj: Object) -> list[Cause]:
+    metadata = obj["metadata"]
+    name = metadata.get("name", "")
+    causes: list[Cause] = []
+    if not name:
+        causes.append(Cause.required("metadata.name", "name or generateName is required"))
+    elif kind is NAMESPACE:
+        if "." in name:
+            causes.append(Cause.invalid("metadata.name", name, "must not contain dots"))
+        else:
+            causes += dns_label(name, "metadata.name")
+    elif kind is SERVICE:
+        if not _SERVICE.match(name):
+            causes.append(Cause.invalid("metadata.name", name, _SERVICE_RULE))
+        causes += _at_most(name, "metadata.name", 63)
+    else:
+        causes += dns_subdomain(name, "metadata.name")
+    causes += labels(metadata.get("labels"), "metadata.labels")
+    causes += annotations(metadata.get("annotations"), "metadata.annotations")
+    for index, finalizer in enumerate(metadata.get("finalizers") or ()):
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            detail = "name is neither a standard finalizer name nor is it fully qualified"
+            causes.append(Cause.invalid(f"metadata.finalizers[{index}]", finalizer, detail))
+    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+        for field in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(field):
+                causes.append(
+                    Cause.invalid(
+                        f"metadata.ownerReferences[{index}].{field}", owner.get(field, ""), "must not be empty"
+                    )
+                )
+    return causes
+
+
+def check_update(obj: Object, old: Object) -> list[Cause]:
+    causes = []
+    for name in ("name", "namespace"):
+        if obj["metadata"].get(name) != old["metadata"].get(name):
+            causes.append(Cause.invalid(f"metadata.{name}", obj["metadata"].get(name), "field is immutable"))
+    if old["metadata"].get("deletionTimestamp"):
+        known = set(old["metadata"].get("finalizers") or ())
+        added = [name for name in obj["metadata"].get("finalizers") or () if name not in known]
+        if added:
+            names = ", ".join(f'"{name}"' for name in added)
+            detail = (
+                "no new finalizers can be added if the object is being deleted, "
+                f"found new finalizers []string{{{names}}}"
+            )
+            causes.append(Cause.forbidden("metadata.finalizers", detail))
+    return causes
+
+
+def labels(values: dict[str, str] | None, field: str) -> list[Cause]:
+    causes = []
+    for key, value in (values or {}).items():
+        causes += qualified_name(key, field)
+        if len(value) > 63:
+            causes.append(Cause.invalid(field, value, "must be no more than 63 bytes"))
+        if not _LABEL_VALUE.match(value):
+            causes.append(Cause.invalid(field, value, _LABEL_VALUE_RULE))
+    return causes
+
+
+def qualified_name(key: str, field: str) -> list[Cause]:
+    """A label or annotation key, or a resource name: an optional DNS prefix, a slash and a name of at most 63
+    characters.
+    """
+    prefix, slash, name = key.rpartition("/")
+    causes = []
+    if slash and not prefix:
+        causes.append(Cause.invalid(field, key, "prefix part must be non-empty"))
+    elif slash:
+        causes += [Cause.invalid(field, key, "prefix part " + SUBDOMAIN_RULE)] if not _SUBDOMAIN.match(prefix) else []
+        causes += [Cause.invalid(field, key, "prefix part must be no more than 253 bytes")] if len(prefix) > 253 else []
+    if not name:
+        causes.append(Cause.invalid(field, key, "name part must be non-empty"))
+    if len(name) > 63:
+        causes.append(Cause.invalid(field, key, "name part must be no more than 63 bytes"))
+    if not _NAME_PART.match(name):
+        causes.append(Cause.invalid(field, key, _NAME_PART_RULE))
+    return causes
+
+
+def annotations(values: dict[str, str] | None, field: str) -> list[Cause]:
+    causes = []
+    for key in values or {}:
+        causes += qualified_name(key.lower(), field)
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in (values or {}).items())
+    if size > _ANNOTATIONS_LIMIT:
+        causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {_ANNOTATIONS_LIMIT} bytes", field))
+    return causes

@@ -1,0 +1,255 @@
+"""Pods and pod templates."""
+
+from decimal import Decimal
+from typing import Any
+
+from knative.local.kubernetes import quantity
+from knative.local.kubernetes.errors import Cause
+from knative.local.kubernetes.validation import metadata
+
+Object = dict[str, Any]
+
+_RESTART = ("Always", "OnFailure", "Never")
+_PULL = ("Always", "IfNotPresent", "Never")
+_PROTOCOLS = ("TCP", "UDP", "SCTP")
+_OPERATORS = ("Exists", "Equal", "Lt", "Gt")
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_NODE_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+# Resources that may be overcommitted: a request may be lower than the limit. All others are whole devices.
+_NATIVE = ("cpu", "memory", "ephemeral-storage")
+
+
+def pod(obj: Object) -> list[Cause]:
+    value = obj.get("spec") or {}
+    causes = spec(value, "spec", _RESTART)
+    for index, container in enumerate(value.get("containers") or ()):
+        image = container.get("image", "")
+        if image.strip() != image:
+            detail = "must not have leading or trailing whitespace"
+            causes.append(Cause.invalid(f"spec.containers[{index}].image", image, detail))
+    return causes
+
+
+def template(value: Object, field: str, restart_policies: tuple[str, ...]) -> list[Cause]:
+    head = value.get("metadata") or {}
+    causes = metadata.labels(head.get("labels"), f"{field}.metadata.labels")
+    causes += metadata.annotations(head.get("annotations"), f"{field}.metadata.annotations")
+    return causes + spec(value.get("spec") or {}, f"{field}.spec", restart_policies)
+
+
+def spec(value: Object, field: str, restart_policies: tuple[str, ...]) -> list[Cause]:
+    causes: list[Cause] = []
+    volumes = _volumes(value.get("volumes") or [], f"{field}.volumes", causes)
+    containers = value.get("containers") or []
+    if not containers:
+        causes.append(Cause.required(f"{field}.containers"))
+    names: set[str] = set()
+    for part in ("initContainers", "containers"):
+        for index, container in enumerate(value.get(part) or ()):
+            at = f"{field}.{part}[{index}]"
+            causes += _container(container, at, volumes)
+            if container.get("name") in names:
+                causes.append(Cause.duplicate(f"{at}.name", container["name"]))
+            names.add(container.get("name", ""))
+    policy = value.get("restartPolicy")
+    for allowed in (_RESTART, restart_policies):
+        if policy not in allowed:
+            causes.append(Cause.unsupported(f"{field}.restartPolicy", policy, allowed))
+    causes += metadata.labels(value.get("nodeSelector"), f"{field}.nodeSelector")
+    causes += _tolerations(value.get("tolerations") or [], f"{field}.tolerations")
+    causes += _affinity(value.get("affinity") or {}, f"{field}.affinity")
+    for name in ("activeDeadlineSeconds", "terminationGracePeriodSeconds"):
+        seconds = value.get(name)
+        if seconds is not None and seconds < (1 if name == "activeDeadlineSeconds" else 0):
+            causes.append(_at_least(f"{field}.{name}", seconds, 1 if name == "activeDeadlineSeconds" else 0))
+    return causes
+
+
+def _at_least(field: str, value: int, least: int) -> Cause:
+    detail = "must be greater than or equal to 0" if least == 0 else "must be greater than zero"
+    return Cause.invalid(field, value, detail)
+
+
+def _volumes(volumes: list[Object], field: str, causes: list[Cause]) -> set[str]:
+    names: set[str] = set()
+    for index, volume in enumerate(volumes):
+        name = volume.get("name", "")
+        if not name:
+            causes.append(Cause.required(f"{field}[{index}].name"))
+        else:
+            causes += metadata.dns_label(name, f"{field}[{index}].name")
+        if name in names:
+            causes.append(Cause.duplicate(f"{field}[{index}].name", name))
+        names.add(name)
+        sources = [key for key in volume if key != "name"]
+        if len(sources) > 1:
+            causes.append(Cause.forbidden(f"{field}[{index}].{sources[1]}", "may not specify more than 1 volume type"))
+    return names
+
+
+def _container(container: Object, field: str, volumes: set[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    name = container.get("name", "")
+    causes += metadata.dns_label(name, f"{field}.name") if name else [Cause.required(f"{field}.name")]
+    image = container.get("image", "")
+    if not image:
+        causes.append(Cause.required(f"{field}.image"))
+    policy = container.get("imagePullPolicy")
+    if policy not in _PULL:
+        causes.append(Cause.unsupported(f"{field}.imagePullPolicy", policy, _PULL))
+    causes += _ports(container.get("ports") or [], f"{field}.ports")
+    causes += _environment(container.get("env") or [], f"{field}.env")
+    causes += _mounts(container.get("volumeMounts") or [], f"{field}.volumeMounts", volumes)
+    causes += _resources(container.get("resources") or {}, f"{field}.resources")
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if probe in container:
+            causes += _probe(container[probe], f"{field}.{probe}")
+    return causes
+
+
+def _ports(ports: list[Object], field: str) -> list[Cause]:
+    causes = []
+    names: set[str] = set()
+    for index, port in enumerate(ports):
+        number = port.get("containerPort")
+        if number is None or number == 0:
+            causes.append(Cause.required(f"{field}[{index}].containerPort"))
+        elif not 1 <= number <= 65535:
+            causes.append(
+                Cause.invalid(f"{field}[{index}].containerPort", number, "must be between 1 and 65535, inclusive")
+            )
+        if port.get("protocol") not in _PROTOCOLS:
+            causes.append(Cause.unsupported(f"{field}[{index}].protocol", port.get("protocol"), _PROTOCOLS))
+        name = port.get("name")
+        if name:
+            if len(name) > 15:
+                causes.append(Cause.invalid(f"{field}[{index}].name", name, "must be no more than 15 characters"))
+            if name in names:
+                causes.append(Cause.duplicate(f"{field}[{index}].name", name))
+            names.add(name)
+    return causes
+
+
+def _environment(variables: list[Object], field: str) -> list[Cause]:
+    causes = []
+    for index, variable in enumerate(variables):
+        name = variable.get("name", "")
+        if not name:
+            causes.append(Cause.required(f"{field}[{index}].name"))
+        elif "=" in name or not name.isprintable() or not name.isascii():
+            detail = "a valid environment variable name must consist only of printable ASCII characters other than '='"
+            causes.append(Cause.invalid(f"{field}[{index}].name", name, detail))
+        if variable.get("value") and variable.get("valueFrom"):
+            detail = "may not be specified when `value` is not empty"
+            causes.append(Cause.invalid(f"{field}[{index}].valueFrom", "", detail))
+    return causes
+
+
+def _mounts(mounts: list[Object], field: str, volumes: set[str]) -> list[Cause]:
+    causes = []
+    paths: set[str] = set()
+    for index, mount in enumerate(mounts):
+        name, path = mount.get("name", ""), mount.get("mountPath", "")
+        if not name:
+            causes.append(Cause.required(f"{field}[{index}].name"))
+        if not path:
+            causes.append(Cause.required(f"{field}[{index}].mountPath"))
+        elif path in paths:
+            causes.append(Cause.invalid(f"{field}[{index}].mountPath", path, "must be unique"))
+        paths.add(path)
+        if name and name not in volumes:
+            causes.append(Cause.not_found(f"{field}[{index}].name", name))
+    return causes
+
+
+def _resources(resources: Object, field: str) -> list[Cause]:
+    causes = []
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    for part, amounts in (("limits", limits), ("requests", requests)):
+        for name, text in amounts.items():
+            causes += _amount(name, text, f"{field}.{part}[{name}]")
+    for name, text in requests.items():
+        limit = limits.get(name)
+        if limit is None:
+            if name not in _NATIVE and not name.startswith("hugepages-"):
+                causes.append(Cause.required(f"{field}.limits", "Limit must be set for non overcommitable resources"))
+            continue
+        if name not in _NATIVE and quantity.value(text) != quantity.value(limit):
+            causes.append(Cause.invalid(f"{field}.requests", text, f"must be equal to {name} limit of {limit}"))
+        elif quantity.value(text) > quantity.value(limit):
+            causes.append(
+                Cause.invalid(f"{field}.requests", text, f"must be less than or equal to {name} limit of {limit}")
+            )
+    return causes
+
+
+def _amount(name: str, text: str, field: str) -> list[Cause]:
+    causes = metadata.qualified_name(name, field)
+    if "/" not in name and name not in _NATIVE and not name.startswith("hugepages-"):
+        causes.append(Cause.invalid(field, name, "must be a standard resource type or fully qualified"))
+        causes.append(Cause.invalid(field, name, "must be a standard resource for containers"))
+    number = quantity.value(text)
+    if number < 0:
+        causes.append(Cause.invalid(field, text, "must be greater than or equal to 0"))
+    elif "/" in name and number != Decimal(int(number)):
+        causes.append(Cause.invalid(field, text, "must be an integer"))
+    return causes
+
+
+def _probe(probe: Object, field: str) -> list[Cause]:
+    causes = []
+    handlers = [name for name in _HANDLERS if name in probe]
+    if not handlers:
+        causes.append(Cause.required(field, "must specify a handler type"))
+    elif len(handlers) > 1:
+        causes.append(Cause.forbidden(f"{field}.{handlers[1]}", "may not specify more than 1 handler type"))
+    for name in ("httpGet", "tcpSocket"):
+        port = (probe.get(name) or {}).get("port") if name in probe else 1
+        if isinstance(port, int) and not 1 <= port <= 65535:
+            causes.append(Cause.invalid(f"{field}.{name}.port", port, "must be between 1 and 65535, inclusive"))
+        elif port is None:
+            causes.append(Cause.required(f"{field}.{name}.port"))
+    for name in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
+        seconds = probe.get(name, 0)
+        if seconds < 0:
+            causes.append(Cause.invalid(f"{field}.{name}", seconds, "must be greater than or equal to 0"))
+    return causes
+
+
+def _tolerations(tolerations: list[Object], field: str) -> list[Cause]:
+    causes = []
+    for index, toleration in enumerate(tolerations):
+        operator = toleration.get("operator", "Equal")
+        if operator not in _OPERATORS:
+            causes.append(Cause.unsupported(f"{field}[{index}].operator", operator, _OPERATORS))
+        if operator == "Exists" and toleration.get("value"):
+            detail = "value must be empty when `operator` is 'Exists'"
+            causes.append(Cause.invalid(f"{field}[{index}].operator", toleration["value"], detail))
+        effect = toleration.get("effect")
+        if effect and effect not in _EFFECTS:
+            causes.append(Cause.unsupported(f"{field}[{index}].effect", effect, _EFFECTS))
+    return causes
+
+
+def _affinity(affinity: Object, field: str) -> list[Cause]:
+    node = affinity.get("nodeAffinity") or {}
+    required = node.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return []
+    at = f"{field}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
+    terms = required.get("nodeSelectorTerms") or []
+    if not terms:
+        return [Cause.required(at, "must have at least one node selector term")]
+    causes = []
+    for index, term in enumerate(terms):
+        for number, expression in enumerate(term.get("matchExpressions") or ()):
+            where = f"{at}[{index}].matchExpressions[{number}]"
+            operator = expression.get("operator")
+            if operator not in _NODE_OPERATORS:
+                causes.append(Cause.invalid(f"{where}.operator", operator, "not a valid selector operator"))
+            elif operator in ("In", "NotIn") and not expression.get("values"):
+                detail = "must be specified when `operator` is 'In' or 'NotIn'"
+                causes.append(Cause.required(f"{where}.values", detail))
+            causes += metadata.qualified_name(expression.get("key", ""), f"{where}.key")
+    return causes

@@ -1,0 +1,1 @@
+"""Sources: what puts events into a broker without anyone posting them."""
