@@ -1,0 +1,133 @@
+"""`python -m tests.bench [cold|chain|policy|decisions] [--json]`: runs them and prints tables, or one JSON document."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import chain, cold, decisions, policy_decisions
+from tests.bench.chain import Chains
+from tests.bench.cold import CHAIN, LIMIT, LIMITS, OTHERS, ROUNDS, ColdStarts
+
+_TOP_IMPORTS = 6
+_WIDTH = 120  # where there is no terminal to ask
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    benchmarks = {"cold": _cold, "chain": _chain, "policy": _policy, "decisions": _decisions}
+    parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # without byte code, every process would compile first
+    os.environ.setdefault("LOG_LEVEL", "warning")
+    console, notes = Console(width=None if sys.stdout.isatty() else _WIDTH), Console(stderr=True)
+
+    def said(text: str) -> None:
+        notes.print(text, style="dim", highlight=False)
+
+    document: dict[str, Any] = {}
+    for name, run in benchmarks.items():
+        if options.what in (None, name):
+            figures, tables = run(said)
+            document[name] = figures
+            for table in () if options.json else tables:
+                console.print(table, "")
+    if options.json:
+        print(json.dumps(document, indent=2))
+    return 0
+
+
+def _cold(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = cold.measure(said)
+    return _cold_figures(found), [_cold_table(found), _imports_table(found)]
+
+
+def _cold_figures(found: ColdStarts) -> dict[str, Any]:
+    functions = {
+        name: {
+            "milliseconds": statistics.median(seconds) * 1000,
+            "ratio": found.ratio(name),
+            "limit": LIMITS.get(name, LIMIT),
+            "imports_milliseconds": found.imports[name].total,
+        }
+        for name, seconds in found.functions.items()
+    }
+    return {"hello_milliseconds": statistics.median(found.hello) * 1000, "functions": functions}
+
+
+def _cold_table(found: ColdStarts) -> Table:
+    table = Table(
+        title=f"Cold start, exec to first handled event (median of {ROUNDS}, alternating)", title_justify="left"
+    )
+    for column in ("function", "ms", "min", "max", "ratio", "promised"):
+        table.add_column(column, justify="left" if column == "function" else "right")
+    rows = {"functions-framework hello": found.hello, **{n: found.functions[n] for n in (*CHAIN, *OTHERS)}}
+    for name, seconds in rows.items():
+        own = name in found.functions
+        ratio = f"{found.ratio(name):.2f}" if own else "1"
+        milliseconds = (f"{value * 1000:.0f}" for value in (statistics.median(seconds), min(seconds), max(seconds)))
+        table.add_row(name, *milliseconds, ratio, f"<= {LIMITS.get(name, LIMIT)}" if own else "")
+    return table
+
+
+def _imports_table(found: ColdStarts) -> Table:
+    table = Table(title="Import budget until the first event is handled, ms under -X importtime", title_justify="left")
+    for column in ("function", "total", "most of it"):
+        table.add_column(column, justify="right" if column == "total" else "left")
+    for name in (*CHAIN, *OTHERS):
+        budget = found.imports[name]
+        most = ", ".join(f"{package} {own:.0f}" for package, own in budget.packages[:_TOP_IMPORTS])
+        table.add_row(name, f"{budget.total:.0f}", most)
+    return table
+
+
+def _chain(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = asyncio.run(chain.measure(said))
+    return asdict(found), [_chain_table(found)]
+
+
+def _chain_table(found: Chains) -> Table:
+    title = (
+        f"The chain beside null handlers with the same hops ({chain.ONE_BY_ONE} one by one, {chain.AT_ONCE} at once)"
+    )
+    table = Table(title=title, title_justify="left")
+    for column in ("", "Sentinel", "null", "ratio"):
+        table.add_column(column, justify="left" if not column else "right")
+    rows = (
+        ("singly: submitted -> applied p50, ms", "applied_p50", 1000.0),
+        ("singly: submitted -> healthy p50, ms", "done_p50", 1000.0),
+        ("at once: submitted -> healthy p50, ms", "burst_p50", 1000.0),
+        ("at once: submitted -> healthy p99, ms", "burst_p99", 1000.0),
+        ("at once: workloads a second", "workloads_per_second", 1.0),
+        ("at once: events a second", "events_per_second", 1.0),
+    )
+    for text, name, factor in rows:
+        ours, theirs = getattr(found.sentinel, name), getattr(found.null, name)
+        table.add_row(text, f"{ours * factor:,.1f}", f"{theirs * factor:,.1f}", f"{ours / theirs:.2f}")
+    return table
+
+
+def _policy(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
+    said("policy decisions beside cedarpy")
+    found = policy_decisions.measure()
+    return [{**asdict(row), "ratio": row.ratio} for row in found], [policy_decisions.table(found)]
+
+
+def _decisions(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
+    found = decisions.measure(said)
+    return [asdict(row) for row in found], [decisions.table(found)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

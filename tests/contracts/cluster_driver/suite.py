@@ -1,0 +1,297 @@
+"""What every driver on every cluster does. Inherited by the tests against the stand-in and against a real one."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shared.clusters.kubernetes import KubernetesDriver
+from shared.clusters.transport import Transport
+from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
+from shared.models.deployment import ObjectReference
+from shared.rollout.verdict import State
+from tests.contracts.cluster_driver.world import World, eventually
+
+INSTANCE = "app.kubernetes.io/instance"
+
+
+def instance_of(document: dict[str, Any]) -> str:
+    return str(document["metadata"]["labels"][INSTANCE])
+
+
+class ApplyContract:
+    def test_an_apply_makes_the_namespace_and_the_object(self, world: World) -> None:
+        wish = world.manifest()
+        applied = world.driver.apply(wish)
+        live = world.live(wish)
+        assert (live["metadata"]["uid"], live["metadata"]["generation"]) == (applied.uid, applied.generation)
+        assert live["spec"]["replicas"] == 2
+        namespace = world.someone.get(f"/api/v1/namespaces/{world.namespace}")
+        assert namespace["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "sentinel"
+
+    def test_the_same_apply_again_changes_nothing(self, world: World) -> None:
+        first = world.driver.apply(world.manifest())
+        second = world.driver.apply(world.manifest())
+        assert (second.uid, second.generation) == (first.uid, first.generation)
+
+    def test_another_image_is_another_generation_of_the_same_object(self, world: World) -> None:
+        first = world.driver.apply(world.manifest(1))
+        second = world.driver.apply(world.manifest(2, image="fate.test/ready:2"))
+        assert second.uid == first.uid
+        assert second.generation > first.generation
+
+    def test_a_late_older_revision_is_a_conflict_and_changes_nothing(self, world: World) -> None:
+        world.driver.apply(world.manifest(2, image="fate.test/ready:2"))
+        with pytest.raises(ClusterConflict, match="revision 2; revision 1 came too late"):
+            world.driver.apply(world.manifest(1), force=True)
+        live = world.live(world.manifest())
+        assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "fate.test/ready:2"
+
+    def test_an_object_of_someone_else_is_never_taken_over(self, world: World) -> None:
+        world.driver.ensure_namespace(world.namespace)
+        wish = world.manifest()
+        theirs = {**wish, "metadata": {"name": "web", "labels": {"app.kubernetes.io/managed-by": "Helm"}}}
+        made = world.someone.create(world.path(wish).rpartition("/")[0], theirs)
+        with pytest.raises(ClusterRefused, match="managed by Helm; rename the workload"):
+            world.driver.apply(world.manifest(image="fate.test/ready:2"), force=True)
+        assert world.live(wish)["spec"] == made["spec"]
+
+    def test_an_object_of_another_workload_is_never_taken_over(self, world: World) -> None:
+        first = world.manifest()
+        world.driver.apply(first)
+        with pytest.raises(ClusterRefused, match=f"belongs to workload {instance_of(first)}"):
+            world.driver.apply(world.manifest(5, team="rivals"), force=True)
+        assert instance_of(world.live(first)) == instance_of(first)
+
+    def test_a_field_that_someone_else_owns_is_a_conflict_that_names_both(self, world: World) -> None:
+        wish = world.manifest()
+        world.driver.apply(wish)
+        world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 1}})
+        with pytest.raises(ClusterConflict, match=r'\.spec\.replicas: conflict with "kubectl-edit"'):
+            world.driver.apply(world.manifest(2))
+        assert world.live(wish)["spec"]["replicas"] == 1
+
+    def test_force_takes_such_a_field_back(self, world: World) -> None:
+        wish = world.manifest()
+        world.driver.apply(wish)
+        world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 1}})
+        world.driver.apply(world.manifest(2), force=True)
+        assert world.live(wish)["spec"]["replicas"] == 2
+
+    def test_a_field_that_sentinel_does_not_name_stays_with_its_owner(self, world: World) -> None:
+        wish = world.manifest()
+        world.driver.apply(wish)
+        world.someone.patch(world.path(wish), {"metadata": {"annotations": {"example.org/note": "kept"}}})
+        world.driver.apply(world.manifest(2, image="fate.test/ready:2"), force=True)
+        assert world.live(wish)["metadata"]["annotations"]["example.org/note"] == "kept"
+
+    def test_a_field_that_a_new_revision_leaves_out_is_removed(self, world: World) -> None:
+        wish = world.manifest(env={"A": "1", "B": "2"})
+        world.driver.apply(wish)
+        world.driver.apply(world.manifest(2, env={"B": "2"}))
+        container = world.live(wish)["spec"]["template"]["spec"]["containers"][0]
+        assert container["env"] == [{"name": "B", "value": "2"}]
+
+    def test_text_of_every_plane_arrives_as_it_was_sent(self, world: World) -> None:
+        text = '"\\ \x01\x7f\x85\u2028\ufeff\uffff😀\U0010fffd \\ud83d'
+        wish = world.manifest(env={"A": text}, replicas=0)
+        world.driver.apply(wish)
+        assert world.live(wish)["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] == text
+
+    def test_a_jobs_template_cannot_change(self, world: World) -> None:
+        world.driver.apply(world.manifest(type="batch", image="fate.test/never-ready"))
+        with pytest.raises(ClusterRefused, match=r"spec\.template: field is immutable"):
+            world.driver.apply(world.manifest(type="batch", image="fate.test/never-ready:2"))
+
+    def test_a_field_that_does_not_exist_is_refused(self, world: World) -> None:
+        wish = world.manifest()
+        wish["spec"]["replicaz"] = 3
+        with pytest.raises(ClusterRefused, match="replicaz"):
+            world.driver.apply(wish)
+
+    def test_a_value_that_cannot_be_is_refused(self, world: World) -> None:
+        wish = world.manifest()
+        wish["spec"]["template"]["spec"]["restartPolicy"] = "Never"
+        with pytest.raises(ClusterRefused, match="restartPolicy"):
+            world.driver.apply(wish)
+
+
+class InterruptedContract:
+    def test_a_read_that_went_stale_is_repeated(self, world: World) -> None:
+        wish = world.manifest()
+        first = world.driver.apply(wish)
+        world.transport.before_write = once(lambda: touch(world, wish))
+        assert world.driver.apply(world.manifest(2)).uid == first.uid
+
+    def test_an_object_that_never_holds_still_is_tried_later(self, world: World) -> None:
+        wish = world.manifest()
+        world.driver.apply(wish)
+        world.transport.before_write = lambda: touch(world, wish)
+        with pytest.raises(ClusterUnavailable, match="keeps changing; 5 tries"):
+            world.driver.apply(world.manifest(2))
+
+    def test_an_object_deleted_between_read_and_write_is_made_anew(self, world: World) -> None:
+        wish = world.manifest()
+        first = world.driver.apply(wish)
+        world.transport.before_write = once(lambda: world.someone.delete(world.path(wish)))
+        assert world.driver.apply(world.manifest(2)).uid != first.uid
+
+    def test_an_object_made_by_someone_else_between_read_and_write_is_left_alone(self, world: World) -> None:
+        world.driver.ensure_namespace(world.namespace)
+        wish = world.manifest()
+        theirs = {**wish, "metadata": {"name": "web"}}
+        theirs["spec"] = {**wish["spec"], "replicas": 1}
+        world.transport.before_write = once(lambda: world.someone.create(world.path(wish).rpartition("/")[0], theirs))
+        with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
+            world.driver.apply(wish, force=True)
+        assert world.live(wish)["spec"]["replicas"] == 1
+
+    def test_an_object_that_is_being_deleted_is_waited_for(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        world.driver.apply(wish)
+        world.someone.patch(world.path(wish), {"metadata": {"finalizers": ["example.org/hold"]}})
+        world.someone.delete(world.path(wish))
+        with pytest.raises(ClusterUnavailable, match="is being deleted"):
+            world.driver.apply(world.manifest(2, replicas=0))
+        world.someone.patch(world.path(wish), {"metadata": {"finalizers": None}})
+
+    def test_a_delete_finds_the_object_that_took_its_place(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        world.driver.apply(wish)
+
+        def replace() -> None:
+            world.someone.delete(world.path(wish))
+            world.someone.create(world.path(wish).rpartition("/")[0], wish)
+
+        world.transport.before_write = once(replace)
+        assert world.driver.delete(world.reference(wish), instance_of(wish))
+        assert world.driver.observe(world.reference(wish), instance_of(wish)).object is None
+
+    def test_a_delete_that_comes_second_finds_nothing(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        world.driver.apply(wish)
+        world.transport.before_write = once(lambda: world.someone.delete(world.path(wish)))
+        assert not world.driver.delete(world.reference(wish), instance_of(wish))
+
+
+class DeleteContract:
+    @pytest.mark.parametrize("kind", ["inference", "stateful", "batch"])
+    def test_a_delete_takes_the_pods_along(self, world: World, kind: str) -> None:
+        wish = world.manifest(type=kind, image="fate.test/never-ready")
+        reference, instance = world.reference(wish), instance_of(wish)
+        world.driver.apply(wish)
+        eventually(lambda: world.driver.observe(reference, instance), lambda seen: seen.occupying == 2)
+        assert world.driver.delete(reference, instance)
+        eventually(lambda: world.driver.observe(reference, instance), lambda seen: seen.gone and not seen.pods)
+
+    def test_deleting_what_is_not_there_says_so(self, world: World) -> None:
+        wish = world.manifest()
+        assert not world.driver.delete(world.reference(wish), instance_of(wish))
+
+    def test_an_object_of_another_workload_is_not_deleted(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        world.driver.apply(wish)
+        with pytest.raises(ClusterRefused, match="belongs to workload"):
+            world.driver.delete(world.reference(wish), instance_of(world.manifest(team="rivals")))
+        assert world.live(wish)["kind"] == "Deployment"
+
+
+class ObservationContract:
+    def test_nothing_is_gone(self, world: World) -> None:
+        wish = world.manifest()
+        assert world.driver.observe(world.reference(wish), instance_of(wish)).gone
+        assert world.verdict(wish).state is State.MISSING
+
+    @pytest.mark.parametrize("kind", ["inference", "stateful"])
+    def test_a_failing_revision_is_told_from_the_one_that_still_serves(self, world: World, kind: str) -> None:
+        world.driver.apply(world.manifest(1, type=kind))
+        world.wait_for(world.manifest(1, type=kind), State.HEALTHY)
+        broken = world.manifest(2, type=kind, image="fate.test/image-pull")
+        world.driver.apply(broken)
+        seen = world.wait_for(broken, State.UNHEALTHY)
+        assert seen.reason == "ImagePullBackOff"
+        assert "fate.test/image-pull" in seen.message
+
+    @pytest.mark.parametrize("kind", ["inference", "stateful"])
+    def test_a_rollback_to_what_worked_becomes_healthy(self, world: World, kind: str) -> None:
+        world.driver.apply(world.manifest(1, type=kind))
+        world.wait_for(world.manifest(1, type=kind), State.HEALTHY)
+        world.driver.apply(world.manifest(2, type=kind, image="fate.test/never-ready"))
+        eventually(
+            lambda: world.verdict(world.manifest(2, type=kind), expired=True).reason, lambda r: r == "DeadlineExceeded"
+        )
+        world.driver.apply(world.manifest(3, type=kind), force=True)
+        world.wait_for(world.manifest(3, type=kind), State.HEALTHY)
+
+    def test_a_crash_loop_is_seen_while_the_old_revision_is_ready(self, world: World) -> None:
+        world.driver.apply(world.manifest(1))
+        world.wait_for(world.manifest(1), State.HEALTHY)
+        broken = world.manifest(2, image="fate.test/crash")
+        world.driver.apply(broken)
+        assert world.wait_for(broken, State.UNHEALTHY).reason == "CrashLoopBackOff"
+
+    def test_a_job_runs_to_its_end(self, world: World) -> None:
+        wish = world.manifest(type="training", replicas=3)
+        world.driver.apply(wish)
+        world.wait_for(wish, State.COMPLETED)
+        assert world.driver.observe(world.reference(wish), instance_of(wish)).occupying == 0
+
+    def test_a_job_that_fails_says_how(self, world: World) -> None:
+        wish = world.manifest(type="training", image="fate.test/fail")
+        world.driver.apply(wish)
+        seen = world.wait_for(wish, State.UNHEALTHY)
+        assert seen.reason == "JobFailed"
+        assert "exit code 1" in seen.message
+
+    def test_what_fits_no_node_is_unschedulable_in_the_schedulers_words(self, world: World) -> None:
+        wish = world.manifest(resources={"gpu": {"count": 64}}, replicas=1)
+        world.driver.apply(wish)
+        eventually(lambda: world.verdict(wish).reason, lambda reason: reason == "Unschedulable")
+        assert "Insufficient nvidia.com/gpu" in world.verdict(wish, expired=True).message
+
+    def test_zero_replicas_are_healthy(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        world.driver.apply(wish)
+        assert world.wait_for(wish, State.HEALTHY).reason == "ScaledToZero"
+
+
+class ClusterContract:
+    def test_a_namespace_is_made_once(self, world: World) -> None:
+        world.driver.ensure_namespace(world.namespace)
+        world.driver.ensure_namespace(world.namespace)
+        assert world.someone.get(f"/api/v1/namespaces/{world.namespace}")["kind"] == "Namespace"
+
+    def test_gpus_are_counted_by_sku(self, world: World) -> None:
+        gpus = world.driver.gpus()
+        assert gpus
+        assert all(count > 0 for count in gpus.values())
+
+    def test_a_namespace_that_cannot_be_is_refused(self, world: World) -> None:
+        with pytest.raises(ClusterRefused, match="UPPER"):
+            world.driver.ensure_namespace("UPPER")
+
+    def test_a_path_that_is_not_served_is_not_mistaken_for_an_absent_object(self, world: World) -> None:
+        elsewhere = KubernetesDriver(
+            Transport("test", replace(world.connection, server=f"{world.connection.server}/x"))
+        )
+        with pytest.raises((ClusterRefused, ClusterUnavailable), match="404"):
+            elsewhere.observe(ObjectReference("Deployment", world.namespace, "web"), "some-instance")
+
+    def test_credentials_that_are_not_taken_may_yet_be(self, world: World) -> None:
+        stranger = KubernetesDriver(Transport("test", replace(world.connection, token="not-the-token")))
+        with pytest.raises(ClusterUnavailable, match="401"):
+            stranger.gpus()
+
+
+def once(act: Any) -> Any:
+    """`act`, the first time only."""
+    left = [act]
+    return lambda: left.pop()() if left else None
+
+
+def touch(world: World, document: dict[str, Any]) -> None:
+    """A write that changes nothing that matters, as status updates do all the time."""
+    world.someone.patch(world.path(document), {"metadata": {"annotations": {"example.org/at": str(next(_TOUCHES))}}})
+
+
+_TOUCHES = iter(range(10**9))

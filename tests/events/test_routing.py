@@ -1,0 +1,105 @@
+"""The routing table (knative/base) and the catalogue agree: nothing is sent to nobody, and nothing goes in a circle."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from events import CATALOGUE
+from events.continuation import RelayContinued, VerificationContinued
+from events.plan import PlanReconsidered
+from events.policy import QueueContinued
+from functions import serve
+
+CONTINUATIONS = {
+    CATALOGUE.name_of(model) for model in (RelayContinued, VerificationContinued, QueueContinued, PlanReconsidered)
+}
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "knative" / "base"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One Trigger: its name, the exact types that it takes, and the Service that it delivers to."""
+
+    name: str
+    types: tuple[str, ...]
+    service: str
+
+
+def documents(kind: str) -> list[dict[str, Any]]:
+    found = [document for file in sorted(BASE.glob("*.yaml")) for document in yaml.safe_load_all(file.read_text())]
+    return [document for document in found if document and document.get("kind") == kind]
+
+
+def routes() -> list[Route]:
+    found = []
+    for trigger in documents("Trigger"):
+        types = tuple(entry["exact"]["type"] for entry in trigger["spec"]["filters"])
+        found.append(Route(trigger["metadata"]["name"], types, trigger["spec"]["subscriber"]["ref"]["name"]))
+    return found
+
+
+ROUTES = routes()
+
+
+def test_every_type_is_taken_or_terminal_and_not_both() -> None:
+    taken = {name for route in ROUTES for name in route.types}
+    terminal = {declared.name for declared in CATALOGUE if declared.terminal}
+    assert taken.isdisjoint(terminal)
+    assert taken | terminal == {declared.name for declared in CATALOGUE}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_a_trigger_takes_one_declared_type_to_a_function_that_is_there(route: Route) -> None:
+    assert len(route.types) == 1
+    assert route.types[0] in CATALOGUE
+    assert route.service in {service["metadata"]["name"] for service in documents("Service")}
+    assert route.service.replace("-", "_") in serve.names()
+
+
+def test_every_function_but_the_dead_letter_sink_and_the_rest_face_is_a_subscriber() -> None:
+    subscribers = {route.service.replace("-", "_") for route in ROUTES}
+    assert subscribers == set(serve.names()) - {"dead_letter", "api"}
+
+
+def test_no_type_goes_to_one_function_twice() -> None:
+    pairs = [(name, route.service) for route in ROUTES for name in route.types]
+    assert len(pairs) == len(set(pairs))
+
+
+def told_by(service: str) -> set[str]:
+    """The types that a function tells: of the catalogue's models, those that its modules make."""
+    names = {declared.data.__name__: declared.name for declared in CATALOGUE}
+    found = set()
+    for file in (ROOT / "functions" / service.replace("-", "_")).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call):
+                made = node.func.value if isinstance(node.func, ast.Attribute) else node.func
+                if isinstance(made, ast.Name) and made.id in names:
+                    found.add(names[made.id])
+    return found
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_a_reply_is_of_another_type_than_its_trigger_takes(route: Route) -> None:
+    # A continuation follows itself: it counts its pages, and the hop limit ends it in any case.
+    assert told_by(route.service).isdisjoint(set(route.types) - CONTINUATIONS)
+
+
+def test_every_own_type_that_the_chain_takes_is_told_by_a_function_or_comes_from_outside() -> None:
+    told = set().union(*(told_by(route.service) for route in ROUTES))
+    assert {"dev.sentinel.plan.proposed.v1", "dev.sentinel.plan.approved.v1"} <= told
+    from_outside = (
+        "dev.sentinel.workload.",
+        "dev.sentinel.telemetry.",
+        "dev.sentinel.policy.",
+        "dev.sentinel.gpu.",
+        "dev.sentinel.slo.",
+        "dev.knative.",
+    )
+    for name in {name for route in ROUTES for name in route.types} - told:
+        assert name.startswith(from_outside), name

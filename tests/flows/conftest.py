@@ -1,0 +1,24 @@
+"""One platform for all flows that need not stop it, and one for those that do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from knative.local.scratch import scratch_directory
+from tests.flows.running import RunningPlatform, running
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[RunningPlatform]:
+    """Started once; tests use workloads of their own."""
+    with scratch_directory("flows") as directory, running(directory / "state") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def restartable() -> Iterator[RunningPlatform]:
+    """A platform that tests may kill; each leaves it running."""
+    with scratch_directory("restarts") as directory, running(directory / "state") as started:
+        yield started

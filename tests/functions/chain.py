@@ -1,0 +1,322 @@
+"""The chain in one process: every function behind its real endpoint core, on PostgreSQL and a Kubernetes API.
+
+Events travel as a broker and the relay would carry them: replies and outbox rows are delivered to whom the type is for,
+409 and 503 are delivered again. Nothing happens by itself: the tick comes when a test says so, and time passes when a
+test moves the timestamps that Sentinel recorded.
+"""
+
+import itertools
+import random
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from events import CATALOGUE
+from events.continuation import VerificationContinued
+from events.deployment import DeploymentApplied, DeploymentRemoved
+from events.foreign import ObjectAdded, ObjectDeleted, ObjectUpdated, Tick
+from events.plan import PlanApproved
+from events.telemetry import GpuFault, SloBreached
+from functions.deployment_execution import handler as execution
+from functions.deployment_execution.performing import Performer
+from functions.health_verification import handler as verification
+from functions.health_verification.observing import Observer
+from shared.eventing import codec
+from shared.eventing.event import WireEvent
+from shared.eventing.function import ClusterFunction
+from shared.eventing.processing import Answer
+from shared.models.amounts import Amounts
+from shared.models.deployment import Deployment
+from shared.models.lifecycle import SETTLED, Phase
+from shared.models.plan import ActionPlan
+from shared.models.stored import Workload
+from shared.models.workload import workload_id
+from shared.policy.documents import PolicyDocument
+from shared.store import outbox
+from shared.store.rows import AMOUNT_COLUMNS, amounts_from
+from shared.store.tables import action_plans, audit_log, deployments, inbox, reservations, usage
+from shared.store.unit_of_work import Store, UnitOfWork
+from tests.builders import INTAKE, POLICY, SUBMITTED, WITHDRAWN, Deliver, Function, request
+from tests.functions.cluster import Crash, Gate, Site
+
+APPLIED = CATALOGUE.name_of(DeploymentApplied)
+REMOVED = CATALOGUE.name_of(DeploymentRemoved)
+PLAN_APPROVED = CATALOGUE.name_of(PlanApproved)
+TICK = CATALOGUE.name_of(Tick)
+PATIENCE_SECONDS = 30.0
+
+T = TypeVar("T")
+Message = tuple[Mapping[str, str], bytes]
+
+
+@dataclass
+class Chain:
+    """Intake, policy, execution and verification. `told` is every event that any of them has told, in order."""
+
+    store: Store
+    site: Site
+    told: list[WireEvent] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._known: set[str] = set()
+        self.deliver = Deliver(self.store)
+        self.execution: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
+            "deployment-execution",
+            CATALOGUE.of(PlanApproved),
+            execution.prepare,
+            Performer(self.site).perform,
+            execution.conclude,
+        )
+        self.verification: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
+            "health-verification",
+            CATALOGUE.of(
+                DeploymentApplied,
+                DeploymentRemoved,
+                GpuFault,
+                SloBreached,
+                ObjectAdded,
+                ObjectUpdated,
+                ObjectDeleted,
+                Tick,
+                VerificationContinued,
+            ),
+            verification.prepare,
+            Observer(self.site).observe,
+            verification.conclude,
+        )
+        functions: tuple[Function, ...] = (INTAKE, POLICY, self.execution, self.verification)
+        self.routes: dict[str, Function] = {name: function for function in functions for name in function.accepts}
+
+    # -- what tests do
+
+    def submit(self, name: str = "web", **fields: Any) -> None:
+        """Posts a workload and lets its events run dry."""
+        self.run([self.submitted(name, **fields)])
+
+    def submitted(self, name: str = "web", **fields: Any) -> Message:
+        wish = {
+            "name": name,
+            "type": "inference",
+            "image": "fate.test/ready",
+            "team": "search",
+            "namespace": self.site.namespace,
+            "resources": {"cpu": "100m", "memory": "64Mi", "gpu": {"count": 1, "sku": "L4"}},
+            "bake": "PT0S",
+            **fields,
+        }
+        return request(SUBMITTED, wish, subject=None)
+
+    def limit_gpus(self, most: int) -> None:
+        """A policy: no team may hold more GPUs."""
+        document = {"name": "gpus", "rules": [{"type": "quota", "scope": "team", "gpus": most}]}
+        with self.store.begin() as work:
+            work.policies.put(PolicyDocument.model_validate(document), "tests")
+
+    def apply(self, name: str = "web", **fields: Any) -> Answer:
+        """Posts a workload and stops at execution's answer: the deployment.applied that nobody has looked at."""
+        return self.forward(self.until_approved(name, **fields))
+
+    def forward(self, answer: Answer) -> Answer:
+        """Delivers the event that an answer carries, and nothing that follows."""
+        return self.send((answer.headers, answer.body))
+
+    def follow(self, answer: Answer) -> None:
+        """Delivers the event that an answer carries, and all that follows."""
+        self.run([(answer.headers, answer.body)])
+
+    @contextmanager
+    def held_up(self, answer: Answer) -> Iterator[Gate]:
+        """A delivery of that event has begun and hangs at the cluster, until the gate is opened or the block ends."""
+        gate = Gate()
+        self.site.gates.append(gate)
+        with ThreadPoolExecutor(1) as thread:
+            slow = thread.submit(self.forward, answer)
+            try:
+                assert gate.reached.wait(30)
+                yield gate
+            finally:
+                gate.opened.set()
+        slow.result()
+
+    def withdraw(self, name: str = "web") -> None:
+        self.run([self.withdrawn(name)])
+
+    def withdrawn(self, name: str = "web", team: str = "search") -> Message:
+        return request(WITHDRAWN, {"name": name, "team": team, "namespace": self.site.namespace}, subject=None)
+
+    def until_approved(self, name: str = "web", **fields: Any) -> Answer:
+        """Posts a workload and stops at policy's answer: the plan.approved that nobody has acted on."""
+        return self.forward(self.send(self.submitted(name, **fields)))
+
+    def until_removal_approved(self, name: str = "web") -> Answer:
+        return self.forward(self.send(self.withdrawn(name)))
+
+    def tick(self, run: bool = True, **how: Any) -> Answer:
+        """One tick to verification, after what was looked at has become due; and what follows, if `run`."""
+        self.pass_time(3, observed_at=True)
+        message = request(TICK, {}, subject=None, **how)
+        return self.run([message]) if run else self.send(message)
+
+    def pass_time(self, seconds: float, **columns: bool) -> None:
+        """Moves recorded moments of revisions back; all of them unless columns are named."""
+        names = columns or ("applied_at", "deadline_at", "ready_since", "observed_at")
+        past = sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+        with self.store.begin() as work:
+            work.connection.execute(deployments.update().values({name: deployments.c[name] - past for name in names}))
+
+    def pass_plan_time(self, seconds: float) -> None:
+        """Moves the moments back at which plans are due, leases lapse and holds expire."""
+        past = sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+        with self.store.begin() as work:
+            for table, names in ((action_plans, ("next_attempt_at", "lease_until")), (reservations, ("expires_at",))):
+                work.connection.execute(table.update().values({name: table.c[name] - past for name in names}))
+
+    def settle(self, name: str = "web", *, team: str = "search") -> Workload:
+        """Ticks until Sentinel has nothing left to do for a workload."""
+        return self.until(lambda: self.workload(name, team=team), lambda w: w.phase in SETTLED)
+
+    def until(self, look: Callable[[], T], accept: Callable[[T], bool]) -> T:
+        """Ticks until what `look` returns is acceptable; fails with the last thing seen."""
+
+        def tick_and_look() -> T:
+            self.pass_plan_time(1)
+            self.tick()
+            return look()
+
+        first = look()
+        return first if accept(first) else self.until_seen(tick_and_look, accept)
+
+    def until_seen(self, look: Callable[[], T], accept: Callable[[T], bool]) -> T:
+        """Waits without ticking: Sentinel sees nothing of what happens meanwhile."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not accept(seen := look()):
+            assert time.monotonic() < end, f"still {seen!r}"
+            time.sleep(0.02)
+        return seen
+
+    def workload_is(self, phase: Phase, name: str = "web") -> Workload:
+        return self.until(lambda: self.workload(name), lambda w: w.phase is phase)
+
+    # -- how events travel
+
+    def send(self, message: Message, function: Function | None = None) -> Answer:
+        """Delivers one message; its reply and the outbox stay where they are."""
+        headers, body = message
+        target = function or self.routes[headers["ce-type"]]
+        answer = self.deliver.raw(target, {**headers, "prefer": "reply"}, body)
+        if answer.status == 200 and answer.headers["ce-id"] not in self._known:
+            self._known.add(answer.headers["ce-id"])
+            event = codec.decode(answer.headers, answer.body)
+            self.told.append(WireEvent(event.attributes, event.body))
+        return answer
+
+    def run(self, messages: list[Message], shuffle: random.Random | None = None, copies: int = 1) -> Answer:
+        """Delivers messages and all that follows from them, and returns the first answer.
+
+        With `shuffle` in random order, and each event `copies` times.
+        """
+        queue = deque(messages * copies)
+        first: Answer | None = None
+        for _ in itertools.repeat(None, 20_000):
+            if not queue:
+                queue.extend(self.relayed() * copies)
+                if not queue:
+                    break
+            if shuffle is not None:
+                queue.rotate(shuffle.randrange(len(queue)))
+            message = queue.popleft()
+            known = len(self._known)
+            try:
+                answer = self.send(message)
+            except Crash:
+                queue.append(message)
+                self.pass_plan_time(30)
+                continue
+            first = first or answer
+            if answer.status in (409, 503):
+                queue.append(message)
+            elif answer.status == 200 and answer.headers["ce-type"] in self.routes and len(self._known) > known:
+                queue.extend([(answer.headers, answer.body)] * copies)
+        else:
+            raise AssertionError("the events go round in circles")
+        assert first is not None
+        return first
+
+    def relayed(self) -> list[Message]:
+        """What waits in the outbox for somebody in this chain, as the relay would publish it."""
+        with self.store.begin() as work:
+            pending = outbox.lock_pending(work.connection, 10_000)
+            outbox.mark_published(work.connection, [one.id for one in pending])
+        self.told += [one.event for one in pending]
+        return [codec.encode(one.event) for one in pending if one.event.attributes["type"] in self.routes]
+
+    # -- what tests look at
+
+    def id(self, name: str = "web", team: str = "search") -> uuid.UUID:
+        return workload_id(team, self.site.namespace, name)
+
+    def workload(self, name: str = "web", *, team: str = "search") -> Workload:
+        with self.store.begin() as work:
+            found = work.workloads.get(self.id(name, team))
+        assert found is not None
+        return found
+
+    def plan(self, name: str = "web") -> ActionPlan:
+        """The newest plan of a workload."""
+        newest = self.workload(name).plan_id
+        with self.store.begin() as work:
+            found = work.plans.get(newest)
+        assert found is not None
+        return found
+
+    def revisions(self, name: str = "web") -> list[Deployment]:
+        with self.store.begin() as work:
+            return work.deployments.of_workload(self.id(name))
+
+    def reserved(self, name: str = "web") -> dict[str, Amounts]:
+        """The workload's lines in the ledger; every test's lines add up to the usage that policy counts."""
+        with self.store.begin() as work:
+            held = work.ledger.reserved(self.id(name), "local")
+            sums = [
+                sa.func.coalesce(sa.func.sum(table.c[c]), 0) for table in (reservations, usage) for c in AMOUNT_COLUMNS
+            ]
+            lines = work.connection.execute(sa.select(*sums[: len(AMOUNT_COLUMNS)])).one()
+            counted = work.connection.execute(sa.select(*sums[len(AMOUNT_COLUMNS) :])).one()
+        assert tuple(lines) == tuple(counted)
+        return held
+
+    def gpus(self, name: str = "web") -> int:
+        return sum(amounts.gpus for amounts in self.reserved(name).values())
+
+    def usage(self) -> Amounts:
+        """What all teams hold together."""
+        sums = [sa.func.coalesce(sa.func.sum(usage.c[name]), 0).label(name) for name in AMOUNT_COLUMNS]
+        with self.store.begin() as work:
+            return amounts_from(work.connection.execute(sa.select(*sums)).mappings().one())
+
+    def told_types(self, name: str | None = None) -> list[str]:
+        """The last two words of every event told, of one workload or of all: "plan.approved" """
+        subject = None if name is None else str(self.id(name))
+        types = [e.attributes["type"] for e in self.told if subject in (None, e.attributes["subject"])]
+        return [".".join(type_name.split(".")[2:4]) for type_name in types]
+
+    def actions(self, name: str = "web") -> list[str]:
+        """The audited actions on a workload, in order."""
+        statement = sa.select(audit_log.c.action).where(audit_log.c.subject == str(self.id(name)))
+        with self.store.begin() as work:
+            return list(work.connection.execute(statement.order_by(audit_log.c.sequence)).scalars())
+
+    def attempts(self, message: Message, consumer: str) -> int:
+        """How often an event was tried."""
+        with self.store.begin() as work:
+            statement = sa.select(inbox.c.attempts).where(
+                inbox.c.consumer == consumer, inbox.c.event_id == message[0]["ce-id"]
+            )
+            return int(work.connection.execute(statement).scalar_one())

@@ -1,0 +1,1 @@
+"""The command line, on real PostgreSQL and a real HTTP broker."""

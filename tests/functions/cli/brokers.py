@@ -1,0 +1,61 @@
+"""A broker's ingress, as small as the command line needs it: real HTTP, and each test says what becomes of events."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from shared.eventing import codec
+from shared.eventing.event import Envelope
+
+Taken = Callable[[dict[str, str], bytes], None]
+
+
+class Broker(ThreadingHTTPServer):
+    """Answers every POST with `status`; what it accepts is in `events`, and handed to `taken` before the answer."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Ingress)
+        self.status = 202
+        self.statuses: dict[str, int] = {}
+        self.events: list[Envelope] = []
+        self.taken: Taken = lambda headers, body: None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/sentinel/default"
+
+    def refuse(self, event_id: str, status: int) -> None:
+        """Answers one event with another status."""
+        self.statuses[event_id] = status
+
+
+class _Ingress(BaseHTTPRequestHandler):
+    server: Broker
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        status = self.server.statuses.get(headers["ce-id"], self.server.status)
+        if status == 202:
+            self.server.events.append(codec.decode(headers, body))
+            self.server.taken(headers, body)
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the base class's
+        """Tests are quiet."""
+
+
+@contextmanager
+def serving() -> Iterator[Broker]:
+    """A broker that takes requests until the block ends."""
+    with Broker() as broker:
+        thread = threading.Thread(target=broker.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield broker
+        finally:
+            broker.shutdown()
+            thread.join()

@@ -1,0 +1,123 @@
+"""`sentinel cluster` and `price`: checked first, and all or nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.models.cluster import Cluster
+from shared.rollout.pricing import PriceKind
+from shared.store import audit
+from shared.store.unit_of_work import Store
+from tests.functions.cli.conftest import Sentinel
+
+COLUMNS = "kind,sku,usd_per_hour,source,priced_on"
+
+
+def audited(store: Store, subject: str) -> list[dict[str, Any]]:
+    with store.begin() as work:
+        return [{"action": e.action, **e.detail} for e in audit.entries(work.connection, subject)]
+
+
+def test_a_cluster_is_registered_with_its_labels_and_gpus(sentinel: Sentinel, store: Store) -> None:
+    added = sentinel("cluster", "add", "east", "--label", "region=us", "--label", "tier=", "--gpus", "nvidia h100=8")
+    assert (added.code, added.out, added.err) == (0, "", "")
+    with store.begin() as work:
+        assert Cluster("east", {"region": "us", "tier": ""}, {"H100": 8}) in work.catalogue.clusters()
+    [row] = audited(store, "cluster/east")
+    assert (row["action"], row["gpus"]) == ("cluster.registered", {"H100": 8})
+
+
+def test_adding_a_cluster_again_replaces_what_is_known_of_it(sentinel: Sentinel) -> None:
+    assert sentinel("cluster", "add", "local").code == 0
+    header, line = sentinel("cluster", "list").lines
+    assert header.split() == ["NAME", "LABELS", "GPUS"]
+    assert line.split() == ["local", "unknown"]
+    assert sentinel("cluster", "list", "-o", "json").json == [{"name": "local", "labels": {}, "gpus": None}]
+
+
+def test_clusters_are_listed_by_name(sentinel: Sentinel) -> None:
+    assert sentinel("cluster", "add", "east", "--gpus", "L4=2").code == 0
+    assert [line.split() for line in sentinel("cluster", "list").lines[1:]] == [
+        ["east", "L4=2"],
+        ["local", "region=eu", "A100-80GB=16,H100=16,L4=16"],
+    ]
+    assert sentinel("cluster", "list", "-o", "yaml").yaml[0] == {"name": "east", "labels": {}, "gpus": {"L4": 2}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("EAST",), "name: must be a DNS-1123 label"),
+        (("east", "--label", "region"), "--label must be NAME=VALUE, not 'region'"),
+        (("east", "--label", "=eu"), "--label must be NAME=VALUE, not '=eu'"),
+        (("east", "--label", "a=1", "--label", "a=2"), "--label gives a twice"),
+        (("east", "--label", "a=$"), "labels.a: must be a label value"),
+        (("east", "--gpus", "L4=-1"), "gpus.L4: Input should be greater than or equal to 0"),
+        (("east", "--gpus", "L4=many"), "gpus.L4: Input should be a valid integer"),
+    ],
+)
+def test_a_bad_cluster_is_refused_with_its_field(sentinel: Sentinel, arguments: tuple[str, ...], said: str) -> None:
+    ran = sentinel("cluster", "add", *arguments)
+    assert ran.code == 2
+    assert ran.err.startswith(f"sentinel: {said}")
+    assert len(sentinel("cluster", "list").lines) == 2
+
+
+def test_the_price_list_that_is_shipped_can_be_set_again(sentinel: Sentinel) -> None:
+    before = sentinel("price", "list")
+    assert before.lines[0].split() == ["KIND", "SKU", "CLUSTER", "USD/H", "PRICED", "ON", "SOURCE"]
+    assert before.lines[1].split()[:3] == ["cpu", "all", "0.031611"]
+    shipped = Path("shared/rollout/prices.csv")
+    ran = sentinel("price", "set", "-f", shipped)
+    assert (ran.code, ran.out) == (0, "16 prices set\n")
+    assert sentinel("price", "list") == before
+
+
+def test_prices_are_replaced_and_may_be_of_one_cluster(sentinel: Sentinel, store: Store) -> None:
+    text = f"{COLUMNS},cluster\ngpu,h100,2.5,contract,2026-01-01,local\ncpu,,0.02,contract,2026-01-01,\n"
+    ran = sentinel("price", "set", "-f", "-", stdin=text)
+    assert (ran.code, ran.out) == (0, "2 prices set\n")
+    told = sentinel("price", "list", "-o", "json").json
+    assert told == sentinel("price", "list", "-o", "yaml").yaml
+    [own] = [row for row in told if row["cluster"] == "local"]
+    assert own == {
+        "kind": "gpu",
+        "sku": "H100",
+        "cluster": "local",
+        "usdPerHour": "2.500000",
+        "pricedOn": "2026-01-01",
+        "source": "contract",
+    }
+    with store.begin() as work:
+        [cpu] = [str(p.usd_per_hour) for p in work.catalogue.prices() if p.kind is PriceKind.CPU]
+    assert cpu == "0.020000"
+    [row] = audited(store, "prices")
+    assert row["prices"] == ["gpu H100 local 2.5", "cpu 0.02"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "-: the column kind is missing; the first line names kind, sku, usd_per_hour, source, priced_on"),
+        ("kind,sku\n", "-: the column usd_per_hour is missing"),
+        (f"{COLUMNS}\n", "-: no price in it"),
+        (f"{COLUMNS}\ngpu,L4,-1,x,2026-01-01\n", "-, line 2: usd_per_hour: Input should be greater than or equal to 0"),
+        (f"{COLUMNS}\ngpu,L4,NaN,x,2026-01-01\n", "-, line 2: usd_per_hour: Input should be a finite number"),
+        (f"{COLUMNS}\ngpu,L4,0.0000001,x,2026-01-01\n", "-, line 2: usd_per_hour: Decimal input should have no more"),
+        (f"{COLUMNS}\ngpu,,1,x,2026-01-01\n", "-, line 2: data: a gpu needs a sku, and nothing else has one"),
+        (f"{COLUMNS}\ncpu,L4,1,x,2026-01-01\n", "-, line 2: data: a gpu needs a sku, and nothing else has one"),
+        (f"{COLUMNS}\ntpu,v5,1,x,yesterday\n", "-, line 2: kind: Input should be 'gpu', 'cpu' or 'memory'; priced_on:"),
+        (f"{COLUMNS}\ngpu,L4,1,x\n", "-, line 2: priced_on:"),
+        (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01,y,z\n", "-, line 2: more: Extra inputs are not permitted"),
+        (f"{COLUMNS},colour\ngpu,L4,1,x,2026-01-01,red\n", "-, line 2: colour: Extra inputs are not permitted"),
+        (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01\ngpu,l4,2,x,2026-01-01\n", "-, line 3: the same thing has a price further"),
+        (f'{COLUMNS}\ngpu,L4,1,"x"y,2026-01-01\n', "-, after line 1: ',' expected after '\"'"),
+    ],
+)
+def test_no_price_is_set_when_one_is_bad(sentinel: Sentinel, text: str, said: str) -> None:
+    before = sentinel("price", "list").out
+    ran = sentinel("price", "set", "-f", "-", stdin=text)
+    assert ran.code == 2
+    assert ran.err.startswith(f"sentinel: {said}")
+    assert sentinel("price", "list").out == before

@@ -1,0 +1,46 @@
+"""A chain of functions in process, on the stand-in Kubernetes API as the laptop platform runs it."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.clusters.kubeconfig import read_connection
+from shared.processes import PARENT_PID
+from shared.store.unit_of_work import Store
+from tests.contracts.cluster_driver.someone import Someone
+from tests.functions.chain import Chain
+from tests.functions.cluster import Site
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The kubeconfig of a stand-in Kubernetes API in a process of its own."""
+    state = tmp_path_factory.mktemp("kubernetes")
+    command = [sys.executable, "-m", "knative.local.kubernetes", "--state", str(state)]
+    environment = {**os.environ, PARENT_PID: str(os.getpid())}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            yield Path(json.loads(process.stdout.readline())["kubeconfig"])
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def site(kubeconfig: Path, tmp_path: Path) -> Iterator[Site]:
+    someone = Someone(read_connection(kubeconfig))
+    found = Site(tmp_path / "clusters", kubeconfig, someone, f"test-{uuid.uuid4().hex[:12]}")
+    yield found
+    found.clean()
+    someone.close()
+
+
+@pytest.fixture
+def chain(store: Store, site: Site) -> Chain:
+    return Chain(store, site)

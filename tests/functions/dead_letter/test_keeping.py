@@ -1,0 +1,206 @@
+"""Dead letters keep the original bytes and the reason, whatever they are."""
+
+import base64
+import json
+import os
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from functions.dead_letter.handler import keeper
+from shared.eventing.processing import Answer
+from shared.store import audit
+from shared.store.database import connect
+from shared.store.dead_letters import DeadLetter
+from shared.store.unit_of_work import Store
+
+Keep = Callable[[dict[str, str], bytes], Answer]
+
+
+@pytest.fixture
+def keep(store: Store) -> Keep:
+    return keeper(store)
+
+
+def headers(
+    attributes: Mapping[str, str] | None = None,
+    *,
+    reason: bytes | None = b'{"error": "replicas: must be positive"}',
+    code: str | None = "422",
+) -> dict[str, str]:
+    """What a broker sends to the dead-letter sink."""
+    found = {
+        "host": "dead-letter.sentinel.svc",
+        "prefer": "reply",
+        "kn-namespace": "sentinel",
+        "content-type": "application/json",
+        "ce-specversion": "1.0",
+        "ce-id": "1",
+        "ce-source": "/curl",
+        "ce-type": "dev.sentinel.workload.submitted.v1",
+        "ce-knativeerrordest": "http://workload-intake.sentinel.svc.cluster.local/?a=b",
+        "ce-knativekafkapartition": "3",
+        "ce-knativekafkaoffset": "17",
+    }
+    if code is not None:
+        found["ce-knativeerrorcode"] = code
+    if reason is not None:
+        found["ce-knativeerrordata"] = base64.b64encode(reason).decode()
+    return {**found, **{f"ce-{name}": value for name, value in (attributes or {}).items()}}
+
+
+def letters(store: Store) -> list[DeadLetter]:
+    with store.begin() as work:
+        return work.dead_letters.find()
+
+
+def only(store: Store) -> DeadLetter:
+    [letter] = letters(store)
+    return letter
+
+
+def test_a_letter_keeps_bytes_attributes_and_reason(store: Store, keep: Keep) -> None:
+    body = b'{"name": "web",  "replicas": -1}'
+    answer = keep(headers({"subject": "w", "hop": "4"}), body)
+    assert (answer.status, answer.body) == (202, b"")
+    letter = only(store)
+    assert letter.body == body
+    assert letter.reason == "replicas: must be positive"
+    assert letter.error_code == 422
+    assert letter.destination == "http://workload-intake.sentinel.svc.cluster.local/?a=b"
+    assert (letter.source, letter.event_id, letter.subject) == ("/curl", "1", "w")
+    assert dict(letter.attributes) == {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/curl",
+        "type": "dev.sentinel.workload.submitted.v1",
+        "subject": "w",
+        "hop": "4",
+        "datacontenttype": "application/json",
+    }
+    with store.begin() as work:
+        [entry] = audit.entries(work.connection, "w")
+    assert entry.action == "event.dead_lettered"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{not json",
+        b'{"a": 1, "a": 2}',
+        b"\xff\xfe\x00binary\x00junk",
+        "ünïcödé ☃".encode(),
+        bytes(range(256)),
+        os.urandom(3000),
+    ],
+)
+def test_every_kind_of_data_is_kept_byte_for_byte(store: Store, keep: Keep, body: bytes) -> None:
+    assert keep(headers(), body).status == 202
+    assert only(store).body == body
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"id": ""},
+        {"source": ""},
+        {"type": ""},
+        {"specversion": "2.0"},
+        {"time": "yesterday"},
+        {"subject": "\xe9\xff"},
+        {"id": "x" * 6000},
+        {"source": "/" + os.urandom(2500).hex()},
+        {"knativeerrordest": "http://h/" + os.urandom(2500).hex()},
+        {"subject": os.urandom(3000).hex()},
+    ],
+)
+def test_every_kind_of_attribute_is_kept(store: Store, keep: Keep, attributes: dict[str, str]) -> None:
+    assert keep(headers(attributes), b"{}").status == 202
+    kept = {**dict(only(store).attributes), "knativeerrordest": attributes.get("knativeerrordest", "")}
+    assert attributes.items() <= kept.items() or set(attributes) == {"knativeerrordest"}
+
+
+def test_long_attributes_that_begin_alike_are_two_letters(store: Store, keep: Keep) -> None:
+    for last in "ab":
+        assert keep(headers({"id": "x" * 5000 + last}), b"{}").status == 202
+    assert {letter.attributes["id"][-1] for letter in letters(store)} == {"a", "b"}
+    for letter in letters(store):
+        assert len(letter.event_id) == 400
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "told"),
+    [
+        (b"plain words", "500", "plain words"),
+        (b'{"message": "x"}', "500", '{"message": "x"}'),
+        (b'{"error": {"a": 1}}', "400", "{'a': 1}"),
+        (b'["list"]', "400", '["list"]'),
+        (b"\x00\xff\x00", "400", "\ufffd"),
+        (b'{"error": "half \\ud800 a pair"}', "400", "half ? a pair"),
+        (b'{"error": "nul \\u0000 here"}', "400", "nul  here"),
+        (b"[" * 4000, "400", "[" * 2000),
+        (b"1" * 5000, "400", "1" * 2000),
+        (b"", "503", "status 503"),
+        (None, "504", "status 504"),
+        (None, None, "no answer"),
+    ],
+)
+def test_reasons_of_all_kinds(store: Store, keep: Keep, reason: bytes | None, code: str | None, told: str) -> None:
+    assert keep(headers(reason=reason, code=code), b"{}").status == 202
+    assert only(store).reason == told
+
+
+@pytest.mark.parametrize(("code", "kept"), [("422", 422), ("", None), ("x", None), ("-1", None), ("9" * 30, None)])
+def test_codes_of_all_kinds(store: Store, keep: Keep, code: str, kept: int | None) -> None:
+    assert keep(headers(code=code), b"{}").status == 202
+    assert only(store).error_code == kept
+
+
+def test_a_reason_that_is_not_base64_is_told_as_it_is(store: Store, keep: Keep) -> None:
+    assert keep({**headers(), "ce-knativeerrordata": "not base64!"}, b"{}").status == 202
+    assert only(store).reason == "not base64!"
+
+
+def test_the_same_letter_again_counts_up_and_is_open_again(store: Store, keep: Keep) -> None:
+    keep(headers(), b"{}")
+    first = only(store)
+    assert first.id is not None
+    with store.begin() as work:
+        work.dead_letters.mark_redriven(first.id)
+        assert work.dead_letters.find() == []
+    keep(headers(reason=b"again", code="500"), b"{}")
+    letter = only(store)
+    assert (letter.id, letter.deliveries, letter.reason, letter.error_code) == (first.id, 2, "again", 500)
+
+
+@pytest.mark.parametrize("changes", [{}, {"id": ""}, {"id": "", "source": ""}])
+def test_different_bodies_under_one_id_are_both_kept(store: Store, keep: Keep, changes: dict[str, str]) -> None:
+    for body in (b"1", b"2"):
+        assert keep(headers(changes), body).status == 202
+    assert {letter.body for letter in letters(store)} == {b"1", b"2"}
+
+
+def test_one_event_at_two_destinations_is_two_letters(store: Store, keep: Keep) -> None:
+    keep(headers(), b"{}")
+    keep(headers({"knativeerrordest": "http://policy-evaluation/"}), b"{}")
+    with store.begin() as work:
+        assert len(work.dead_letters.of_event("/curl", "1")) == 2
+
+
+def test_a_large_body_is_kept(store: Store, keep: Keep) -> None:
+    body = os.urandom(1024 * 1024 - 1)
+    assert keep(headers(), body).status == 202
+    assert only(store).body == body
+
+
+def test_what_is_no_event_is_refused_and_leaves_nothing(store: Store, keep: Keep) -> None:
+    answer = keep({"content-type": "application/json"}, b"{}")
+    assert answer.status == 400
+    assert "no ce- headers" in json.loads(answer.body)["error"]
+    assert letters(store) == []
+
+
+def test_a_database_that_is_away_is_a_503() -> None:
+    engine = connect("postgresql+pg8000://sentinel@/sentinel?unix_sock=/nowhere/.s.PGSQL.5432")
+    assert keeper(Store(engine))(headers(), b"{}").status == 503

@@ -1,0 +1,113 @@
+"""Events notify; they authorise nothing. The plan's row decides."""
+
+import os
+import uuid
+
+import pytest
+
+from events.plan import PlanApproved
+from shared.models.lifecycle import Phase
+from shared.models.plan import PlanStatus
+from tests.functions.chain import PLAN_APPROVED, TICK, Chain
+
+
+def forge(chain: Chain, **changes: object) -> int:
+    approved = PlanApproved.of(chain.plan()).model_dump(mode="json", by_alias=True) | changes
+    return chain.deliver(chain.execution, PLAN_APPROVED, approved).status
+
+
+def untouched(chain: Chain, status: PlanStatus) -> None:
+    assert chain.site.objects("Deployment") == []
+    assert chain.plan().status is status
+    assert chain.revisions() == []
+
+
+@pytest.mark.parametrize("field", ["plan", "workload"])
+def test_a_plan_or_workload_that_does_not_exist_is_poison(chain: Chain, field: str) -> None:
+    chain.until_approved()
+    assert forge(chain, **{field: str(uuid.uuid4())}) == 422
+    untouched(chain, PlanStatus.APPROVED)
+
+
+def test_a_plan_of_another_workload_is_poison(chain: Chain) -> None:
+    chain.until_approved("other")
+    chain.until_approved()
+    assert forge(chain, workload=str(chain.id("other"))) == 422
+    untouched(chain, PlanStatus.APPROVED)
+
+
+def test_a_plan_that_policy_has_not_seen_is_poison(chain: Chain) -> None:
+    chain.send(chain.submitted())
+    assert forge(chain) == 422
+    untouched(chain, PlanStatus.PROPOSED)
+    assert chain.reserved() == {}
+
+
+def test_a_denied_plan_is_poison(chain: Chain) -> None:
+    chain.limit_gpus(0)
+    chain.submit()
+    assert forge(chain) == 422
+    untouched(chain, PlanStatus.DENIED)
+
+
+def test_what_the_event_says_of_the_plan_does_not_count(chain: Chain) -> None:
+    approved = chain.until_approved(replicas=1)
+    lie = {"decisions": [{"verb": "deploy", "cluster": "local", "replicas": 9}], "generation": 7}
+    assert forge(chain, **lie) == 200
+    assert chain.site.object()["spec"]["replicas"] == 1
+    assert chain.forward(approved).status == 202
+
+
+def test_an_expired_hold_is_proposed_again_and_not_applied(chain: Chain) -> None:
+    approved = chain.until_approved()
+    chain.pass_plan_time(601)
+    answer = chain.forward(approved)
+    assert answer.headers["ce-type"] == "dev.sentinel.plan.proposed.v1"
+    untouched(chain, PlanStatus.PROPOSED)
+    assert chain.workload().phase is Phase.PROPOSED
+    chain.follow(answer)
+    assert chain.settle().phase is Phase.HEALTHY
+    assert chain.gpus() == 1
+
+
+def test_an_expired_hold_may_be_denied_the_second_time(chain: Chain) -> None:
+    approved = chain.until_approved()
+    chain.limit_gpus(0)
+    chain.pass_plan_time(601)
+    chain.follow(approved)
+    assert chain.workload().phase is Phase.DENIED
+    assert chain.gpus() == 0
+    untouched(chain, PlanStatus.DENIED)
+
+
+def test_a_superseded_plan_is_not_applied(chain: Chain) -> None:
+    old = chain.until_approved(image="fate.test/ready:1")
+    new = chain.until_approved(image="fate.test/ready:2")
+    first = chain.plan()
+    assert chain.forward(old).status == 202
+    assert chain.site.objects("Deployment") == []
+    chain.run([(new.headers, new.body), (old.headers, old.body)])
+    assert chain.settle().phase is Phase.HEALTHY
+    assert chain.plan().id == first.id
+    assert [d.revision for d in chain.revisions()] == [1]
+    assert chain.actions().count("plan.superseded") == 1
+
+
+def test_a_denied_edit_leaves_what_runs_alone(chain: Chain) -> None:
+    chain.submit(replicas=1)
+    chain.settle()
+    chain.limit_gpus(2)
+    chain.submit(replicas=5)
+    assert chain.workload().phase is Phase.DENIED
+    assert chain.site.object()["spec"]["replicas"] == 1
+    assert chain.gpus() == 1
+
+
+@pytest.mark.parametrize("how", [{"event_id": "x"}, {"source": "/x"}, {"subject": "x"}])
+def test_what_no_index_can_hold_is_refused_as_malformed(chain: Chain, how: dict[str, str]) -> None:
+    how = {name: text + os.urandom(2000).hex() for name, text in how.items()}
+    assert chain.deliver(chain.execution, PLAN_APPROVED, {}, **how).status == 400
+
+
+def test_other_types_of_events_are_poison(chain: Chain) -> None:
+    assert chain.deliver(chain.execution, TICK, {}).status == 422

@@ -1,0 +1,175 @@
+"""Leases, crashes and races: whatever is cut off is done again, and there is one outcome."""
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shared.eventing.processing import Answer
+from shared.models.lifecycle import Phase
+from shared.models.plan import PlanStatus
+from tests.functions.chain import Chain
+from tests.functions.cluster import Crash, troubled
+from tests.functions.serving import served
+
+LEASE_SECONDS = 21
+
+
+def cut_off(chain: Chain, approved: Answer) -> None:
+    """The first transaction commits and then the process is gone."""
+    chain.site.crashes = 1
+    with pytest.raises(Crash):
+        chain.forward(approved)
+
+
+def test_a_second_delivery_waits_for_the_first_and_takes_over_when_the_lease_lapses(chain: Chain) -> None:
+    approved = chain.until_approved()
+    cut_off(chain, approved)
+    assert chain.plan().status is PlanStatus.APPLYING
+    assert chain.forward(approved).status == 409
+    chain.pass_plan_time(LEASE_SECONDS)
+    answer = chain.forward(approved)
+    assert answer.status == 200
+    assert chain.forward(approved).body == answer.body
+    assert len(chain.site.objects("Deployment")) == 1
+    assert [d.revision for d in chain.revisions()] == [1]
+    assert chain.actions().count("deployment.applied") == 1
+
+
+def test_a_crash_after_the_cluster_took_it_ends_in_the_same_object(chain: Chain) -> None:
+    approved = chain.until_approved()
+    chain.site.late_crashes = 1
+    with pytest.raises(Crash):
+        chain.forward(approved)
+    made = chain.site.object()["metadata"]
+    assert chain.plan().status is PlanStatus.APPLYING
+    chain.pass_plan_time(LEASE_SECONDS)
+    answer = chain.forward(approved)
+    found = chain.site.object()["metadata"]
+    assert (found["uid"], found["generation"]) == (made["uid"], made["generation"])
+    chain.follow(answer)
+    assert chain.settle().phase is Phase.HEALTHY
+
+
+def test_a_crash_in_a_removal_is_made_up_for(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    approved = chain.until_removal_approved()
+    chain.site.late_crashes = 1
+    with pytest.raises(Crash):
+        chain.forward(approved)
+    assert chain.forward(approved).status == 409
+    assert chain.site.objects("Deployment") == []
+    chain.pass_time(61)
+    chain.tick()
+    assert chain.gpus() == 1  # that it is missing now is the removal's doing, and not told before that is concluded
+    assert "deployment.unhealthy" not in chain.told_types()
+    chain.pass_plan_time(LEASE_SECONDS)
+    chain.follow(approved)
+    chain.workload_is(Phase.REMOVED)
+    assert chain.reserved() == {}
+
+
+def test_the_tick_announces_what_was_cut_off_when_no_redelivery_comes(chain: Chain) -> None:
+    approved = chain.until_approved()
+    cut_off(chain, approved)
+    chain.tick()
+    assert chain.plan().status is PlanStatus.APPLYING  # its lease has not lapsed yet
+    chain.pass_plan_time(LEASE_SECONDS)
+    chain.tick()
+    assert chain.settle().phase is Phase.HEALTHY
+    assert chain.forward(approved).status == 202
+    assert len(chain.revisions()) == 1
+
+
+def test_two_executions_after_a_lapsed_lease_have_one_outcome(chain: Chain) -> None:
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.tick()
+        assert chain.plan().status is PlanStatus.EXECUTED
+    chain.settle()
+    assert len(chain.site.objects("Deployment")) == 1
+    assert chain.actions().count("deployment.applied") == 1
+
+
+def test_a_slow_execution_does_not_revive_a_revision_that_was_replaced(chain: Chain) -> None:
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.submit(image="fate.test/ready:2")
+        chain.settle()
+    assert chain.site.object()["spec"]["template"]["spec"]["containers"][0]["image"] == "fate.test/ready:2"
+    chain.tick()
+    assert chain.settle().phase is Phase.HEALTHY
+    assert [d.status for d in chain.revisions()] == ["failed", "healthy"]
+    assert chain.gpus() == 1
+
+
+def test_an_apply_that_comes_back_after_the_removal_is_removed_again(chain: Chain) -> None:
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.forward(chain.until_removal_approved())
+        assert chain.workload().phase is Phase.REMOVING
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.workload_is(Phase.REMOVED)
+    assert chain.site.objects("Deployment") == []
+    assert chain.reserved() == {}
+
+
+def test_plans_of_one_workload_are_executed_one_after_the_other(chain: Chain) -> None:
+    first = chain.until_approved()
+    cut_off(chain, first)
+    second = chain.until_approved(image="fate.test/ready:2")
+    assert chain.forward(second).status == 409
+    removal = chain.until_removal_approved()
+    assert chain.forward(removal).status == 409
+    assert chain.site.objects("Deployment") == []
+    chain.pass_plan_time(LEASE_SECONDS)
+    chain.run([(m.headers, m.body) for m in (first, second, removal)])
+    chain.workload_is(Phase.REMOVED)
+    assert chain.site.objects("Deployment") == []
+    assert chain.reserved() == {}
+
+
+def test_simultaneous_deliveries_of_one_event_have_one_outcome(chain: Chain) -> None:
+    approved = chain.until_approved()
+    barrier = threading.Barrier(4)
+
+    def deliver(_: int) -> int:
+        barrier.wait()
+        return chain.forward(approved).status
+
+    with ThreadPoolExecutor(4) as pool:
+        statuses = set(pool.map(deliver, range(4)))
+    assert 200 in statuses
+    assert statuses <= {200, 409}
+    assert chain.forward(approved).status == 200
+    assert chain.actions().count("deployment.applied") == 1
+    assert len(chain.site.objects("Deployment")) == 1
+
+
+def test_a_process_that_is_killed_in_the_middle_is_made_up_for(chain: Chain, database_url: str, tmp_path: Path) -> None:
+    approved = chain.until_approved()
+    with troubled(0, tmp_path) as hanging:
+        chain.site.go_away(hanging.kubeconfig)
+        variables = {"DATABASE_URL": database_url, "CLUSTERS_DIR": str(chain.site.directory)}
+        with (
+            served(["deployment_execution"], tmp_path, **variables) as process,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            delivery = pool.submit(process.request, "POST", "/", approved.headers, approved.body)
+            assert hanging.asked.wait(30)
+            os.kill(process.pid, signal.SIGKILL)
+            assert isinstance(delivery.exception(), ConnectionError)
+    chain.site.come_back()
+    assert chain.plan().status is PlanStatus.APPLYING
+    assert chain.forward(approved).status == 409
+    chain.pass_plan_time(LEASE_SECONDS)
+    chain.follow(approved)
+    assert chain.settle().phase is Phase.HEALTHY
+    assert len(chain.revisions()) == 1

@@ -1,0 +1,137 @@
+"""What a cluster will never take: it is said, and what ran before still runs."""
+
+from typing import Any
+
+import pytest
+
+from shared.models.lifecycle import Phase
+from shared.models.plan import PlanStatus
+from shared.store import audit
+from tests.builders import told
+from tests.functions.chain import Chain
+from tests.functions.cluster import Crash
+
+FAILED = "dev.sentinel.deployment.failed.v1"
+ALIEN = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "spec": {
+        "replicas": 0,
+        "selector": {"matchLabels": {"app": "theirs"}},
+        "template": {
+            "metadata": {"labels": {"app": "theirs"}},
+            "spec": {"containers": [{"name": "c", "image": "theirs"}]},
+        },
+    },
+}
+
+
+def occupy(chain: Chain, name: str = "web", **labels: str) -> dict[str, Any]:
+    """Somebody else has an object of that name."""
+    namespace = chain.site.namespace
+    if not any(n["metadata"]["name"] == namespace for n in chain.site.someone.get("/api/v1/namespaces")["items"]):
+        chain.site.someone.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    return chain.site.someone.create(path, {**ALIEN, "metadata": {"name": name, "labels": labels}})
+
+
+def test_an_object_of_somebody_else_is_left_alone(chain: Chain) -> None:
+    theirs = occupy(chain)
+    event = told(chain.apply())
+    assert event.type == FAILED
+    assert isinstance(event.data, dict)
+    assert event.data["reason"] == "ApplyRefused"
+    assert "not managed by Sentinel" in str(event.data["message"])
+    assert chain.site.object()["spec"] == theirs["spec"]
+    assert chain.workload().phase is Phase.FAILED
+    assert chain.plan().status is PlanStatus.FAILED
+    assert chain.reserved() == {}
+
+
+def test_what_was_refused_is_removed_without_touching_the_cluster(chain: Chain) -> None:
+    occupy(chain)
+    chain.submit()
+    chain.withdraw()
+    assert chain.workload().phase is Phase.REMOVED
+    assert len(chain.site.objects("Deployment")) == 1
+
+
+def give_away(chain: Chain, kind: str = "Deployment", name: str = "web") -> None:
+    """Somebody takes an object over, by its label."""
+    labels = {"app.kubernetes.io/managed-by": "somebody"}
+    chain.site.someone.patch(chain.site.path(kind, name), {"metadata": {"labels": labels}})
+
+
+def test_the_older_revision_runs_on_and_the_reservation_is_that_of_what_runs(chain: Chain) -> None:
+    chain.submit(replicas=1)
+    chain.settle()
+    give_away(chain)
+    assert told(chain.apply(replicas=3, image="fate.test/ready:2")).type == FAILED
+    assert chain.site.object()["spec"]["replicas"] == 1
+    assert chain.gpus() == 1
+    assert [d.status for d in chain.revisions()] == ["healthy", "failed"]
+    assert "managed by somebody" in chain.workload().reason
+    chain.tick()
+    assert chain.workload().phase is Phase.FAILED
+    restored = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "sentinel"}}}
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), restored)
+    chain.submit(replicas=1, image="fate.test/ready:3")
+    assert chain.settle().phase is Phase.HEALTHY
+    assert chain.gpus() == 1
+
+
+def test_a_field_that_somebody_else_owns_is_reported(chain: Chain) -> None:
+    chain.submit(replicas=1)
+    chain.settle()
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), {"spec": {"replicas": 2}})
+    event = told(chain.apply(replicas=4))
+    assert isinstance(event.data, dict)
+    assert (event.type, event.data["reason"]) == (FAILED, "Conflict")
+    assert "kubectl-edit" in str(event.data["message"])
+    assert chain.site.object()["spec"]["replicas"] == 2
+
+
+def test_a_removal_that_is_refused_says_so_and_keeps_the_reservation(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    give_away(chain)
+    approved = chain.until_removal_approved()
+    event = told(chain.forward(approved))
+    assert isinstance(event.data, dict)
+    assert (event.type, event.data["reason"]) == (FAILED, "RemoveRefused")
+    assert chain.workload().phase is Phase.FAILED
+    assert chain.gpus() == 1
+
+
+def test_an_earlier_job_that_may_not_be_deleted_does_not_undo_the_new_one(chain: Chain) -> None:
+    chain.submit(type="training", image="fate.test/never-ready")
+    give_away(chain, "Job", "web-r1")
+    answer = chain.apply(type="training", image="fate.test/never-ready:2")
+    assert answer.headers["ce-type"] == "dev.sentinel.deployment.applied.v1"
+    assert [job["metadata"]["name"] for job in chain.site.objects("Job")] == ["web-r1", "web-r2"]
+    with chain.store.begin() as work:
+        last = audit.entries(work.connection, str(chain.id()))[-1]
+    assert "managed by somebody" in last.detail["left"]
+
+
+@pytest.mark.parametrize("decision", ["approved", "denied"])
+def test_a_refusal_after_a_newer_plan_leaves_the_ledger_to_that(chain: Chain, decision: str) -> None:
+    occupy(chain)
+    old = chain.until_approved(replicas=1)
+    with chain.held_up(old):
+        if decision == "denied":
+            chain.limit_gpus(1)
+        chain.until_approved(replicas=4)
+    assert chain.plan().status.value == decision
+    assert chain.gpus() == (5 if decision == "approved" else 0)  # with the surge of an edit
+    assert chain.workload().phase.value == decision
+
+
+def test_a_crash_after_a_refusal_is_refused_again(chain: Chain) -> None:
+    occupy(chain)
+    approved = chain.until_approved()
+    chain.site.crashes = 1
+    with pytest.raises(Crash):
+        chain.forward(approved)
+    chain.pass_plan_time(30)
+    assert chain.forward(approved).headers["ce-type"] == FAILED

@@ -1,0 +1,272 @@
+"""The relay publishes what no reply carried, to a sink over real HTTP."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from events import CATALOGUE
+from events.continuation import RelayContinued
+from events.foreign import Tick
+from functions.event_relay import handler
+from shared.eventing.event import WireEvent
+from shared.eventing.function import ClusterFunction
+from shared.eventing.processing import Answer
+from shared.eventing.publishing import HttpPublisher
+from shared.store import outbox
+from shared.store.tables import inbox as inbox_table
+from shared.store.tables import outbox as outbox_table
+from shared.store.unit_of_work import Store, UnitOfWork
+from tests.builders import Deliver, request, told
+
+TICK = CATALOGUE.name_of(Tick)
+CONTINUED = CATALOGUE.name_of(RelayContinued)
+
+
+@dataclass
+class Sink:
+    """A broker's ingress. refuses: by the id of the event, the status it gets. meanwhile: called on every request."""
+
+    url: str = ""
+    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    refuses: dict[str, int] = field(default_factory=dict)
+    meanwhile: Callable[[], object] = lambda: None
+
+    @property
+    def ids(self) -> list[str]:
+        return [headers["ce-id"] for headers, _ in self.received]
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    sink = Sink()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            sink.meanwhile()
+            status = sink.refuses.get(headers["ce-id"], 202)
+            if status == 202:
+                sink.received.append((headers, body))
+            reason = b"" if status == 202 else b"no such thing"
+            self.send_response(status)
+            self.send_header("content-length", str(len(reason)))
+            self.end_headers()
+            self.wfile.write(reason)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the tests look at what arrived."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    sink.url = f"http://127.0.0.1:{server.server_address[1]}/sentinel/default"
+    yield sink
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@dataclass
+class Relay:
+    """The relay function on one store and one sink."""
+
+    store: Store
+    sink: Sink
+
+    def __post_init__(self) -> None:
+        publish = handler.publisher(self.store, HttpPublisher(self.sink.url))
+        accepts = CATALOGUE.of(Tick, RelayContinued)
+        self.function: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
+            "event-relay", accepts, handler.prepare, publish, handler.conclude
+        )
+        self.deliver = Deliver(self.store)
+
+    def tick(self) -> Answer:
+        return self.deliver.raw(self.function, *request(TICK, {}, subject=None))
+
+    def queue(self, *ids: str) -> None:
+        """Events that committed and that no reply carried, in this order."""
+        with self.store.begin() as work:
+            for position, event_id in enumerate(ids):
+                outbox.add(work.connection, [_event(event_id)])
+                placed = (
+                    sa.func.now()
+                    - sa.func.make_interval(0, 0, 0, 0, 1)
+                    + sa.func.make_interval(0, 0, 0, 0, 0, 0, position)
+                )
+                named = outbox_table.c.attributes["id"].astext == event_id
+                work.connection.execute(outbox_table.update().where(named).values(created_at=placed))
+
+    def rows(self) -> dict[str, tuple[bool, str | None]]:
+        """By id of the event: whether it was published, and why it was refused."""
+        table = outbox_table
+        with self.store.begin() as work:
+            found = work.connection.execute(sa.select(table.c.attributes, table.c.published_at, table.c.refused))
+            return {row.attributes["id"]: (row.published_at is not None, row.refused) for row in found}
+
+
+def _event(event_id: str) -> WireEvent:
+    attributes = {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": "/sentinel/test",
+        "type": "dev.sentinel.plan.proposed.v1",
+        "subject": "w",
+        "partitionkey": "w",
+        "hop": "3",
+        "datacontenttype": "application/json",
+    }
+    return WireEvent(attributes, b'{"n": 1}')
+
+
+@pytest.fixture
+def relay(store: Store, sink: Sink) -> Relay:
+    return Relay(store, sink)
+
+
+def test_what_no_reply_carried_is_published_as_it_was_stored_and_once(relay: Relay) -> None:
+    relay.queue("a", "b")
+    assert relay.tick().status == 202
+    assert relay.sink.ids == ["a", "b"]
+    headers, body = relay.sink.received[0]
+    assert body == b'{"n": 1}'
+    assert {name: headers[name] for name in ("ce-subject", "ce-partitionkey", "ce-hop", "ce-source")} == {
+        "ce-subject": "w",
+        "ce-partitionkey": "w",
+        "ce-hop": "3",
+        "ce-source": "/sentinel/test",
+    }
+    relay.tick()
+    assert relay.sink.ids == ["a", "b"]
+    assert relay.rows() == {"a": (True, None), "b": (True, None)}
+
+
+def test_a_tick_publishes_a_page_and_its_continuations_the_rest(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "PAGE", 2)
+    relay.queue("a", "b", "c", "d", "e")
+    answer = relay.tick()
+    assert (told(answer).type, told(answer).data) == (CONTINUED, {"page": 2})
+    assert relay.sink.ids == ["a", "b"]
+    answer = relay.deliver.forward(relay.function, answer)
+    assert told(answer).data == {"page": 3}
+    answer = relay.deliver.forward(relay.function, answer)
+    assert answer.status == 202
+    assert relay.sink.ids == ["a", "b", "c", "d", "e"]
+
+
+def test_a_tick_ends_after_its_last_page(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "PAGE", 1)
+    relay.queue("a", "b")
+    last = relay.deliver(relay.function, CONTINUED, {"page": handler.MAX_PAGES}, subject="tick")
+    assert last.status == 202
+    assert relay.sink.ids == ["a"]
+
+
+def test_a_sink_that_is_away_keeps_everything_for_the_next_tick(
+    store: Store, sink: Sink, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = Relay(store, Sink("http://127.0.0.1:9/"))
+    away.queue("a", "b")
+    with caplog.at_level(logging.WARNING, "sentinel.event_relay"):
+        assert away.tick().status == 202
+    assert "the outbox waits for the next tick" in caplog.text
+    assert away.rows() == {"a": (False, None), "b": (False, None)}
+    Relay(store, sink).tick()
+    assert sink.ids == ["a", "b"]
+
+
+def test_an_overloaded_sink_ends_the_page_and_keeps_what_it_took(relay: Relay) -> None:
+    relay.queue("a", "b", "c")
+    relay.sink.refuses = {"b": 503}
+    relay.tick()
+    assert relay.rows() == {"a": (True, None), "b": (False, None), "c": (False, None)}
+    relay.sink.refuses = {}
+    relay.tick()
+    assert relay.sink.ids == ["a", "b", "c"]
+
+
+def test_a_refused_event_is_kept_with_the_reason_and_holds_nobody_up(
+    relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    relay.queue("a", "b", "c")
+    relay.sink.refuses = {"b": 400}
+    with caplog.at_level(logging.ERROR, "sentinel.event_relay"):
+        relay.tick()
+    assert relay.sink.ids == ["a", "c"]
+    published, reason = relay.rows()["b"]
+    assert not published
+    assert reason is not None
+    assert "400 no such thing" in reason
+    assert "the broker refuses b" in caplog.text
+    relay.sink.refuses = {}
+    relay.tick()
+    assert relay.sink.ids == ["a", "c"]
+
+
+def test_two_relays_at_once_publish_each_event_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are in the middle of a page at the same time: the sink lets nobody on before both have come."""
+    monkeypatch.setattr(handler, "PAGE", 5)
+    relay.queue(*"abcdefghij")
+    both = threading.Barrier(2)
+
+    def wait_for_the_other() -> None:
+        if not both.broken:
+            try:
+                both.wait(5)
+            finally:
+                relay.sink.meanwhile = lambda: None
+
+    relay.sink.meanwhile = wait_for_the_other
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: relay.tick().status, range(2)))
+    assert set(answers) <= {200, 202}
+    assert sorted(relay.sink.ids) == list("abcdefghij")
+
+
+def test_a_crash_after_publishing_publishes_again_under_the_same_id(relay: Relay) -> None:
+    relay.queue("a")
+    publisher = HttpPublisher(relay.sink.url)
+
+    class Dying:
+        def publish(self, event: WireEvent) -> None:
+            publisher.publish(event)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        handler.publisher(relay.store, Dying())(1)
+    assert relay.rows() == {"a": (False, None)}
+    relay.tick()
+    assert relay.sink.ids == ["a", "a"]
+
+
+def test_the_tick_forgets_what_is_over_and_old(relay: Relay) -> None:
+    relay.queue("new", "old", "waiting", "refused")
+    relay.sink.refuses = {"refused": 400}
+    relay.tick()
+    relay.sink.refuses = {"waiting": 503}
+    week = sa.func.now() - sa.func.make_interval(0, 0, 0, 8)
+    with relay.store.begin() as work:
+        named = outbox_table.c.attributes["id"].astext
+        forever = outbox_table.update().where(named.in_(("old", "refused", "waiting")))
+        work.connection.execute(forever.values(created_at=week, published_at=sa.null()))
+        work.connection.execute(outbox_table.update().where(named == "old").values(published_at=week))
+        work.connection.execute(inbox_table.update().values(updated_at=week))
+        outbox.add(work.connection, [_event("waiting-too")])
+    relay.tick()
+    assert set(relay.rows()) == {"new", "waiting", "waiting-too", "refused"}
+    with relay.store.begin() as work:
+        assert work.connection.execute(sa.select(sa.func.count()).select_from(inbox_table)).scalar_one() == 1
+
+
+def test_other_types_are_poison(relay: Relay) -> None:
+    assert relay.deliver(relay.function, "dev.sentinel.plan.approved.v1", {}).status == 422

@@ -1,0 +1,269 @@
+"""What becomes of a revision, on a cluster where pods meet the fate that their image asks for."""
+
+import pytest
+
+from shared.models.lifecycle import Phase
+from shared.store import outbox
+from tests.builders import request, told
+from tests.functions.chain import Chain
+
+NEVER = "fate.test/never-ready"
+HEALTHY = "dev.sentinel.deployment.healthy.v1"
+UNHEALTHY = "dev.sentinel.deployment.unhealthy.v1"
+BREACHED = "dev.sentinel.slo.breached.v1"
+PROPOSED = "dev.sentinel.plan.proposed.v1"
+
+
+def all_ready(chain: Chain, count: int = 1) -> None:
+    """Waits until the cluster says so, without Sentinel looking."""
+    chain.until_seen(chain.site.object, lambda live: live.get("status", {}).get("availableReplicas") == count)
+
+
+def test_without_a_bake_time_ready_is_healthy(chain: Chain) -> None:
+    answer = chain.apply(replicas=2)
+    all_ready(chain, 2)
+    event = told(chain.forward(answer))
+    assert event.type == HEALTHY
+    assert isinstance(event.data, dict)
+    assert event.data["message"] == "2 of 2 replicas are ready"
+    workload = chain.workload()
+    assert (workload.phase, workload.reason) == (Phase.HEALTHY, "")
+    assert chain.gpus() == 2
+
+
+def test_a_revision_is_watched_for_its_bake_time(chain: Chain) -> None:
+    answer = chain.apply(bake="PT10M")
+    all_ready(chain)
+    assert chain.forward(answer).status == 202
+    assert chain.workload().phase is Phase.VERIFYING
+    assert chain.revisions()[0].ready_since is not None
+    chain.pass_time(599)
+    chain.tick()
+    assert chain.workload().phase is Phase.VERIFYING
+    chain.pass_time(2)
+    chain.tick()
+    assert chain.workload().phase is Phase.HEALTHY
+
+
+def test_a_first_revision_that_never_becomes_ready_fails_and_keeps_its_reservation(chain: Chain) -> None:
+    chain.submit(image=NEVER, replicas=2)
+    chain.tick()
+    assert chain.workload().phase is Phase.VERIFYING
+    chain.pass_time(601)
+    chain.tick()
+    workload = chain.workload()
+    assert workload.phase is Phase.FAILED
+    assert "not ready at its deadline" in workload.reason
+    assert chain.gpus() == 2
+    assert chain.told_types()[-1] == "deployment.unhealthy"
+    chain.tick()
+    assert chain.told_types().count("deployment.unhealthy") == 1
+    chain.withdraw()
+    chain.workload_is(Phase.REMOVED)
+    assert chain.reserved() == {}
+
+
+def test_a_revision_that_never_becomes_ready_is_rolled_back(chain: Chain) -> None:
+    chain.submit(replicas=1)
+    chain.settle()
+    good = chain.site.object()["spec"]
+    chain.submit(image=NEVER, replicas=3)
+    assert chain.gpus() == 4
+    chain.pass_time(601)
+    chain.tick()
+    assert chain.workload_is(Phase.ROLLED_BACK).reason == ""
+    live = chain.site.object()
+    assert live["spec"] == good
+    assert live["metadata"]["annotations"]["sentinel.dev/revision"] == "3"
+    assert [(d.status, d.rollback_of) for d in chain.revisions()] == [
+        ("superseded", None),
+        ("superseded", None),
+        ("healthy", 1),
+    ]
+    assert chain.gpus() == 1
+    wanted = ["deployment.unhealthy", "plan.proposed", "plan.approved", "deployment.applied", "deployment.rolledback"]
+    assert sorted(chain.told_types()[-5:]) == sorted(wanted)
+
+
+def test_the_proposal_is_the_reply_because_the_chain_goes_on_with_it(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    chain.submit(image=NEVER)
+    chain.pass_time(601)
+    assert chain.tick(run=False).headers["ce-type"] == PROPOSED
+    with chain.store.begin() as work:
+        assert [row.event.attributes["type"] for row in outbox.lock_pending(work.connection, 10)] == [UNHEALTHY]
+
+
+@pytest.mark.parametrize(
+    ("fate", "reason"),
+    [("crash", "CrashLoopBackOff"), ("oom", "OOMKilled"), ("image-pull", "ImagePullBackOff")],
+)
+def test_what_waiting_does_not_heal_does_not_wait_for_the_deadline(chain: Chain, fate: str, reason: str) -> None:
+    chain.submit()
+    chain.settle()
+    chain.submit(image=f"fate.test/{fate}", deadline="P1D")
+    assert chain.workload_is(Phase.ROLLED_BACK).revision == 3
+    assert chain.revisions()[1].reason == reason
+
+
+def test_a_rollback_that_fails_too_is_the_end(chain: Chain) -> None:
+    """The good image was overwritten in its registry, say: what was healthy once is not any more."""
+    chain.submit()
+    chain.settle()
+    answer = chain.apply(image="fate.test/image-pull")
+    first = chain.revisions()[0]
+    first.manifest["spec"]["template"]["spec"]["containers"][0]["image"] = "fate.test/image-pull:rotten"
+    with chain.store.begin() as work:
+        work.deployments.update(first.id, manifest=first.manifest)
+    chain.follow(answer)
+    chain.workload_is(Phase.FAILED)
+    assert [d.status for d in chain.revisions()] == ["superseded", "superseded", "unhealthy"]
+    assert chain.plan().decision.verb == "rollback"
+
+
+def test_a_rollback_restores_what_sentinel_owns_and_touches_nothing_else(chain: Chain) -> None:
+    chain.submit(env={"A": "1"}, labels={"tier": "gold"}, replicas=1)
+    chain.settle()
+    path = chain.site.path("Deployment", "web")
+    theirs = {
+        "metadata": {"annotations": {"theirs": "kept"}, "labels": {"theirs": "kept"}},
+        "spec": {"minReadySeconds": 0, "paused": False, "template": {"spec": {"terminationGracePeriodSeconds": 5}}},
+    }
+    chain.site.someone.patch(path, theirs)
+    before = chain.site.object()
+    chain.submit(image=NEVER, env={"A": "2", "B": "3"}, labels={}, replicas=2)
+    chain.site.someone.patch(path, {"spec": {"replicas": 5}})  # taken back by force: a failing workload is not left so
+    chain.pass_time(601)
+    chain.workload_is(Phase.ROLLED_BACK)
+    after = chain.site.object()
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["labels"] == before["metadata"]["labels"]
+    assert after["metadata"]["annotations"]["theirs"] == "kept"
+
+
+def test_a_job_that_completes_returns_its_gpus(chain: Chain) -> None:
+    chain.submit(type="training", replicas=2)
+    assert chain.gpus() == 2
+    assert chain.workload_is(Phase.COMPLETED).reason == ""
+    assert chain.reserved() == {}
+    assert chain.told_types()[-1] == "deployment.healthy"
+
+
+def test_a_job_that_fails_returns_its_gpus_and_can_be_removed(chain: Chain) -> None:
+    chain.submit(type="training", image="fate.test/fail")
+    assert "JobFailed" in chain.workload_is(Phase.FAILED).reason
+    assert chain.reserved() == {}
+    chain.withdraw()
+    chain.workload_is(Phase.REMOVED)
+    assert chain.site.objects("Job") == []
+
+
+def test_a_job_that_cannot_start_keeps_its_gpus(chain: Chain) -> None:
+    chain.submit(type="training", image="fate.test/image-pull")
+    chain.workload_is(Phase.FAILED)
+    assert chain.gpus() == 1
+
+
+def test_what_no_node_can_take_says_so_at_its_deadline(chain: Chain) -> None:
+    chain.submit(resources={"cpu": "1", "memory": "1Gi", "gpu": {"count": 9, "sku": "L4"}})
+    chain.tick()
+    assert chain.workload().phase is Phase.VERIFYING
+    chain.pass_time(601)
+    workload = chain.workload_is(Phase.FAILED)
+    assert "Unschedulable" in workload.reason
+    assert "nodes are available" in workload.reason
+
+
+def test_a_missing_object_is_restored(chain: Chain) -> None:
+    chain.submit(replicas=2)
+    chain.settle()
+    spec = chain.site.object()["spec"]
+    chain.site.someone.delete(chain.site.path("Deployment", "web"))
+    chain.pass_time(61)
+    chain.tick()
+    assert chain.workload_is(Phase.ROLLED_BACK).revision == 2
+    assert chain.site.object()["spec"] == spec
+    assert chain.gpus() == 2
+
+
+def test_a_missing_object_under_verification_is_restored(chain: Chain) -> None:
+    answer = chain.apply()
+    chain.site.someone.delete(chain.site.path("Deployment", "web"))
+    chain.follow(answer)
+    chain.workload_is(Phase.ROLLED_BACK)
+    assert len(chain.site.objects("Deployment")) == 1
+
+
+def test_a_missing_job_has_failed_and_holds_nothing(chain: Chain) -> None:
+    chain.submit(type="training", image=NEVER)
+    chain.site.someone.delete(chain.site.path("Job", "web-r1"))
+    chain.tick()
+    assert "is not on cluster local" in chain.workload_is(Phase.FAILED).reason
+    assert chain.reserved() == {}
+    assert chain.site.objects("Job") == []
+
+
+def test_a_name_that_somebody_took_over_does_not_hold_a_removal_up(chain: Chain) -> None:
+    """Two teams may use one namespace; when one leaves, the other may have its object's name at once."""
+    chain.submit()
+    chain.settle()
+    chain.forward(chain.until_removal_approved())
+    chain.run([chain.submitted(team="others")])
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.workload_is(Phase.REMOVED)
+    assert chain.reserved() == {}
+    assert chain.settle(team="others").phase is Phase.HEALTHY
+
+
+def degrade(chain: Chain, name: str = "web") -> None:
+    """Somebody breaks the image; the rollout that follows never becomes ready, under Sentinel's own revision."""
+    path = chain.site.path("Deployment", name)
+    container = [{"name": "main", "image": NEVER}]
+    document = chain.site.object(name)["spec"]["template"]["spec"]["containers"][0] | container[0]
+    chain.site.someone.patch(path, {"spec": {"template": {"spec": {"containers": [document]}}}})
+
+
+def test_a_settled_revision_is_degraded_after_two_looks_and_healthy_again_after_its_bake(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    degrade(chain)
+    look(chain)
+    assert chain.workload().phase is Phase.HEALTHY
+    look(chain, seconds=3)
+    assert chain.workload().phase is Phase.HEALTHY
+    look(chain)
+    assert chain.workload().phase is Phase.DEGRADED
+    assert chain.told_types()[-1] == "deployment.unhealthy"
+    look(chain)
+    assert chain.told_types().count("deployment.unhealthy") == 1
+    repaired = chain.site.object()["spec"]["template"]["spec"]["containers"][0] | {"image": "fate.test/ready"}
+    patch = {"spec": {"template": {"spec": {"containers": [repaired]}}}}
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), patch)
+    all_ready(chain)
+    chain.until(lambda: look(chain), lambda phase: phase is Phase.HEALTHY)
+    assert chain.told_types()[-1] == "deployment.healthy"
+
+
+def test_a_restored_revision_that_recovers_is_rolled_back_still(chain: Chain) -> None:
+    """Its workload asks for something else than what runs, and must not look as if it had that."""
+    chain.submit()
+    chain.settle()
+    chain.submit(image="fate.test/image-pull")
+    chain.workload_is(Phase.ROLLED_BACK)
+    degrade(chain)
+    chain.until(lambda: look(chain), lambda phase: phase is Phase.DEGRADED)
+    repaired = chain.site.object()["spec"]["template"]["spec"]["containers"][0] | {"image": "fate.test/ready"}
+    patch = {"spec": {"template": {"spec": {"containers": [repaired]}}}}
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), patch)
+    all_ready(chain)
+    chain.until(lambda: look(chain), lambda phase: phase is not Phase.DEGRADED)
+    assert chain.workload().phase is Phase.ROLLED_BACK
+
+
+def look(chain: Chain, seconds: float = 6) -> Phase:
+    """A breach makes verification look at the workload, some seconds after the last look."""
+    chain.pass_time(seconds, observed_at=True)
+    data = {"workload": str(chain.id()), "objective": "latency"}
+    chain.run([request(BREACHED, data, subject=str(chain.id()))])
+    return chain.workload().phase

@@ -1,0 +1,148 @@
+"""The tick: pages, continuations, drift, and locks in one order."""
+
+import random
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from functions.health_verification import handler
+from shared.models.lifecycle import Phase
+from shared.store.tables import deployments
+from tests.builders import request, told
+from tests.functions.chain import TICK, Chain
+
+CONTINUED = "dev.sentinel.verification.continued.v1"
+FAULT = "dev.sentinel.gpu.fault.v1"
+WORKLOADS = 12
+NO_GPU = {"cpu": "10m", "memory": "1Mi"}
+
+
+@pytest.fixture
+def pages_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "PAGE", 2)
+
+
+def observed(chain: Chain) -> list[bool]:
+    """Of every revision, by id, whether it was looked at in the last second."""
+    statement = sa.select(deployments.c.observed_at > sa.func.now() - timedelta(seconds=1)).order_by(deployments.c.id)
+    with chain.store.begin() as work:
+        return list(work.connection.execute(statement).scalars())
+
+
+def apply_many(chain: Chain, count: int, **fields: object) -> list[str]:
+    names = [f"w{number}" for number in range(count)]
+    for name in names:
+        chain.apply(name, **{"resources": NO_GPU, **fields})
+    return names
+
+
+@pytest.mark.usefixtures("pages_of_two")
+def test_a_tick_looks_at_one_page_and_tells_where_to_go_on(chain: Chain) -> None:
+    apply_many(chain, 5, image="fate.test/never-ready")
+    chain.pass_time(3)
+    answer = chain.send(request(TICK, {}, subject=None))
+    event = told(answer)
+    assert event.type == CONTINUED
+    assert event.data == {"startedAt": event.data["startedAt"], "page": 2}  # type: ignore[call-overload, index]
+    assert sum(observed(chain)) == 2
+    second = chain.forward(answer)
+    assert sum(observed(chain)) == 4
+    third = chain.forward(second)
+    assert third.status == 202
+    assert all(observed(chain))
+
+
+@pytest.mark.usefixtures("pages_of_two")
+def test_a_continuation_does_not_look_twice_where_a_cluster_is_away(chain: Chain) -> None:
+    apply_many(chain, 5, image="fate.test/never-ready")
+    chain.site.go_away()
+    chain.tick()
+    types = [event.attributes["type"] for event in chain.told]
+    assert types.count(CONTINUED) == 2
+    assert all(observed(chain))
+
+
+@pytest.mark.usefixtures("pages_of_two")
+def test_a_tick_ends_after_its_last_page(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "MAX_PAGES", 2)
+    apply_many(chain, 5, image="fate.test/never-ready")
+    chain.tick()
+    first = observed(chain)
+    assert sum(first) == 4
+    chain.tick()
+    assert observed(chain)[first.index(False)]
+
+
+def test_what_was_looked_at_just_now_is_left_to_the_next_tick(chain: Chain) -> None:
+    chain.apply()
+    chain.site.crashes = 1
+    chain.send(request(TICK, {}, subject=None))
+    assert chain.site.crashes == 1
+
+
+def test_settled_revisions_are_looked_at_once_a_minute(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    chain.site.crashes = 1
+    chain.pass_time(50, observed_at=True)
+    chain.tick(run=False)
+    assert chain.site.crashes == 1
+    chain.pass_time(10, observed_at=True)
+    chain.tick()
+    assert chain.site.crashes == 0
+    assert chain.workload().phase is Phase.HEALTHY
+
+
+def test_an_idle_tick_answers_nothing(chain: Chain) -> None:
+    answer = chain.tick(run=False)
+    assert (answer.status, answer.body) == (202, b"")
+
+
+def test_a_namespace_that_may_not_be_read_hides_nobody_else(chain: Chain, kubeconfig: object) -> None:
+    """The one that is refused has the oldest look, and comes first in every page."""
+    chain.apply("hidden", resources=NO_GPU)
+    chain.apply("seen", resources=NO_GPU)
+    hidden = chain.revisions("hidden")[0]
+    with chain.store.begin() as work:  # a name that no path can hold: the server refuses to say anything about it
+        work.deployments.update(hidden.id, name="../..", observed_at=work.now - timedelta(hours=1))
+    chain.workload_is(Phase.HEALTHY, "seen")
+    assert chain.workload("hidden").phase is Phase.VERIFYING
+
+
+def test_many_workloads_of_many_teams_are_judged_at_once_without_a_deadlock(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages of a tick lock many workloads and then the ledger; notices, execution and policy do so one by one."""
+    monkeypatch.setattr(handler, "PAGE", 7)
+    teams = ["red", "green", "blue", "grey"]
+    wishes = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, bake="PT0S") for n in range(WORKLOADS)]
+    applied = [chain.forward(chain.forward(chain.send(wish))) for wish in wishes]
+    chain.pass_time(3, observed_at=True)
+    fault = {"node": "n", "gpu": "g", "workloads": [str(chain.id(f"w{n}", teams[n % 4])) for n in range(WORKLOADS)]}
+    ticks = [request(TICK, {}, subject=None) for _ in range(6)]
+    faults = [request(FAULT, fault, subject="n") for _ in range(6)]
+    edits = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, replicas=2) for n in range(0, WORKLOADS, 3)]
+    work = [*ticks, *faults, *edits, *((answer.headers, answer.body) for answer in applied)]
+    random.Random(7).shuffle(work)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(chain.send, work))
+    assert [a.outcome for a in answers if a.status not in (200, 202)] == []
+    chain.run([(a.headers, a.body) for a in answers if a.status == 200 and a.headers["ce-type"] in chain.routes])
+    for n in range(WORKLOADS):
+        assert chain.settle(f"w{n}", team=teams[n % 4]).phase is Phase.HEALTHY
+    assert chain.usage().replicas == WORKLOADS + len(edits)
+    healthy = [e.attributes["subject"] for e in chain.told if e.attributes["type"].endswith("deployment.healthy.v1")]
+    assert len(healthy) == WORKLOADS + len(edits)
+    assert len({uuid.UUID(subject) for subject in healthy}) == WORKLOADS
+
+
+def test_an_approved_plan_whose_event_was_lost_is_announced_and_proposed_again(chain: Chain) -> None:
+    chain.until_approved()
+    assert chain.send(request(TICK, {}, subject=None)).body == b""
+    chain.pass_plan_time(timedelta(minutes=11).total_seconds())
+    announced = chain.send(request(TICK, {}, subject=None))
+    assert told(announced).type == "dev.sentinel.plan.approved.v1"
+    assert told(chain.forward(announced)).type == "dev.sentinel.plan.proposed.v1"

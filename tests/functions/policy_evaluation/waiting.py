@@ -1,0 +1,166 @@
+"""What tests of the queue do and look at: wishes that wait, cues, releases, a cluster on which all succeeds at once."""
+
+import uuid
+from typing import Any
+
+from events import CATALOGUE
+from events.deployment import DeploymentApplied, DeploymentRemoved
+from events.plan import PlanApproved, PlanDenied, PlanQueued, PlanReconsidered
+from events.policy import PolicyChanged, QueueContinued, ReservationReleased
+from functions.deployment_execution import handler as execution
+from functions.deployment_execution.performing import Applied, Outcome, Task
+from functions.health_verification import handler as verification
+from functions.health_verification.observing import Seen, Watch
+from shared.eventing import codec
+from shared.eventing.event import Envelope, WireEvent
+from shared.eventing.function import ClusterFunction
+from shared.eventing.processing import Answer
+from shared.models.deployment import Deployment, RevisionStatus
+from shared.models.lifecycle import Phase
+from shared.models.plan import ActionPlan
+from shared.models.stored import Workload
+from shared.policy.documents import PolicyDocument
+from shared.rollout.observation import Observation
+from shared.store.ledger import Reservation
+from shared.store.tables import outbox
+from shared.store.unit_of_work import Store, UnitOfWork
+from tests.builders import POLICY, Deliver, id_of, told
+
+TICK = "dev.knative.sources.ping"
+RECONSIDERED = CATALOGUE.name_of(PlanReconsidered)
+RELEASED = CATALOGUE.name_of(ReservationReleased)
+CHANGED = CATALOGUE.name_of(PolicyChanged)
+CONTINUED = CATALOGUE.name_of(QueueContinued)
+CUES: dict[str, dict[str, Any]] = {
+    TICK: {},
+    RELEASED: {"workload": str(uuid.UUID(int=1))},
+    CHANGED: {"name": "limit", "version": 2, "change": "replaced", "author": "ada"},
+}
+ROOM = 8
+
+
+def policy(store: Store, *rules: dict[str, Any], name: str = "limit", **fields: Any) -> None:
+    with store.begin() as work:
+        work.policies.put(PolicyDocument.model_validate({"name": name, "rules": rules, **fields}), "tests")
+
+
+def gpus(count: int, scope: str = "team") -> dict[str, Any]:
+    return {"type": "quota", "scope": scope, "gpus": count}
+
+
+def wish(deliver: Deliver, name: str, size: int, **fields: Any) -> Answer:
+    """Policy's answer to a workload that takes `size` GPUs, and waits when they are not there."""
+    return deliver.decide(name, replicas=size, **{"queue": True, "bake": "PT0S", **fields})
+
+
+def approved(answer: Answer) -> uuid.UUID:
+    """The plan that was approved."""
+    event = told(answer)
+    assert event.type == CATALOGUE.name_of(PlanApproved), event.data
+    return PlanApproved.model_validate(event.data).plan
+
+
+def queued(answer: Answer) -> PlanQueued:
+    event = told(answer)
+    assert event.type == CATALOGUE.name_of(PlanQueued), event.data
+    return PlanQueued.model_validate(event.data)
+
+
+def denied(answer: Answer) -> PlanDenied:
+    event = told(answer)
+    assert event.type == CATALOGUE.name_of(PlanDenied), event.data
+    return PlanDenied.model_validate(event.data)
+
+
+def workload(store: Store, name: str) -> Workload:
+    with store.begin() as work:
+        found = work.workloads.get(id_of(name))
+    assert found is not None
+    return found
+
+
+def plan(store: Store, plan_id: uuid.UUID) -> ActionPlan:
+    with store.begin() as work:
+        found = work.plans.get(plan_id)
+    assert found is not None
+    return found
+
+
+def newest(store: Store, name: str) -> ActionPlan:
+    return plan(store, workload(store, name).plan_id)
+
+
+def names_in_queue(store: Store) -> list[str]:
+    with store.begin() as work:
+        waiting = work.plans.queue(1000)
+        known = work.workloads.get_many({one.workload_id for one in waiting})
+    return [known[one.workload_id].spec.name for one in waiting]
+
+
+def free(store: Store, name: str) -> None:
+    """Releases what a workload holds, as verification does once its pods are gone."""
+    known = workload(store, name)
+    with store.begin() as work:
+        nothing = Reservation(known.id, known.cluster, known.spec.team, {})
+        work.ledger.settle([(nothing, known.plan_id)])
+
+
+def runs(store: Store, name: str) -> None:
+    """Makes the approved plan of a workload look executed and verified, as its first revision."""
+    known, done = workload(store, name), newest(store, name)
+    deliver = Deliver(store)
+    announced = PlanApproved.of(done)
+    applied = deliver(OBLIGING_EXECUTION, CATALOGUE.name_of(PlanApproved), announced)
+    deliver.forward(OBLIGING_VERIFICATION, applied)
+    assert workload(store, name).phase is Phase.HEALTHY, known
+
+
+def cue(deliver: Deliver, type_name: str = TICK, **data: Any) -> list[uuid.UUID]:
+    """Has the queue looked through. The workloads whose plans are reconsidered, as is done here at once."""
+    answer = deliver(POLICY, type_name, data or CUES[type_name])
+    found: list[uuid.UUID] = []
+    for event in reconsidered(deliver.store, answer):
+        assert isinstance(event.data, dict)
+        found.append(uuid.UUID(str(event.data["workload"])))
+        deliver(POLICY, RECONSIDERED, event.data)
+    return found
+
+
+def reconsidered(store: Store, answer: Answer) -> list[Envelope]:
+    """What a cue answered and what it left in the outbox, which is emptied."""
+    events = [told(answer)] if answer.status == 200 else []
+    with store.begin() as work:
+        left = work.connection.execute(outbox.delete().returning(outbox.c.attributes, outbox.c.body)).all()
+    events += [codec.decode(*codec.encode(WireEvent(row.attributes, bytes(row.body)))) for row in left]
+    return [event for event in events if event.type == RECONSIDERED]
+
+
+# A cluster on which everything succeeds at once ----------------------------------------------------------------------
+
+
+def _succeeds(task: Task) -> Outcome:
+    return Applied("uid" if task.apply else None)
+
+
+def _as_wished(deployment: Deployment) -> Observation:
+    if deployment.status is RevisionStatus.REMOVING:
+        return Observation(None)
+    counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+    replicas = deployment.manifest["spec"]["replicas"]
+    return Observation({**deployment.manifest, "status": dict.fromkeys(counts, replicas)})
+
+
+def _look(watch: Watch) -> Seen:
+    return {deployment.id: _as_wished(deployment) for deployment in watch.deployments}
+
+
+OBLIGING_EXECUTION: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
+    "deployment-execution", CATALOGUE.of(PlanApproved), execution.prepare, _succeeds, execution.conclude
+)
+OBLIGING_VERIFICATION: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
+    "health-verification",
+    CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
+    verification.prepare,
+    _look,
+    verification.conclude,
+)

@@ -1,0 +1,397 @@
+"""Intake through the endpoint core, on PostgreSQL: bad input, generations, placement, prices, verbs, withdrawal."""
+
+import json
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from events.plan import PlanProposed
+from events.workload import WorkloadRejected
+from shared.eventing.processing import Answer
+from shared.models.cluster import Cluster
+from shared.models.lifecycle import Phase
+from shared.models.plan import PlanSource, PlanStatus, Verb
+from shared.models.stored import Workload
+from shared.models.workload import workload_id
+from shared.store.unit_of_work import Store
+from tests.builders import (
+    INTAKE,
+    PROPOSED,
+    REJECTED,
+    SUBMITTED,
+    WITHDRAWN,
+    Deliver,
+    id_of,
+    in_parallel,
+    rows,
+    submission,
+    told,
+    withdrawal,
+)
+
+
+def proposed(answer: Answer) -> PlanProposed:
+    event = told(answer)
+    assert event.type == PROPOSED, event.data
+    return PlanProposed.model_validate(event.data)
+
+
+def errors(answer: Answer) -> dict[str, str]:
+    """Message by field, of a rejection."""
+    assert answer.status == 200, answer
+    event = told(answer)
+    assert event.type == REJECTED, event.data
+    return {error.field: error.message for error in WorkloadRejected.model_validate(event.data).errors}
+
+
+def stored(store: Store, name: str = "test-inference") -> Workload:
+    with store.begin() as work:
+        workload = work.workloads.get(id_of(name))
+    assert workload is not None
+    return workload
+
+
+def running(store: Store, name: str = "test-inference", phase: Phase = Phase.HEALTHY, revision: int = 1) -> None:
+    """Makes a workload look as verification leaves it."""
+    with store.begin() as work:
+        known = work.workloads.get(id_of(name), lock=True)
+        assert known is not None
+        for step in (Phase.APPROVED, Phase.APPLYING, Phase.VERIFYING, Phase.HEALTHY):
+            work.workloads.advance(known, step)
+            known = work.workloads.get(known.id)
+            assert known is not None
+        work.connection.execute(
+            sa.text("UPDATE workloads SET phase = :phase, revision = :revision WHERE id = :id"),
+            {"phase": phase, "revision": revision, "id": known.id},
+        )
+
+
+# A new workload ------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_workload_is_stored_priced_placed_and_proposed(deliver: Deliver, store: Store) -> None:
+    answer = deliver.submit(generation=7)
+    plan, workload = proposed(answer), stored(store)
+    assert told(answer).subject == told(answer).attributes["partitionkey"] == str(id_of())
+    assert (plan.workload, plan.generation, plan.source) == (id_of(), 7, PlanSource.USER)
+    assert (plan.decision.verb, plan.decision.cluster, plan.decision.replicas) == (Verb.DEPLOY, "local", 2)
+    # One L4, four cores and eight GiB by the shipped catalogue.
+    replica = Decimal("0.805") + 4 * Decimal("0.031611") + 8 * Decimal("0.004237")
+    assert (workload.usd_per_replica_hour, plan.usd_per_hour) == (replica, 2 * replica)
+    assert (workload.generation, workload.phase, workload.cluster, workload.plan_id) == (
+        7,
+        Phase.PROPOSED,
+        "local",
+        plan.plan,
+    )
+    assert (workload.revision, workload.withdrawn) == (0, False)
+    with store.begin() as work:
+        kept = work.plans.get(plan.plan)
+    assert kept is not None
+    assert (kept.sku, kept.status, kept.surge.replicas, kept.amounts.replicas) == ("L4", PlanStatus.PROPOSED, 0, 2)
+    assert (kept.amounts.cpu, kept.amounts.memory, kept.amounts.gpus) == (8000, 16 * 1024**3, 2)
+
+
+def test_defaults_and_spellings_are_normalised(deliver: Deliver, store: Store) -> None:
+    spelled = {"count": 1, "sku": "NVIDIA H100 80GB HBM3"}
+    answer = deliver(
+        INTAKE,
+        SUBMITTED,
+        {"name": "small", "type": "batch", "image": "busybox", "resources": {"gpu": spelled}},
+        subject=None,
+    )
+    plan = proposed(answer)
+    assert plan.workload == workload_id("default", "default", "small")
+    with store.begin() as work:
+        kept = work.plans.get(plan.plan)
+    assert kept is not None
+    assert (kept.sku, kept.amounts.cpu, kept.amounts.memory) == ("H100", 1000, 1024**3)
+
+
+# Bad input -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "message"),
+    [
+        ({"replicas": -1}, "replicas", "greater than or equal to 0"),
+        ({"replicas": 10_001}, "replicas", "less than or equal to 10000"),
+        ({"replicas": 1.5}, "replicas", "valid integer"),
+        ({"replicas": "2"}, "replicas", "valid integer"),
+        ({"replicas": True}, "replicas", "valid integer"),
+        ({"resources": {"gpu": {"count": -1}}}, "resources.gpu.count", "greater than or equal to 0"),
+        ({"resources": {"gpu": {"count": 65}}}, "resources.gpu.count", "less than or equal to 64"),
+        ({"resources": {"cpu": "NaN"}}, "resources.cpu", "is not a Kubernetes quantity"),
+        ({"resources": {"cpu": "-1"}}, "resources.cpu", "must not be negative"),
+        ({"resources": {"memory": "8GB"}}, "resources.memory", "is not a Kubernetes quantity"),
+        ({"resources": {"memory": None}}, "resources.memory", "must be a Kubernetes quantity"),
+        ({"resources": {"memory": "7Ei"}}, "resources.memory", "must be at most 32Ti a replica"),
+        ({"resources": {"memory": "9E"}}, "resources.memory", "must be at most 32Ti a replica"),
+        ({"resources": {"cpu": "9e15"}}, "resources.cpu", "must be at most 10000 cores a replica"),
+        ({"resources": {"cpu": 1e300}}, "resources.cpu", "quantity"),
+        ({"image": "nginx:latest\n"}, "image", "must be an image reference"),
+        ({"image": "nginx\nevil: true"}, "image", "must be an image reference"),
+        ({"image": ""}, "image", "at least 1 character"),
+        ({"namespace": "Kube_System"}, "namespace", "DNS-1123 label"),
+        ({"team": "-"}, "team", "DNS-1123 label"),
+        ({"type": "daemon"}, "type", "'inference'"),
+        ({"surprise": 1}, "surprise", "Extra inputs are not permitted"),
+        ({"env": {"A B": "x"}}, "env.A B.[key]", "must be an environment variable name"),
+        ({"labels": {"sentinel.dev/team": "x"}}, "", "Sentinel's own prefix"),
+        ({"labels": {"a": "x" * 64}}, "labels.a", "label value"),
+        ({"ports": [80, 80]}, "", "ports must not repeat a value"),
+        ({"ports": [0]}, "ports.0", "greater than or equal to 1"),
+        ({"deadline": "PT0S"}, "deadline", "longer than zero"),
+        ({"generation": 0}, "generation", "greater than or equal to 1"),
+        ({"resources": {"gpu": {"count": 1, "sku": "H900"}}}, "clusters", "no H900 (it has A100-80GB, H100, L4)"),
+        ({"clusters": {"matchLabels": {"region": "us"}}}, "clusters", "label region is eu, not us"),
+        ({"type": "batch", "replicas": 0}, "", "must be at least 1"),
+    ],
+)
+def test_a_bad_field_is_named_and_nothing_is_stored(
+    deliver: Deliver, owner_engine: sa.Engine, fields: dict[str, Any], field: str, message: str
+) -> None:
+    found = errors(deliver.submit(**fields))
+    assert list(found) == [field]
+    assert message in found[field]
+    assert rows(owner_engine, "workloads") == rows(owner_engine, "action_plans") == []
+    assert [row["action"] for row in rows(owner_engine, "audit_log")] == ["workload.rejected"]
+    assert proposed(deliver.submit())
+
+
+def test_a_name_of_64_characters_is_rejected_and_one_of_63_is_not(deliver: Deliver) -> None:
+    assert "at most 63 characters" in errors(deliver.submit("x" * 64))["name"]
+    assert proposed(deliver.submit("x" * 63))
+
+
+def test_every_bad_field_is_named_at_once(deliver: Deliver) -> None:
+    found = errors(
+        deliver.submit("Bad_Name", replicas=-1, image="a b", resources={"cpu": "x", "gpu": {"count": -2}}, wrong=1)
+    )
+    assert found.keys() == {"name", "replicas", "image", "resources.cpu", "resources.gpu.count", "wrong"}
+
+
+@pytest.mark.parametrize("missing", ["name", "type", "image"])
+def test_what_has_no_default_is_required(deliver: Deliver, missing: str) -> None:
+    data = {key: value for key, value in submission().items() if key != missing}
+    answer = deliver(INTAKE, SUBMITTED, data, subject=None)
+    assert errors(answer) == {missing: "Field required"}
+    identity = told(answer).data["workload"]  # type: ignore[call-overload, index]  # a rejection's data is an object
+    assert identity == (None if missing == "name" else str(id_of()))
+
+
+@pytest.mark.parametrize("body", [b"[]", b"7", b'"text"', b"null"])
+def test_data_that_is_no_object_is_rejected(deliver: Deliver, body: bytes) -> None:
+    answer = deliver(INTAKE, SUBMITTED, body, subject="given")
+    assert errors(answer) == {"": "must be a JSON object"}
+    assert told(answer).subject == "given"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"replicas": NaN}',
+        b'{"replicas": 1e999}',
+        b'{"name": "a", "name": "b"}',
+        json.dumps(submission(args=["\x00"])).encode(),
+        json.dumps(submission(env={"A": "\ud800"})).encode(),
+    ],
+)
+def test_what_is_not_json_is_malformed(deliver: Deliver, body: bytes) -> None:
+    assert deliver(INTAKE, SUBMITTED, body).status == 400
+
+
+def test_a_rejection_without_a_subject_gets_one_that_follows_from_the_event(deliver: Deliver) -> None:
+    subjects = {told(deliver(INTAKE, SUBMITTED, b"[]", subject=None, event_id="e")).subject for _ in range(2)}
+    assert len(subjects) == 1
+    assert None not in subjects
+
+
+def test_a_rejection_of_many_fields_stays_small(deliver: Deliver) -> None:
+    answer = deliver(INTAKE, SUBMITTED, {**submission(), **{f"unknown{n}": 1 for n in range(500)}}, subject=None)
+    assert len(errors(answer)) == 100
+    assert len(answer.body) < 16_000
+
+
+def test_an_unpriced_gpu_is_rejected(deliver: Deliver, store: Store) -> None:
+    with store.begin() as work:
+        work.catalogue.register_cluster(Cluster("exotic", {"region": "mars"}, {"X9": 8}))
+    answer = deliver.submit(resources={"gpu": {"count": 1, "sku": "X9"}}, clusters={"matchLabels": {"region": "mars"}})
+    assert "GPU X9 has no price on cluster exotic" in errors(answer)["resources.gpu.sku"]
+
+
+def test_without_a_cluster_nothing_can_be_placed(deliver: Deliver, owner_engine: sa.Engine) -> None:
+    with owner_engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM clusters"))
+    assert errors(deliver.submit()) == {"clusters": "no cluster is registered"}
+
+
+def test_values_are_never_repeated_in_a_rejection(deliver: Deliver, owner_engine: sa.Engine) -> None:
+    answer = deliver.submit(env={"TOKEN": {"secret": "S-e-c-r-e-t\n", "key": "k"}, "B": 7})
+    assert b"S-e-c-r-e-t" not in answer.body
+    assert all(b"S-e-c-r-e-t" not in bytes(row["body"]) for row in rows(owner_engine, "audit_log"))
+
+
+# Generations ---------------------------------------------------------------------------------------------------------
+
+
+def test_posting_again_is_the_next_generation(deliver: Deliver, store: Store) -> None:
+    first = proposed(deliver.submit())
+    second = proposed(deliver.submit(image="nginx:1.30"))
+    assert (first.generation, second.generation) == (1, 2)
+    workload = stored(store)
+    assert (workload.generation, workload.plan_id, workload.spec.image) == (2, second.plan, "nginx:1.30")
+
+
+@pytest.mark.parametrize("number", [6, 100])
+def test_a_higher_number_is_taken(deliver: Deliver, number: int) -> None:
+    deliver.submit(generation=5)
+    assert proposed(deliver.submit(generation=number)).generation == number
+
+
+def test_the_present_number_with_the_same_content_is_the_same_wish(deliver: Deliver, owner_engine: sa.Engine) -> None:
+    deliver.submit(generation=5)
+    answer = deliver.submit(generation=5)
+    assert (answer.status, answer.body) == (202, b"")
+    assert len(rows(owner_engine, "action_plans")) == 1
+
+
+@pytest.mark.parametrize(("number", "image"), [(5, "nginx:1.30"), (4, "nginx:1.29"), (1, "nginx:1.29")])
+def test_any_other_number_is_refused(deliver: Deliver, store: Store, number: int, image: str) -> None:
+    deliver.submit(generation=5)
+    found = errors(deliver.submit(generation=number, image=image))
+    assert "the workload is at generation 5" in found["generation"]
+    assert stored(store).spec.image == "nginx:1.29"
+
+
+def test_two_submissions_at_once_are_two_generations_or_one_and_a_conflict(
+    deliver: Deliver, owner_engine: sa.Engine
+) -> None:
+    answers = in_parallel(*(partial(deliver.submit, image=f"nginx:{n}") for n in range(4)))
+    assert {answer.status for answer in answers} <= {200, 409}
+    taken = [proposed(answer).generation for answer in answers if answer.status == 200]
+    assert sorted(taken) == list(range(1, len(taken) + 1))
+    assert len(rows(owner_engine, "workloads")) == 1
+    assert len(rows(owner_engine, "action_plans")) == len(taken)
+
+
+# Verbs ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [Phase.HEALTHY, Phase.DEGRADED])
+def test_only_other_replicas_of_what_runs_is_a_scale(deliver: Deliver, store: Store, phase: Phase) -> None:
+    deliver.submit()
+    running(store, phase=phase)
+    plan = proposed(deliver.submit(replicas=5))
+    assert (plan.decision.verb, plan.decision.replicas) == (Verb.SCALE, 5)
+    assert stored(store).revision == 1
+
+
+@pytest.mark.parametrize(
+    ("phase", "fields"),
+    [
+        (Phase.HEALTHY, {"image": "nginx:1.30"}),
+        (Phase.HEALTHY, {"image": "nginx:1.30", "replicas": 5}),
+        (Phase.UNHEALTHY, {"replicas": 5}),
+        (Phase.VERIFYING, {"replicas": 5}),
+        (Phase.ROLLED_BACK, {"replicas": 5}),
+    ],
+)
+def test_anything_else_is_an_update_with_a_surge(
+    deliver: Deliver, store: Store, phase: Phase, fields: dict[str, Any]
+) -> None:
+    deliver.submit()
+    running(store, phase=phase)
+    plan = proposed(deliver.submit(**fields))
+    with store.begin() as work:
+        kept = work.plans.get(plan.plan)
+    assert kept is not None
+    assert (plan.decision.verb, kept.surge.replicas, kept.surge.gpus) == (Verb.UPDATE, 1, 1)
+
+
+def test_a_job_is_never_scaled(deliver: Deliver, store: Store) -> None:
+    deliver.submit(type="training")
+    running(store)
+    assert proposed(deliver.submit(type="training", replicas=5)).decision.verb is Verb.UPDATE
+
+
+def test_after_a_removal_it_is_deployed_anew(deliver: Deliver, store: Store) -> None:
+    deliver.submit()
+    running(store, phase=Phase.REMOVED)
+    plan = proposed(deliver.submit(type="training"))
+    assert plan.decision.verb is Verb.DEPLOY
+
+
+def test_the_kind_of_what_runs_cannot_change(deliver: Deliver, store: Store) -> None:
+    deliver.submit()
+    running(store)
+    message = errors(deliver.submit(type="stateful"))["type"]
+    assert message == "would change the kind from Deployment to StatefulSet; withdraw it first"
+    assert proposed(deliver.submit(type="service")).decision.verb is Verb.UPDATE
+
+
+def test_what_runs_stays_on_its_cluster(deliver: Deliver, store: Store) -> None:
+    deliver.submit()
+    running(store)
+    with store.begin() as work:
+        work.catalogue.register_cluster(Cluster("big", {"region": "us"}, {"L4": 1000}))
+    assert proposed(deliver.submit(image="nginx:1.30")).decision.cluster == "local"
+    found = errors(deliver.submit(clusters={"matchLabels": {"region": "us"}}))
+    assert "no longer allow cluster local" in found["clusters"]
+
+
+def test_a_new_workload_goes_where_most_is_free(deliver: Deliver, store: Store) -> None:
+    with store.begin() as work:
+        work.catalogue.register_cluster(Cluster("big", {"region": "us"}, {"L4": 1000}))
+    assert proposed(deliver.submit()).decision.cluster == "big"
+
+
+# Withdrawal ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawal_proposes_a_removal_once(deliver: Deliver, store: Store) -> None:
+    deliver.submit()
+    running(store)
+    plan = proposed(deliver.withdraw())
+    assert (plan.decision.verb, plan.decision.replicas, plan.generation) == (Verb.REMOVE, 0, 1)
+    workload = stored(store)
+    assert (workload.withdrawn, workload.phase, workload.plan_id) == (True, Phase.PROPOSED, plan.plan)
+    assert (deliver.withdraw().status, stored(store).plan_id) == (202, plan.plan)
+
+
+def test_an_unknown_workload_cannot_be_withdrawn(deliver: Deliver) -> None:
+    assert errors(deliver.withdraw("nobody")) == {"name": "there is no workload search/search/nobody"}
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [({}, {"name"}), ({**withdrawal(), "force": True}, {"force"}), ({"name": 7, "team": "A"}, {"name", "team"})],
+)
+def test_a_withdrawal_is_validated_too(deliver: Deliver, data: dict[str, object], fields: set[str]) -> None:
+    assert errors(deliver(INTAKE, WITHDRAWN, data)).keys() == fields
+
+
+@pytest.mark.parametrize("given", [None, 2])
+def test_posting_after_a_withdrawal_is_a_new_generation(deliver: Deliver, store: Store, given: int | None) -> None:
+    deliver.submit()
+    deliver.withdraw()
+    plan = proposed(deliver.submit() if given is None else deliver.submit(generation=given))
+    assert (plan.decision.verb, plan.generation) == (Verb.DEPLOY, 2)
+    assert stored(store).withdrawn is False
+
+
+def test_the_generation_that_was_withdrawn_does_not_come_back(deliver: Deliver) -> None:
+    deliver.submit(generation=3)
+    deliver.withdraw()
+    assert "generation" in errors(deliver.submit(generation=3))
+
+
+def test_a_removal_that_failed_can_be_asked_for_again(deliver: Deliver, store: Store) -> None:
+    deliver.submit()
+    first = proposed(deliver.withdraw())
+    assert (deliver.withdraw().status, stored(store).withdrawn) == (202, True)
+    running(store, phase=Phase.FAILED)
+    assert proposed(deliver.withdraw()).plan != first.plan

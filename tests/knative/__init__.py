@@ -1,0 +1,1 @@
+"""The laptop platform, driven over real HTTP, sockets and processes."""

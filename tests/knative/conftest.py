@@ -1,0 +1,111 @@
+"""Brokers on a temporary directory, subscribed by real HTTP servers."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from knative.local.broker import Broker
+from knative.local.clock import Clock
+from knative.local.dispatcher import Subscription
+from knative.local.manifests import Delivery, TriggerSpec
+from knative.local.report import Report
+from knative.local.targets import HttpTarget, new_session
+from knative.local.wire import Record
+
+
+@pytest.fixture
+def lines() -> io.StringIO:
+    """What the platform logged."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def report(lines: io.StringIO) -> Report:
+    return Report(stream=lines, level="debug")
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with new_session() as found:
+        yield found
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """One that PostgreSQL's own user can enter, when root runs the tests: pytest's directories are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="sentinel-test-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory) / "state"
+
+
+Subscribe = Callable[..., Subscription]
+
+
+@pytest.fixture
+def subscribe(session: aiohttp.ClientSession) -> Subscribe:
+    """Makes a subscription of a URL to one event type (None: to all)."""
+
+    def make(url: str, kind: str | None = None, *, sink: str | None = None, **delivery: Any) -> Subscription:
+        spec: dict[str, Any] = {"broker": "default", "subscriber": {"uri": url}}
+        if kind is not None:
+            spec["filters"] = [{"exact": {"type": kind}}]
+        return Subscription(
+            trigger=f"sentinel/{kind}-{url}",
+            namespace="sentinel",
+            spec=TriggerSpec.model_validate(spec),
+            delivery=Delivery.model_validate(delivery),
+            subscriber=HttpTarget(url, session),
+            sink=HttpTarget(sink, session) if sink else None,
+        )
+
+    return make
+
+
+@dataclass
+class StartBroker:
+    """Starts brokers on one directory; stops those that a test left running."""
+
+    directory: Path
+    report: Report
+    running: list[Broker] = field(default_factory=list)
+
+    async def __call__(self, *subscriptions: Subscription, clock: Clock | None = None) -> Broker:
+        broker = Broker(self.directory, subscriptions, self.report, clock)
+        self.running.append(broker)
+        await broker.start()
+        return broker
+
+    async def stop(self, broker: Broker, grace: float = 0.1) -> None:
+        self.running.remove(broker)
+        await broker.stop(grace)
+
+
+@pytest.fixture
+async def start_broker(tmp_path: Path, report: Report) -> AsyncIterator[StartBroker]:
+    start = StartBroker(tmp_path / "broker", report)
+    yield start
+    for broker in start.running:
+        await broker.stop(0.1)
+
+
+def fill(broker: Broker) -> None:
+    """SQLite refuses every write to the broker's log, as it does on a full disk."""
+    broker._log._connection.execute("PRAGMA query_only = ON")
+
+
+def make_room(broker: Broker) -> None:
+    broker._log._connection.execute("PRAGMA query_only = OFF")
+
+
+def record(kind: str = "k", number: str = "1", data: bytes | None = b"{}", **more: str) -> Record:
+    """A small event."""
+    attributes = {"specversion": "1.0", "id": number, "source": "/test", "type": kind, "subject": "s", **more}
+    return Record(attributes, data)

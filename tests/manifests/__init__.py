@@ -1,0 +1,1 @@
+"""What the production manifests promise."""

@@ -1,0 +1,207 @@
+"""What the production manifests promise, read as the laptop reads them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from events import CATALOGUE
+from knative.local import loader, secrets
+from knative.local.loader import Manifests, Name
+from knative.local.manifests import ApiServerSource, Service, Trigger
+from knative.local.platform import BASE
+
+ROOT = Path(__file__).resolve().parents[2]
+FUNCTIONS = {
+    "workload-intake",
+    "policy-evaluation",
+    "deployment-execution",
+    "health-verification",
+    "telemetry-ingestion",
+    "event-relay",
+    "dead-letter",
+    "api",
+}
+# PostgreSQL's default max_connections, less those that it keeps for superusers.
+CONNECTIONS = 100 - 3
+
+
+def raw() -> list[dict[str, Any]]:
+    """Every document of every file in the kustomization."""
+    kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    return [
+        document
+        for file in kustomization["resources"]
+        for document in yaml.safe_load_all((BASE / file).read_text())
+        if document
+    ]
+
+
+@pytest.fixture(scope="module")
+def manifests() -> Manifests:
+    return loader.load(BASE, secrets.SUPPLIED)
+
+
+def containers() -> list[Any]:
+    found = [document for document in raw() if document["apiVersion"] == "serving.knative.dev/v1"]
+    return [pytest.param(document["spec"]["template"], id=document["metadata"]["name"]) for document in found]
+
+
+def taken(trigger: Trigger) -> str:
+    """The one type that a trigger takes."""
+    (entry,) = trigger.spec.filters
+    assert entry.exact is not None
+    assert list(entry.exact) == ["type"]
+    return entry.exact["type"]
+
+
+def test_the_laptop_reads_them(manifests: Manifests) -> None:
+    assert {name.name for name in manifests.services} == FUNCTIONS
+    assert list(manifests.brokers) == [Name("sentinel", "default")]
+    assert len(manifests.pings) == len(manifests.api_servers) == len(manifests.sink_bindings) == 1
+
+
+def test_the_kustomization_has_nothing_but_resources() -> None:
+    kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    assert set(kustomization) == {"apiVersion", "kind", "resources"}
+    assert {file.name for file in BASE.glob("*.yaml")} == {*kustomization["resources"], "kustomization.yaml"}
+
+
+def test_every_event_type_has_a_trigger_or_is_terminal(manifests: Manifests) -> None:
+    routed = {taken(trigger) for trigger in manifests.triggers.values()}
+    assert routed == {declared.name for declared in CATALOGUE if not declared.terminal}
+
+
+def test_one_trigger_a_subscription(manifests: Manifests) -> None:
+    pairs = [(trigger.spec.subscriber, taken(trigger)) for trigger in manifests.triggers.values()]
+    assert len({(str(subscriber), kind) for subscriber, kind in pairs}) == len(pairs)
+
+
+def test_every_trigger_states_every_delivery_field() -> None:
+    triggers = [document for document in raw() if document["kind"] == "Trigger"]
+    fields = {"deadLetterSink", "retry", "backoffPolicy", "backoffDelay", "timeout"}
+    assert all(set(document["spec"]["delivery"]) == fields for document in triggers)
+    deliveries = {yaml.safe_dump(document["spec"]["delivery"]) for document in triggers}
+    assert len(deliveries) == 1
+
+
+def test_the_delivery_of_every_trigger(manifests: Manifests) -> None:
+    for trigger in manifests.triggers.values():
+        delivery = trigger.spec.delivery
+        assert delivery is not None
+        assert (delivery.retry, delivery.backoff_policy, delivery.backoff_delay) == (10, "exponential", 0.2)
+        assert delivery.dead_letter_sink is not None
+        assert delivery.dead_letter_sink.ref is not None
+        assert delivery.dead_letter_sink.ref.name == "dead-letter"
+
+
+def test_a_delivery_outlasts_the_request_that_it_makes(manifests: Manifests) -> None:
+    slowest = max(service.spec.template.spec.timeout_seconds for service in manifests.services.values())
+    assert all(
+        trigger.spec.delivery and trigger.spec.delivery.timeout >= slowest for trigger in manifests.triggers.values()
+    )
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_each_function_runs_its_own_directory(manifests: Manifests, name: str) -> None:
+    container = manifests.services[Name("sentinel", name)].spec.template.spec.containers[0]
+    directory = name.replace("-", "_")
+    assert container.command == ["python", "-m", "functions.serve", directory]
+    assert (ROOT / "functions" / directory / "main.py").is_file()
+
+
+def test_only_functions_that_touch_clusters_get_their_credentials(manifests: Manifests) -> None:
+    def reaches_clusters(service: Service) -> bool:
+        spec = service.spec.template.spec
+        names = {variable.name for variable in spec.containers[0].env}
+        mounted = {mount.mount_path for mount in spec.containers[0].volume_mounts}
+        assert ("CLUSTERS_DIR" in names) is ("/etc/sentinel/clusters" in mounted)
+        return bool(mounted)
+
+    reaching = {name.name for name, service in manifests.services.items() if reaches_clusters(service)}
+    assert reaching == {"deployment-execution", "health-verification"}
+
+
+def test_only_the_relay_publishes(manifests: Manifests) -> None:
+    (binding,) = manifests.sink_bindings.values()
+    assert binding.spec.subject.name == "event-relay"
+
+
+@pytest.mark.parametrize("template", containers())
+def test_functions_scale_to_zero_within_bounds(template: dict[str, Any]) -> None:
+    annotations = {
+        name.removeprefix("autoscaling.knative.dev/"): text
+        for name, text in template["metadata"]["annotations"].items()
+    }
+    assert annotations["min-scale"] == "0"
+    assert int(annotations["max-scale"]) >= 1
+    assert float(annotations["target"]) <= template["spec"]["containerConcurrency"] == 4
+    assert {"window", "scale-to-zero-pod-retention-period"} <= set(annotations)
+    assert template["spec"]["timeoutSeconds"] > 0
+
+
+def test_connections_of_all_functions_at_full_scale_fit_the_database() -> None:
+    total = 0
+    for template in (each.values[0] for each in containers()):
+        container = template["spec"]["containers"][0]
+        (pool,) = (int(variable["value"]) for variable in container["env"] if variable["name"] == "DATABASE_POOL_SIZE")
+        assert pool >= template["spec"]["containerConcurrency"]
+        total += pool * int(template["metadata"]["annotations"]["autoscaling.knative.dev/max-scale"])
+    assert total < CONNECTIONS
+
+
+@pytest.mark.parametrize("template", containers())
+def test_containers_are_pinned_bounded_and_unprivileged(template: dict[str, Any]) -> None:
+    (container,) = template["spec"]["containers"]
+    assert re.fullmatch(r"sentinel/functions:\d+\.\d+\.\d+", container["image"])
+    assert set(container["resources"]) == {"requests", "limits"}
+    assert container["readinessProbe"]["httpGet"]["path"] == "/healthz"
+    security = container["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] > 0
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_the_watcher_may_read_what_it_watches_and_nothing_more(manifests: Manifests) -> None:
+    (source,) = manifests.api_servers.values()
+    assert _watched(source) == {("apps", "deployments"), ("apps", "statefulsets"), ("batch", "jobs")}
+    (role,) = (document for document in raw() if document["kind"] == "ClusterRole")
+    granted = {(group, kind) for rule in role["rules"] for group in rule["apiGroups"] for kind in rule["resources"]}
+    assert granted == _watched(source)
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    (binding,) = (document for document in raw() if document["kind"] == "ClusterRoleBinding")
+    assert [subject["name"] for subject in binding["subjects"]] == [source.spec.service_account_name]
+
+
+def _watched(source: ApiServerSource) -> set[tuple[str, str]]:
+    assert all(
+        each.selector.match_labels == {"app.kubernetes.io/managed-by": "sentinel"} for each in source.spec.resources
+    )
+    return {(each.api_version.split("/")[0], each.kind.lower() + "s") for each in source.spec.resources}
+
+
+def test_the_tick_is_every_five_seconds(manifests: Manifests) -> None:
+    (ping,) = manifests.pings.values()
+    assert ping.spec.schedule == "*/5 * * * * *"
+
+
+def test_no_secret_is_among_them() -> None:
+    assert not [document for document in raw() if document["kind"] == "Secret"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
+def test_kubectl_renders_what_the_files_hold() -> None:
+    rendered = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, check=True).stdout
+
+    def identities(documents: list[dict[str, Any]]) -> list[tuple[str, str]]:
+        return sorted((document["kind"], document["metadata"]["name"]) for document in documents)
+
+    assert identities(list(yaml.safe_load_all(rendered))) == identities(raw())

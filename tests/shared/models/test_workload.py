@@ -1,0 +1,173 @@
+"""A workload: what may be posted, what it becomes, and how everything else is named."""
+
+import json
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from pydantic import ValidationError
+
+from shared.models.workload import WorkloadSpec, WorkloadType, workload_id
+from tests.shared.rollout.strategies import wire_workloads
+
+MINIMAL = {"name": "test-inference", "type": "inference", "image": "nginx:1.29"}
+
+
+def complaints(**fields: Any) -> dict[str, str]:
+    """What is said of each bad field, by its path."""
+    with pytest.raises(ValidationError) as refusal:
+        WorkloadSpec.model_validate({**MINIMAL, **fields})
+    return {".".join(map(str, error["loc"])): error["msg"] for error in refusal.value.errors()}
+
+
+def test_all_but_three_fields_have_defaults() -> None:
+    spec = WorkloadSpec.model_validate(MINIMAL)
+    assert (spec.team, spec.namespace, spec.replicas) == ("default", "default", 1)
+    assert (spec.resources.cpu, spec.resources.memory, spec.resources.gpu.count) == (1000, 2**30, 0)
+    assert (spec.deadline, spec.bake) == (timedelta(minutes=10), timedelta(seconds=10))
+
+
+def test_units_and_names_are_normalised() -> None:
+    resources = {"cpu": "4", "memory": "8Gi", "gpu": {"count": 1, "sku": "nvidia l4"}}
+    spec = WorkloadSpec.model_validate({**MINIMAL, "resources": resources, "deadline": "PT90S"})
+    assert (spec.resources.cpu, spec.resources.memory, spec.resources.gpu.sku) == (4000, 8 * 2**30, "L4")
+    assert spec.deadline == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(
+    ("kind", "types"),
+    [("Deployment", ["inference", "service"]), ("Job", ["training", "batch"]), ("StatefulSet", ["stateful"])],
+)
+def test_a_type_decides_the_kind(kind: str, types: list[str]) -> None:
+    assert {WorkloadType(name).kind for name in types} == {kind}
+
+
+def test_every_bad_field_is_named_at_once() -> None:
+    found = complaints(
+        name="x" * 64,
+        image="nginx\n",
+        type="magic",
+        replicas=-1,
+        resources={"cpu": "NaN", "memory": "-1", "gpu": {"count": -2, "sku": "", "mig": "0g.1gb"}},
+        env={"A=B": "x", "C": "\0", "D": {"secret": "..", "key": ".."}, "E": 1},
+        ports=[0, 70000],
+        probe={"path": "\n", "port": True},
+        volumes=[{"name": "V", "mountPath": "relative"}, {"name": "v", "mountPath": "/v"}],
+        clusters={"matchLabels": {"a/b/c": "x", "ok": "-"}},
+        labels={"bad key": "x"},
+        deadline="PT0S",
+        bake="P2D",
+        generation=0,
+        surprise=1,
+    )
+    assert set(found) == {
+        "name",
+        "image",
+        "type",
+        "replicas",
+        "resources.cpu",
+        "resources.memory",
+        "resources.gpu.count",
+        "resources.gpu.sku",
+        "resources.gpu.mig",
+        "env.A=B.[key]",
+        "env.C.value",
+        "env.D.secretReference.secret",
+        "env.D.secretReference.key",
+        "env.E.secretReference",
+        "ports.0",
+        "ports.1",
+        "probe.path",
+        "probe.port",
+        "volumes.0.name",
+        "volumes.0.mountPath",
+        "volumes.1",
+        "clusters.matchLabels.a/b/c.[key]",
+        "clusters.matchLabels.ok",
+        "labels.bad key.[key]",
+        "deadline",
+        "bake",
+        "generation",
+        "surprise",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "words"),
+    [
+        ({"replicas": True}, "replicas", "valid integer"),
+        ({"replicas": "2"}, "replicas", "valid integer"),
+        ({"replicas": 10_001}, "replicas", "less than or equal to 10000"),
+        ({"resources": {"gpu": {"count": 1.0}}}, "resources.gpu.count", "valid integer"),
+        ({"resources": {"cpu": float("nan")}}, "resources.cpu", "is not a Kubernetes quantity"),
+        ({"deadline": "P31D"}, "deadline", "30"),
+        ({"resources": {"gpu": {"mig": "1g.١gb"}}}, "resources.gpu.mig", "MIG profile"),
+        ({"image": ""}, "image", "at least 1 character"),
+        ({"args": ["a\0"]}, "args.0", "NUL"),
+        ({"command": ["a\nb"]}, "command.0", "control characters"),
+        ({"env": {"A": {"secret": "a..b", "key": "k"}}}, "env.A.secretReference.secret", "DNS-1123 subdomain"),
+        ({"env": {"A": {"secret": "s", "key": "."}}}, "env.A.secretReference.key", "Secret key"),
+        ({"ports": [80, 80]}, "", "ports must not repeat a value"),
+        ({"labels": {"sentinel.dev/x": "y"}}, "", "Sentinel's own prefix: sentinel.dev/x"),
+        ({"labels": {"job-name": "y"}}, "", "Kubernetes' controllers set themselves: job-name"),
+        ({"labels": {"batch.kubernetes.io/x": "y"}}, "", "controllers set themselves: batch.kubernetes.io/x"),
+        ({"labels": {"p" * 254 + "/x": "y"}}, "labels." + "p" * 254 + "/x.[key]", "label key"),
+        ({"type": "batch", "replicas": 0}, "", "at least 1"),
+    ],
+)
+def test_a_complaint_says_what_would_be_right(fields: dict[str, Any], path: str, words: str) -> None:
+    found = complaints(**fields)
+    assert list(found) == [path]
+    assert words in found[path]
+
+
+@pytest.mark.parametrize(
+    "sources", [{}, {"emptyDir": False}, {"emptyDir": True, "claim": "c"}, {"configMap": "a", "secret": "b"}]
+)
+def test_a_volume_has_exactly_one_source(sources: dict[str, Any]) -> None:
+    found = complaints(volumes=[{"name": "v", "mountPath": "/v", **sources}])
+    assert "exactly one of emptyDir, hostPath, claim, configMap, secret" in found["volumes.0"]
+
+
+@pytest.mark.parametrize("twice", [("v", "/a", "v", "/b"), ("v", "/a", "w", "/a")])
+def test_volumes_share_neither_name_nor_path(twice: tuple[str, ...]) -> None:
+    first, first_path, second, second_path = twice
+    volumes = [
+        {"name": first, "mountPath": first_path, "emptyDir": True},
+        {"name": second, "mountPath": second_path, "emptyDir": True},
+    ]
+    assert "volumes must not repeat a value" in complaints(volumes=volumes)[""]
+
+
+def test_a_hostile_label_key_is_refused_quickly() -> None:
+    assert "at most 317 characters" in complaints(labels={"a." * 400_000: "x"}).popitem()[1]
+
+
+def test_a_workload_is_its_team_namespace_and_name() -> None:
+    spec = WorkloadSpec.model_validate({**MINIMAL, "team": "search", "namespace": "serving", "image": "other"})
+    assert spec.id == workload_id("search", "serving", "test-inference")
+    assert spec.id == uuid.UUID("28c08fe0-9e1d-5f06-adab-74d450de2870")
+    assert spec.id != workload_id("other", "serving", "test-inference")
+
+
+@given(wire_workloads())
+def test_the_wire_form_comes_back_as_the_same_workload(wire: dict[str, Any]) -> None:
+    spec = WorkloadSpec.model_validate(wire)
+    again = WorkloadSpec.model_validate(json.loads(json.dumps(spec.content())))
+    assert again == spec
+    assert again.content() == spec.content()
+    assert "generation" not in spec.content()
+
+
+def test_the_generation_is_no_part_of_the_wish() -> None:
+    first, second = (WorkloadSpec.model_validate({**MINIMAL, "generation": n}) for n in (1, 2))
+    assert first.content() == second.content()
+
+
+def test_a_selector_matches_all_its_labels() -> None:
+    spec = WorkloadSpec.model_validate({**MINIMAL, "clusters": {"matchLabels": {"region": "eu", "tier": ""}}})
+    assert spec.clusters.matches({"region": "eu", "tier": "", "more": "x"})
+    assert not spec.clusters.matches({"region": "eu"})
+    assert WorkloadSpec.model_validate(MINIMAL).clusters.matches({})

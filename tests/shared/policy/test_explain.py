@@ -1,0 +1,155 @@
+"""Suggestions are evaluated, not guessed: each passes, and fewer replicas are as many as pass."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from shared.models.amounts import Amounts
+from shared.policy.decision import PlanView, PolicyDecision
+from shared.policy.evaluate import evaluate
+from shared.policy.explain import Change, Judge, explain
+from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
+from shared.policy.policy_set import PolicySet, StoredPolicy
+from shared.policy.vocabulary import ScopeKind
+from tests.shared.policy.builders import COUNTED, HOUR, NOW, known, policies, stored, usage, view
+
+ONE = Amounts(1, 1000, 1024**3, 1, Decimal(1))
+
+
+def wish(replicas: int, sku: str = "L4", cluster: str = "eu") -> PlanView:
+    return view(lines={sku: ONE.times(replicas)}, cluster=cluster)
+
+
+def judge_of(
+    found: list[StoredPolicy], facts: Callable[[PlanView], Facts], replicas: int, now: datetime = NOW
+) -> Judge:
+    """Judges `replicas` of L4 on eu, with changes."""
+    compiled = PolicySet(found)
+
+    def judge(change: Change) -> PolicyDecision:
+        plan = wish(
+            replicas if change.replicas is None else change.replicas, change.sku or "L4", change.cluster or "eu"
+        )
+        at = change.at or now
+        return evaluate(plan, compiled.matching(plan, at), facts(plan).at(at, now), at)
+
+    return judge
+
+
+def held(plan: PlanView) -> Facts:
+    """Every scope holds three, but for the cluster `us`, which is empty."""
+    scopes = {plan.counting(kind): usage(3) for kind in COUNTED}
+    if plan.cluster == "us":
+        scopes[plan.counting(ScopeKind.CLUSTER)] = usage(0)
+    return replace(known(plan), usage=scopes)
+
+
+@settings(max_examples=50)
+@given(st.lists(policies(mode="enforce", enabled=True, selector={}), min_size=1, max_size=3), st.integers(1, 12))
+def test_every_suggestion_passes_and_fewer_replicas_are_as_many_as_pass(
+    found: list[StoredPolicy], replicas: int
+) -> None:
+    judge = judge_of(found, held, replicas)
+    denied = judge(Change())
+    if denied.approved:
+        return
+    suggestions = explain(denied, judge, replicas=replicas, skus=["H100", "T4"], clusters=["us", "ap"])
+    for suggestion in suggestions:
+        assert judge(suggestion.change).approved
+    fewer = [s.change.replicas for s in suggestions if s.change.replicas is not None]
+    passing = [n for n in range(1, replicas) if judge(Change(replicas=n)).approved]
+    assert fewer == passing[-1:]
+
+
+def test_fewer_replicas_another_cluster_and_another_sku() -> None:
+    found = [
+        stored("cluster", {"type": "quota", "scope": "cluster", "gpus": 5}),
+        stored("sku", {"type": "quota", "scope": "plan", "gpus_by_sku": {"L4": 4}}),
+    ]
+    judge = judge_of(found, held, 4)
+    said = [s.message for s in explain(judge(Change()), judge, replicas=4, skus=["H100"], clusters=["ap", "us"])]
+    assert said == ["ask for 2 replicas instead of 4", "run it on cluster us"]
+    judge = judge_of([found[1]], held, 6)
+    said = [s.message for s in explain(judge(Change()), judge, replicas=6, skus=["H100"], clusters=["us"])]
+    assert said == ["ask for 4 replicas instead of 6", "ask for H100 GPUs"]
+
+
+def test_one_replica_is_in_the_singular() -> None:
+    judge = judge_of([stored("a", {"type": "quota", "scope": "plan", "gpus": 1})], held, 2)
+    assert [s.message for s in explain(judge(Change()), judge, replicas=2, skus=[], clusters=[])] == [
+        "ask for 1 replica instead of 2"
+    ]
+
+
+def test_what_nothing_mends_has_no_suggestion() -> None:
+    judge = judge_of([stored("a", {"type": "image", "allowed_registries": ["quay.io"]})], held, 2)
+    assert explain(judge(Change()), judge, replicas=2, skus=["H100"], clusters=["us"]) == []
+
+
+def later(found: list[StoredPolicy], facts: Callable[[PlanView], Facts], now: datetime = NOW) -> datetime | None:
+    judge = judge_of(found, facts, 2, now)
+    suggestions = explain(judge(Change()), judge, replicas=1, skus=[], clusters=[])
+    return next((s.change.at for s in suggestions), None)
+
+
+def freeze(start: str, **window: str) -> StoredPolicy:
+    name = "freeze-" + start[5:10]
+    return stored(name, {"type": "change_freeze", "windows": [{"start": start, "duration": "P1D", **window}]})
+
+
+def test_after_a_freeze_and_the_one_that_follows_it() -> None:
+    assert later([freeze("2026-06-15T00:00:00")], held) == datetime(2026, 6, 16, tzinfo=UTC)
+    both = [freeze("2026-06-15T00:00:00"), freeze("2026-06-16T00:00:00")]
+    assert later(both, held) == datetime(2026, 6, 17, tzinfo=UTC)
+
+
+def test_a_freeze_without_end_has_no_time_after_it() -> None:
+    assert later([freeze("2026-06-01T00:00:00", recurrence="FREQ=DAILY")], held) is None
+
+
+def test_after_the_window_of_a_rate_limit() -> None:
+    def busy(plan: PlanView) -> Facts:
+        query = ActionQuery(plan.counting(ScopeKind.TEAM), (), HOUR)
+        return known(plan, actions={query: (NOW - timedelta(minutes=50), NOW - timedelta(minutes=20))})
+
+    limit = {"type": "rate_limit", "actions": 2, "window": "PT1H"}
+    assert later([stored("a", limit)], busy) == NOW + timedelta(minutes=10)
+    assert later([stored("a", {**limit, "actions": 1})], busy) == NOW + timedelta(minutes=40)
+
+
+def test_service_that_is_good_now_counts_as_good_later() -> None:
+    def good(plan: PlanView) -> Facts:
+        return known(plan, service={HOUR: ServiceLevel(1.0, 10, 0, {}, NOW)})
+
+    found = [freeze("2026-06-15T00:00:00"), stored("up", {"type": "sla", "min_uptime": 0.9, "window": "PT1H"})]
+    assert later(found, good) == datetime(2026, 6, 16, tzinfo=UTC)
+
+
+def test_a_quota_and_a_freeze_are_not_mended_by_time_alone() -> None:
+    assert later([freeze("2026-06-15T00:00:00"), stored("q", {"type": "quota", "gpus": 4})], held) is None
+
+
+@given(st.integers(0, 800), st.integers(0, 3), st.integers(0, 31 * 24 - 1), st.integers(1, 2000))
+def test_a_monthly_ceiling_passes_at_the_minute_that_is_named_and_not_before(
+    spent: int, running: int, hours: int, ceiling: int
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC) + hours * HOUR
+    policy = stored("a", {"type": "cost_ceiling", "scope": "team", "usd_per_month": ceiling})
+
+    def so_far(plan: PlanView) -> Facts:
+        scope = ScopeUsage({"H100": Amounts(usd_per_hour=Decimal(running))}, Decimal(spent))
+        return replace(known(plan), usage={plan.counting(ScopeKind.TEAM): scope})
+
+    judge = judge_of([policy], so_far, 2, now)
+    assume(not judge(Change()).approved)
+    at = later([policy], so_far, now)
+    if at is None:  # not even a whole February
+        assert (2 + running) * 28 * 24 > ceiling
+        return
+    assert judge(Change(at=at)).approved
+    before = at - timedelta(minutes=1)
+    assert before <= now or not judge(Change(at=before)).approved

@@ -1,0 +1,212 @@
+"""Manifests: what Kubernetes is asked for, within the limits of its names and labels."""
+
+import json
+import re
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.models.workload import WorkloadSpec
+from shared.rollout.manifests import KubernetesObject, manifest, object_name, surge_replicas
+from tests.shared.rollout.strategies import wire_workloads, workloads
+
+PLAN = uuid.UUID(int=7)
+LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+FULL: dict[str, Any] = {
+    "name": "test-inference",
+    "type": "inference",
+    "image": "nginx:1.29",
+    "team": "search",
+    "namespace": "serving",
+    "replicas": 2,
+    "resources": {"cpu": "4", "memory": "8Gi", "gpu": {"count": 1, "sku": "H100"}},
+    "command": ["serve"],
+    "args": ["--fast"],
+    "env": {"TOKEN": {"secret": "s", "key": "k"}, "A": "b"},
+    "ports": [8000],
+    "probe": {"path": "/health", "port": 8000},
+    "volumes": [
+        {"name": "scratch", "mountPath": "/scratch", "emptyDir": True},
+        {"name": "model", "mountPath": "/model", "claim": "weights", "readOnly": True},
+        {"name": "conf", "mountPath": "/conf", "configMap": "settings"},
+        {"name": "tls", "mountPath": "/tls", "secret": "certificate"},
+    ],
+    "labels": {"example.org/stage": "canary"},
+    "deadline": "PT90.5S",
+}
+
+
+def made(revision: int = 3, **changes: Any) -> KubernetesObject:
+    spec = WorkloadSpec.model_validate({**FULL, **changes})
+    return manifest(spec, workload_id=spec.id, plan_id=PLAN, revision=revision, generation=5)
+
+
+def container(document: KubernetesObject) -> dict[str, Any]:
+    found = document["spec"]["template"]["spec"]["containers"][0]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_labels_and_annotations_say_whose_an_object_is() -> None:
+    document = made()
+    identity = str(WorkloadSpec.model_validate(FULL).id)
+    assert document["metadata"]["labels"] == {
+        "app.kubernetes.io/name": "test-inference",
+        "app.kubernetes.io/instance": identity,
+        "app.kubernetes.io/managed-by": "sentinel",
+        "app.kubernetes.io/part-of": "sentinel",
+        "sentinel.dev/team": "search",
+        "example.org/stage": "canary",
+    }
+    assert document["metadata"]["annotations"] == {
+        "sentinel.dev/generation": "5",
+        "sentinel.dev/plan": str(PLAN),
+        "sentinel.dev/revision": "3",
+    }
+    assert document["spec"]["selector"] == {"matchLabels": {"app.kubernetes.io/instance": identity}}
+    assert document["spec"]["template"]["metadata"] == {"labels": document["metadata"]["labels"]}
+
+
+def test_a_container_has_all_that_was_asked_for() -> None:
+    resources = {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"}
+    assert container(made()) == {
+        "name": "main",
+        "image": "nginx:1.29",
+        "resources": {"requests": resources, "limits": resources},
+        "command": ["serve"],
+        "args": ["--fast"],
+        "env": [
+            {"name": "A", "value": "b"},
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        ],
+        "ports": [{"containerPort": 8000, "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}},
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": "/scratch"},
+            {"name": "model", "mountPath": "/model", "readOnly": True},
+            {"name": "conf", "mountPath": "/conf"},
+            {"name": "tls", "mountPath": "/tls"},
+        ],
+    }
+
+
+def test_volumes_have_their_sources() -> None:
+    assert made()["spec"]["template"]["spec"]["volumes"] == [
+        {"name": "scratch", "emptyDir": {}},
+        {"name": "model", "persistentVolumeClaim": {"claimName": "weights"}},
+        {"name": "conf", "configMap": {"name": "settings"}},
+        {"name": "tls", "secret": {"secretName": "certificate"}},
+    ]
+
+
+def test_a_sku_becomes_affinity_to_its_product() -> None:
+    required = made()["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    product = {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-H100-80GB-HBM3"]}
+    assert required == {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [product]}]}
+    }
+
+
+@pytest.mark.parametrize("gpu", [{"count": 1}, {"count": 0, "sku": "H100"}, {}])
+def test_any_gpu_or_none_needs_no_affinity(gpu: dict[str, Any]) -> None:
+    assert "affinity" not in made(resources={"gpu": gpu})["spec"]["template"]["spec"]
+
+
+def test_a_mig_slice_is_a_resource_of_its_own() -> None:
+    limits = container(made(resources={"gpu": {"count": 2, "sku": "H100", "mig": "1g.10gb"}}))["resources"]["limits"]
+    assert limits == {"cpu": "1", "memory": "1Gi", "nvidia.com/mig-1g.10gb": "2"}
+
+
+def test_a_bare_workload_claims_nothing_that_it_does_not_name() -> None:
+    spec = WorkloadSpec.model_validate({"name": "w", "type": "service", "image": "i"})
+    document = manifest(spec, workload_id=spec.id, plan_id=PLAN, revision=1, generation=1)
+    assert set(container(document)) == {"name", "image", "resources"}
+    assert set(document["spec"]["template"]["spec"]) == {"containers"}
+
+
+def test_a_deployment_rolls_out_with_one_replica_more_and_none_less() -> None:
+    spec = made()["spec"]
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert spec["progressDeadlineSeconds"] == 91
+    assert surge_replicas("Deployment") == 1
+
+
+def test_a_stateful_set_starts_its_pods_in_parallel() -> None:
+    document = made(type="stateful")
+    assert (document["apiVersion"], document["kind"]) == ("apps/v1", "StatefulSet")
+    assert document["spec"]["podManagementPolicy"] == "Parallel"
+    assert surge_replicas("StatefulSet") == 0
+
+
+@pytest.mark.parametrize(("replicas", "mode"), [(1, "NonIndexed"), (2, "Indexed")])
+def test_a_job_runs_each_replica_once(replicas: int, mode: str) -> None:
+    document = made(type="training", replicas=replicas)
+    assert (document["apiVersion"], document["kind"]) == ("batch/v1", "Job")
+    spec = dict(document["spec"])
+    assert spec.pop("template")["spec"]["restartPolicy"] == "Never"
+    assert spec == {"completions": replicas, "parallelism": replicas, "completionMode": mode, "backoffLimit": 0}
+    assert surge_replicas("Job") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("inference", "web", "web"),
+        ("inference", "x" * 63, "x" * 63),
+        ("stateful", "x" * 52, "x" * 52),
+        ("stateful", "x" * 53, "x" * 43 + "-[0-9a-f]{8}"),
+        ("batch", "web", "web-r3"),
+        ("batch", "x" * 54, "x" * 54 + "-r3"),
+        ("batch", "x" * 55, "x" * 45 + "-[0-9a-f]{8}-r3"),
+    ],
+)
+def test_names_are_cut_only_where_they_must(kind: str, name: str, expected: str) -> None:
+    spec = WorkloadSpec.model_validate({"name": name, "type": kind, "image": "i"})
+    assert re.fullmatch(expected, object_name(spec, 3))
+
+
+def test_names_that_differ_only_where_they_are_cut_stay_apart() -> None:
+    names = [
+        object_name(WorkloadSpec.model_validate({"name": "x" * 60 + end, "type": "stateful", "image": "i"}), 1)
+        for end in ("-a", "-b")
+    ]
+    assert len(set(names)) == 2
+
+
+def test_scaling_and_replanning_leave_the_pod_template_alone() -> None:
+    other_plan = {**FULL, "replicas": 9, "deadline": "PT1H", "generation": 12}
+    spec = WorkloadSpec.model_validate(other_plan)
+    document = manifest(spec, workload_id=spec.id, plan_id=uuid.uuid4(), revision=8, generation=12)
+    assert document["spec"]["template"] == made()["spec"]["template"]
+
+
+@given(workloads, st.integers(1, 10**6))
+def test_names_and_labels_fit_their_limits(spec: WorkloadSpec, revision: int) -> None:
+    document = manifest(spec, workload_id=spec.id, plan_id=PLAN, revision=revision, generation=1)
+    name = document["metadata"]["name"]
+    # What the controllers make of the name: a revision label, the host name of an indexed pod, a job-name label.
+    suffix = {"Deployment": "", "StatefulSet": "-0123456789", "Job": f"-{spec.replicas - 1}"}[document["kind"]]
+    assert NAME.fullmatch(name + suffix)
+    assert all(LABEL.fullmatch(value) for value in document["metadata"]["labels"].values())
+
+
+@given(wire_workloads(), st.randoms())
+def test_the_same_wish_is_the_same_manifest_in_whatever_order_its_keys_come(wire: dict[str, Any], random: Any) -> None:
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, dict):
+            items = [(key, shuffled(inner)) for key, inner in value.items()]
+            random.shuffle(items)
+            return dict(items)
+        return value
+
+    first, second = WorkloadSpec.model_validate(wire), WorkloadSpec.model_validate(shuffled(wire))
+    rendered = [
+        json.dumps(manifest(spec, workload_id=spec.id, plan_id=PLAN, revision=1, generation=1))
+        for spec in (first, second)
+    ]
+    assert rendered[0] == rendered[1]

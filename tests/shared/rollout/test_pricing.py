@@ -1,0 +1,137 @@
+"""Prices: what one replica costs, and that nothing is ever free because its price is missing."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import UnknownPrice
+from shared.models.amounts import Amounts
+from shared.models.cluster import Cluster
+from shared.models.gpu import normalise_sku
+from shared.models.workload import WorkloadSpec
+from shared.rollout.pricing import USD_STEP, Price, PriceKind, Prices, default_prices, replica_amounts
+from tests.shared.rollout.strategies import workloads
+
+HERE = Cluster("here")
+PRICES = Prices(
+    gpus={"H100": Decimal("2.95"), "L4": Decimal("0.805"), "B200": Decimal("5.50")},
+    cpu_core=Decimal("0.03"),
+    memory_gib=Decimal("0.004"),
+)
+
+
+def spec(**gpu: object) -> WorkloadSpec:
+    wire = {"name": "w", "type": "inference", "image": "i", "resources": {"cpu": "4", "memory": "8Gi", "gpu": gpu}}
+    return WorkloadSpec.model_validate(wire)
+
+
+CORES_AND_MEMORY = Decimal("0.152")  # 4 x 0.03 + 8 x 0.004
+
+
+@pytest.mark.parametrize(
+    ("gpu", "usd"),
+    [
+        ({}, Decimal(0)),
+        ({"count": 2, "sku": "H100"}, Decimal("5.90")),
+        ({"count": 2, "sku": "nvidia h100 80gb hbm3"}, Decimal("5.90")),
+        ({"count": 1, "sku": "H100", "mig": "1g.10gb"}, Decimal("0.421429")),  # a seventh, rounded up
+        ({"count": 1, "sku": "B200", "mig": "1g.23gb"}, Decimal("0.785715")),  # not to the nearest: 0.7857142...
+        ({"count": 7, "sku": "H100", "mig": "1g.10gb"}, Decimal("2.95")),
+        ({"count": 1, "sku": "H100", "mig": "3g.40gb"}, Decimal("1.264286")),
+    ],
+)
+def test_a_replica_costs_its_gpus_cores_and_memory(gpu: dict[str, object], usd: Decimal) -> None:
+    assert replica_amounts(spec(**gpu), PRICES, HERE).usd_per_hour == usd + CORES_AND_MEMORY
+
+
+def test_amounts_are_of_one_replica() -> None:
+    amounts = replica_amounts(spec(count=2, sku="L4"), PRICES, HERE)
+    assert amounts == Amounts(1, 4000, 8 * 1024**3, 2, Decimal("1.762000"))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "usd"),
+    [
+        (None, "5.50"),  # unknown capacity: the dearest in the catalogue
+        ({}, "5.50"),
+        ({"L4": 8}, "0.805"),
+        ({"L4": 8, "H100": 2}, "2.95"),
+        ({"L4": 8, "H100": 0}, "0.805"),
+    ],
+)
+def test_without_a_sku_the_dearest_gpu_that_it_may_get_counts(gpus: dict[str, int] | None, usd: str) -> None:
+    amounts = replica_amounts(spec(count=1), PRICES, Cluster("here", gpus=gpus))
+    assert amounts.usd_per_hour == Decimal(usd) + CORES_AND_MEMORY
+
+
+def test_a_sku_without_a_price_is_named_beside_those_with_one() -> None:
+    with pytest.raises(UnknownPrice, match="GPU V100-32GB has no price on cluster here; priced GPUs: B200, H100, L4"):
+        replica_amounts(spec(count=1, sku="V100-32GB"), PRICES, HERE)
+
+
+def test_a_cluster_that_also_has_gpus_without_a_price_cannot_be_priced_without_a_sku() -> None:
+    with pytest.raises(UnknownPrice, match="V100-32GB"):
+        replica_amounts(spec(count=1), PRICES, Cluster("here", gpus={"L4": 1, "V100-32GB": 1}))
+
+
+@pytest.mark.parametrize(
+    ("prices", "what"),
+    [
+        (Prices(cpu_core=Decimal(1)), "a GiB of memory"),
+        (Prices(memory_gib=Decimal(1)), "a CPU core"),
+        (Prices(cpu_core=Decimal(1), memory_gib=Decimal(1)), "no GPU"),
+    ],
+)
+def test_any_missing_price_denies(prices: Prices, what: str) -> None:
+    with pytest.raises(UnknownPrice, match=what):
+        replica_amounts(spec(count=1), prices, HERE)
+
+
+def row(kind: PriceKind, usd: str, sku: str = "", cluster: str = "") -> Price:
+    return Price(kind, Decimal(usd), "test", date(2025, 1, 1), sku, cluster)
+
+
+def test_a_clusters_own_prices_go_before_the_general_ones() -> None:
+    prices = Prices.of(
+        [
+            row(PriceKind.GPU, "9", "H100", "here"),
+            row(PriceKind.GPU, "2", "H100"),
+            row(PriceKind.GPU, "1", "L4"),
+            row(PriceKind.CPU, "0"),
+            row(PriceKind.CPU, "0.5", cluster="here"),
+            row(PriceKind.MEMORY, "0"),
+        ]
+    )
+    assert replica_amounts(spec(count=1, sku="H100"), prices, HERE).usd_per_hour == 11
+    assert replica_amounts(spec(count=1, sku="L4"), prices, HERE).usd_per_hour == 3
+    assert replica_amounts(spec(count=1, sku="H100"), prices, Cluster("there")).usd_per_hour == 2
+
+
+def test_the_shipped_catalogue_prices_every_sku_it_names_by_our_own_name() -> None:
+    rows = default_prices()
+    skus = [row.sku for row in rows if row.kind is PriceKind.GPU]
+    assert len(set(skus)) == len(skus) == 14
+    assert all(normalise_sku(sku) == sku for sku in skus)
+    assert all(row.usd_per_hour > 0 and row.source and not row.cluster for row in rows)
+    assert "V100-32GB" not in skus
+    prices = Prices.of(rows)
+    assert prices.cpu_core is not None
+    assert prices.memory_gib is not None
+
+
+@given(workloads, st.integers(1, 10_000))
+def test_costs_are_exact_and_never_below_the_sum_of_their_parts(spec: WorkloadSpec, replicas: int) -> None:
+    prices = Prices.of(default_prices())
+    gpu = spec.resources.gpu
+    if gpu.count and gpu.sku not in (None, *prices.gpus):
+        with pytest.raises(UnknownPrice):
+            replica_amounts(spec, prices, HERE)
+        return
+    amounts = replica_amounts(spec, prices, HERE)
+    assert amounts.usd_per_hour % USD_STEP == 0
+    assert amounts.times(replicas).usd_per_hour == sum([amounts.usd_per_hour] * replicas)
+    if gpu.count:
+        assert amounts.usd_per_hour >= gpu.count * min(prices.gpus.values()) / 7

@@ -1,0 +1,542 @@
+"""Verdicts: the table of rules, case by case, and what holds whatever is seen."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.rollout.observation import Observation
+from shared.rollout.verdict import State, Verdict, verdict
+from tests.shared.rollout.documents import (
+    BAKE,
+    NEW,
+    NOW,
+    OLD,
+    UID,
+    Document,
+    condition,
+    counts,
+    ended,
+    pod,
+    replica_set,
+    resource,
+    running,
+    seen,
+    unschedulable,
+    waiting,
+    watched,
+)
+
+SETTLED = counts(2, 2, 2, 2)
+EXPIRED = timedelta(seconds=0)
+NO_ROOM = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+OOM = ended("OOMKilled", 137)
+ERROR = ended("Error", 1)
+MID_ROLLOUT = counts(3, 1, 2, 2)  # the old replicas still serve
+
+
+def judged(observation: Observation, kind: str = "Deployment", **more: Any) -> Verdict:
+    return verdict(observation, watched(kind, **more), now=NOW, bake=BAKE)
+
+
+CASES: list[tuple[str, Observation, timedelta, State, str]] = [
+    # An object that is not there, or not ours.
+    ("absent", seen(None), EXPIRED, State.MISSING, "Missing"),
+    ("of another workload", seen(resource(instance="else", **SETTLED)), EXPIRED, State.MISSING, "Missing"),
+    # A status that does not speak of the object as it is.
+    (
+        "status of an older generation",
+        seen(resource(observedGeneration=6, **SETTLED)),
+        timedelta(1),
+        State.PROGRESSING,
+        "Progressing",
+    ),
+    ("no status yet", seen(resource(observedGeneration=0)), timedelta(1), State.PROGRESSING, "Progressing"),
+    (
+        "controllers that never act",
+        seen(resource(observedGeneration=6, **SETTLED)),
+        EXPIRED,
+        State.UNHEALTHY,
+        "DeadlineExceeded",
+    ),
+    (
+        "an older revision, all ready",
+        seen(resource(revision=3, **SETTLED)),
+        timedelta(1),
+        State.PROGRESSING,
+        "Progressing",
+    ),
+    ("an older revision for good", seen(resource(revision=3, **SETTLED)), EXPIRED, State.UNHEALTHY, "DeadlineExceeded"),
+    (
+        "no revision to be read",
+        seen(resource(revision=None, **SETTLED)),
+        timedelta(1),
+        State.PROGRESSING,
+        "Progressing",
+    ),
+    # Pods that waiting does not heal.
+    (
+        "crash loop",
+        seen(
+            resource(**MID_ROLLOUT), [pod("a", "uid-of-web-new", waiting("CrashLoopBackOff", restarts=3, ended=ERROR))]
+        ),
+        timedelta(1),
+        State.UNHEALTHY,
+        "CrashLoopBackOff",
+    ),
+    (
+        "crash loop that has only begun",
+        seen(
+            resource(**MID_ROLLOUT), [pod("a", "uid-of-web-new", waiting("CrashLoopBackOff", restarts=2, ended=ERROR))]
+        ),
+        timedelta(1),
+        State.PROGRESSING,
+        "CrashLoopBackOff",
+    ),
+    (
+        "crash loop of an injected init container",
+        seen(
+            resource(**MID_ROLLOUT),
+            [
+                pod(
+                    "a",
+                    phase="Pending",
+                    status={"initContainerStatuses": [waiting("CrashLoopBackOff", restarts=5)]},
+                )
+            ],
+        ),
+        timedelta(1),
+        State.UNHEALTHY,
+        "CrashLoopBackOff",
+    ),
+    (
+        "out of memory twice",
+        seen(resource(**MID_ROLLOUT), [pod("a", "uid-of-web-new", waiting("CrashLoopBackOff", restarts=2, ended=OOM))]),
+        timedelta(1),
+        State.UNHEALTHY,
+        "OOMKilled",
+    ),
+    (
+        "out of memory once",
+        seen(resource(**MID_ROLLOUT), [pod("a", "uid-of-web-new", running(ready=False, restarts=1, ended=OOM))]),
+        timedelta(1),
+        State.PROGRESSING,
+        "Progressing",
+    ),
+    (
+        "out of memory long ago, ready since",
+        seen(resource(**SETTLED), [pod("a", "uid-of-web-new", running(restarts=9, ended=OOM))]),
+        timedelta(1),
+        State.READY,
+        "Baking",
+    ),
+    *(
+        (
+            reason,
+            seen(resource(**MID_ROLLOUT), [pod("a", "uid-of-web-new", waiting(reason), phase="Pending")]),
+            timedelta(1),
+            State.UNHEALTHY,
+            reason,
+        )
+        for reason in ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+    ),
+    # Pods that may yet come up.
+    *(
+        (
+            f"{reason} {'late' if left == EXPIRED else 'early'}",
+            seen(resource(**MID_ROLLOUT), [pod("a", "uid-of-web-new", waiting(reason), phase="Pending")]),
+            left,
+            state,
+            reason,
+        )
+        for reason in ("ErrImagePull", "CreateContainerConfigError")
+        for left, state in ((timedelta(1), State.PROGRESSING), (EXPIRED, State.UNHEALTHY))
+    ),
+    (
+        "starting",
+        seen(resource(**MID_ROLLOUT), [pod("a", "uid-of-web-new", waiting("ContainerCreating"), phase="Pending")]),
+        timedelta(1),
+        State.PROGRESSING,
+        "Progressing",
+    ),
+    (
+        "no room, early",
+        seen(resource(**MID_ROLLOUT), [pod("a", phase="Pending", conditions=unschedulable(NO_ROOM))]),
+        timedelta(1),
+        State.PROGRESSING,
+        "Unschedulable",
+    ),
+    (
+        "no room, late",
+        seen(resource(**MID_ROLLOUT), [pod("a", phase="Pending", conditions=unschedulable(NO_ROOM))]),
+        EXPIRED,
+        State.UNHEALTHY,
+        "Unschedulable",
+    ),
+    # What the object says itself.
+    (
+        "pods that may not be made",
+        seen(
+            resource(
+                **MID_ROLLOUT,
+                conditions=[condition("ReplicaFailure", reason="FailedCreate", message="exceeded quota: gpus")],
+            )
+        ),
+        EXPIRED,
+        State.UNHEALTHY,
+        "FailedCreate",
+    ),
+    (
+        "no progress, early: left over from before a rollback",
+        seen(
+            resource(
+                **MID_ROLLOUT,
+                conditions=[
+                    condition("Progressing", "False", reason="ProgressDeadlineExceeded", message="no progress")
+                ],
+            )
+        ),
+        timedelta(1),
+        State.PROGRESSING,
+        "ProgressDeadlineExceeded",
+    ),
+    (
+        "no progress, late",
+        seen(
+            resource(
+                **MID_ROLLOUT,
+                conditions=[
+                    condition("Progressing", "False", reason="ProgressDeadlineExceeded", message="no progress")
+                ],
+            )
+        ),
+        EXPIRED,
+        State.UNHEALTHY,
+        "ProgressDeadlineExceeded",
+    ),
+    ("never ready", seen(resource(**counts(2, 2, 0, 0))), EXPIRED, State.UNHEALTHY, "DeadlineExceeded"),
+    # Pods that say nothing about this revision.
+    (
+        "broken pods of an old ReplicaSet",
+        seen(resource(**SETTLED), [pod("a", "uid-of-web-old", waiting("CrashLoopBackOff", restarts=9))]),
+        timedelta(1),
+        State.READY,
+        "Baking",
+    ),
+    (
+        "a broken pod that is being deleted",
+        seen(
+            resource(**SETTLED),
+            [
+                pod(
+                    "a",
+                    "uid-of-web-new",
+                    waiting("CrashLoopBackOff", restarts=9),
+                    deletionTimestamp="2026-03-01T11:59:00Z",
+                )
+            ],
+        ),
+        timedelta(1),
+        State.READY,
+        "Baking",
+    ),
+    (
+        "a ReplicaSet of the same number under another owner",
+        seen(
+            resource(**MID_ROLLOUT),
+            [pod("a", "uid-of-stray", waiting("ImagePullBackOff"))],
+            [replica_set("stray", 3, owner="someone"), OLD],
+        ),
+        timedelta(1),
+        State.PROGRESSING,
+        "Progressing",
+    ),
+    # Settled, or only nearly.
+    ("all there", seen(resource(**SETTLED)), timedelta(1), State.READY, "Baking"),
+    ("all there, past the deadline", seen(resource(**SETTLED)), EXPIRED, State.READY, "Baking"),
+    ("one not ready", seen(resource(**counts(2, 2, 1, 1))), timedelta(1), State.PROGRESSING, "Progressing"),
+    ("one not available yet", seen(resource(**counts(2, 2, 2, 1))), timedelta(1), State.PROGRESSING, "Progressing"),
+    ("an old one left", seen(resource(**counts(3, 2, 3, 3))), timedelta(1), State.PROGRESSING, "Progressing"),
+    ("an old one stands in", seen(resource(**counts(3, 2, 2, 2))), timedelta(1), State.PROGRESSING, "Progressing"),
+    ("scaled to zero", seen(resource(desired=0)), EXPIRED, State.HEALTHY, "ScaledToZero"),
+    (
+        "scaling to zero",
+        seen(resource(desired=0, **counts(1, 1, 1, 1))),
+        timedelta(1),
+        State.PROGRESSING,
+        "Progressing",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("observation", "left", "state", "reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_a_deployment(observation: Observation, left: timedelta, state: State, reason: str) -> None:
+    found = judged(observation, left=left)
+    assert (found.state, found.reason) == (state, reason)
+    assert found.message
+
+
+@pytest.mark.parametrize(
+    ("ready_for", "state"),
+    [(None, State.READY), (BAKE - timedelta(seconds=1), State.READY), (BAKE, State.HEALTHY), (BAKE * 9, State.HEALTHY)],
+)
+def test_ready_becomes_healthy_after_the_bake(ready_for: timedelta | None, state: State) -> None:
+    since = None if ready_for is None else NOW - ready_for
+    found = judged(seen(resource(**SETTLED)), ready_since=since)
+    assert found.state is state
+    assert found.ready_since == (since or NOW)
+
+
+def test_without_a_bake_ready_is_healthy_at_once() -> None:
+    found = verdict(seen(resource(**SETTLED)), watched(), now=NOW, bake=timedelta(0))
+    assert (found.state, found.ready_since) == (State.HEALTHY, NOW)
+
+
+def test_an_interruption_restarts_the_bake() -> None:
+    found = judged(seen(resource(**counts(2, 2, 1, 1))), ready_since=NOW - BAKE * 9)
+    assert (found.state, found.ready_since) == (State.PROGRESSING, None)
+
+
+def test_without_a_deadline_nothing_is_late() -> None:
+    assert judged(seen(resource(**counts(2, 2, 0, 0))), left=None).state is State.PROGRESSING
+
+
+def stateful_pod(name: str, revision: str, *containers: Document) -> Document:
+    return pod(name, UID, *containers, labels={"controller-revision-hash": revision})
+
+
+@pytest.mark.parametrize(
+    ("pods", "state"),
+    [
+        ([stateful_pod("web-1", "web-new", waiting("ImagePullBackOff"))], State.UNHEALTHY),
+        ([stateful_pod("web-1", "web-old", waiting("ImagePullBackOff"))], State.PROGRESSING),
+    ],
+    ids=["new", "old"],
+)
+def test_a_stateful_set_is_judged_by_the_pods_of_its_update_revision(pods: list[Document], state: State) -> None:
+    found = resource("StatefulSet", updateRevision="web-new", **counts(2, 1, 1, 1))
+    assert judged(seen(found, pods, ()), "StatefulSet").state is state
+
+
+def test_a_stateful_set_settles() -> None:
+    found = resource("StatefulSet", updateRevision="web-new", **SETTLED)
+    assert judged(seen(found), "StatefulSet", ready_since=NOW - BAKE).state is State.HEALTHY
+
+
+def job_pod(name: str, phase: str, *containers: Document, **more: Any) -> Document:
+    return pod(name, UID, *containers, phase=phase, **more)
+
+
+FAILED = [condition("FailureTarget"), condition("Failed", reason="BackoffLimitExceeded", message="backoff limit")]
+STOPPED = {"name": "main", "state": {"terminated": ended("Error", 3)}}
+JOB_CASES: list[tuple[str, Document, list[Document], timedelta, State, str, str]] = [
+    (
+        "complete",
+        resource("Job", succeeded=2, conditions=[condition("Complete")]),
+        [],
+        EXPIRED,
+        State.COMPLETED,
+        "Complete",
+        "2 pods succeeded",
+    ),
+    (
+        "failed, with a pod that says how",
+        resource("Job", failed=1, conditions=FAILED),
+        [job_pod("web-0", "Succeeded"), job_pod("web-1", "Failed", STOPPED)],
+        timedelta(1),
+        State.UNHEALTHY,
+        "JobFailed",
+        "pod web-1: Error, exit code 3",
+    ),
+    (
+        "failed, evicted",
+        resource("Job", failed=1, conditions=FAILED),
+        [job_pod("web-1", "Failed", status={"reason": "Evicted", "message": "low on memory"})],
+        timedelta(1),
+        State.UNHEALTHY,
+        "JobFailed",
+        "pod web-1: low on memory",
+    ),
+    (
+        "failed, pods gone",
+        resource("Job", conditions=FAILED),
+        [],
+        timedelta(1),
+        State.UNHEALTHY,
+        "JobFailed",
+        "backoff limit",
+    ),
+    (
+        "failing, not yet failed",
+        resource("Job", conditions=FAILED[:1]),
+        [job_pod("web-0", "Running"), job_pod("web-1", "Failed")],
+        EXPIRED,
+        State.PROGRESSING,
+        "Running",
+        "",
+    ),
+    (
+        "running past the deadline",
+        resource("Job", active=2, succeeded=0),
+        [job_pod("web-0", "Running"), job_pod("web-1", "Running")],
+        EXPIRED,
+        State.PROGRESSING,
+        "Running",
+        "0 of 2 pods have succeeded",
+    ),
+    (
+        "done, but not counted yet",
+        resource("Job"),
+        [job_pod("web-0", "Succeeded"), job_pod("web-1", "Succeeded")],
+        EXPIRED,
+        State.PROGRESSING,
+        "Running",
+        "",
+    ),
+    ("done and collected", resource("Job", succeeded=2), [], EXPIRED, State.PROGRESSING, "Running", ""),
+    (
+        "half started",
+        resource("Job"),
+        [job_pod("web-0", "Running"), job_pod("web-1", "Pending", conditions=unschedulable(NO_ROOM))],
+        EXPIRED,
+        State.UNHEALTHY,
+        "Unschedulable",
+        NO_ROOM,
+    ),
+    ("not started", resource("Job"), [], timedelta(1), State.PROGRESSING, "Progressing", "not all pods of the Job"),
+    (
+        "unpullable",
+        resource("Job"),
+        [job_pod("web-0", "Pending", waiting("ImagePullBackOff", message="Back-off pulling image"))],
+        timedelta(1),
+        State.UNHEALTHY,
+        "ImagePullBackOff",
+        "pod web-0: image registry.example/model:2: Back-off pulling image",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("found", "pods", "left", "state", "reason", "words"),
+    [case[1:] for case in JOB_CASES],
+    ids=[case[0] for case in JOB_CASES],
+)
+def test_a_job(found: Document, pods: list[Document], left: timedelta, state: State, reason: str, words: str) -> None:
+    made = judged(seen(found, pods, ()), "Job", left=left)
+    assert (made.state, made.reason) == (state, reason)
+    assert words in made.message
+
+
+@pytest.mark.parametrize(
+    ("observation", "left", "words"),
+    [
+        (seen(None), EXPIRED, "Deployment search/web is not on cluster eu"),
+        (seen(resource(instance="else")), EXPIRED, "Deployment search/web belongs to another workload"),
+        (seen(resource(revision=3)), EXPIRED, "not ready at its deadline: the cluster has revision 3, not 4"),
+        (seen(resource(observedGeneration=1)), EXPIRED, "the cluster's controllers have not taken up the change"),
+        (
+            seen(resource(**MID_ROLLOUT)),
+            timedelta(1),
+            "1 of 2 replicas are updated, 2 of 3 ready, 2 available",
+        ),
+        (
+            seen(resource(), [pod(name, phase="Pending", conditions=unschedulable(NO_ROOM)) for name in "cab"]),
+            EXPIRED,
+            f"not ready at its deadline: pod a (and 2 more pods): {NO_ROOM}",
+        ),
+        (
+            seen(resource(), [pod("a", "uid-of-web-new", waiting("CrashLoopBackOff", restarts=4, ended=ERROR))]),
+            timedelta(1),
+            "pod a: Error, exit code 1, 4 restarts",
+        ),
+        (
+            seen(resource(), [pod("a", "uid-of-web-new", waiting("CrashLoopBackOff", restarts=4))]),
+            timedelta(1),
+            "pod a: the container keeps stopping, 4 restarts",
+        ),
+    ],
+)
+def test_a_message_is_a_sentence_for_people(observation: Observation, left: timedelta, words: str) -> None:
+    assert words in judged(observation, left=left).message
+
+
+def test_a_long_winded_registry_is_cut_short() -> None:
+    chatty = pod("a", "uid-of-web-new", waiting("ImagePullBackOff", message="x" * 5000))
+    assert len(judged(seen(resource(), [chatty])).message) == 500
+
+
+small = st.integers(0, 4)
+containers = st.builds(
+    lambda reason, restarts, last: waiting(reason, restarts=restarts, ended=last),
+    st.sampled_from(["CrashLoopBackOff", "ImagePullBackOff", "ContainerCreating", "ErrImagePull"]),
+    st.integers(0, 5),
+    st.sampled_from([None, OOM, ERROR]),
+) | st.builds(running, ready=st.booleans(), restarts=st.integers(0, 5), ended=st.sampled_from([None, OOM]))
+pods = st.lists(
+    st.builds(
+        lambda owner, container, phase: pod("p", owner, container, phase=phase),
+        st.sampled_from(["uid-of-web-new", "uid-of-web-old", UID]),
+        containers,
+        st.sampled_from(["Pending", "Running", "Succeeded", "Failed"]),
+    ),
+    max_size=3,
+)
+objects = st.builds(
+    lambda kind, replicas, revision, observed, numbers, conditions: resource(
+        kind,
+        desired=replicas,
+        revision=revision,
+        conditions=conditions,
+        **counts(*numbers),
+        **({} if kind == "Job" else {"observedGeneration": observed}),
+    ),
+    st.sampled_from(["Deployment", "StatefulSet", "Job"]),
+    small,
+    st.sampled_from([4, 4, 4, 3, None]),
+    st.sampled_from([7, 7, 6]),
+    st.tuples(small, small, small, small),
+    st.lists(st.sampled_from([*FAILED, condition("Complete"), condition("Complete", "False")]), max_size=2),
+)
+observations = st.builds(lambda found, pods: seen(found, pods, (NEW, OLD)), objects, pods)
+spans = st.integers(-100, 100).map(lambda seconds: timedelta(seconds=seconds))
+
+
+@given(observations, spans, st.none() | st.integers(0, 100))
+def test_whatever_is_seen_health_is_never_claimed_of_replicas_that_are_not_ready(
+    observation: Observation, left: timedelta, ready_for: int | None
+) -> None:
+    since = None if ready_for is None else NOW - timedelta(seconds=ready_for)
+    made = judged(observation, left=left, ready_since=since)
+    assert observation.object is not None
+    status, desired = observation.object["status"], observation.object["spec"].get("replicas")
+    if made.state in (State.HEALTHY, State.READY):
+        assert status.get("readyReplicas", 0) >= desired
+        assert status.get("updatedReplicas", 0) == desired
+        assert status["observedGeneration"] == 7
+        assert made.ready_since is not None
+        assert made.state is State.READY or desired == 0 or NOW - made.ready_since >= BAKE
+    else:
+        assert made.ready_since is None
+
+
+@given(observations, st.integers(0, 1000))
+def test_what_is_late_and_not_ready_stays_unhealthy(observation: Observation, later: int) -> None:
+    revision = watched(left=EXPIRED)
+    first = verdict(observation, revision, now=NOW, bake=BAKE)
+    second = verdict(observation, revision, now=NOW + timedelta(seconds=later), bake=BAKE)
+    assert first.state is second.state
+    assert first.state is not State.PROGRESSING or first.reason == "Running"
+
+
+@given(observations, spans, st.integers(0, 1000))
+def test_waiting_longer_never_undoes_an_unhealthy_verdict(
+    observation: Observation, left: timedelta, later: int
+) -> None:
+    revision = watched(left=left)
+    if verdict(observation, revision, now=NOW, bake=BAKE).state is State.UNHEALTHY:
+        at = NOW + timedelta(seconds=later)
+        assert verdict(observation, revision, now=at, bake=BAKE).state is State.UNHEALTHY

@@ -1,0 +1,285 @@
+"""One of several processes that drive random workloads through intake, policy, execution and verification at once.
+
+Everything is real but the cluster: what it does is drawn by lot, from the seed. A process remembers in a file which
+step it is at; when it is killed, its successor does that step again, as a broker that got no answer would.
+"""
+
+import json
+import logging
+import random
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from events import CATALOGUE
+from events.deployment import DeploymentApplied, DeploymentRemoved
+from events.plan import PlanApproved
+from functions.deployment_execution import handler as execution
+from functions.deployment_execution.performing import Applied, Away, Outcome, Refused, Task
+from functions.health_verification import handler as verification
+from functions.health_verification.observing import Seen, Watch
+from shared.eventing import codec
+from shared.eventing.function import ClusterFunction
+from shared.eventing.processing import Answer
+from shared.models.amounts import NOTHING
+from shared.models.deployment import Deployment, RevisionStatus
+from shared.models.stored import Workload
+from shared.rollout import holding
+from shared.rollout.manifests import surge_replicas
+from shared.rollout.observation import Observation
+from shared.store import outbox
+from shared.store.database import connect
+from shared.store.unit_of_work import Store, UnitOfWork
+from tests.builders import (
+    APPROVED,
+    INTAKE,
+    POLICY,
+    PROPOSED,
+    SUBMITTED,
+    WITHDRAWN,
+    Deliver,
+    Function,
+    id_of,
+    request,
+    withdrawal,
+)
+from tests.shared.store.crashes import Crash, Crashes, Fate
+
+TEAMS = ("alpha", "beta", "gamma", "delta")
+REGIONS = ("east", "west")
+SKUS = ("H100", "L4", "L4", "", None)
+"""None asks for no GPU, and "" for any."""
+
+_ALIKE = {"cpu": "4", "memory": "8Gi", "gpu": {"count": 1, "sku": "L4"}}
+"""What every replica of the team delta asks for, so that its sums come in whole steps."""
+
+_OWN, _SHARED = 6, 4
+_TYPES = ("inference", "inference", "service", "training")
+_DEFAULT_TRIES, _CRASHING_TRIES = 9, 2
+_TICK = "dev.knative.sources.ping"
+_STATEMENTS_OF_A_DELIVERY = 32
+
+Message = tuple[dict[str, str], bytes]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the processes do. steps: of each. crashes: how likely a delivery is cut off."""
+
+    url: str
+    directory: Path
+    seed: int
+    steps: int
+    crashes: float
+
+    def progress(self, number: int) -> Path:
+        """The step that a process is at."""
+        return self.directory / f"step-{number}"
+
+    def findings(self, number: int) -> Path:
+        """What a process found wrong, a line each."""
+        return self.directory / f"findings-{number}"
+
+
+def run(load: Load, number: int, again: int) -> None:
+    """One process, from the step it was killed at; `again`: how often it was."""
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # it regrets every connection that was killed
+    engine = connect(load.url, pool_size=2)
+    process = _Process(load, number, Store(engine), Crashes(engine))
+    progress = load.progress(number)
+    first = int(progress.read_text()) if progress.exists() else 0
+    for step in range(first, load.steps):
+        progress.write_text(str(step))
+        process.step(step, again if step == first else 0)
+    progress.write_text(str(load.steps))
+    engine.dispose()
+
+
+class _Process:
+    def __init__(self, load: Load, number: int, store: Store, crashes: Crashes) -> None:
+        self._load, self._number, self._store, self._crashes = load, number, store, crashes
+        self._deliver = Deliver(store)
+        self._luck = self._fate = random.Random()
+        self._execution: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
+            "deployment-execution", CATALOGUE.of(PlanApproved), execution.prepare, self._perform, execution.conclude
+        )
+        self._verification: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
+            "health-verification",
+            CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
+            verification.prepare,
+            self._observe,
+            verification.conclude,
+        )
+        functions: tuple[Function, ...] = (INTAKE, POLICY, self._execution, self._verification)
+        self._routes = {name: function for function in functions for name in function.accepts}
+
+    def step(self, step: int, again: int) -> None:
+        """One wish, or one cue, and what follows from it."""
+        key = f"{self._load.seed}/{self._number}/{step}"
+        self._luck, self._fate = random.Random(key), random.Random(f"{key}/{again}")
+        name, wish = self._workload()
+        event: dict[str, Any] = {"event_id": f"{self._number}-{step}", "subject": None}
+        match self._luck.choices(("submit", "withdraw", "scale", "cue"), (66, 12, 10, 12))[0]:
+            case "submit":
+                wish["replicas"] = self._luck.choice((1, 1, 2, 2, 3, 4, 6))
+                wish["image"] = f"nginx:1.{self._luck.randrange(3)}"
+                self._follow(request(SUBMITTED, wish, **event))
+            case "withdraw":
+                self._follow(request(WITHDRAWN, withdrawal(name, wish["team"]), **event))
+            case "scale":
+                self._scale(id_of(name, wish["team"]), event)
+            case _:
+                self._follow(request(_TICK, {}, **event))
+                self._relay()
+
+    def _workload(self) -> tuple[str, dict[str, Any]]:
+        """A workload of this process, or one that all share. What it asks for follows from its name."""
+        mine = self._luck.random() < 0.8
+        name = f"p{self._number}-{self._luck.randrange(_OWN)}" if mine else f"shared-{self._luck.randrange(_SHARED)}"
+        shape = random.Random(f"{self._load.seed}/{name}")
+        team = shape.choice(TEAMS)
+        return name, {
+            "name": name,
+            "namespace": "search",
+            "team": team,
+            "resources": _ALIKE if team == "delta" else _resources(shape),
+            "type": shape.choice(_TYPES),
+            "clusters": {"matchLabels": {"region": shape.choice(REGIONS)}},
+            "queue": shape.random() < 0.5,
+            "priority": shape.randrange(3),
+            "bake": "PT0S",
+            "deadline": "PT0.000001S",
+        }
+
+    def _scale(self, workload_id: uuid.UUID, event: dict[str, Any]) -> None:
+        """A plan of a decision service."""
+        with self._store.read() as work:
+            workload = work.workloads.get(workload_id)
+        if workload is None or workload.spec.type.kind == "Job" or workload.withdrawn or not workload.revision:
+            return
+        decision = {"verb": "scale", "cluster": workload.cluster, "replicas": self._luck.randrange(5)}
+        plan = uuid.uuid5(workload_id, event["event_id"])
+        data = {"plan": str(plan), "workload": str(workload_id), "generation": workload.generation}
+        self._follow(request(PROPOSED, {**data, "decisions": [decision]}, **{**event, "subject": str(workload_id)}))
+
+    def _relay(self) -> None:
+        """Some of what waits in the outbox; what a crash loses here, the next tick finds."""
+        with self._store.begin() as work:
+            pending = outbox.lock_pending(work.connection, 30)
+            outbox.mark_published(work.connection, [one.id for one in pending])
+        for one in pending:
+            if one.event.attributes["type"] in POLICY.accepts:
+                headers, body = codec.encode(one.event)
+                self._follow((dict(headers), body))
+
+    def _follow(self, message: Message) -> None:
+        """Delivers an event and what is answered to it, until there is nothing left or chance says so."""
+        waiting = deque([message])
+        while waiting:
+            headers, body = waiting.popleft()
+            if headers["ce-type"] == APPROVED and not self._goes_on(body):
+                continue
+            answer = self._send({**headers, "prefer": "reply"}, body)
+            if answer is not None and answer.headers.get("ce-type") in self._routes:
+                waiting.append((dict(answer.headers), answer.body))
+
+    def _goes_on(self, approval: bytes) -> bool:
+        """Some approvals are never executed, and some only after their hold has expired."""
+        chance = self._luck.random()
+        if 0.15 < chance < 0.3:
+            plan = json.loads(approval)["plan"]
+            self._pass_time("UPDATE reservations SET expires_at = now() WHERE plan_id = :id AND state = 'held'", plan)
+        return chance > 0.15
+
+    def _send(self, headers: dict[str, str], body: bytes) -> Answer | None:
+        """The answer, after as many deliveries as it takes; some are cut off, some are repeated."""
+        function = self._routes[headers["ce-type"]]
+        for attempt in range(_DEFAULT_TRIES):
+            if attempt < _CRASHING_TRIES and self._fate.random() < self._load.crashes:
+                self._crashes.arm(self._fate.choice(list(Fate)), self._fate.randrange(_STATEMENTS_OF_A_DELIVERY) + 1)
+            try:
+                answer = self._deliver.raw(function, headers, body)
+            except Crash:
+                continue
+            finally:
+                self._crashes.disarm()
+            if answer.status < 300:
+                return self._again(function, headers, body, answer) if self._fate.random() < 0.05 else answer
+            if "40P01" in answer.outcome or answer.status not in (409, 422, 503):
+                self._found(answer.outcome)
+            if answer.status == 422:  # a plan of a decision service that came too late
+                return None
+            self._pass_time(
+                "UPDATE action_plans SET lease_until = now() WHERE lease_until > now() AND workload_id = :id",
+                headers.get("ce-partitionkey") or headers.get("ce-subject"),
+            )
+        self._found(f"no answer to {headers['ce-type']} in {_DEFAULT_TRIES} deliveries: {answer.outcome}")
+        return None
+
+    def _again(self, function: Function, headers: dict[str, str], body: bytes, first: Answer) -> Answer:
+        second = self._deliver.raw(function, headers, body)
+        if (second.status, second.body) != (first.status, first.body):
+            self._found(f"another answer to the same event: {second.body!r} after {first.body!r}")
+        return first
+
+    def _perform(self, task: Task) -> Outcome:
+        chance = self._luck.random()
+        if task.apply is None or chance < 0.9:
+            return Applied(f"uid-{task.apply.revision}" if task.apply else None)
+        return Refused("Invalid", "the cluster will not have it") if chance < 0.96 else Away("the cluster is away")
+
+    def _observe(self, watch: Watch) -> Seen:
+        return {deployment.id: self._seen(deployment) for deployment in watch.deployments}
+
+    def _seen(self, deployment: Deployment) -> Observation:
+        if deployment.status is RevisionStatus.REMOVING:
+            return Observation(None)
+        good = self._luck.random() < 0.7 or self._rolls_back_to_more(deployment)
+        if deployment.reference.kind == "Job":
+            status: dict[str, Any] = {
+                "conditions": [{"type": "Complete" if good else "Failed", "status": "True", "reason": "Drawn"}]
+            }
+        else:
+            n = deployment.manifest["spec"]["replicas"]
+            counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+            status = dict.fromkeys(counts, n) if good else {"replicas": n}
+        return Observation({**deployment.manifest, "status": status})
+
+    def _rolls_back_to_more(self, deployment: Deployment) -> bool:
+        """Whether a rollback would take more than the workload holds: never denied, it would exceed limits by design.
+
+        Of what all processes share nobody can tell, and so that is never rolled back.
+        """
+        with self._store.read() as work:
+            workload = work.workloads.get(deployment.workload_id)
+            target = work.deployments.last_good(deployment.workload_id, deployment.revision)
+            held = work.ledger.reserved(deployment.workload_id, deployment.cluster)
+            live = work.deployments.live(deployment.workload_id)
+        if workload is None or deployment.reference.kind == "Job" or target is None:
+            return False
+        standing = holding.standing(live).get(target.sku, NOTHING)
+        surge = target.amounts.per_replica().times(surge_replicas(target.reference.kind))
+        needed = standing.largest(target.amounts) + surge
+        return _is_shared(workload) or not needed.within(held.get(target.sku, NOTHING))
+
+    def _pass_time(self, statement: str, key: str | None) -> None:
+        with self._store.begin() as work:
+            work.connection.execute(sa.text(statement), {"id": key})
+
+    def _found(self, text: str) -> None:
+        with self._load.findings(self._number).open("a") as file:
+            file.write(f"process {self._number}: {text}\n")
+
+
+def _resources(shape: random.Random) -> dict[str, Any]:
+    sku = shape.choice(SKUS)
+    gpu = {} if sku is None else {"gpu": {"count": shape.choice((1, 1, 2)), **({"sku": sku} if sku else {})}}
+    return {"cpu": f"{shape.randrange(1, 9) * 500}m", "memory": f"{shape.randrange(1, 9)}Gi", **gpu}
+
+
+def _is_shared(workload: Workload) -> bool:
+    return workload.spec.name.startswith("shared-")

@@ -1,0 +1,156 @@
+"""The inbox and the outbox: counting, replies, retention, relays side by side."""
+
+import uuid
+
+import pytest
+import sqlalchemy as sa
+
+from shared.eventing.event import WireEvent
+from shared.eventing.publishing import PublishingFailed
+from shared.store import inbox, outbox
+from shared.store.relay import publish_pending
+from shared.store.unit_of_work import Store
+from tests.builders import envelope, rows
+
+REPLY = WireEvent({"specversion": "1.0", "id": "r", "source": "/s", "type": "t", "subject": "x"}, b'{"a": 1}')
+
+
+def event(number: int) -> WireEvent:
+    return WireEvent({"specversion": "1.0", "id": str(number), "source": "/s", "type": "t"}, b"%d" % number)
+
+
+def test_a_claim_counts_until_the_reply_is_stored(store: Store) -> None:
+    incoming = envelope(event_id="e")
+    first, second = store.claim("c", incoming), store.claim("c", incoming)
+    assert (first.handled, first.same_data, first.attempts, second.attempts) == (False, True, 1, 2)
+    assert first.now.utcoffset() is not None
+    with store.begin() as work:
+        assert inbox.store_reply(work.connection, "c", incoming, REPLY)
+        assert not inbox.store_reply(work.connection, "c", incoming, REPLY)
+    after = store.claim("c", incoming)
+    assert (after.handled, after.attempts, after.reply) == (True, 2, REPLY)
+    assert store.claim("d", incoming).attempts == 1
+
+
+def test_other_data_counts_nothing_and_is_told_apart(store: Store, owner_engine: sa.Engine) -> None:
+    store.claim("c", envelope(event_id="e"))
+    assert not store.claim("c", envelope(event_id="e", data={"other": 1})).same_data
+    assert [row["attempts"] for row in rows(owner_engine, "inbox")] == [1]
+
+
+def test_what_a_consumer_answered(store: Store) -> None:
+    incoming = envelope(event_id="e")
+    store.claim("c", incoming)
+    with store.begin() as work:
+        assert inbox.answer(work.connection, "c", "/test", "e") is None
+        inbox.store_reply(work.connection, "c", incoming, None)
+        assert inbox.answer(work.connection, "c", "/test", "e") == inbox.Answered(None)
+
+
+def test_a_reset_is_for_events_that_were_not_handled(store: Store, owner_engine: sa.Engine) -> None:
+    for consumer in ("a", "b"):
+        store.claim(consumer, envelope(event_id="e"))
+    with store.begin() as work:
+        inbox.store_reply(work.connection, "a", envelope(event_id="e"), None)
+        inbox.reset_attempts(work.connection, "/test", "e")
+    assert {row["consumer"]: row["attempts"] for row in rows(owner_engine, "inbox")} == {"a": 1, "b": 0}
+
+
+def test_old_handled_events_are_forgotten_a_few_at_a_time(store: Store, owner_engine: sa.Engine) -> None:
+    for number in range(5):
+        incoming = envelope(event_id=str(number))
+        store.claim("c", incoming)
+        with store.begin() as work:
+            inbox.store_reply(work.connection, "c", incoming, None)
+    store.claim("c", envelope(event_id="open"))
+    with owner_engine.begin() as connection:
+        old = "UPDATE inbox SET updated_at = now() - interval '8 days' WHERE event_id IN ('1', '2', '3')"
+        connection.execute(sa.text(old))
+    with store.begin() as work:
+        assert inbox.forget_old(work.connection, 7, 2) == 2
+        assert inbox.forget_old(work.connection, 7, 2) == 1
+        assert inbox.forget_old(work.connection, 7, 2) == 0
+    assert {row["event_id"] for row in rows(owner_engine, "inbox")} == {"0", "4", "open"}
+
+
+def queue(store: Store, count: int) -> None:
+    for number in range(count):
+        with store.begin() as work:
+            outbox.add(work.connection, [event(number)])
+
+
+def test_pending_events_come_oldest_first_and_once(store: Store) -> None:
+    queue(store, 3)
+    with store.begin() as work:
+        pending = outbox.lock_pending(work.connection, 2)
+        assert [row.event for row in pending] == [event(0), event(1)]
+        outbox.mark_published(work.connection, [row.id for row in pending])
+        outbox.mark_published(work.connection, [])
+        outbox.add(work.connection, [])
+    with store.begin() as work:
+        assert [row.event for row in outbox.lock_pending(work.connection, 9)] == [event(2)]
+
+
+def test_relays_side_by_side_skip_what_another_holds(store: Store) -> None:
+    queue(store, 4)
+    with store.begin() as one, store.begin() as other:
+        first = outbox.lock_pending(one.connection, 2)
+        second = outbox.lock_pending(other.connection, 9)
+        assert {row.event.body for row in first} == {b"0", b"1"}
+        assert {row.event.body for row in second} == {b"2", b"3"}
+
+
+def test_a_refused_event_stays_with_its_reason_and_blocks_nobody(store: Store, owner_engine: sa.Engine) -> None:
+    queue(store, 2)
+    with store.begin() as work:
+        outbox.mark_refused(work.connection, outbox.lock_pending(work.connection, 1)[0].id, "too large")
+        assert [row.event for row in outbox.lock_pending(work.connection, 9)] == [event(1)]
+    assert {row["refused"] for row in rows(owner_engine, "outbox")} == {"too large", None}
+
+
+def test_old_published_events_are_forgotten(store: Store, owner_engine: sa.Engine) -> None:
+    queue(store, 3)
+    with owner_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE outbox SET published_at = now() - interval '8 days' WHERE body <> '0'"))
+    with store.begin() as work:
+        assert outbox.forget_published(work.connection, 7, 1) == 1
+        assert outbox.forget_published(work.connection, 7, 9) == 1
+    assert [bytes(row["body"]) for row in rows(owner_engine, "outbox")] == [b"0"]
+
+
+class Sink:
+    """Takes events, but for some: by the last digit of their id."""
+
+    def __init__(self, *, refuses: str = "-", fails: str = "-") -> None:
+        self.refuses, self.fails = refuses, fails
+        self.taken: list[bytes] = []
+
+    def publish(self, event: WireEvent) -> None:
+        last = event.attributes["id"][-1]
+        if last in (self.refuses, self.fails):
+            raise PublishingFailed("no", permanent=last == self.refuses)
+        self.taken.append(event.body)
+
+
+@pytest.mark.parametrize(
+    ("sink", "limit", "expected"),
+    [
+        (Sink(), 2, (2, 0, "", True)),
+        (Sink(), 9, (4, 0, "", False)),
+        (Sink(refuses="1"), 9, (3, 1, "", False)),
+        (Sink(fails="2"), 4, (2, 0, "no", False)),
+    ],
+)
+def test_a_page_is_published(store: Store, sink: Sink, limit: int, expected: tuple[int, int, str, bool]) -> None:
+    queue(store, 4)
+    relayed = publish_pending(store, sink, limit)
+    assert (relayed.published, len(relayed.refused), relayed.failure, relayed.more) == expected
+    again = Sink()
+    publish_pending(store, again, 9)
+    assert len(sink.taken) + len(relayed.refused) + len(again.taken) == 4
+    assert not set(sink.taken) & set(again.taken)
+
+
+def test_ids_of_queued_rows_are_their_own(store: Store, owner_engine: sa.Engine) -> None:
+    queue(store, 2)
+    assert len({uuid.UUID(str(row["id"])) for row in rows(owner_engine, "outbox")}) == 2

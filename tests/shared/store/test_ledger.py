@@ -1,0 +1,207 @@
+"""The ledger: usage is always the sum of the reservations, and nothing is sold twice."""
+
+import random
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.models.amounts import Amounts
+from shared.policy.vocabulary import CountingScope, ScopeKind
+from shared.store import ledger as ledger_module
+from shared.store.ledger import Reservation
+from shared.store.unit_of_work import Store, UnitOfWork
+from tests.builders import in_parallel, rows
+
+HOLD = timedelta(minutes=10)
+WORKLOADS = [uuid.UUID(int=n) for n in range(1, 4)]
+TEAMS = dict(zip(WORKLOADS, ["search", "search", "ads"], strict=True))
+
+
+def amounts(gpus: int) -> Amounts:
+    return Amounts(gpus, 250 * gpus, 3 * gpus, gpus, Decimal("0.000001") * gpus)
+
+
+def reservation(workload: uuid.UUID, lines: Mapping[str, int], cluster: str = "local") -> Reservation:
+    held = {sku: amounts(count) for sku, count in lines.items()}
+    return Reservation(workload, cluster, TEAMS.get(workload, "search"), held)
+
+
+def hold(store: Store, workload: uuid.UUID, lines: Mapping[str, int], cluster: str = "local") -> uuid.UUID:
+    """The id of the plan that it is held for."""
+    plan = uuid.uuid4()
+    with store.begin() as work:
+        work.ledger.hold(reservation(workload, lines, cluster), plan, work.now + HOLD)
+    return plan
+
+
+def usage_is_the_sum(engine: sa.Engine) -> bool:
+    sums = "sum(replicas), sum(cpu), sum(memory), sum(gpus), sum(usd_per_hour)"
+    held = f"SELECT team, cluster, sku, {sums} FROM reservations GROUP BY 1, 2, 3 HAVING sum(replicas) <> 0"
+    used = f"SELECT team, cluster, sku, {sums} FROM usage GROUP BY 1, 2, 3 HAVING sum(replicas) <> 0"
+    with engine.connect() as connection:
+        return set(connection.execute(sa.text(held)).all()) == set(connection.execute(sa.text(used)).all())
+
+
+def gpus(store: Store, kind: ScopeKind, key: str = "") -> dict[str, int]:
+    with store.begin() as work:
+        found = work.ledger.usage(CountingScope(kind, key)).by_sku
+    return {sku: held.gpus for sku, held in found.items() if held.gpus}
+
+
+def test_usage_by_workload_team_cluster_and_everything(store: Store) -> None:
+    first, second, third = WORKLOADS
+    hold(store, first, {"L4": 2, "H100": 1})
+    hold(store, second, {"L4": 3}, cluster="other")
+    hold(store, third, {"L4": 4})
+    assert gpus(store, ScopeKind.WORKLOAD, str(first)) == {"L4": 2, "H100": 1}
+    assert gpus(store, ScopeKind.TEAM, "search") == {"L4": 5, "H100": 1}
+    assert gpus(store, ScopeKind.CLUSTER, "local") == {"L4": 6, "H100": 1}
+    assert gpus(store, ScopeKind.GLOBAL) == {"L4": 9, "H100": 1}
+    assert gpus(store, ScopeKind.TEAM, "nobody") == {}
+
+
+def test_a_hold_replaces_what_the_workload_held(store: Store, owner_engine: sa.Engine) -> None:
+    hold(store, WORKLOADS[0], {"L4": 2, "H100": 1})
+    hold(store, WORKLOADS[0], {"L4": 5})
+    assert gpus(store, ScopeKind.GLOBAL) == {"L4": 5}
+    assert [row["sku"] for row in rows(owner_engine, "reservations")] == ["L4"]
+
+
+def test_a_hold_is_committed_until_it_expires(store: Store, owner_engine: sa.Engine) -> None:
+    plan = hold(store, WORKLOADS[0], {"L4": 2, "H100": 1})
+    with store.begin() as work:
+        assert not work.ledger.commit(plan, work.now + HOLD + timedelta(seconds=1))
+        assert not work.ledger.commit(uuid.uuid4(), work.now)
+        assert work.ledger.commit(plan, work.now + HOLD - timedelta(seconds=1))
+        assert work.ledger.commit(plan, work.now + timedelta(days=1)), "what is committed does not expire"
+    assert {row["state"] for row in rows(owner_engine, "reservations")} == {"committed"}
+    assert {row["expires_at"] for row in rows(owner_engine, "reservations")} == {None}
+
+
+def test_settling_makes_it_what_runs_and_nothing_releases_it(store: Store, owner_engine: sa.Engine) -> None:
+    first, second, _ = WORKLOADS
+    hold(store, first, {"L4": 5, "H100": 1})
+    hold(store, second, {"L4": 5})
+    with store.begin() as work:
+        work.ledger.settle([(reservation(first, {"L4": 2}), uuid.uuid4()), (reservation(second, {}), uuid.uuid4())])
+    assert gpus(store, ScopeKind.GLOBAL) == {"L4": 2}
+    assert [row["state"] for row in rows(owner_engine, "reservations")] == ["committed"]
+
+
+def test_leaving_releases_other_clusters_only(store: Store) -> None:
+    for cluster in ("local", "other", "third"):
+        hold(store, WORKLOADS[0], {"L4": 1}, cluster=cluster)
+    hold(store, WORKLOADS[1], {"L4": 1}, cluster="other")
+    with store.begin() as work:
+        work.ledger.leave(WORKLOADS[0], "search", "local")
+    assert gpus(store, ScopeKind.WORKLOAD, str(WORKLOADS[0])) == {"L4": 1}
+    assert gpus(store, ScopeKind.TEAM, "search") == {"L4": 2}
+    assert gpus(store, ScopeKind.CLUSTER, "third") == {}
+
+
+LINES = st.dictionaries(st.sampled_from(["", "L4", "H100"]), st.integers(0, 9), max_size=3)
+STEP = st.tuples(
+    st.sampled_from(["hold", "settle", "release", "leave", "rollback"]),
+    st.sampled_from(WORKLOADS),
+    st.sampled_from(["local", "other"]),
+    LINES,
+)
+
+
+def take(work: UnitOfWork, step: str, workload: uuid.UUID, cluster: str, lines: Mapping[str, int]) -> None:
+    match step:
+        case "leave":
+            work.ledger.leave(workload, TEAMS[workload], cluster)
+        case "settle":
+            work.ledger.settle([(reservation(workload, lines, cluster), uuid.uuid4())])
+        case "release":
+            work.ledger.settle([(reservation(workload, {}, cluster), uuid.uuid4())])
+        case _:
+            work.ledger.hold(reservation(workload, lines, cluster), uuid.uuid4(), work.now + HOLD)
+
+
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(STEP, max_size=12))
+def test_usage_is_the_sum_of_reservations_after_any_operations(
+    store: Store, owner_engine: sa.Engine, steps: list[tuple[str, uuid.UUID, str, dict[str, int]]]
+) -> None:
+    for step in steps:
+        try:
+            with store.begin() as work:
+                take(work, *step)
+                if step[0] == "rollback":
+                    raise Undone
+        except Undone:
+            pass
+    assert usage_is_the_sum(owner_engine)
+
+
+def test_usage_is_the_sum_after_many_at_once(store: Store, owner_engine: sa.Engine) -> None:
+    def work_through(seed: int) -> None:
+        choose = random.Random(seed)
+        for _ in range(8):
+            workload = uuid.UUID(int=100 + seed)  # a workload's row lock keeps others away from its lines
+            lines = {sku: choose.randrange(5) for sku in ("L4", "H100", "") if choose.random() < 0.7}
+            hold(store, workload, lines)
+
+    in_parallel(*(partial(work_through, seed) for seed in range(6)))
+    assert usage_is_the_sum(owner_engine)
+
+
+@pytest.mark.parametrize("kind", [ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL])
+def test_deciding_at_once_never_oversells_by_one(store: Store, owner_engine: sa.Engine, kind: ScopeKind) -> None:
+    scope = CountingScope(kind, {ScopeKind.TEAM: "search", ScopeKind.CLUSTER: "local"}.get(kind, ""))
+    quota = 7
+
+    def buy(number: int) -> bool:
+        with store.begin() as work:
+            work.ledger.lock_scopes([scope])
+            used = sum(held.gpus for held in work.ledger.usage(scope).by_sku.values())
+            if used + 2 > quota:
+                return False
+            work.ledger.hold(reservation(uuid.UUID(int=1000 + number), {"L4": 2}), uuid.uuid4(), work.now + HOLD)
+            return True
+
+    bought = in_parallel(*(partial(buy, number) for number in range(8)))
+    assert sum(bought) == 3
+    assert gpus(store, kind, scope.key) == {"L4": 6}
+    assert usage_is_the_sum(owner_engine)
+
+
+def test_locking_the_same_scopes_in_any_order_never_deadlocks(store: Store) -> None:
+    scopes = [CountingScope(ScopeKind.TEAM, f"team-{n}") for n in range(12)]
+
+    def lock_all(seed: int) -> None:
+        order = random.Random(seed).sample(scopes, len(scopes))
+        for _ in range(5):
+            with store.begin() as work:
+                work.ledger.lock_scopes(order)
+
+    in_parallel(*(partial(lock_all, seed) for seed in range(6)))
+
+
+def test_teams_that_share_no_scope_never_wait_for_each_other(store: Store) -> None:
+    with store.begin() as one:
+        one.ledger.lock_scopes([CountingScope(ScopeKind.TEAM, "a"), CountingScope(ScopeKind.CLUSTER, "x")])
+        with store.begin() as other:
+            other.connection.execute(sa.text("SET LOCAL lock_timeout = '1ms'"))
+            other.ledger.lock_scopes([CountingScope(ScopeKind.TEAM, "b"), CountingScope(ScopeKind.CLUSTER, "y")])
+            other.ledger.lock_scopes([])
+
+
+def test_scopes_have_numbers_of_their_own() -> None:
+    scopes = [CountingScope(kind, key) for kind in ScopeKind for key in ("", "a", "b", "team")]
+    numbers = {ledger_module._lock_number(scope) for scope in scopes}
+    assert len(numbers) == len(scopes)
+    assert all(-(2**63) <= number < 2**63 for number in numbers)

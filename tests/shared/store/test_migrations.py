@@ -1,0 +1,153 @@
+"""Migrations and roles: the tables are what the code thinks, and the application may do no more than it must."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.exc import ProgrammingError
+
+from shared.rollout.pricing import default_prices
+from shared.store import migrate
+from shared.store.database import connect
+from shared.store.embedded import EmbeddedPostgres
+from shared.store.migrate import configuration, upgrade
+from shared.store.tables import metadata
+from shared.store.unit_of_work import Store
+from tests.builders import in_parallel, rows
+
+
+@pytest.fixture
+def fresh_url(postgres: EmbeddedPostgres, owner_engine: sa.Engine) -> Iterator[str]:
+    """The owner's URL of a database without any table."""
+    with owner_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("CREATE DATABASE fresh"))
+        yield postgres.owner_url.replace("@/sentinel?", "@/fresh?")
+        connection.execute(sa.text("DROP DATABASE fresh WITH (FORCE)"))
+
+
+def tables(url: str) -> set[str]:
+    engine = connect(url)
+    try:
+        return set(sa.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def test_migrations_make_the_tables_that_the_code_declares(owner_engine: sa.Engine) -> None:
+    with owner_engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_two_runs_at_once_and_a_third_make_one_schema(fresh_url: str) -> None:
+    in_parallel(*[partial(upgrade, fresh_url)] * 2)
+    upgrade(fresh_url)
+    assert tables(fresh_url) == {*metadata.tables, "alembic_version"}
+    engine = connect(fresh_url)
+    assert len(rows(engine, "prices")) == len(default_prices())
+    engine.dispose()
+
+
+def test_down_and_up_again(fresh_url: str) -> None:
+    upgrade(fresh_url)
+    engine = connect(fresh_url)
+    with engine.connect() as connection:
+        command.downgrade(configuration(connection), "base")
+        connection.commit()
+    assert tables(fresh_url) == {"alembic_version"}
+    upgrade(fresh_url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_prices_that_somebody_set_are_left_alone(fresh_url: str) -> None:
+    upgrade(fresh_url)
+    engine = connect(fresh_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM prices WHERE sku <> 'H100'"))
+    upgrade(fresh_url)
+    assert [row["sku"] for row in rows(engine, "prices")] == ["H100"]
+    engine.dispose()
+
+
+def test_the_application_owns_nothing(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        owned = connection.execute(
+            sa.text("SELECT relname FROM pg_class WHERE relowner = CAST(current_user AS regrole)")
+        ).all()
+        settings = connection.execute(
+            sa.text(
+                "SELECT rolsuper, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+            )
+        ).one()
+    assert owned == []
+    assert tuple(settings) == (False, False, False, False)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_log SET action = 'x'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+        "TRUNCATE workloads",
+        "DROP TABLE workloads",
+        "ALTER TABLE workloads ADD COLUMN x int",
+        "CREATE TABLE mine (x int)",
+        "CREATE OR REPLACE FUNCTION audit_append(smallint, text, text, bytea) RETURNS void LANGUAGE sql AS 'SELECT 1'",
+        "DELETE FROM alembic_version",
+        "SET ROLE sentinel_owner",
+        "SELECT pg_read_file('/etc/passwd')",
+    ],
+)
+def test_what_the_application_may_not(store: Store, engine: sa.Engine, statement: str) -> None:
+    with engine.connect() as connection, pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+        connection.execute(sa.text(statement))
+
+
+def test_the_command_migrates(fresh_url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.store.migrate"],
+        env={**os.environ, "DATABASE_OWNER_URL": fresh_url},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "workloads" in tables(fresh_url)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("", "set DATABASE_OWNER_URL to the database URL of the role that owns the tables"),
+        ("mysql://x", "migrations failed: DATABASE_URL must start with postgresql+pg8000://"),
+        ("postgresql://x@127.0.0.1:1/x", "migrations failed: the database is not available: "),
+        ("{owner}/nowhere", "migrations failed: "),  # pg8000 may lose the server's last words, so either reason
+        ("{application}/postgres", "migrations failed: {{'C': '42501'"),
+    ],
+)
+def test_the_command_says_what_is_wrong_in_one_line(
+    postgres: EmbeddedPostgres,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    url: str,
+    expected: str,
+) -> None:
+    application, owner = (known.replace("@/sentinel?", "@/{}?") for known in (postgres.url, postgres.owner_url))
+    server, _, database = url.partition("}/")
+    given = {"{application": application, "{owner": owner}.get(server, url).format(database)
+    monkeypatch.setenv("DATABASE_OWNER_URL", given)
+    assert migrate.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith(expected.replace("{{", "{")), said
+    assert len(said.splitlines()) == 1

@@ -1,0 +1,295 @@
+"""What is written is what is read: catalogue, workloads, plans, revisions, dead letters, telemetry, history."""
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+import sqlalchemy as sa
+
+from shared.errors import EventInHand, IllegalTransition
+from shared.models.amounts import Amounts
+from shared.models.cluster import Cluster
+from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.models.lifecycle import Phase
+from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus, Verb
+from shared.models.stored import Workload
+from shared.models.workload import WorkloadSpec
+from shared.policy.documents import PolicyDocument
+from shared.rollout.pricing import Price, PriceKind
+from shared.store import history
+from shared.store.dead_letters import DeadLetter
+from shared.store.ledger import Reservation
+from shared.store.telemetry import Sample
+from shared.store.unit_of_work import Store
+from tests.builders import Deliver, id_of, rows, submission
+
+WORKLOAD = id_of()
+
+
+def workload(**changes: object) -> Workload:
+    spec = WorkloadSpec.model_validate(submission())
+    made = Workload(spec.id, spec, 1, Decimal("0.965340"), Phase.PROPOSED, "local", uuid.uuid4())
+    return replace(made, **changes)  # type: ignore[arg-type]  # the fields are the tests' own
+
+
+def plan(**changes: object) -> ActionPlan:
+    made = ActionPlan(
+        id=uuid.uuid4(),
+        workload_id=WORKLOAD,
+        generation=1,
+        source=PlanSource.USER,
+        decision=Decision(verb=Verb.ROLLBACK, cluster="local", replicas=2, revision=1),
+        sku="L4",
+        amounts=Amounts(2, 8000, 2**34, 2, Decimal("1.930680")),
+        surge=Amounts(1, 4000, 2**33, 1, Decimal("0.000001")),
+        status=PlanStatus.PROPOSED,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # the fields are the tests' own
+
+
+def deployment(revision: int, status: RevisionStatus = RevisionStatus.INTENDED) -> Deployment:
+    return Deployment(
+        id=uuid.uuid4(),
+        workload_id=WORKLOAD,
+        revision=revision,
+        generation=1,
+        plan_id=uuid.uuid4(),
+        cluster="local",
+        reference=ObjectReference("Deployment", "search", "test-inference"),
+        manifest={"kind": "Deployment", "metadata": {"name": "ä"}},
+        status=status,
+        sku="L4",
+        amounts=Amounts(1, 2, 3, 4, Decimal("5.000000")),
+    )
+
+
+# The catalogue -------------------------------------------------------------------------------------------------------
+
+
+def test_a_cluster_is_registered_and_replaced(store: Store) -> None:
+    with store.begin() as work:
+        work.catalogue.register_cluster(Cluster("a", {"x": "1"}, {"L4": 1}))
+        work.catalogue.register_cluster(Cluster("a", {"y": "2"}, None))
+        found = work.catalogue.clusters()[0]
+    assert (found.name, found.labels, found.gpus) == ("a", {"y": "2"}, None)
+
+
+def test_prices_are_added_and_replaced(store: Store) -> None:
+    price = Price(PriceKind.GPU, Decimal("9.5"), "us", date(2026, 1, 1), sku="X9", cluster="moon")
+    with store.begin() as work:
+        work.catalogue.set_prices([price])
+        work.catalogue.set_prices([replace(price, usd_per_hour=Decimal("7.25"))])
+        found = [p for p in work.catalogue.prices() if p.sku == "X9"]
+    assert found == [replace(price, usd_per_hour=Decimal("7.250000"))]
+
+
+def test_policies_are_replaced_by_name_and_an_unreadable_one_says_why(store: Store, owner_engine: sa.Engine) -> None:
+    rules = [{"type": "quota", "gpus": 1, "memory": "8Gi"}, {"type": "cost_ceiling", "usd_per_hour": "1.50"}]
+    document = PolicyDocument.model_validate({"name": "a", "rules": rules})
+    with store.begin() as work:
+        work.policies.put(document.model_copy(update={"priority": 5}), "tests")
+        work.policies.put(document, "tests")
+        work.policies.put(document.model_copy(update={"name": "b"}), "tests")
+    with owner_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE policies SET document = '{}' WHERE name = 'b'"))
+    with store.begin() as work:
+        readable, broken = work.policies.all()
+    assert (readable.name, readable.document) == ("a", document)
+    assert (broken.name, broken.document, broken.problem) == ("b", None, "name: Field required")
+
+
+def test_what_is_reserved_by_cluster_and_sku(store: Store) -> None:
+    lines = {"L4": Amounts(2, 1, 1, 2, Decimal(1)), "": Amounts(1, 1, 1, 0, Decimal(1))}
+    with store.begin() as work:
+        for number, team in ((1, "a"), (2, "b")):
+            work.ledger.hold(Reservation(uuid.UUID(int=number), "local", team, lines), uuid.uuid4(), work.now)
+        found = work.catalogue.reserved()
+    assert {key: held.gpus for key, held in found.items()} == {("local", "L4"): 4, ("local", ""): 0}
+
+
+# Workloads and plans -------------------------------------------------------------------------------------------------
+
+
+def test_a_workload_comes_back_as_it_was(store: Store) -> None:
+    made = workload()
+    with store.begin() as work:
+        work.workloads.add(made)
+        found = work.workloads.get(made.id, lock=True)
+        assert found is not None
+        assert work.workloads.get(uuid.uuid4()) is None
+        assert replace(found, created_at=None, updated_at=None) == made
+        assert found.created_at == found.updated_at is not None
+        with pytest.raises(EventInHand, match="search/search/test-inference is being taken in right now"):
+            work.workloads.add(made)
+
+
+def test_a_phase_moves_along_the_table_only(store: Store) -> None:
+    made = workload()
+    with store.begin() as work:
+        work.workloads.add(made)
+        with pytest.raises(IllegalTransition, match="proposed cannot become healthy"):
+            work.workloads.advance(made, Phase.HEALTHY)
+        work.workloads.advance(made, Phase.DENIED, reason="because")
+        found = work.workloads.get(made.id)
+    assert found is not None
+    assert (found.phase, found.reason) == (Phase.DENIED, "because")
+
+
+def test_a_revision_starts_and_a_plan_is_taken(store: Store) -> None:
+    made = workload(phase=Phase.APPROVED)
+    with store.begin() as work:
+        work.workloads.add(made)
+        work.workloads.start_revision(made, 3)
+        found = work.workloads.get(made.id)
+        assert found is not None
+        assert (found.phase, found.revision) == (Phase.APPLYING, 3)
+        newest = work.workloads.take_plan(found, uuid.UUID(int=9), withdrawn=True)
+        assert work.workloads.get(made.id) == newest
+        assert (newest.plan_id, newest.withdrawn, newest.phase) == (uuid.UUID(int=9), True, Phase.PROPOSED)
+
+
+def test_workloads_are_found_in_order(store: Store, deliver: Deliver) -> None:
+    for name, team in (("b", "x"), ("a", "x"), ("c", "a")):
+        deliver.submit(name, team=team)
+    with store.begin() as work:
+        assert [w.spec.name for w in work.workloads.find()] == ["c", "a", "b"]
+        assert [w.spec.name for w in work.workloads.find(team="x", phase="proposed")] == ["a", "b"]
+        assert [w.spec.name for w in work.workloads.find(name="a")] == ["a"]
+        assert len(work.workloads.find(limit=1)) == 1
+        locked = work.workloads.lock_many([id_of("a", "x"), id_of("b", "x"), uuid.uuid4()])
+    assert locked.keys() == {id_of("a", "x"), id_of("b", "x")}
+
+
+def test_a_plan_comes_back_as_it_was_and_a_second_insert_changes_nothing(store: Store) -> None:
+    made = plan()
+    with store.begin() as work:
+        work.plans.add(made)
+        work.plans.add(replace(made, sku="other"))
+        assert work.plans.get(made.id) == made
+        assert work.plans.get(uuid.uuid4()) is None
+
+
+def test_a_plan_is_leased_waits_and_ends(store: Store) -> None:
+    made = plan()
+    with store.begin() as work:
+        now = work.now
+        work.plans.add(made)
+        work.plans.lease(made.id, now)
+        leased = work.plans.get(made.id)
+        assert leased is not None
+        assert (leased.status, leased.lease_until, leased.next_attempt_at) == (PlanStatus.APPLYING, now, now)
+        work.plans.wait(leased, now + timedelta(seconds=5), reason="away")
+        waiting = work.plans.get(made.id)
+        assert waiting is not None
+        assert (waiting.status, waiting.attempts, waiting.reason, waiting.lease_until) == (
+            PlanStatus.WAITING,
+            1,
+            "away",
+            None,
+        )
+        work.plans.set_status(made.id, PlanStatus.EXECUTED)
+        done = work.plans.get(made.id)
+        assert done is not None
+        assert (done.status, done.next_attempt_at, done.reason) == (PlanStatus.EXECUTED, None, "")
+
+
+# Revisions -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_revision_comes_back_as_it_was(store: Store) -> None:
+    made = deployment(1)
+    with store.begin() as work:
+        work.deployments.add(made)
+        assert work.deployments.get(made.id) == made
+        assert work.deployments.revision(WORKLOAD, 1) == made
+        assert work.deployments.of_plan(made.plan_id) == made
+        assert work.deployments.get(uuid.uuid4()) is None
+        work.deployments.update(made.id, status=RevisionStatus.HEALTHY, uid="u", reason="r", ready_since=work.now)
+        found = work.deployments.get(made.id)
+    assert found is not None
+    assert (found.status, found.reference.uid, found.reason) == (RevisionStatus.HEALTHY, "u", "r")
+
+
+def test_a_newer_revision_retires_the_older_and_the_last_good_is_found(store: Store) -> None:
+    with store.begin() as work:
+        for number, status in (
+            (1, RevisionStatus.HEALTHY),
+            (2, RevisionStatus.UNHEALTHY),
+            (3, RevisionStatus.INTENDED),
+        ):
+            made = deployment(number, status)
+            work.deployments.add(made)
+            if status is RevisionStatus.HEALTHY:
+                work.deployments.update(made.id, healthy_at=work.now)
+        assert [d.revision for d in work.deployments.live(WORKLOAD)] == [1, 2, 3]
+        good = work.deployments.last_good(WORKLOAD, 3)
+        assert good is not None
+        assert good.revision == 1
+        assert work.deployments.last_good(WORKLOAD, 1) is None
+        work.deployments.supersede_before(WORKLOAD, 3)
+        statuses = [d.status for d in work.deployments.of_workload(WORKLOAD)]
+    assert (statuses[0], statuses[-1]) == (RevisionStatus.SUPERSEDED, RevisionStatus.INTENDED)
+
+
+# Dead letters, telemetry, history ------------------------------------------------------------------------------------
+
+
+def letter(**changes: object) -> DeadLetter:
+    made = DeadLetter("http://f", "/s", "e", "t", str(WORKLOAD), {"id": "e"}, b"\x00{", 422, "no")
+    return replace(made, **changes)  # type: ignore[arg-type]  # the fields are the tests' own
+
+
+def test_a_dead_letter_keeps_its_bytes_and_counts(store: Store) -> None:
+    with store.begin() as work:
+        work.dead_letters.keep(letter())
+        work.dead_letters.keep(letter(reason="again", error_code=None))
+        work.dead_letters.keep(letter(destination="http://g"))
+        first, second = sorted(work.dead_letters.find(), key=lambda one: one.destination)
+        assert (first.body, first.reason, first.error_code, first.deliveries) == (b"\x00{", "again", None, 2)
+        assert first.id is not None
+        assert work.dead_letters.get(first.id) == first
+        assert work.dead_letters.get(uuid.uuid4()) is None
+        assert len(work.dead_letters.of_event("/s", "e")) == 2
+        work.dead_letters.mark_redriven(first.id)
+        assert [one.id for one in work.dead_letters.find()] == [second.id]
+        assert len(work.dead_letters.find(include_redriven=True)) == 2
+        work.dead_letters.keep(letter())
+        assert len(work.dead_letters.find()) == 2, "a letter that comes again is open again"
+
+
+def test_telemetry_is_stored_as_it_came(store: Store, owner_engine: sa.Engine) -> None:
+    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with store.begin() as work:
+        work.telemetry.add([Sample("gpu", "node-ä", at, {"m": 1.5}), Sample("workload", "w", at, {"n": None})])
+        work.telemetry.add([])
+    found = {
+        row["subject"]: (row["kind"], row["observed_at"], row["sample"]) for row in rows(owner_engine, "telemetry")
+    }
+    assert found == {"node-ä": ("gpu", at, {"m": 1.5}), "w": ("workload", at, {"n": None})}
+
+
+def test_the_history_of_a_workload_in_its_order(store: Store, deliver: Deliver) -> None:
+    with store.begin() as work:
+        rules = [{"type": "quota", "gpus": 2}]
+        work.policies.put(PolicyDocument.model_validate({"name": "limit", "rules": rules}), "tests")
+    deliver.decide()
+    deliver.decide(replicas=9)
+    deliver.submit(replicas=-1)
+    with store.begin() as work:
+        work.dead_letters.keep(letter())
+        work.deployments.add(deployment(1))
+    with store.begin() as work:
+        moments = history.timeline(work.connection, WORKLOAD)
+        assert history.timeline(work.connection, uuid.uuid4()) == []
+    assert [moment.what for moment in moments[:5]] == [
+        "plan.proposed",
+        "plan.approved",
+        "plan.proposed",
+        "plan.denied",
+        "workload.rejected",
+    ]
+    assert {moment.what for moment in moments[5:]} == {"event.dead_lettered", "deployment.intended"}
+    assert moments[3].detail["policies"] == ["limit"]
+    assert moments[0].detail["verb"] == "deploy"

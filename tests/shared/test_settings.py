@@ -1,0 +1,46 @@
+"""What a function is told by its environment."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ConfigurationError
+from shared.settings import FunctionSettings, required
+
+URL = {"DATABASE_URL": "postgresql://h/d"}
+
+
+def test_defaults() -> None:
+    assert FunctionSettings.from_environment(URL) == FunctionSettings("postgresql://h/d", 4, None, None)
+
+
+def test_everything_given() -> None:
+    given = {**URL, "DATABASE_POOL_SIZE": "7", "K_SINK": "http://broker", "CLUSTERS_DIR": "/etc/clusters"}
+    found = FunctionSettings.from_environment(given)
+    assert found == FunctionSettings("postgresql://h/d", 7, "http://broker", Path("/etc/clusters"))
+    assert (found.required_sink(), found.required_clusters_directory()) == ("http://broker", Path("/etc/clusters"))
+
+
+@pytest.mark.parametrize("size", ["0", "101", "-1", "x", "", "1.5", "9" * 30])
+def test_a_pool_size_that_is_none_is_refused(size: str) -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_POOL_SIZE must be a number from 1 to 100"):
+        FunctionSettings.from_environment({**URL, "DATABASE_POOL_SIZE": size})
+
+
+@pytest.mark.parametrize("given", [{}, {"DATABASE_URL": ""}, {"DATABASE_URL": "  "}])
+def test_a_missing_url_is_named(given: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="set DATABASE_URL to the URL of the PostgreSQL database"):
+        FunctionSettings.from_environment(given)
+
+
+@pytest.mark.parametrize("given", [{}, {"K_SINK": "", "CLUSTERS_DIR": ""}])
+def test_what_only_some_functions_need_is_asked_for_by_them(given: dict[str, str]) -> None:
+    found = FunctionSettings.from_environment(URL | given)
+    with pytest.raises(ConfigurationError, match="set K_SINK to the URL of the broker"):
+        found.required_sink()
+    with pytest.raises(ConfigurationError, match="set CLUSTERS_DIR to the directory of kubeconfigs"):
+        found.required_clusters_directory()
+
+
+def test_a_value_is_taken_without_its_blanks() -> None:
+    assert required({"A": " b "}, "A", "x") == "b"
