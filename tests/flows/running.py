@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from shared.models.workload import workload_id
 from shared.store.database import connect
 from shared.store.tables import inbox
 from shared.store.unit_of_work import Store, UnitOfWork
+from tests.processes import unmeasured
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class RunningPlatform:
                 [sys.executable, "-m", "knative.local", "--port", "0", "--state", str(self.state)],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "LOG_LEVEL": "info"},
+                env=unmeasured(LOG_LEVEL="info"),
                 start_new_session=True,
             )
         eventually(lambda: published.exists() or self._process_is_gone(), bool, _START_SECONDS)

@@ -16,6 +16,7 @@ from events import CATALOGUE
 from knative.local.demo.telling import says
 from knative.local.wire import Record
 from shared.eventing.event import EventType
+from tests.processes import unmeasured
 
 COMMAND = [sys.executable, "-m", "knative.local.demo"]
 HEADINGS = ("approved, applied, healthy", "cost ceiling", "quota of 4 GPUs", "rolled back", "A removal")
@@ -24,7 +25,12 @@ HEADINGS = ("approved, applied, healthy", "cost ceiling", "quota of 4 GPUs", "ro
 @contextmanager
 def demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=unmeasured(),
+        start_new_session=True,
     ) as process:
         try:
             yield process

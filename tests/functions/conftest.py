@@ -16,6 +16,7 @@ from shared.store.unit_of_work import Store
 from tests.contracts.cluster_driver.someone import Someone
 from tests.functions.chain import Chain
 from tests.functions.cluster import Site
+from tests.processes import unmeasured
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The kubeconfig of a stand-in Kubernetes API in a process of its own."""
     state = tmp_path_factory.mktemp("kubernetes")
     command = [sys.executable, "-m", "knative.local.kubernetes", "--state", str(state)]
-    environment = {**os.environ, PARENT_PID: str(os.getpid())}
+    environment = unmeasured(**{PARENT_PID: str(os.getpid())})
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None

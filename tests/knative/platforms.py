@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -15,6 +14,8 @@ from typing import Any
 
 import psutil
 import yaml
+
+from tests.processes import unmeasured
 
 FUNCTION = Path(__file__).with_name("function.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +135,7 @@ async def started(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=ROOT,
-        env={**os.environ, **(env or {})},
+        env=unmeasured(**(env or {})),
     )
     try:
         yield process

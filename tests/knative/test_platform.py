@@ -164,7 +164,7 @@ async def test_in_this_process(
 async def test_as_json_every_line_is_an_object(state: Path, manifests: Path) -> None:
     async with (
         asyncio.timeout(platforms.BOUND_SECONDS),
-        platforms.started(manifests, state, env={"LOG_FORMAT": "json"}) as process,
+        platforms.started(manifests, state, env={"LOG_FORMAT": "json", "LOG_LEVEL": "info"}) as process,
     ):
         assert process.stdout is not None
         serving = json.loads(await process.stdout.readline())

@@ -37,12 +37,9 @@ async def nodes(api: StandInApi) -> tuple[str, int]:
         return access.server, len((await response.json())["items"])
 
 
-def process() -> psutil.Process:
-    (child,) = (
-        each
-        for each in psutil.Process(os.getpid()).children()
-        if "knative.local.kubernetes" in " ".join(each.cmdline())
-    )
+def process(state: Path) -> psutil.Process:
+    """The child that serves this state: other tests of this process may keep stand-ins of their own."""
+    (child,) = (each for each in psutil.Process(os.getpid()).children() if str(state) in each.cmdline())
     return child
 
 
@@ -50,9 +47,9 @@ async def test_its_kubeconfig_leads_to_it(api: StandInApi) -> None:
     assert (await nodes(api))[1] == 0
 
 
-async def test_after_a_crash_it_comes_back_at_the_same_address(api: StandInApi) -> None:
+async def test_after_a_crash_it_comes_back_at_the_same_address(api: StandInApi, tmp_path: Path) -> None:
     before, _ = await nodes(api)
-    process().send_signal(signal.SIGKILL)
+    process(tmp_path).send_signal(signal.SIGKILL)
     assert await api.exited() == -signal.SIGKILL
     await api.start()
     assert (await nodes(api))[0] == before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -40,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m knative.local.demo", description=__doc__)
     parser.add_argument("--kubeconfig", type=Path, help="use this cluster instead of the stand-in Kubernetes API")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("LOG_LEVEL", "warning")  # the timeline says it all
     try:
         return asyncio.run(_run(options.kubeconfig))
     except (ManifestError, KubeconfigError, StartFailed, SentinelError, ClusterRequestFailed) as error:

@@ -51,7 +51,6 @@ _USEFUL_CORES = 4
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    os.environ.setdefault("LOG_LEVEL", "warning")  # eight lines a workload are of no use to anyone
     try:
         pods = read_pods(options.trace, options.limit)
         nodes = read_nodes(options.nodes) if options.nodes else None

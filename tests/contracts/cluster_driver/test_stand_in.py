@@ -13,13 +13,14 @@ from shared.clusters.kubeconfig import Connection, read_connection
 from shared.processes import PARENT_PID
 from tests.contracts.cluster_driver import suite
 from tests.contracts.cluster_driver.world import World
+from tests.processes import unmeasured
 
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     state = tmp_path_factory.mktemp("kubernetes")
     command = [sys.executable, "-m", "knative.local.kubernetes", "--state", str(state)]
-    environment = {**os.environ, PARENT_PID: str(os.getpid())}
+    environment = unmeasured(**{PARENT_PID: str(os.getpid())})
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None

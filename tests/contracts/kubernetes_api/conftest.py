@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.kubernetes_api.api import Api, Home
+from tests.processes import unmeasured
 
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     state = tmp_path_factory.mktemp("kubernetes")
     command = [sys.executable, "-m", "knative.local.kubernetes", "--state", str(state)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=os.environ | {"SENTINEL_PARENT_PID": str(os.getpid())}
-    ) as process:
+    environment = unmeasured(SENTINEL_PARENT_PID=str(os.getpid()))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         announced = json.loads(process.stdout.readline())
         yield Api(Path(announced["kubeconfig"]))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.kubernetes_api.api import Api, Home, Object, config_map, deployment, job
+from tests.processes import unmeasured
 
 
 def _command(state: Path, *arguments: str) -> list[str]:
@@ -21,7 +22,7 @@ def _command(state: Path, *arguments: str) -> list[str]:
 
 @contextmanager
 def _running(state: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Api]]:
-    with subprocess.Popen(_command(state, *arguments), stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(_command(state, *arguments), stdout=subprocess.PIPE, env=unmeasured()) as process:
         assert process.stdout is not None
         try:
             yield process, Api(Path(json.loads(process.stdout.readline())["kubeconfig"]))

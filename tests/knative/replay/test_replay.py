@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import unmeasured
+
 pytestmark = pytest.mark.xdist_group("replay")
 
 PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time"
@@ -38,7 +40,12 @@ def write_nodes(path: Path, *models: tuple[str, int]) -> Path:
 def start(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "knative.local.replay", *map(str, arguments)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=unmeasured(),
+        start_new_session=True,
     )
 
 
