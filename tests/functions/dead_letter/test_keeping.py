@@ -86,13 +86,13 @@ def test_a_letter_keeps_bytes_attributes_and_reason(store: Store, keep: Keep) ->
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"{not json",
-        b'{"a": 1, "a": 2}',
-        b"\xff\xfe\x00binary\x00junk",
-        "ünïcödé ☃".encode(),
-        bytes(range(256)),
-        os.urandom(3000),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"{not json", id="no JSON"),
+        pytest.param(b'{"a": 1, "a": 2}', id="a duplicate key"),
+        pytest.param(b"\xff\xfe\x00binary\x00junk", id="no UTF-8"),
+        pytest.param("ünïcödé ☃".encode(), id="UTF-8"),
+        pytest.param(bytes(range(256)), id="every byte"),
+        pytest.param(os.urandom(3000), id="random bytes"),
     ],
 )
 def test_every_kind_of_data_is_kept_byte_for_byte(store: Store, keep: Keep, body: bytes) -> None:
