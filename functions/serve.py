@@ -3,16 +3,19 @@
 The socket is inherited when LISTEN_FDS says so (systemd's socket activation protocol: the first is
 descriptor 3), so that a cold request waits in its backlog; otherwise it is 0.0.0.0:$PORT, as Knative
 Serving wants. SIGTERM lets requests in hand end.
+
+Importing is most of a cold start. It makes objects that stay, so the garbage collector would look through them in vain,
+again and again: it is off until they are all there, and never looks at them later. Pydantic would read the metadata
+of every installed package in search of plugins.
 """
 
 import argparse
+import gc
 import os
 import socket
 import sys
 from pathlib import Path
-
-import uvicorn
-from functions_framework import aio
+from typing import Any
 
 from shared.errors import ConfigurationError
 from shared.processes import follow_parent
@@ -42,19 +45,30 @@ def main() -> int:
     parser.add_argument("function", choices=names())
     name = parser.parse_args().function
     follow_parent()
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
+    gc.disable()
     try:
-        app = aio.create_asgi_app(  # type: ignore[no-untyped-call]
-            "handle", str(Path(__file__).parent / name / "main.py"), "http"
-        )
+        app = _application(name)
         listener = listening_socket()
     except (ConfigurationError, OSError) as error:
         print(f"{name} cannot start: {error}", file=sys.stderr)
         return 1
+    import uvicorn
+
     config = uvicorn.Config(
         app, log_config=None, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=30
     )
+    gc.freeze()
+    gc.enable()
     uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _application(name: str) -> Any:
+    """The ASGI application that functions-framework makes of a function."""
+    from functions_framework import aio
+
+    return aio.create_asgi_app("handle", str(Path(__file__).parent / name / "main.py"), "http")  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
