@@ -177,6 +177,8 @@ def test_a_plan_that_fits_waits_behind_one_that_was_overtaken_often_enough(
     [after] = ran.json
     assert (ran.code, after["outcome"]) == (1, "queued")
     assert "was overtaken 8 times and goes first" in after["violations"][0]["message"]
+    [without] = simulate(sentinel, submission(replicas=9, resources={"cpu": "1", "memory": "1Gi"})).json
+    assert without["outcome"] == "approved"
     [large] = simulate(sentinel, submission("other", replicas=2, queue=True)).json
     assert (large["outcome"], large["couldWait"]) == ("queued", False)
     [impatient] = simulate(sentinel, submission("other", replicas=2)).json
