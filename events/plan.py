@@ -82,10 +82,13 @@ class PlanApproved(PlanData):
 @CATALOGUE.declare(
     "dev.sentinel.plan.queued.v1",
     terminal=True,
-    example={**_PLAN, "waitsFor": ["team/search"], "message": "team search would hold 18 GPUs; its quota is 16"},
+    example={**_PLAN, "waitsFor": ["team/search gpus"], "message": "team search would hold 18 GPUs; its quota is 16"},
 )
 class PlanQueued(PlanData):
-    """A plan that does not fit now, and waits for these scopes. It is decided again when something is released."""
+    """A plan that does not fit now. It is decided again when something is released.
+
+    waits_for: resources of scopes, such as "team/search gpus[H100]" or "cluster/eu cpu".
+    """
 
     waits_for: tuple[str, ...]
     message: str

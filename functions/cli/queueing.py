@@ -1,4 +1,4 @@
-"""`sentinel queue`: who waits for quota or capacity, and for what."""
+"""`sentinel queue`: who waits for quota, and for what."""
 
 from datetime import datetime
 
@@ -39,7 +39,7 @@ def _cells(waiting: _Waiting, now: datetime) -> tuple[Cell, ...]:
         workload.spec.team,
         str(plan.priority),
         plan.decision.cluster,
-        ",".join(plan.waits_for),
+        ", ".join(plan.waits_for),
         age(plan.queued_at, now),
         str(plan.overtaken),
         plan.reason,

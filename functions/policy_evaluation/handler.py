@@ -23,7 +23,7 @@ from shared.models.lifecycle import Phase
 from shared.models.plan import ActionPlan, PlanStatus
 from shared.models.stored import Workload
 from shared.policy import recorded
-from shared.policy.decision import Finding
+from shared.policy.decision import Finding, reason
 from shared.rollout import holding
 from shared.store.judging import Judgement, case_for, judge, look_at
 from shared.store.ledger import Reservation
@@ -109,22 +109,22 @@ def _approve(plan: ActionPlan, workload: Workload, judgement: Judgement, work: U
 
 def _enqueue(plan: ActionPlan, workload: Workload, judgement: Judgement, work: UnitOfWork) -> Sequence[Outgoing]:
     findings = judgement.decision.violations
-    reason = _reason(findings)
-    scopes = queueing.waits_for(findings)
-    work.plans.enqueue(plan, work.now, scopes, reason=reason)
     if plan.status is PlanStatus.QUEUED:
+        queueing.note(plan, findings, work)
         return []
-    work.workloads.advance(workload, Phase.QUEUED, reason=reason)
+    waits_for, message = queueing.waits_for(findings), reason(findings)
+    work.plans.enqueue(plan, work.now, waits_for, reason=message)
+    work.workloads.advance(workload, Phase.QUEUED, reason=message)
     told: list[str] = [finding.message for finding in findings]
-    work.audit("plan.queued", str(workload.id), plan=str(plan.id), waits_for=list(scopes), violations=list(told))
-    return [Outgoing(PlanQueued.of(plan, waits_for=tuple(scopes), message=reason), str(workload.id))]
+    work.audit("plan.queued", str(workload.id), plan=str(plan.id), waits_for=list(waits_for), violations=list(told))
+    return [Outgoing(PlanQueued.of(plan, waits_for=tuple(waits_for), message=message), str(workload.id))]
 
 
 def _deny(plan: ActionPlan, workload: Workload, judgement: Judgement, work: UnitOfWork) -> Outgoing:
     decision = judgement.decision
-    reason = _reason(decision.violations)
-    work.plans.set_status(plan.id, PlanStatus.DENIED, reason=reason)
-    work.workloads.advance(workload, Phase.DENIED, reason=reason)
+    message = reason(decision.violations)
+    work.plans.set_status(plan.id, PlanStatus.DENIED, reason=message)
+    work.workloads.advance(workload, Phase.DENIED, reason=message)
     work.audit("plan.denied", str(workload.id), plan=str(plan.id), violations=[f.message for f in decision.violations])
     violations = tuple(_told(finding) for finding in decision.violations)
     return Outgoing(PlanDenied.of(plan, violations=violations, warnings=decision.warnings), str(workload.id))
@@ -170,10 +170,6 @@ def _record(event: Event, judgement: Judgement, workload: Workload, work: UnitOf
     count(DECISIONS, verdict="approved" if decision.approved else "denied")
     for finding in decision.dry_run:
         count(DRY_RUN_DENIALS, policy=finding.policy, rule=finding.rule)
-
-
-def _reason(findings: Sequence[Finding]) -> str:
-    return "; ".join(finding.message for finding in findings)
 
 
 def _told(finding: Finding) -> FindingData:

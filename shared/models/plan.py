@@ -72,6 +72,7 @@ class ActionPlan:
 
     sku: of the GPUs, "" without. amounts: what the workload takes up once the plan is done. surge: what it takes up
     beyond that while the plan is being done. overtaken: how often a later plan was let past this one in the queue.
+    waits_for: resources of scopes, such as "team/search gpus[H100]"; see shared.policy.resources.
     """
 
     id: uuid.UUID

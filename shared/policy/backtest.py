@@ -18,10 +18,8 @@ from shared.policy.decision import Finding, PlanView
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.facts import Facts, Needs
 from shared.policy.policy_set import PolicySet, StoredPolicy
+from shared.policy.queue import QUEUE_RULE
 from shared.policy.recorded import Recorded
-
-QUEUE_RULE = "queue"
-"""What a finding names as its rule when only those that wait ahead are in the way."""
 
 
 class Verdict(StrEnum):
@@ -99,7 +97,7 @@ def replay(known: Recorded, policies: PolicySet) -> Replayed:
         waits = decision.waits and known.queues
         return Replayed(Verdict.QUEUED if waits else Verdict.DENIED, certain)
     # Whoever may wait is denied only for something that no release mends.
-    if any(not finding.scope or not known.queues for finding in certain):
+    if any(not finding.waits_for or not known.queues for finding in certain):
         return Replayed(Verdict.DENIED, certain)
     return Replayed(Verdict.UNKNOWN, certain, tuple(sorted({what for name in unsure for what in missing[name]})))
 

@@ -10,11 +10,12 @@ from uuid import UUID
 from shared.models.amounts import Amounts
 from shared.models.plan import Verb
 from shared.models.workload import Security, WorkloadType, workload_id
-from shared.policy.decision import ANY_SKU, Finding, PlanView, PolicyDecision
+from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.documents import PolicyDocument
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.facts import ActionQuery, Facts, Needs, ScopeUsage, ServiceLevel
 from shared.policy.policy_set import PolicySet, StoredPolicy
+from shared.policy.resources import ANY_SKU
 from shared.policy.suites import (
     Action,
     AnyAction,

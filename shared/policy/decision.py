@@ -1,7 +1,7 @@
 """What policy looks at, and what it says."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -10,11 +10,10 @@ from functools import cached_property
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.plan import Verb
 from shared.models.workload import Security, WorkloadType
+from shared.policy.resources import ScopedResource
 from shared.policy.vocabulary import CountingScope, ScopeKind
 
 NO_POLICY_MATCHED = "no_policy_matched"
-ANY_SKU = ""
-"""The ledger's SKU for what asks for no SKU: for no GPU, or for any."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,8 @@ def _unpriced(amounts: Amounts) -> Amounts:
 class Finding:
     """One rule that a plan goes against: the field, its limit and what was observed, and a sentence.
 
-    until: when time alone mends it, where that is known. scope: what a released reservation must free, for what waits.
+    until: when time alone mends it, where that is known. waits_for: of what a released reservation must free some for
+    it to be mended; nothing where no release mends it.
     """
 
     policy: str
@@ -109,7 +109,12 @@ class Finding:
     observed: str
     message: str
     until: datetime | None = None
-    scope: str = ""
+    waits_for: frozenset[ScopedResource] = frozenset()
+
+
+def reason(findings: Iterable[Finding]) -> str:
+    """What was found, in a line."""
+    return "; ".join(finding.message for finding in findings)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def evaluate(plan: PlanView, policies: Sequence[StoredPolicy], facts: Facts, now
         warnings=tuple(tally.warnings),
         determining=tuple(dict.fromkeys(determining)),
         dry_run=tuple(tally.dry_run),
-        waits=not approved and all(finding.scope for finding in tally.violations),
+        waits=not approved and all(finding.waits_for for finding in tally.violations),
     )
 
 
@@ -110,7 +110,7 @@ def _check(document: PolicyDocument, rule: Rule, situation: Situation, tally: _T
                 breach.observed,
                 breach.message,
                 breach.until,
-                str(breach.waits_for or ""),
+                breach.waits_for,
             )
             _file(document, finding, situation, spared=_spared(rule, plan), tally=tally)
     except MissingFact as missing:

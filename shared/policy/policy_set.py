@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from shared.policy.decision import ANY_SKU, PlanView
+from shared.policy.decision import PlanView
 from shared.policy.documents import PolicyDocument, Selector
+from shared.policy.resources import ANY_SKU
 
 Bucket = tuple[str, str]
 _NO_ID = uuid.UUID(int=0)

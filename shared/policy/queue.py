@@ -2,44 +2,169 @@
 
 The order of the queue is (1) priority, higher first, (2) the time of queueing, (3) the plan's id.
 
-A plan may be let past an earlier one that competes with it (that waits for a scope in which it counts) while that
-one still does not fit: small plans do not idle behind a large one. But no plan is overtaken more than
-MAX_OVERTAKES times: after that everything that competes with it waits, its capacity drains, and it goes next, as
-long as it fits an empty scope at all. Plans of higher priority do not overtake: they are ahead.
+What is waited for is a resource of a scope, such as the H100s of a team: each limit that refused the plan when it was
+last looked at, by its own decision or by a cue. A plan competes with one ahead of it when it takes more of something
+that the one ahead waits for than its workload holds already, in a scope that the rules on it count in. Plans that do
+not compete pass each other freely: those that need no GPU never wait behind one that waits for GPUs.
+
+1. A plan that fits is let past those ahead that it competes with, and each of them is overtaken once: small plans do
+   not idle behind a large one that does not fit.
+2. No plan is overtaken more than MAX_OVERTAKES times: after that it is starved, and everything that competes with it
+   waits, or is denied if its workload does not queue. What it waits for drains, and it goes next, as long as it fits
+   an empty scope at all.
+3. So that what a plan needs is not taken away in turns, one resource while it waits for another: who comes to wait for
+   something that it did not wait for before is overtaken once by that; and who is starved waits for all that it lacked
+   since, so that it keeps the room that it finds.
+
+Plans of higher priority do not overtake: they are ahead. A plan that reduces harm, or that no rule counts, competes
+with nobody.
 """
 
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
+
+from shared.models.amounts import NOTHING
+from shared.models.plan import ActionPlan
+from shared.policy.decision import Finding, PlanView, PolicyDecision
+from shared.policy.evaluate import evaluate
+from shared.policy.facts import Facts, ScopeUsage
+from shared.policy.policy_set import StoredPolicy
+from shared.policy.resources import ScopedResource, parse
+from shared.policy.vocabulary import CountingScope, ScopeKind
 
 MAX_OVERTAKES = 8
+QUEUE_RULE = "queue"
+"""What a finding names as its rule when only those that wait ahead are in the way."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place in the queue. waits_for: the scopes, as text, that were full when it was last decided."""
+    """A place in the queue. waits_for: what the plan lacks."""
 
     plan_id: uuid.UUID
     priority: int
     queued_at: datetime
     overtaken: int
-    waits_for: frozenset[str]
+    waits_for: frozenset[ScopedResource]
+
+    @classmethod
+    def of(cls, plan: ActionPlan, now: datetime) -> "Place":
+        """A plan's place; one that is not in the queue would come last of its priority."""
+        waits_for = frozenset[ScopedResource]().union(*map(parse, plan.waits_for))
+        return cls(plan.id, plan.priority, plan.queued_at or now, plan.overtaken, waits_for)
 
     @property
     def order(self) -> tuple[int, datetime, uuid.UUID]:
         """Sorts a queue: first goes first."""
         return (-self.priority, self.queued_at, self.plan_id)
 
+    @property
+    def starved(self) -> bool:
+        """Whether it was overtaken often enough."""
+        return self.overtaken >= MAX_OVERTAKES
 
-def ahead(queue: Sequence[Place], mine: Place, counts_in: frozenset[str]) -> list[Place]:
-    """The places ahead of `mine` that compete for a scope that its plan counts in, first goes first."""
+    def looked_at(self, findings: Sequence[Finding]) -> "Place":
+        """The place of a plan that goes on waiting, after another look that found these in its way."""
+        lacks = lacking(findings)
+        if self.starved:
+            return replace(self, waits_for=self.waits_for | lacks)
+        held_back = any(finding.rule == QUEUE_RULE for finding in findings)
+        lost = not held_back and not lacks <= self.waits_for
+        return replace(self, waits_for=lacks, overtaken=self.overtaken + lost)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a plan takes beyond what its workload holds. counts_in: the scopes that the rules on it count in."""
+
+    view: PlanView
+    counts_in: frozenset[CountingScope]
+
+    @cached_property
+    def competes(self) -> bool:
+        """Whether there is anything that it could take away from somebody."""
+        if self.view.reduces or not self.counts_in:
+            return False
+        more = (amounts - self.view.held.get(sku, NOTHING) for sku, amounts in self.view.lines.items())
+        return any(max(extra.replicas, extra.cpu, extra.memory, extra.gpus) > 0 for extra in more)
+
+    def of(self, place: Place) -> frozenset[ScopedResource]:
+        """What it takes of that for which a plan waits."""
+        return frozenset(wanted for wanted in place.waits_for if self._takes(wanted))
+
+    def _takes(self, wanted: ScopedResource) -> bool:
+        resource = wanted.resource
+        if not self.competes or wanted.scope not in self.counts_in:
+            return False
+        return resource.of(self.view.lines) > resource.of(self.view.held)
+
+
+def lacking(findings: Iterable[Finding]) -> frozenset[ScopedResource]:
+    """Of what something must be released before the findings can be mended."""
+    return frozenset[ScopedResource]().union(*(finding.waits_for for finding in findings))
+
+
+def ahead(queue: Iterable[Place], mine: Place, demand: Demand) -> list[Place]:
+    """The places ahead of `mine` that its plan competes with, first goes first."""
     return sorted(
-        (place for place in queue if place.order < mine.order and not place.waits_for.isdisjoint(counts_in)),
+        (place for place in queue if place.order < mine.order and demand.of(place)),
         key=lambda place: place.order,
     )
 
 
-def blocker(earlier: Sequence[Place]) -> Place | None:
-    """The first of those ahead that has been overtaken often enough: nobody that competes with it goes past."""
-    return next((place for place in earlier if place.overtaken >= MAX_OVERTAKES), None)
+def in_the_way(earlier: Sequence[Place], demand: Demand) -> Finding | None:
+    """Who must go first, the first starved one of those ahead that compete: the plan waits, though it would fit."""
+    starved = next((place for place in earlier if place.starved), None)
+    if starved is None:
+        return None
+    contended = demand.of(starved)
+    message = (
+        f"plan {starved.plan_id} was overtaken {starved.overtaken} times and goes first; "
+        f"this plan would take {', '.join(sorted(map(str, contended)))}, which it waits for"
+    )
+    return Finding("", QUEUE_RULE, "queue", "", "", message, waits_for=contended)
+
+
+class Cue:
+    """One look through the queue in its order: who would be approved if those found before were.
+
+    Decides nothing: a plan that was found here is decided on its own, with everything that it counts in locked.
+    """
+
+    def __init__(self, queue: Iterable[Place]) -> None:
+        self._starved = [place for place in queue if place.starved]
+        self._promised: dict[CountingScope, list[PlanView]] = {}
+
+    def look(
+        self, place: Place, demand: Demand, policies: Sequence[StoredPolicy], facts: Facts, now: datetime
+    ) -> PolicyDecision:
+        """What would be decided on the plan at this place; `policies` are those that match, in their order.
+
+        Who is held back by a starved plan that does not fit either is not approved: it would only hear that again.
+        """
+        view = demand.view
+        decision = evaluate(view, policies, self._with_promises(facts), now)
+        if not decision.approved:
+            return decision
+        held_back = in_the_way(ahead(self._starved, place, demand), demand)
+        if held_back is not None:
+            return replace(decision, approved=False, violations=(held_back,), waits=True)
+        self._starved = [other for other in self._starved if other.plan_id != place.plan_id]
+        for kind in ScopeKind:
+            self._promised.setdefault(view.counting(kind), []).append(view)
+        return decision
+
+    def _with_promises(self, facts: Facts) -> Facts:
+        """The facts as if the plans that were found before were approved already."""
+        usage = dict(facts.usage)
+        for scope, known in usage.items():
+            by_sku = dict(known.by_sku)
+            for view in self._promised.get(scope, ()):
+                for sku in view.lines.keys() | view.held.keys():
+                    change = view.lines.get(sku, NOTHING) - view.held.get(sku, NOTHING)
+                    by_sku[sku] = by_sku.get(sku, NOTHING) + change
+            usage[scope] = ScopeUsage(by_sku, known.month_to_date_usd)
+        return replace(facts, usage=usage)

@@ -11,7 +11,8 @@ from decimal import Decimal
 from shared.models.amounts import NOTHING, Amounts
 from shared.policy.decision import PlanView
 from shared.policy.facts import Facts, ScopeUsage
-from shared.policy.vocabulary import CountingScope, ScopeKind
+from shared.policy.resources import Resource, ScopedResource
+from shared.policy.vocabulary import ScopeKind
 
 
 class MissingFact(Exception):
@@ -25,6 +26,13 @@ class Holdings:
     by_sku: Mapping[str, Amounts]
     total: Amounts
     month_to_date_usd: Decimal = Decimal(0)
+
+    def of(self, resource: Resource) -> int:
+        """How much of a resource it is."""
+        if resource.sku is not None:
+            return resource.of(self.by_sku)
+        amount: int = getattr(self.total, resource.name)
+        return amount
 
 
 class Situation:
@@ -53,9 +61,11 @@ class Situation:
             self._after[kind] = self._replaced(self.before(kind))
         return self._after[kind]
 
-    def waits_for(self, kind: ScopeKind) -> CountingScope | None:
-        """The scope whose release may make room; a plan's own is never released."""
-        return None if kind is ScopeKind.PLAN else self.plan.counting(kind)
+    def waits_for(self, kind: ScopeKind, resource: Resource) -> frozenset[ScopedResource]:
+        """Of what a release may make room; a plan's own is never released."""
+        if kind is ScopeKind.PLAN:
+            return frozenset()
+        return frozenset([ScopedResource(self.plan.counting(kind), resource)])
 
     def _replaced(self, known: ScopeUsage) -> Holdings:
         """With what the plan takes in the place of what its workload holds; others never hold less than nothing."""

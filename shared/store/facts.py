@@ -6,8 +6,9 @@ from datetime import date, datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.policy.decision import ANY_SKU, PlanView
+from shared.policy.decision import PlanView
 from shared.policy.facts import ActionQuery, Facts, Needs, ServiceLevel
+from shared.policy.resources import ANY_SKU
 from shared.policy.vocabulary import ScopeKind
 from shared.rollout.pricing import PriceKind
 from shared.store.ledger import Ledger

@@ -13,12 +13,11 @@ from shared.models.deployment import Deployment
 from shared.models.plan import ActionPlan, Verb
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
-from shared.policy.backtest import QUEUE_RULE
-from shared.policy.decision import Finding, PlanView, PolicyDecision
+from shared.policy.decision import PlanView, PolicyDecision
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.facts import Facts, Needs
 from shared.policy.policy_set import PolicySet, StoredPolicy
-from shared.policy.queue import Place, ahead, blocker
+from shared.policy.queue import Demand
 from shared.rollout import holding
 from shared.rollout.manifests import Hardening, hardening_of
 from shared.store.unit_of_work import UnitOfWork
@@ -33,6 +32,11 @@ class Judgement:
     facts: Facts
     decision: PolicyDecision
     microseconds: int
+
+    @property
+    def demand(self) -> Demand:
+        """What the plan takes, for those who wait in the queue."""
+        return Demand(self.view, self.needs.usage)
 
 
 def look_at(plan: ActionPlan, workload: Workload, live: Sequence[Deployment], work: UnitOfWork) -> PlanView:
@@ -82,6 +86,11 @@ class Case:
     policies: Sequence[StoredPolicy]
     needs: Needs
 
+    @property
+    def demand(self) -> Demand:
+        """What it takes, for those who wait in the queue."""
+        return Demand(self.view, self.needs.usage)
+
 
 def case_for(view: PlanView, policies: PolicySet, now: datetime) -> Case:
     """What is to be judged. Who decides locks `needs.locked` before judging."""
@@ -95,26 +104,6 @@ def judge(case: Case, work: UnitOfWork) -> Judgement:
     started = time.perf_counter_ns()
     decision = evaluate(case.view, case.policies, facts, work.now)
     return Judgement(case.view, case.needs, facts, decision, (time.perf_counter_ns() - started) // 1000)
-
-
-def competing(plan: ActionPlan, needs: Needs, queue: Sequence[ActionPlan], now: datetime) -> list[Place]:
-    """The places ahead of a plan that compete with it; one that is not in the queue would come last of its priority."""
-    counts_in = frozenset(str(scope) for scope in needs.usage)
-    return ahead([_place(other, now) for other in queue], _place(plan, now), counts_in)
-
-
-def in_the_way(earlier: Sequence[Place], needs: Needs) -> Finding | None:
-    """Who must go first, of those ahead that compete: the plan waits for it, though it would fit itself."""
-    waiting = blocker(earlier)
-    if waiting is None:
-        return None
-    message = f"plan {waiting.plan_id} was overtaken {waiting.overtaken} times and goes first"
-    scope = min(waiting.waits_for & {str(scope) for scope in needs.usage})
-    return Finding("", QUEUE_RULE, "queue", "", "", message, scope=scope)
-
-
-def _place(plan: ActionPlan, now: datetime) -> Place:
-    return Place(plan.id, plan.priority, plan.queued_at or now, plan.overtaken, frozenset(plan.waits_for))
 
 
 def _hardening(spec: WorkloadSpec) -> Hardening:

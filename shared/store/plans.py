@@ -110,13 +110,28 @@ class PlanRows:
         return [plans[plan_id] for plan_id in ids]
 
     def enqueue(self, plan: ActionPlan, now: datetime, waits_for: Sequence[str], *, reason: str) -> None:
-        """Puts a plan into the queue; one that is in it already keeps its place."""
+        """Puts a plan into the queue; one that was in it before gets its place back."""
         self._update(
             plan.id,
             status=PlanStatus.QUEUED,
             queued_at=plan.queued_at or now,
-            waits_for=sorted(set(waits_for)),
+            waits_for=list(waits_for),
             reason=reason,
+        )
+
+    def note(self, plan: ActionPlan, waits_for: Sequence[str], *, overtaken: int, reason: str) -> None:
+        """Keeps what a plan in the queue was found to wait for, unless it has left or was overtaken since it was read.
+
+        Never waits: whose row somebody has locked is left as it is, and looked at again by the next cue.
+        """
+        columns = action_plans.c
+        as_read = sa.select(columns.id).where(
+            columns.id == plan.id, columns.status == PlanStatus.QUEUED, columns.overtaken == plan.overtaken
+        )
+        self.connection.execute(
+            action_plans.update()
+            .where(columns.id.in_(as_read.with_for_update(key_share=True, skip_locked=True)))
+            .values(waits_for=list(waits_for), overtaken=overtaken, reason=reason, updated_at=sa.func.now())
         )
 
     def queue(self, limit: int, *, after: ActionPlan | None = None) -> list[ActionPlan]:

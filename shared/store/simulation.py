@@ -21,11 +21,12 @@ from shared.policy.evaluate import evaluate
 from shared.policy.explain import Change, Suggestion, explain
 from shared.policy.facts import Facts, Needs
 from shared.policy.policy_set import PolicySet
+from shared.policy.queue import Place, ahead, in_the_way
 from shared.policy.vocabulary import ScopeKind
 from shared.rollout.placement import obstacle
 from shared.rollout.planning import Proposal, next_generation, place, present, propose
 from shared.rollout.pricing import Prices
-from shared.store.judging import case_for, competing, in_the_way, view_of
+from shared.store.judging import case_for, view_of
 from shared.store.unit_of_work import UnitOfWork
 
 _LONGEST_QUEUE = 1000
@@ -79,7 +80,7 @@ class Simulation:
         self._clusters = work.catalogue.clusters()
         self._reserved = work.catalogue.reserved()
         self._prices = Prices.of(work.catalogue.prices())
-        self._queue = work.plans.queue(_LONGEST_QUEUE)
+        self._queue = [Place.of(plan, work.now) for plan in work.plans.queue(_LONGEST_QUEUE)]
         self._facts: dict[_FactsKey, Facts] = {}
 
     def outlooks(self, spec: WorkloadSpec) -> list[Outlook]:
@@ -140,9 +141,9 @@ class Simulation:
         case = case_for(view, self._policies, moment)
         facts = self._known(case.needs, view, subject)
         decision = evaluate(view, case.policies, facts.at(moment, self._work.now) if at else facts, moment)
-        if decision.approved and case.needs.usage and not view.reduces and at is None:
-            earlier = competing(proposal.plan, case.needs, self._queue, self._work.now)
-            if (blocking := in_the_way(earlier, case.needs)) is not None:
+        if decision.approved and at is None:
+            earlier = ahead(self._queue, Place.of(proposal.plan, self._work.now), case.demand)
+            if (blocking := in_the_way(earlier, case.demand)) is not None:
                 decision = replace(decision, approved=False, violations=(blocking,), waits=True)
         return proposal, decision
 

@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.models.amounts import NOTHING, Amounts
-from shared.policy.decision import ANY_SKU, PlanView
+from shared.policy.decision import PlanView
 from shared.policy.facts import Facts, ScopeUsage
+from shared.policy.resources import ANY_SKU
 from shared.policy.vocabulary import ScopeKind
 from shared.rollout.pricing import PriceKind
 from shared.store.ledger import MONTH_START, accrued, hours_since

@@ -14,13 +14,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from shared.models.amounts import NOTHING
 from shared.models.gpu import normalise_sku
 from shared.models.quantities import format_bytes, format_millicores
 from shared.models.workload import Bytes, Millicores
-from shared.policy.decision import ANY_SKU
 from shared.policy.facts import Wants
 from shared.policy.months import cost, next_month
+from shared.policy.resources import SUMS, Resource
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.situation import Holdings, MissingFact, Situation
 from shared.policy.vocabulary import Count, Duration, ScopeKind, Sku, Usd
@@ -117,27 +116,29 @@ class Quota(RuleModel):
         return Wants(usage=_counted(self.scope))
 
     @cached_property
-    def limits(self) -> tuple[tuple[str, int], ...]:
-        """The limits on sums that are set, by the name of their field, which `Amounts` shares."""
-        fields = {"replicas": self.replicas, "cpu": self.cpu, "memory": self.memory, "gpus": self.gpus}
-        return tuple((name, limit) for name, limit in fields.items() if limit is not None)
+    def limits(self) -> tuple[tuple[Resource, int], ...]:
+        """The limits that are set."""
+        sums = [(resource, getattr(self, resource.name)) for resource in SUMS]
+        skus = [(Resource("gpus", sku), limit) for sku, limit in self.gpus_by_sku.items()]
+        return tuple((resource, limit) for resource, limit in [*sums, *skus] if limit is not None)
 
     def check(self, situation: Situation) -> Iterator[Breach]:
         takes, after = situation.takes, situation.after(self.scope)
-        for name, limit in self.limits:
-            if getattr(after.total, name) > limit and (own := getattr(takes.total, name)):
-                yield self._breach(situation, name, limit, own, getattr(after.total, name))
-        for sku, limit in self.gpus_by_sku.items():
-            if _gpus(after, sku) > limit and (own := _gpus(takes, sku)):
-                yield self._breach(situation, f"gpus_by_sku.{sku}", limit, own, _gpus(after, sku))
+        for resource, limit in self.limits:
+            observed = after.of(resource)
+            if observed > limit and (own := takes.of(resource)):
+                yield self._breach(situation, resource, limit, own, observed)
 
-    def _breach(self, situation: Situation, field: str, limit: int, own: int, observed: int) -> Breach:
+    def _breach(self, situation: Situation, resource: Resource, limit: int, own: int, observed: int) -> Breach:
         """own: what the plan alone holds; when that is too much, no release makes room for it."""
-        noun, text = _WORDS.get(field, (f"{field.removeprefix('gpus_by_sku.')} GPUs", str))
+        noun, text = _WORDS[resource.name]
+        field = resource.name
+        if resource.sku is not None:
+            noun, field = f"{resource.sku} {noun}", f"gpus_by_sku.{resource.sku}"
         where = situation.plan.described(self.scope)
         message = f"{where} would hold {text(observed)} {noun}; its quota is {text(limit)}"
-        scope = situation.waits_for(self.scope) if own <= limit else None
-        return Breach(field, text(limit), text(observed), message, waits_for=scope)
+        waits_for = situation.waits_for(self.scope, resource) if own <= limit else frozenset()
+        return Breach(field, text(limit), text(observed), message, waits_for=waits_for)
 
 
 _WORDS: dict[str, tuple[str, Callable[[int], str]]] = {
@@ -150,10 +151,6 @@ _WORDS: dict[str, tuple[str, Callable[[int], str]]] = {
 
 def _counted(scope: ScopeKind) -> frozenset[ScopeKind]:
     return frozenset(() if scope is ScopeKind.PLAN else (scope,))
-
-
-def _gpus(holdings: Holdings, sku: str) -> int:
-    return holdings.by_sku.get(sku, NOTHING).gpus + holdings.by_sku.get(ANY_SKU, NOTHING).gpus
 
 
 def _told(usd: Decimal, ceiling: Decimal) -> str:

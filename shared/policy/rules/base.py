@@ -7,20 +7,21 @@ from datetime import datetime
 from typing import ClassVar
 
 from shared.policy.facts import Wants
+from shared.policy.resources import ScopedResource
 from shared.policy.situation import Situation
-from shared.policy.vocabulary import CountingScope, PolicyModel
+from shared.policy.vocabulary import PolicyModel
 
 
 @dataclass(frozen=True)
 class Breach:
-    """One limit that a plan goes over. until: when time mends it. waits_for: the scope whose release may mend it."""
+    """One limit that a plan goes over. until: when time mends it. waits_for: what a release must free."""
 
     field: str
     limit: str
     observed: str
     message: str
     until: datetime | None = None
-    waits_for: CountingScope | None = None
+    waits_for: frozenset[ScopedResource] = frozenset()
 
 
 class RuleModel(PolicyModel):

@@ -177,6 +177,8 @@ def test_a_plan_that_fits_waits_behind_one_that_was_overtaken_often_enough(
     [after] = ran.json
     assert (ran.code, after["outcome"]) == (1, "queued")
     assert "was overtaken 8 times and goes first" in after["violations"][0]["message"]
+    [without] = simulate(sentinel, submission(replicas=9, resources={"cpu": "1", "memory": "1Gi"})).json
+    assert without["outcome"] == "approved"
     [large] = simulate(sentinel, submission("other", replicas=2, queue=True)).json
     assert (large["outcome"], large["couldWait"]) == ("queued", False)
     [impatient] = simulate(sentinel, submission("other", replicas=2)).json
@@ -253,14 +255,14 @@ def test_the_queue_is_shown_in_its_order(sentinel: Sentinel, store: Store, deliv
     assert header.split() == [
         *("POSITION", "WORKLOAD", "TEAM", "PRIORITY", "CLUSTER", "WAITS", "FOR", "SINCE", "OVERTAKEN", "WHY"),
     ]
-    assert [line.split()[:6] for line in lines] == [
-        ["1", "search/search/urgent", "search", "7", "local", "team/search"],
-        ["2", "search/search/first", "search", "0", "local", "team/search"],
-        ["3", "search/search/second", "search", "0", "local", "team/search"],
+    assert [line.split()[:7] for line in lines] == [
+        ["1", "search/search/urgent", "search", "7", "local", "team/search", "gpus"],
+        ["2", "search/search/first", "search", "0", "local", "team/search", "gpus"],
+        ["3", "search/search/second", "search", "0", "local", "team/search", "gpus"],
     ]
     assert lines[0].endswith(" team search would hold 6 GPUs; its quota is 4")
     [first] = sentinel("queue", "-o", "json", "--limit", "1").json
-    assert first["waitsFor"] == ["team/search"]
+    assert first["waitsFor"] == ["team/search gpus"]
     assert uuid.UUID(first["plan"])
     assert first["since"].endswith("Z")
     assert "only the first 1 are shown" in sentinel("queue", "--limit", "1").err

@@ -28,9 +28,10 @@ def test_small_plans_go_past_a_large_one_only_so_often_and_then_it_goes_first(de
         free(limited, f"small-{number}")
     assert newest(limited, "large").overtaken == MAX_OVERTAKES
     held_back = queued(wish(deliver, "late", 1))
-    assert held_back.waits_for == ("team/search",)
+    assert held_back.waits_for == ("team/search gpus",)
     assert held_back.message == (
-        f"plan {newest(limited, 'large').id} was overtaken {MAX_OVERTAKES} times and goes first"
+        f"plan {newest(limited, 'large').id} was overtaken {MAX_OVERTAKES} times and goes first; "
+        "this plan would take team/search gpus, which it waits for"
     )
     assert cue(deliver) == []
     assert newest(limited, "large").overtaken == MAX_OVERTAKES

@@ -48,7 +48,7 @@ def test_a_plan_that_only_quota_refuses_waits_and_holds_nothing(
     policy(limited, gpus(6, "cluster"), name="other")
     approved(wish(deliver, "first", 5))
     said = queued(wish(deliver, "second", 4, priority=3))
-    assert said.waits_for == ("cluster/local", "team/search")
+    assert said.waits_for == ("cluster/local gpus", "team/search gpus")
     assert said.message == (
         "team search would hold 9 GPUs; its quota is 8; cluster local would hold 9 GPUs; its quota is 6"
     )
@@ -234,7 +234,7 @@ def more_than_a_page(deliver: Deliver, store: Store) -> list[str]:
     for name in names:
         queued(wish(deliver, name, 1))
     approved(wish(deliver, "ads", ROOM, team="ads"))
-    assert queued(wish(deliver, "late", 1, team="ads")).waits_for == ("team/ads",)
+    assert queued(wish(deliver, "late", 1, team="ads")).waits_for == ("team/ads gpus",)
     policy(store, gpus(ROOM + 1), name="more", selector={"teams": ["ads"]})
     policy(store, gpus(ROOM), name="limit", selector={"teams": ["search"]})
     return names

@@ -16,6 +16,7 @@ from shared.policy.decision import PlanView
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
 from shared.policy.policy_set import PolicySet, StoredPolicy, selects
+from shared.policy.queue import lacking
 from shared.policy.rules.amounts import CostCeiling, Quota
 from shared.policy.rules.base import Breach
 from shared.policy.rules.hardening import SecurityRule
@@ -77,11 +78,9 @@ def test_approved_means_that_nothing_it_takes_is_over_an_enforced_limit(
             assert rule.usd_per_hour is not None
             assert after.usd_per_hour <= rule.usd_per_hour or not takes.usd_per_hour
             continue
-        for name, limit in rule.limits:
-            assert getattr(after, name) <= limit or not getattr(takes, name)
-        for sku, limit in rule.gpus_by_sku.items():
-            takes, after = added_up(plan, facts, rule.scope, sku)
-            assert after.gpus <= limit or not takes.gpus
+        for resource, limit in rule.limits:
+            takes, after = added_up(plan, facts, rule.scope, resource.sku)
+            assert getattr(after, resource.name) <= limit or not getattr(takes, resource.name)
 
 
 @given(situations())
@@ -170,7 +169,7 @@ def test_what_only_a_quota_refuses_waits_for_its_scope() -> None:
     quota = {"type": "quota", "gpus": 4}
     decision = decide(plan, [stored("a", quota)], known(plan, 3))
     assert decision.waits
-    assert [finding.scope for finding in decision.violations] == ["team/search"]
+    assert [str(one) for one in lacking(decision.violations)] == ["team/search gpus"]
     ceiling = stored("b", {"type": "cost_ceiling", "usd_per_hour": 1})
     assert not decide(plan, [stored("a", quota), ceiling], known(plan, 3)).waits
     assert not decide(plan, [stored("a", quota), StoredPolicy("x", None, "bad")], known(plan, 3)).waits

@@ -201,8 +201,7 @@ def _limits(documents: list[PolicyDocument]) -> list[dict[str, object]]:
 def _caps(rule: Quota | CostCeiling) -> Iterator[tuple[str, str | None, Decimal]]:
     match rule:
         case Quota():
-            yield from ((name, None, Decimal(limit)) for name, limit in rule.limits)
-            yield from (("gpus", sku, Decimal(limit)) for sku, limit in rule.gpus_by_sku.items())
+            yield from ((resource.name, resource.sku, Decimal(limit)) for resource, limit in rule.limits)
         case CostCeiling():
             money = {"usd_per_hour": rule.usd_per_hour, "usd_per_month": rule.usd_per_month}
             yield from ((name, None, usd) for name, usd in money.items() if usd is not None)

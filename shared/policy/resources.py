@@ -1,0 +1,65 @@
+"""What quotas limit, and what plans take from each other and wait for: a resource of a scope.
+
+What asks for any GPU counts as a GPU of every SKU: nobody knows which it will get. A MIG slice counts as one GPU of
+its SKU. Money is no resource: nobody waits for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from shared.models.amounts import NOTHING, Amounts
+from shared.policy.vocabulary import CountingScope, ScopeKind
+
+ANY_SKU = ""
+"""The ledger's SKU for what asks for no SKU: for no GPU, or for any."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A field of `Amounts` but money; sku: only GPUs that count as this SKU, None for the sum over all."""
+
+    name: str
+    sku: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.sku is None else f"{self.name}[{self.sku}]"
+
+    def of(self, by_sku: Mapping[str, Amounts]) -> int:
+        """How much of it these lines come to."""
+        if self.sku is not None:
+            return by_sku.get(self.sku, NOTHING).gpus + by_sku.get(ANY_SKU, NOTHING).gpus
+        total: int = sum(getattr(amounts, self.name) for amounts in by_sku.values())
+        return total
+
+
+SUMS = tuple(Resource(name) for name in ("replicas", "cpu", "memory", "gpus"))
+"""The resources that are told without an SKU."""
+
+
+@dataclass(frozen=True)
+class ScopedResource:
+    """A resource in a scope, as text "team/search gpus[H100]"."""
+
+    scope: CountingScope
+    resource: Resource
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.resource}"
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> frozenset[ScopedResource]:
+    """What a stored text stands for. Raises ValueError for what no version has written.
+
+    A text that names a scope alone was written before resources were told apart: it stands for all of the scope.
+    """
+    where, _, what = text.partition(" ")
+    kind, separator, key = where.partition("/")
+    if not separator:
+        raise ValueError(f"{text!r} names no scope")
+    scope = CountingScope(ScopeKind(kind), key)
+    if not what:
+        return frozenset(ScopedResource(scope, resource) for resource in SUMS)
+    name, bracket, sku = what.removesuffix("]").partition("[")
+    return frozenset([ScopedResource(scope, Resource(name, sku if bracket else None))])
