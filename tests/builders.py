@@ -27,7 +27,11 @@ from shared.eventing import codec
 from shared.eventing.event import Envelope
 from shared.eventing.function import ClusterFunction, TransactionalFunction
 from shared.eventing.processing import Answer, Processor
+from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.models.plan import ActionPlan
+from shared.models.stored import Workload
 from shared.models.workload import workload_id
+from shared.rollout.manifests import manifest
 from shared.store.unit_of_work import Store, UnitOfWork
 
 SUBMITTED = "dev.sentinel.workload.submitted.v1"
@@ -157,6 +161,26 @@ def _bytes(data: object) -> bytes:
     if isinstance(data, BaseModel):
         return data.model_dump_json(by_alias=True).encode()
     return json.dumps(data).encode()
+
+
+def revision_of(workload: Workload, plan: ActionPlan, status: RevisionStatus = RevisionStatus.HEALTHY) -> Deployment:
+    """The next revision of a workload, as execution makes it of a plan."""
+    number = workload.revision + 1
+    spec = workload.spec.model_copy(update={"replicas": plan.decision.replicas})
+    document = manifest(spec, workload_id=workload.id, plan_id=plan.id, revision=number, generation=workload.generation)
+    return Deployment(
+        id=uuid.uuid4(),
+        workload_id=workload.id,
+        revision=number,
+        generation=workload.generation,
+        plan_id=plan.id,
+        cluster=plan.decision.cluster,
+        reference=ObjectReference(document["kind"], document["metadata"]["namespace"], document["metadata"]["name"]),
+        manifest=document,
+        status=status,
+        sku=plan.sku,
+        amounts=plan.amounts,
+    )
 
 
 def rows(engine: sa.Engine, table: str) -> list[dict[str, Any]]:

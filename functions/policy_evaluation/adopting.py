@@ -5,6 +5,8 @@ from shared.errors import PoisonEvent
 from shared.models.amounts import Amounts
 from shared.models.plan import ActionPlan, PlanStatus, Verb
 from shared.models.stored import Workload
+from shared.rollout import holding
+from shared.rollout.planning import scales
 from shared.store.unit_of_work import UnitOfWork
 
 _OPEN_TO_ALL = (Verb.SCALE, Verb.REMOVE)
@@ -24,7 +26,12 @@ def adopt(data: PlanProposed, workload: Workload, work: UnitOfWork) -> tuple[Act
         raise PoisonEvent(f"decisions[0].cluster: the workload does not run on {decision.cluster}")
     if decision.verb is Verb.SCALE and workload.spec.type.kind == "Job":
         raise PoisonEvent("decisions[0].verb: a Job cannot be scaled")
-    spec = workload.spec
+    spec, live = workload.spec, work.deployments.live(workload.id)
+    surge = 0
+    if decision.verb is Verb.SCALE:
+        if not scales(spec, live):
+            raise PoisonEvent("decisions[0].verb: what runs is not what was last submitted; submit what it should be")
+        surge = holding.surging(spec.resources.gpu.sku or "", live, work.ledger.reserved(workload.id, workload.cluster))
     replica = Amounts(
         1, spec.resources.cpu, spec.resources.memory, spec.resources.gpu.count, workload.usd_per_replica_hour
     )
@@ -36,7 +43,7 @@ def adopt(data: PlanProposed, workload: Workload, work: UnitOfWork) -> tuple[Act
         decision=decision,
         sku=spec.resources.gpu.sku or "",
         amounts=replica.times(decision.replicas if decision.verb is Verb.SCALE else 0),
-        surge=Amounts(),
+        surge=replica.times(surge),
         status=PlanStatus.PROPOSED,
         priority=spec.priority,
     )

@@ -50,7 +50,9 @@ def _submit(event: Event, data: dict[str, JsonValue], work: UnitOfWork) -> Seque
     cluster = place(spec, known, clusters, work.catalogue.reserved() if len(clusters) > 1 else {})
     prices = Prices.of(work.catalogue.prices())
     identity = plan_id(spec.id, f"{event.source}\n{event.id}")
-    proposal = propose(spec, known, cluster, prices, plan_id=identity, generation=generation)
+    live = work.deployments.live(spec.id) if known else []
+    held = work.ledger.reserved(spec.id, cluster.name) if live else {}
+    proposal = propose(spec, known, cluster, prices, live=live, held=held, plan_id=identity, generation=generation)
     if known is None:
         work.workloads.add(proposal.workload)
     else:

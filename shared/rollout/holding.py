@@ -1,14 +1,18 @@
 """What a workload takes up, now and while a plan is being done: the lines that the ledger holds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.deployment import Deployment
+from shared.models.deployment import Deployment, RevisionStatus
 from shared.models.plan import ActionPlan, PlanStatus
+from shared.rollout.manifests import surge_replicas
 
 Lines = dict[str, Amounts]
 
 _UNDER_WAY = (PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
+
+
+SETTLED = (RevisionStatus.HEALTHY, RevisionStatus.DEGRADED)
 
 
 def holds(plan: ActionPlan) -> bool:
@@ -39,3 +43,14 @@ def while_doing(plan: ActionPlan, kind: str, live: Iterable[Deployment]) -> Line
     before = lines.get(plan.sku, NOTHING)
     lines[plan.sku] = (before + plan.amounts if kind == "Job" else before.largest(plan.amounts)) + plan.surge
     return lines
+
+
+def surging(sku: str, live: Sequence[Deployment], held: Mapping[str, Amounts]) -> int:
+    """How many replicas of a rollout's surge a scale takes over with it: those that are still held beyond what runs.
+
+    A rollout that has settled has none left, whatever is held for other plans.
+    """
+    if all(revision.status in SETTLED for revision in live):
+        return 0
+    beyond = held.get(sku, NOTHING).replicas - standing(live).get(sku, NOTHING).replicas
+    return max(0, min(beyond, *(surge_replicas(revision.reference.kind) for revision in live)))

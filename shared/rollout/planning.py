@@ -4,20 +4,21 @@ Intake proposes what comes out of this, and a simulation only judges it.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.errors import NoClusterMatches, UnknownPrice, WishRefused
+from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
+from shared.models.deployment import Deployment, RevisionStatus
 from shared.models.lifecycle import Phase
 from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus, Verb
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
-from shared.rollout.manifests import surge_replicas
+from shared.rollout import holding
+from shared.rollout.manifests import manifest, surge_replicas
 from shared.rollout.placement import Reserved, choose_cluster
 from shared.rollout.pricing import Prices, replica_amounts
-
-_RUNS_ITS_SPEC = (Phase.HEALTHY, Phase.DEGRADED)
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,30 @@ def propose(
     cluster: Cluster,
     prices: Prices,
     *,
+    live: Sequence[Deployment],
+    held: Mapping[str, Amounts],
     plan_id: uuid.UUID,
     generation: int,
 ) -> Proposal:
-    """The plan for a wish on a cluster, at the catalogue's prices. Raises WishRefused for what has no price."""
+    """The plan for a wish on a cluster, at the catalogue's prices. Raises WishRefused for what has no price.
+
+    live: the workload's live revisions. held: what it holds on the cluster, by GPU SKU.
+    """
     try:
         replica = replica_amounts(spec, prices, cluster)
     except UnknownPrice as error:
         raise WishRefused("resources.gpu.sku", str(error)) from None
-    verb = _verb(spec, known)
+    verb, sku = _verb(spec, known, live), spec.resources.gpu.sku or ""
     surge = surge_replicas(spec.type.kind) if verb is Verb.UPDATE else 0
+    if verb is Verb.SCALE:
+        surge = holding.surging(sku, live, held)
     plan = ActionPlan(
         id=plan_id,
         workload_id=spec.id,
         generation=generation,
         source=PlanSource.USER,
         decision=Decision(verb=verb, cluster=cluster.name, replicas=spec.replicas),
-        sku=spec.resources.gpu.sku or "",
+        sku=sku,
         amounts=replica.times(spec.replicas),
         surge=replica.times(surge),
         status=PlanStatus.PROPOSED,
@@ -112,10 +120,28 @@ def propose(
     return Proposal(workload, plan)
 
 
-def _verb(spec: WorkloadSpec, known: Workload | None) -> Verb:
+def scales(spec: WorkloadSpec, live: Sequence[Deployment]) -> bool:
+    """Whether a wish differs in its replicas alone from what runs, if it differs at all.
+
+    What runs is every live revision, whatever was submitted since, or became of it: an update that failed was rolled
+    back, and one that is on its way may not have come to the cluster. What is being removed does not run.
+    """
+    return spec.type.kind != "Job" and bool(live) and all(_runs_as(spec, revision) for revision in live)
+
+
+def _verb(spec: WorkloadSpec, known: Workload | None, live: Sequence[Deployment]) -> Verb:
     if known is None or known.revision == 0 or known.phase is Phase.REMOVED:
         return Verb.DEPLOY
-    only_replicas = {**spec.content(), "replicas": None} == {**known.spec.content(), "replicas": None}
-    if only_replicas and known.phase in _RUNS_ITS_SPEC and spec.type.kind != "Job":
-        return Verb.SCALE
-    return Verb.UPDATE
+    return Verb.SCALE if scales(spec, live) else Verb.UPDATE
+
+
+def _runs_as(spec: WorkloadSpec, revision: Deployment) -> bool:
+    wanted = manifest(
+        spec,
+        workload_id=spec.id,
+        plan_id=revision.plan_id,
+        revision=revision.revision,
+        generation=revision.generation,
+    )
+    alike = {**wanted["spec"], "replicas": None} == {**revision.manifest["spec"], "replicas": None}
+    return alike and revision.status is not RevisionStatus.REMOVING

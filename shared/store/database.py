@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-import pg8000.dbapi
+import pg8000.legacy
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -34,9 +34,10 @@ def _remember_placeholders() -> None:
     """Makes pg8000 turn `%s` into `$1` once a statement, not once an execution.
 
     It reads every text character by character each time, which was a fifth of a function's CPU. What it makes of a text
-    in the style that SQLAlchemy uses depends on nothing but the text.
+    in the style that SQLAlchemy uses depends on nothing but the text. The name to replace is that in pg8000.legacy: the
+    module that SQLAlchemy works with, which has bound it long before.
     """
-    original = pg8000.dbapi.convert_paramstyle
+    original = pg8000.legacy.convert_paramstyle
 
     @lru_cache(maxsize=1024)
     def converted(text: str) -> str:
@@ -45,7 +46,7 @@ def _remember_placeholders() -> None:
     def convert(style: str, text: str, values: Any) -> Any:
         return (converted(text), values) if style == "format" else original(style, text, values)
 
-    pg8000.dbapi.convert_paramstyle = convert
+    pg8000.legacy.convert_paramstyle = convert
 
 
 _remember_placeholders()

@@ -6,6 +6,10 @@ cluster; verification settles it to what the revision that runs really takes; ob
 it. Each line also counts in the usage of its (team, cluster, SKU), which is never changed in any other
 way, so team, cluster and global totals are sums over a few rows.
 
+Money is charged by the microsecond and never rounded to the cent: only dividing by the seconds of an hour is inexact,
+by less than 1e-12 dollars a charge. So the accounts of workloads and the usage that policy counts in say the same to
+the cent after billions of charges.
+
 Locks, always in this order, so that there is no deadlock: (1) the workload's row, by the caller;
 (2) the scopes that the matching rules count in, sorted; (3) usage rows, sorted; (4) the audit
 shard. Teams that share no rule share no lock: a scope is locked only when a rule counts in it.
@@ -48,6 +52,51 @@ _CHARGE = sa.text("""
     ON CONFLICT (workload_id, month) DO UPDATE SET usd = workload_costs.usd + excluded.usd, updated_at = now()
 """)
 
+
+def hours_since(since: sa.ColumnElement[datetime]) -> sa.ColumnElement[Any]:
+    """As a number, up to now."""
+    return sa.cast(sa.extract("epoch", sa.func.now() - since), sa.Numeric) / 3600
+
+
+def accrued() -> sa.ColumnElement[Any]:
+    """What a usage row has cost since the month began: what is written down, and what ran up since."""
+    this_month = usage.c.accrued_at >= MONTH_START
+    running = usage.c.usd_per_hour * hours_since(sa.func.greatest(usage.c.accrued_at, MONTH_START))
+    return sa.case((this_month, usage.c.accrued_usd), else_=sa.literal(0)) + running
+
+
+def _held_by(table: sa.Table, month: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    sums = [sa.func.sum(table.c[name]).label(name) for name in AMOUNT_COLUMNS]
+    lines = sa.select(table.c.sku, *sums, sa.func.sum(month).label("month"))
+    return lines.where(*where).group_by(table.c.sku)
+
+
+def held_by_scope(*where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """A row for each SKU in a scope; month: what it has cost this month."""
+    return _held_by(usage, accrued(), *where)
+
+
+def held_by_workload(key: sa.ColumnElement[Any]) -> sa.CompoundSelect[Any]:
+    """The same for a workload, and a row without a SKU for what it was charged this month."""
+    since = sa.func.greatest(reservations.c.accrued_at, MONTH_START)
+    lines = _held_by(reservations, reservations.c.usd_per_hour * hours_since(since), reservations.c.workload_id == key)
+    nothing: list[sa.ColumnElement[Any]] = [sa.literal_column("0").label(name) for name in AMOUNT_COLUMNS]
+    charged = sa.select(sa.null().cast(sa.Text), *nothing, workload_costs.c.usd).where(
+        workload_costs.c.workload_id == key,
+        workload_costs.c.month == sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
+    )
+    return lines.union_all(charged)
+
+
+# Built once: putting one together costs more than PostgreSQL needs to answer it.
+_USAGE: Mapping[ScopeKind, sa.Select[Any] | sa.CompoundSelect[Any]] = {
+    ScopeKind.WORKLOAD: held_by_workload(sa.bindparam("key", type_=sa.Uuid(as_uuid=False))),
+    ScopeKind.TEAM: held_by_scope(usage.c.team == sa.bindparam("key")),
+    ScopeKind.CLUSTER: held_by_scope(usage.c.cluster == sa.bindparam("key")),
+    ScopeKind.GLOBAL: held_by_scope(),
+}
+
+
 Changes = dict[tuple[str, str, str], Amounts]
 """What usage grows by, for each (team, cluster, GPU SKU)."""
 
@@ -79,27 +128,14 @@ class Ledger:
 
     def usage(self, scope: CountingScope) -> ScopeUsage:
         """Everything reserved, approved and running in a scope, and what it has cost this month."""
-        if scope.kind is ScopeKind.WORKLOAD:
-            return self._workload_usage(uuid.UUID(scope.key))
-        sums = [sa.func.sum(usage.c[name]).label(name) for name in AMOUNT_COLUMNS]
-        statement = sa.select(usage.c.sku, *sums, sa.func.sum(accrued()).label("month")).group_by(usage.c.sku)
-        if scope.kind is not ScopeKind.GLOBAL:
-            statement = statement.where(usage.c[scope.kind.value] == scope.key)
-        rows = self.connection.execute(statement).mappings().all()
-        return ScopeUsage({r["sku"]: amounts_from(r) for r in rows}, sum((r["month"] for r in rows), Decimal(0)))
-
-    def _workload_usage(self, workload_id: uuid.UUID) -> ScopeUsage:
-        since = sa.func.greatest(reservations.c.accrued_at, MONTH_START)
-        sums = [sa.func.sum(reservations.c[name]).label(name) for name in AMOUNT_COLUMNS]
-        month = sa.func.sum(reservations.c.usd_per_hour * hours_since(since)).label("month")
-        mine = sa.select(reservations.c.sku, *sums, month).where(reservations.c.workload_id == workload_id)
-        rows = self.connection.execute(mine.group_by(reservations.c.sku)).mappings().all()
-        settled = sa.select(sa.func.coalesce(sa.func.sum(workload_costs.c.usd), 0)).where(
-            workload_costs.c.workload_id == workload_id,
-            workload_costs.c.month == sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
-        )
-        before = Decimal(self.connection.execute(settled).scalar_one())
-        return ScopeUsage({r["sku"]: amounts_from(r) for r in rows}, sum((r["month"] for r in rows), before))
+        statement, key = _USAGE[scope.kind], None if scope.kind is ScopeKind.GLOBAL else scope.key
+        lines: dict[str, Amounts] = {}
+        month = Decimal(0)
+        for row in self.connection.execute(statement, {} if key is None else {"key": key}).mappings():
+            month += row["month"]
+            if row["sku"] is not None:
+                lines[row["sku"]] = amounts_from(row)
+        return ScopeUsage(lines, month)
 
     def reserved(self, workload_id: uuid.UUID, cluster: str) -> dict[str, Amounts]:
         """The lines that a workload holds on a cluster."""
@@ -194,18 +230,6 @@ class Ledger:
                     index_elements=["team", "cluster", "sku"], set_={**added, "updated_at": sa.func.now()}
                 )
             )
-
-
-def hours_since(since: sa.ColumnElement[datetime]) -> sa.ColumnElement[Any]:
-    """As a number, up to now."""
-    return sa.cast(sa.extract("epoch", sa.func.now() - since), sa.Numeric) / 3600
-
-
-def accrued() -> sa.ColumnElement[Any]:
-    """What a usage row has cost since the month began: what is written down, and what ran up since."""
-    this_month = usage.c.accrued_at >= MONTH_START
-    running = usage.c.usd_per_hour * hours_since(sa.func.greatest(usage.c.accrued_at, MONTH_START))
-    return sa.case((this_month, usage.c.accrued_usd), else_=sa.literal(0)) + running
 
 
 def _lock_number(scope: CountingScope) -> int:

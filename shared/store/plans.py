@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.errors import EventInHand
 from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus
 from shared.policy.backtest import PastDecision
 from shared.store.rows import amounts_from, amounts_to_json
@@ -175,8 +176,14 @@ class PlanRows:
             )
 
     def record_decision(self, row: dict[str, Any]) -> None:
-        """Keeps the verdict on a plan, with the facts it rested on."""
-        self.connection.execute(policy_decisions.insert().values(**row))
+        """Keeps the verdict on a plan, with the facts it rested on.
+
+        Raises EventInHand when another delivery of the event was faster: a plan that stays in the queue may be decided
+        by each of two deliveries.
+        """
+        statement = insert(policy_decisions).values(**row).on_conflict_do_nothing(index_elements=["id"])
+        if self.connection.execute(statement).rowcount == 0:
+            raise EventInHand(f"plan {row['plan_id']} was decided by another delivery of this event meanwhile")
 
     def decisions_on(self, workload_id: uuid.UUID) -> list[dict[str, Any]]:
         """Every verdict on a workload's plans, oldest first."""

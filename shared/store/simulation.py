@@ -129,14 +129,22 @@ class Simulation:
         self, spec: WorkloadSpec, subject: _Subject, cluster: Cluster, at: datetime | None
     ) -> tuple[Proposal | None, PolicyDecision]:
         identity = plan_id(spec.id, "simulation")
+        held = subject.held.get(cluster.name, {})
         try:
             proposal = propose(
-                spec, subject.known, cluster, self._prices, plan_id=identity, generation=subject.generation
+                spec,
+                subject.known,
+                cluster,
+                self._prices,
+                live=subject.live,
+                held=held,
+                plan_id=identity,
+                generation=subject.generation,
             )
         except WishRefused as refused:
             finding = Finding("", "intake", refused.errors[0][0], "", "", str(refused))
             return None, PolicyDecision(approved=False, violations=(finding,), warnings=(), determining=())
-        view = view_of(proposal.plan, proposal.workload, subject.live, subject.held.get(cluster.name, {}))
+        view = view_of(proposal.plan, proposal.workload, subject.live, held)
         moment = at or self._work.now
         case = case_for(view, self._policies, moment)
         facts = self._known(case.needs, view, subject)

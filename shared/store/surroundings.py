@@ -16,9 +16,9 @@ from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.resources import ANY_SKU
 from shared.policy.vocabulary import ScopeKind
 from shared.rollout.pricing import PriceKind
-from shared.store.ledger import MONTH_START, accrued, hours_since
+from shared.store.ledger import held_by_scope, held_by_workload
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
-from shared.store.tables import prices, reservations, usage, workload_costs
+from shared.store.tables import prices, usage
 
 _PRICE = "price"
 _NO_DATE = sa.null().cast(sa.Date)
@@ -42,7 +42,7 @@ def load(connection: sa.Connection, plan: PlanView) -> Facts:
         if row["kind"] == _PRICE:
             priced_on = row["priced_on"]
             continue
-        month[row["kind"]] = month.get(row["kind"], Decimal(0)) + row["usd"]
+        month[row["kind"]] = month.get(row["kind"], Decimal(0)) + row["month"]
         if (amounts := amounts_from(row)) != NOTHING:
             lines.setdefault(row["kind"], {})[row["sku"]] = amounts
     kinds = (ScopeKind.WORKLOAD, ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL)
@@ -50,31 +50,9 @@ def load(connection: sa.Connection, plan: PlanView) -> Facts:
     return Facts(usage=found, priced_on=priced_on)
 
 
-def _of_scope(kind: ScopeKind, *where: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    sums = [sa.func.sum(usage.c[name]).label(name) for name in AMOUNT_COLUMNS]
-    return (
-        sa.select(_named(kind), usage.c.sku, *sums, sa.func.sum(accrued()).label("usd"), _NO_DATE.label("priced_on"))
-        .where(*where)
-        .group_by(usage.c.sku)
-    )
-
-
-def _of_workload() -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """What it holds with what that has cost since it was last charged, and what it was charged this month."""
-    mine = reservations.c.workload_id == sa.bindparam("workload", type_=sa.Uuid)
-    sums = [sa.func.sum(reservations.c[name]).label(name) for name in AMOUNT_COLUMNS]
-    since = sa.func.greatest(reservations.c.accrued_at, MONTH_START)
-    running = sa.func.sum(reservations.c.usd_per_hour * hours_since(since)).label("usd")
-    holds = (
-        sa.select(_named(ScopeKind.WORKLOAD), reservations.c.sku, *sums, running, _NO_DATE)
-        .where(mine)
-        .group_by(reservations.c.sku)
-    )
-    charged = sa.select(_named(ScopeKind.WORKLOAD), sa.literal_column("''"), *_NOTHING, workload_costs.c.usd, _NO_DATE)
-    return holds, charged.where(
-        workload_costs.c.workload_id == sa.bindparam("workload", type_=sa.Uuid),
-        workload_costs.c.month == sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
-    )
+def _of(kind: ScopeKind, held: sa.Select[Any] | sa.CompoundSelect[Any]) -> sa.Select[Any]:
+    part = held.subquery()
+    return sa.select(_named(kind), *part.c, _NO_DATE.label("priced_on"))
 
 
 def _oldest_price() -> sa.Select[Any]:
@@ -102,9 +80,9 @@ def _named(kind: ScopeKind) -> sa.ColumnElement[str]:
 
 # Built once: putting it together costs more than PostgreSQL needs to answer it.
 _STATEMENT = sa.union_all(
-    _of_scope(ScopeKind.TEAM, usage.c.team == sa.bindparam("team")),
-    _of_scope(ScopeKind.CLUSTER, usage.c.cluster == sa.bindparam("cluster")),
-    _of_scope(ScopeKind.GLOBAL),
-    *_of_workload(),
+    _of(ScopeKind.TEAM, held_by_scope(usage.c.team == sa.bindparam("team"))),
+    _of(ScopeKind.CLUSTER, held_by_scope(usage.c.cluster == sa.bindparam("cluster"))),
+    _of(ScopeKind.GLOBAL, held_by_scope()),
+    _of(ScopeKind.WORKLOAD, held_by_workload(sa.bindparam("workload", type_=sa.Uuid))),
     _oldest_price(),
 )

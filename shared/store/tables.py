@@ -1,7 +1,8 @@
 """Every table, as SQLAlchemy Core sees it. Migrations make them; a test compares both.
 
 Keys are UUIDs, or the natural key where rows are found by nothing else. Times are UTC. Money is
-NUMERIC in US dollars an hour, CPU in millicores, memory in bytes.
+NUMERIC in US dollars an hour, CPU in millicores, memory in bytes. Prices have six decimals; costs that add up over
+time are not rounded.
 """
 
 from typing import Any
@@ -227,7 +228,7 @@ usage = Table(
     _text("cluster"),
     _text("sku"),
     *_amounts(),
-    Column("accrued_usd", Numeric(20, 6), nullable=False, server_default=text("0")),
+    Column("accrued_usd", Numeric, nullable=False, server_default=text("0")),
     Column("accrued_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     *_kept(),
     UniqueConstraint("team", "cluster", "sku"),
@@ -238,7 +239,7 @@ workload_costs = Table(
     metadata,
     Column("workload_id", Uuid, primary_key=True),
     Column("month", Date, primary_key=True),
-    Column("usd", Numeric(20, 6), nullable=False),
+    Column("usd", Numeric, nullable=False),
     *_kept(),
 )
 

@@ -11,13 +11,12 @@ import sqlalchemy as sa
 from events.plan import PlanApproved, PlanDenied
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
 from shared.models.lifecycle import Phase
 from shared.models.plan import ActionPlan, PlanStatus
 from shared.models.stored import Workload
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.builders import APPROVED, DENIED, POLICY, PROPOSED, Deliver, id_of, in_parallel, rows, told
+from tests.builders import APPROVED, DENIED, POLICY, PROPOSED, Deliver, id_of, in_parallel, revision_of, rows, told
 
 
 def policy(store: Store, *rules: dict[str, Any], name: str = "limit", **fields: Any) -> None:
@@ -81,20 +80,7 @@ def runs(store: Store, name: str = "test-inference", phase: Phase = Phase.HEALTH
             sa.text("UPDATE workloads SET revision = revision + 1, phase = :phase WHERE id = :id"),
             {"id": known.id, "phase": phase},
         )
-        revision = Deployment(
-            id=uuid.uuid4(),
-            workload_id=known.id,
-            revision=known.revision + 1,
-            generation=known.generation,
-            plan_id=done.id,
-            cluster=done.decision.cluster,
-            reference=ObjectReference("Deployment", "search", name),
-            manifest={},
-            status=RevisionStatus.HEALTHY,
-            sku=done.sku,
-            amounts=done.amounts,
-        )
-        work.deployments.add(revision)
+        work.deployments.add(revision_of(known, done))
         work.deployments.supersede_before(known.id, known.revision + 1)
         work.plans.set_status(done.id, PlanStatus.EXECUTED)
         work.ledger.commit(done.id, work.now)
@@ -394,3 +380,12 @@ def test_a_removal_from_outside_withdraws(deliver: Deliver, store: Store) -> Non
     approved(deliver(POLICY, PROPOSED, outside(store, "remove")))
     assert workload(store).withdrawn is True
     assert deliver.withdraw().status == 202
+
+
+def test_what_was_submitted_and_does_not_run_is_not_scaled_from_outside(deliver: Deliver, store: Store) -> None:
+    deliver.decide()
+    runs(store)
+    policy(store, quota(gpus=2))
+    denied(deliver.decide(image="nginx:1.30"))
+    answer = deliver(POLICY, PROPOSED, outside(store, "scale", 1, generation=2))
+    assert (answer.status, b"what runs is not what was last submitted" in answer.body) == (422, True)

@@ -8,9 +8,12 @@ import sqlalchemy as sa
 
 from events.plan import PlanReconsidered
 from functions.policy_evaluation.queueing import PAGE
+from shared.eventing.processing import Answer
 from shared.models.lifecycle import Phase
 from shared.models.plan import PlanStatus
 from shared.store import audit
+from shared.store.database import connect
+from shared.store.embedded import EmbeddedPostgres
 from shared.store.unit_of_work import Store
 from tests.builders import POLICY, PROPOSED, Deliver, id_of, in_parallel, rows, told
 from tests.functions.policy_evaluation.waiting import (
@@ -250,3 +253,24 @@ def test_a_queue_that_is_longer_than_a_page_is_looked_through_to_its_end(deliver
     second = deliver.forward(POLICY, first)
     assert (told(second).type, told(second).subject) == (RECONSIDERED, str(id_of("late", "ads")))
     approved(deliver.forward(POLICY, second))
+
+
+def test_one_cue_delivered_twice_at_once_decides_a_queued_plan_once(
+    deliver: Deliver, limited: Store, postgres: EmbeddedPostgres, owner_engine: sa.Engine
+) -> None:
+    approved(wish(deliver, "first", 5))
+    queued(wish(deliver, "second", 4))
+    again: dict[str, Any] = {"data": PlanReconsidered.of(newest(limited, "second")), "event_id": "again"}
+    faster: list[Answer] = []
+
+    def overtake(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FOR UPDATE" in statement and not faster:
+            faster.append(deliver(POLICY, RECONSIDERED, **again))
+
+    engine = connect(postgres.url)
+    sa.event.listen(engine, "before_cursor_execute", overtake)
+    slower = Deliver(Store(engine))(POLICY, RECONSIDERED, **again)
+    engine.dispose()
+    assert [faster[0].status, slower.status] == [202, 409]
+    assert newest(limited, "second").status is PlanStatus.QUEUED
+    assert len([row for row in rows(owner_engine, "policy_decisions") if row["workload_id"] == id_of("second")]) == 2

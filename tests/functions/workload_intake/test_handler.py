@@ -12,6 +12,7 @@ from events.plan import PlanProposed
 from events.workload import WorkloadRejected
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
+from shared.models.deployment import RevisionStatus
 from shared.models.lifecycle import Phase
 from shared.models.plan import PlanSource, PlanStatus, Verb
 from shared.models.stored import Workload
@@ -26,11 +27,17 @@ from tests.builders import (
     Deliver,
     id_of,
     in_parallel,
+    revision_of,
     rows,
     submission,
     told,
     withdrawal,
 )
+
+_STATUS_IN = {
+    phase: RevisionStatus(phase)
+    for phase in (Phase.VERIFYING, Phase.REMOVING, Phase.REMOVED, Phase.UNHEALTHY, Phase.DEGRADED)
+}
 
 
 def proposed(answer: Answer) -> PlanProposed:
@@ -54,8 +61,8 @@ def stored(store: Store, name: str = "test-inference") -> Workload:
     return workload
 
 
-def running(store: Store, name: str = "test-inference", phase: Phase = Phase.HEALTHY, revision: int = 1) -> None:
-    """Makes a workload look as verification leaves it."""
+def running(store: Store, name: str = "test-inference", phase: Phase = Phase.HEALTHY) -> None:
+    """Makes a workload look as verification leaves it, with its newest plan as its first revision."""
     with store.begin() as work:
         known = work.workloads.get(id_of(name), lock=True)
         assert known is not None
@@ -64,9 +71,12 @@ def running(store: Store, name: str = "test-inference", phase: Phase = Phase.HEA
             known = work.workloads.get(known.id)
             assert known is not None
         work.connection.execute(
-            sa.text("UPDATE workloads SET phase = :phase, revision = :revision WHERE id = :id"),
-            {"phase": phase, "revision": revision, "id": known.id},
+            sa.text("UPDATE workloads SET phase = :phase, revision = 1 WHERE id = :id"),
+            {"phase": phase, "id": known.id},
         )
+        plan = work.plans.get(known.plan_id)
+        assert plan is not None
+        work.deployments.add(revision_of(known, plan, _STATUS_IN.get(phase, RevisionStatus.HEALTHY)))
 
 
 # A new workload ------------------------------------------------------------------------------------------------------
@@ -281,11 +291,11 @@ def test_two_submissions_at_once_are_two_generations_or_one_and_a_conflict(
 # Verbs ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", [Phase.HEALTHY, Phase.DEGRADED])
+@pytest.mark.parametrize("phase", [Phase.HEALTHY, Phase.DEGRADED, Phase.UNHEALTHY, Phase.VERIFYING, Phase.ROLLED_BACK])
 def test_only_other_replicas_of_what_runs_is_a_scale(deliver: Deliver, store: Store, phase: Phase) -> None:
     deliver.submit()
     running(store, phase=phase)
-    plan = proposed(deliver.submit(replicas=5))
+    plan = proposed(deliver.submit(replicas=5, priority=3))
     assert (plan.decision.verb, plan.decision.replicas) == (Verb.SCALE, 5)
     assert stored(store).revision == 1
 
@@ -295,9 +305,8 @@ def test_only_other_replicas_of_what_runs_is_a_scale(deliver: Deliver, store: St
     [
         (Phase.HEALTHY, {"image": "nginx:1.30"}),
         (Phase.HEALTHY, {"image": "nginx:1.30", "replicas": 5}),
-        (Phase.UNHEALTHY, {"replicas": 5}),
-        (Phase.VERIFYING, {"replicas": 5}),
-        (Phase.ROLLED_BACK, {"replicas": 5}),
+        (Phase.UNHEALTHY, {"image": "nginx:1.30", "replicas": 1}),
+        (Phase.REMOVING, {"replicas": 1}),
     ],
 )
 def test_anything_else_is_an_update_with_a_surge(
@@ -330,7 +339,7 @@ def test_the_kind_of_what_runs_cannot_change(deliver: Deliver, store: Store) -> 
     running(store)
     message = errors(deliver.submit(type="stateful"))["type"]
     assert message == "would change the kind from Deployment to StatefulSet; withdraw it first"
-    assert proposed(deliver.submit(type="service")).decision.verb is Verb.UPDATE
+    assert proposed(deliver.submit(type="service")).decision.verb is Verb.SCALE, "it changes nothing on the cluster"
 
 
 def test_what_runs_stays_on_its_cluster(deliver: Deliver, store: Store) -> None:

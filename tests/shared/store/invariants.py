@@ -51,6 +51,15 @@ SELECT team, sum(spent) AS spent, sum(projected) AS projected FROM (
       FROM edges CROSS JOIN reservations
 ) AS costs GROUP BY team;
 
+-- Dividing by 3600 is exact to a millionth of a micro-dollar a charge. A ceiling is reached in a month of which little
+-- is left, and says nothing of the next.
+CREATE VIEW checked.overspent AS
+SELECT l.kind, m.key, l.field, l.sku, l.cap, m.projected AS held FROM checked.limits AS l
+  JOIN (SELECT 'team' AS kind, team AS key, projected FROM checked.months
+         UNION ALL SELECT 'global', '', sum(projected) FROM checked.months) AS m USING (kind)
+ WHERE l.field = 'usd_per_month' AND m.projected > l.cap + 0.000000001 AND (l.key IS NULL OR l.key = m.key)
+   AND l.month = date_trunc('month', now() AT TIME ZONE 'UTC');
+
 CREATE FUNCTION checked.books() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 DECLARE
     line record := coalesce(NEW, OLD);
@@ -69,7 +78,7 @@ CREATE FUNCTION checked.approval() RETURNS trigger LANGUAGE plpgsql SECURITY DEF
 DECLARE
     over record;
 BEGIN
-    SELECT * INTO over FROM checked.exceeded LIMIT 1;
+    SELECT * INTO over FROM (TABLE checked.exceeded UNION ALL TABLE checked.overspent) AS limits LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'an approval exceeds a limit: %', over;
     END IF;
@@ -104,14 +113,14 @@ _INVARIANTS = {
         SELECT 'used' AS side, team, cluster, sku FROM usage WHERE least({", ".join(_AMOUNTS)}) < 0
          UNION ALL SELECT 'reserved', team, cluster, sku FROM reservations WHERE least({", ".join(_AMOUNTS)}) < 0""",
     "no quota or ceiling is exceeded": "SELECT * FROM checked.exceeded",
-    # A thousandth of a dollar is for the micro-dollars that charges are rounded to. A ceiling is reached in a month of
-    # which little is left, and says nothing of the next.
-    "no ceiling of a month is exceeded": """
-        SELECT l.kind, l.cap, m.* FROM checked.limits AS l
-          JOIN (SELECT 'team' AS kind, team, projected FROM checked.months
-                 UNION ALL SELECT 'global', '', sum(projected) FROM checked.months) AS m USING (kind)
-         WHERE l.field = 'usd_per_month' AND m.projected > l.cap + 0.001
-           AND l.month = date_trunc('month', now() AT TIME ZONE 'UTC')""",
+    "no ceiling of a month is exceeded": "SELECT * FROM checked.overspent",
+    "one decision lets a plan go on until its hold expires": """
+        SELECT d.plan_id, count(*) AS approvals FROM policy_decisions AS d WHERE d.approved
+         GROUP BY d.plan_id, d.workload_id
+        HAVING count(*) > 1 AND count(*) > 1 + (
+            SELECT count(*) FROM audit_log AS a WHERE a.action = 'plan.expired' AND a.subject = d.workload_id::text
+               AND convert_from(a.body, 'UTF8')::json->>'plan' = d.plan_id::text)""",
+    "a plan has one revision": "SELECT plan_id FROM deployments GROUP BY plan_id HAVING count(*) > 1",
     "what is approved has its lines": f"""
         SELECT p.* FROM {_NEWEST}
          WHERE p.status IN ('approved', 'waiting', 'applying') AND p.decision->>'verb' <> 'remove'
@@ -141,7 +150,6 @@ _INVARIANTS = {
         SELECT p.* FROM {_NEWEST} WHERE p.status IN ('approved', 'waiting', 'applying', 'executed')
            AND NOT EXISTS (SELECT FROM policy_decisions AS d WHERE d.plan_id = p.id AND d.approved)""",
 }
-# Each entry is rounded to a micro-dollar once in the workload's account and once in its team's.
 _ACCOUNTS = """
     WITH used AS (SELECT team, sum(
         CASE WHEN accrued_at >= first THEN accrued_usd ELSE 0 END

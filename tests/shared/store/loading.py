@@ -4,11 +4,14 @@ Everything is real but the cluster: what it does is drawn by lot, from the seed.
 step it is at; when it is killed, its successor does that step again, as a broker that got no answer would.
 """
 
+import gc
+import hashlib
 import json
 import logging
 import random
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,13 +52,13 @@ from tests.builders import (
 )
 from tests.shared.store.crashes import Crash, Crashes, Fate
 
-TEAMS = ("alpha", "beta", "gamma", "delta")
+TEAMS = ("alpha", "beta", "gamma", "delta", "epsilon")
 REGIONS = ("east", "west")
 SKUS = ("H100", "L4", "L4", "", None)
 """None asks for no GPU, and "" for any."""
 
-_ALIKE = {"cpu": "4", "memory": "8Gi", "gpu": {"count": 1, "sku": "L4"}}
-"""What every replica of the team delta asks for, so that its sums come in whole steps."""
+ALIKE = {"cpu": "4", "memory": "8Gi", "gpu": {"count": 1, "sku": "L4"}}
+"""What every replica of the teams delta and epsilon asks for, so that their sums come in whole steps."""
 
 _OWN, _SHARED = 6, 4
 _TYPES = ("inference", "inference", "service", "training")
@@ -72,6 +75,7 @@ class Load:
 
     url: str
     directory: Path
+    processes: int
     seed: int
     steps: int
     crashes: float
@@ -80,6 +84,18 @@ class Load:
         """The step that a process is at."""
         return self.directory / f"step-{number}"
 
+    def delivery(self, number: int) -> Path:
+        """The event that a process delivers right now, or delivered last."""
+        return self.directory / f"delivery-{number}"
+
+    def answers(self, number: int) -> Path:
+        """What a process was answered, a line each: the function, the event's source and id, the answer's digest."""
+        return self.directory / f"answers-{number}"
+
+    def races(self, number: int) -> Path:
+        """The events that a process handled while another did, and was too late with, a line each."""
+        return self.directory / f"races-{number}"
+
     def findings(self, number: int) -> Path:
         """What a process found wrong, a line each."""
         return self.directory / f"findings-{number}"
@@ -87,6 +103,7 @@ class Load:
 
 def run(load: Load, number: int, again: int) -> None:
     """One process, from the step it was killed at; `again`: how often it was."""
+    gc.disable()
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # it regrets every connection that was killed
     engine = connect(load.url, pool_size=2)
     process = _Process(load, number, Store(engine), Crashes(engine))
@@ -99,14 +116,23 @@ def run(load: Load, number: int, again: int) -> None:
     engine.dispose()
 
 
+def execution_that(performs: Callable[[Task], Outcome]) -> ClusterFunction[UnitOfWork, Any, Any]:
+    """The execution function on a cluster that does this."""
+    return ClusterFunction(
+        "deployment-execution", CATALOGUE.of(PlanApproved), execution.prepare, performs, execution.conclude
+    )
+
+
 class _Process:
     def __init__(self, load: Load, number: int, store: Store, crashes: Crashes) -> None:
         self._load, self._number, self._store, self._crashes = load, number, store, crashes
         self._deliver = Deliver(store)
         self._luck = self._fate = random.Random()
-        self._execution: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
-            "deployment-execution", CATALOGUE.of(PlanApproved), execution.prepare, self._perform, execution.conclude
-        )
+        self._joined = False
+        self._own = [f"p{number}-{n}" for n in range(_OWN)]
+        self._shared = [f"shared-{n}" for n in range(_SHARED)]
+        self._ids = [id_of(name, self._shape(name)[0]) for name in (*self._own, *self._shared)]
+        self._execution = execution_that(self._perform)
         self._verification: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
             "health-verification",
             CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
@@ -123,7 +149,7 @@ class _Process:
         self._luck, self._fate = random.Random(key), random.Random(f"{key}/{again}")
         name, wish = self._workload()
         event: dict[str, Any] = {"event_id": f"{self._number}-{step}", "subject": None}
-        match self._luck.choices(("submit", "withdraw", "scale", "cue"), (66, 12, 10, 12))[0]:
+        match self._luck.choices(("submit", "withdraw", "scale", "join", "cue"), (52, 8, 30, 5, 5))[0]:
             case "submit":
                 wish["replicas"] = self._luck.choice((1, 1, 2, 2, 3, 4, 6))
                 wish["image"] = f"nginx:1.{self._luck.randrange(3)}"
@@ -131,22 +157,22 @@ class _Process:
             case "withdraw":
                 self._follow(request(WITHDRAWN, withdrawal(name, wish["team"]), **event))
             case "scale":
-                self._scale(id_of(name, wish["team"]), event)
+                self._scale(event)
+            case "join":
+                self._join()
             case _:
                 self._follow(request(_TICK, {}, **event))
                 self._relay()
 
     def _workload(self) -> tuple[str, dict[str, Any]]:
         """A workload of this process, or one that all share. What it asks for follows from its name."""
-        mine = self._luck.random() < 0.8
-        name = f"p{self._number}-{self._luck.randrange(_OWN)}" if mine else f"shared-{self._luck.randrange(_SHARED)}"
-        shape = random.Random(f"{self._load.seed}/{name}")
-        team = shape.choice(TEAMS)
+        name = self._luck.choice(self._own if self._luck.random() < 0.8 else self._shared)
+        team, shape = self._shape(name)
         return name, {
             "name": name,
             "namespace": "search",
             "team": team,
-            "resources": _ALIKE if team == "delta" else _resources(shape),
+            "resources": ALIKE if team in ("delta", "epsilon") else _resources(shape),
             "type": shape.choice(_TYPES),
             "clusters": {"matchLabels": {"region": shape.choice(REGIONS)}},
             "queue": shape.random() < 0.5,
@@ -155,16 +181,31 @@ class _Process:
             "deadline": "PT0.000001S",
         }
 
-    def _scale(self, workload_id: uuid.UUID, event: dict[str, Any]) -> None:
-        """A plan of a decision service."""
+    def _shape(self, name: str) -> tuple[str, random.Random]:
+        """The team of a workload, and what the rest of it is drawn from."""
+        shape = random.Random(f"{self._load.seed}/{name}")
+        return shape.choice(TEAMS), shape
+
+    def _scale(self, event: dict[str, Any]) -> None:
+        """A plan of a decision service, for any workload that it may scale."""
         with self._store.read() as work:
-            workload = work.workloads.get(workload_id)
-        if workload is None or workload.spec.type.kind == "Job" or workload.withdrawn or not workload.revision:
+            known = work.workloads.get_many(self._ids)
+        if not (scalable := [known[one] for one in self._ids if one in known and _may_scale(known[one])]):
             return
+        workload = self._luck.choice(scalable)
         decision = {"verb": "scale", "cluster": workload.cluster, "replicas": self._luck.randrange(5)}
-        plan = uuid.uuid5(workload_id, event["event_id"])
-        data = {"plan": str(plan), "workload": str(workload_id), "generation": workload.generation}
-        self._follow(request(PROPOSED, {**data, "decisions": [decision]}, **{**event, "subject": str(workload_id)}))
+        plan = uuid.uuid5(workload.id, event["event_id"])
+        data = {"plan": str(plan), "workload": str(workload.id), "generation": workload.generation}
+        self._follow(request(PROPOSED, {**data, "decisions": [decision]}, **{**event, "subject": str(workload.id)}))
+
+    def _join(self) -> None:
+        """Delivers the event that another process delivers right now; what follows from it is left to that one."""
+        other = self._luck.choice([n for n in range(self._load.processes) if n != self._number])
+        if (delivery := self._load.delivery(other)).exists():
+            headers, body = json.loads(delivery.read_text())
+            self._joined = True
+            self._send(headers, body.encode())
+            self._joined = False
 
     def _relay(self) -> None:
         """Some of what waits in the outbox; what a crash loses here, the next tick finds."""
@@ -190,14 +231,15 @@ class _Process:
     def _goes_on(self, approval: bytes) -> bool:
         """Some approvals are never executed, and some only after their hold has expired."""
         chance = self._luck.random()
-        if 0.15 < chance < 0.3:
+        if 0.3 < chance < 0.45:
             plan = json.loads(approval)["plan"]
             self._pass_time("UPDATE reservations SET expires_at = now() WHERE plan_id = :id AND state = 'held'", plan)
-        return chance > 0.15
+        return chance > 0.3
 
     def _send(self, headers: dict[str, str], body: bytes) -> Answer | None:
         """The answer, after as many deliveries as it takes; some are cut off, some are repeated."""
         function = self._routes[headers["ce-type"]]
+        _replace(self._load.delivery(self._number), json.dumps([headers, body.decode()]))
         for attempt in range(_DEFAULT_TRIES):
             if attempt < _CRASHING_TRIES and self._fate.random() < self._load.crashes:
                 self._crashes.arm(self._fate.choice(list(Fate)), self._fate.randrange(_STATEMENTS_OF_A_DELIVERY) + 1)
@@ -208,7 +250,10 @@ class _Process:
             finally:
                 self._crashes.disarm()
             if answer.status < 300:
+                self._answered(function, headers, answer)
                 return self._again(function, headers, body, answer) if self._fate.random() < 0.05 else answer
+            if "handled meanwhile" in answer.outcome:
+                _append(self._load.races(self._number), headers["ce-id"])
             if "40P01" in answer.outcome or answer.status not in (409, 422, 503):
                 self._found(answer.outcome)
             if answer.status == 422:  # a plan of a decision service that came too late
@@ -219,6 +264,10 @@ class _Process:
             )
         self._found(f"no answer to {headers['ce-type']} in {_DEFAULT_TRIES} deliveries: {answer.outcome}")
         return None
+
+    def _answered(self, function: Function, headers: dict[str, str], answer: Answer) -> None:
+        told = (function.name, headers["ce-source"], headers["ce-id"], hashlib.sha256(answer.body).hexdigest())
+        _append(self._load.answers(self._number), " ".join(told))
 
     def _again(self, function: Function, headers: dict[str, str], body: bytes, first: Answer) -> Answer:
         second = self._deliver.raw(function, headers, body)
@@ -252,7 +301,7 @@ class _Process:
     def _rolls_back_to_more(self, deployment: Deployment) -> bool:
         """Whether a rollback would take more than the workload holds: never denied, it would exceed limits by design.
 
-        Of what all processes share nobody can tell, and so that is never rolled back.
+        Of what several processes work on nobody can tell, and so that is never rolled back.
         """
         with self._store.read() as work:
             workload = work.workloads.get(deployment.workload_id)
@@ -264,15 +313,14 @@ class _Process:
         standing = holding.standing(live).get(target.sku, NOTHING)
         surge = target.amounts.per_replica().times(surge_replicas(target.reference.kind))
         needed = standing.largest(target.amounts) + surge
-        return _is_shared(workload) or not needed.within(held.get(target.sku, NOTHING))
+        return self._joined or _is_shared(workload) or not needed.within(held.get(target.sku, NOTHING))
 
     def _pass_time(self, statement: str, key: str | None) -> None:
         with self._store.begin() as work:
             work.connection.execute(sa.text(statement), {"id": key})
 
     def _found(self, text: str) -> None:
-        with self._load.findings(self._number).open("a") as file:
-            file.write(f"process {self._number}: {text}\n")
+        _append(self._load.findings(self._number), f"process {self._number}: {text}")
 
 
 def _resources(shape: random.Random) -> dict[str, Any]:
@@ -281,5 +329,21 @@ def _resources(shape: random.Random) -> dict[str, Any]:
     return {"cpu": f"{shape.randrange(1, 9) * 500}m", "memory": f"{shape.randrange(1, 9)}Gi", **gpu}
 
 
+def _may_scale(workload: Workload) -> bool:
+    return workload.spec.type.kind != "Job" and not workload.withdrawn and workload.revision > 0
+
+
 def _is_shared(workload: Workload) -> bool:
     return workload.spec.name.startswith("shared-")
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """So that who reads it meanwhile finds the old text or the new one."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)

@@ -1,8 +1,10 @@
 """What a database URL means, and what its errors mean."""
 
 import ssl
+import sys
 from typing import Any
 
+import pg8000.dbapi
 import pytest
 import sqlalchemy as sa
 from pg8000.exceptions import DatabaseError, InterfaceError
@@ -11,6 +13,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from shared.errors import ConfigurationError, PoisonEvent, StoreUnavailable
 from shared.store.database import connect, is_transient, sqlstate, transient_errors
 from shared.store.unit_of_work import Store
+
+SCANNER = pg8000.dbapi.convert_paramstyle.__code__
 
 
 def arguments(url: str) -> dict[str, Any]:
@@ -137,3 +141,19 @@ def test_other_errors_pass_unchanged(store: Store) -> None:
     server_silent = refused(ValueError("odd"))
     with pytest.raises(StoreUnavailable), transient_errors():
         raise server_silent
+
+
+def test_the_driver_looks_for_placeholders_once_a_statement(engine: sa.Engine) -> None:
+    def scans() -> int:
+        calls: list[str] = []
+        sys.setprofile(lambda frame, event, _: calls.append(event) if frame.f_code is SCANNER else None)
+        try:
+            connection.execute(statement, {"mine": "%s", "other": 2})
+        finally:
+            sys.setprofile(None)
+        return calls.count("call")
+
+    statement = sa.text("SELECT CAST(:mine AS text), CAST(:other AS integer), 'once a statement'")
+    with engine.connect() as connection:
+        assert [scans(), scans(), scans()] == [1, 0, 0]
+        assert connection.execute(statement, {"mine": "%s", "other": 2}).one() == ("%s", 2, "once a statement")

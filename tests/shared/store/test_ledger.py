@@ -3,8 +3,9 @@
 import random
 import uuid
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 
 import pytest
@@ -20,6 +21,8 @@ from shared.store.unit_of_work import Store, UnitOfWork
 from tests.builders import in_parallel, rows
 
 HOLD = timedelta(minutes=10)
+MICROSECOND = timedelta(microseconds=1)
+MICROSECONDS_OF_AN_HOUR = timedelta(hours=1) // MICROSECOND
 WORKLOADS = [uuid.UUID(int=n) for n in range(1, 4)]
 TEAMS = dict(zip(WORKLOADS, ["search", "search", "ads"], strict=True))
 
@@ -145,6 +148,43 @@ def test_usage_is_the_sum_of_reservations_after_any_operations(
         except Undone:
             pass
     assert usage_is_the_sum(owner_engine)
+
+
+UNEVEN = Decimal("7123456.789123")
+"""Dollars an hour of a replica: so much that the moments between two transactions cost something."""
+
+NO_ROUNDING = Decimal("1e-9")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(WORKLOADS), LINES), min_size=1, max_size=15))
+def test_what_is_charged_adds_up_to_the_exact_cost_after_any_charges(
+    store: Store, owner_engine: sa.Engine, steps: list[tuple[uuid.UUID, dict[str, int]]]
+) -> None:
+    with owner_engine.begin() as connection:
+        for table in ("reservations", "usage", "workload_costs"):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+    exact = dict.fromkeys(WORKLOADS, Fraction(0))
+    rates = dict.fromkeys(WORKLOADS, Fraction(0))
+    since: datetime | None = None
+    for workload, lines in [*steps, (WORKLOADS[0], {})]:
+        priced = {sku: Amounts(count, usd_per_hour=UNEVEN * count) for sku, count in lines.items()}
+        with store.begin() as work:
+            for other in WORKLOADS:
+                exact[other] += rates[other] * ((work.now - since) // MICROSECOND if since else 0)
+            since = work.now
+            work.ledger.settle([(Reservation(workload, "local", TEAMS[workload], priced), uuid.uuid4())])
+            rates[workload] = Fraction(UNEVEN) * sum(lines.values()) / MICROSECONDS_OF_AN_HOUR
+            for team in {TEAMS[other] for other in WORKLOADS}:
+                mine = [other for other in WORKLOADS if TEAMS[other] == team]
+                cost = sum(exact[other] for other in mine)
+                charged = sum(spent(work, ScopeKind.WORKLOAD, str(other)) for other in mine)
+                assert abs(Fraction(spent(work, ScopeKind.TEAM, team)) - cost) < NO_ROUNDING
+                assert abs(Fraction(charged) - cost) < NO_ROUNDING
+
+
+def spent(work: UnitOfWork, kind: ScopeKind, key: str) -> Decimal:
+    return work.ledger.usage(CountingScope(kind, key)).month_to_date_usd
 
 
 def test_usage_is_the_sum_after_many_at_once(store: Store, owner_engine: sa.Engine) -> None:

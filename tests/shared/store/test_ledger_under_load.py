@@ -1,7 +1,7 @@
 """The ledger while eight processes decide at once and crash between any two statements: nothing is ever oversold.
 
-SENTINEL_LOAD_STEPS makes it longer (steps of each process: with 320 there are about 2,000 plans), SENTINEL_LOAD_SEED
-another one.
+To run it long: SENTINEL_LOAD_STEPS=2000 pytest tests/shared/store/test_ledger_under_load.py. It is the number of steps
+of each of the eight processes; five steps make about four plans. SENTINEL_LOAD_SEED draws others.
 """
 
 import itertools
@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from functions.deployment_execution.performing import Applied
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
 from shared.policy.documents import PolicyDocument
@@ -31,26 +32,31 @@ from shared.store import audit
 from shared.store.database import connect
 from shared.store.embedded import EmbeddedPostgres
 from shared.store.unit_of_work import Store
-from tests.builders import APPROVED, POLICY, Deliver, id_of, told
+from tests.builders import APPROVED, INTAKE, POLICY, WITHDRAWN, Deliver, id_of, told, withdrawal
 from tests.shared.store import loading
 from tests.shared.store.crashes import KILLED
 from tests.shared.store.invariants import broken, checked, difference_of_accounts
-from tests.shared.store.loading import REGIONS, Load
+from tests.shared.store.loading import ALIKE, REGIONS, Load, execution_that
 
 PROCESSES = 8
-STEPS = int(os.environ.get("SENTINEL_LOAD_STEPS", "50"))
+STEPS = int(os.environ.get("SENTINEL_LOAD_STEPS", "150"))
 SEED = int(os.environ.get("SENTINEL_LOAD_SEED", "4"))
 CRASHES = 0.03
-DELTA_REPLICA_USD = Decimal("0.965340")
-"""What each replica of the team delta costs an hour: one L4, 4 cores, 8 GiB."""
+REPLICA_USD = Decimal("0.965340")
+"""What each replica of the teams delta and epsilon costs an hour: one L4, 4 cores, 8 GiB."""
 
 HALF_A_CENT = Decimal("0.005")
+NINETY_CENTS = Decimal("0.9")
 _LOOK_EVERY_SECONDS = 0.5
-_MICRO_DOLLAR = Decimal("0.000001")
+_OF_DIVISION = Decimal("1e-12")
+"""How much a charge may be off, in dollars."""
 
 
-def policies(now: datetime) -> list[PolicyDocument]:
-    """Limits in every scope, tight enough that most of them are reached, and two policies that only watch."""
+def policies(now: datetime, epsilon_spent: Decimal) -> list[PolicyDocument]:
+    """Limits in every scope, tight enough that most of them are reached.
+
+    epsilon_spent: what the team epsilon has cost this month.
+    """
     left = Decimal((next_month(now) - now).total_seconds()) / 3600
 
     def quota(scope: str, **limits: object) -> dict[str, object]:
@@ -71,7 +77,15 @@ def policies(now: datetime) -> list[PolicyDocument]:
         {
             "name": "delta",
             "selector": {"teams": ["delta"]},
-            "rules": [ceiling("team", usd_per_hour=f"{8 * DELTA_REPLICA_USD - HALF_A_CENT:f}")],
+            "rules": [ceiling("team", usd_per_hour=f"{8 * REPLICA_USD - HALF_A_CENT:f}")],
+        },
+        # And within a dollar of this, for minutes: it was computed for eight replicas from now on.
+        {
+            "name": "epsilon",
+            "selector": {"teams": ["epsilon"]},
+            "rules": [
+                ceiling("team", usd_per_month=f"{epsilon_spent + 8 * REPLICA_USD * left - NINETY_CENTS:.6f}"),
+            ],
         },
         {"name": "the-month", "rules": [ceiling("global", usd_per_month=a_month(30))]},
     ]
@@ -132,9 +146,42 @@ def count(owner: sa.Engine, what: str) -> int:
         return int(connection.execute(sa.text(f"SELECT count(*) FROM {what}")).scalar_one())
 
 
+def lines(directory: Path, files: str) -> list[str]:
+    """What the processes wrote down."""
+    return [line for path in sorted(directory.glob(files)) for line in path.read_text().splitlines()]
+
+
 def findings(directory: Path) -> list[str]:
     """What the processes found wrong themselves: deadlocks, errors, answers that changed."""
-    return [line for path in sorted(directory.glob("findings-*")) for line in path.read_text().splitlines()]
+    return lines(directory, "findings-*")
+
+
+def answered(directory: Path) -> set[str]:
+    """Every answer to every event, by whichever process: the function, the event's source and id, a digest."""
+    return set(lines(directory, "answers-*"))
+
+
+def stored_answers(owner: sa.Engine) -> set[str]:
+    """The one answer to each event that is kept."""
+    digest = "encode(sha256(coalesce(reply_body, '')), 'hex')"
+    statement = f"SELECT concat_ws(' ', consumer, source, event_id, {digest}) FROM inbox WHERE handled_at IS NOT NULL"
+    with owner.connect() as connection:
+        return set(connection.execute(sa.text(statement)).scalars())
+
+
+def spent_before(deliver: Deliver, owner: sa.Engine) -> Decimal:
+    """Lets a workload of the team epsilon run for hours and go; what it has cost this month."""
+    execution = execution_that(lambda _: Applied(None))
+    region = {"matchLabels": {"region": REGIONS[0]}}
+    deliver.decide("gone", team="epsilon", replicas=1, resources=ALIKE, clusters=region)
+    with owner.begin() as connection:
+        for table in ("reservations", "usage"):
+            since = "greatest(now() - interval '10 hours', date_trunc('month', now(), 'UTC'))"
+            connection.execute(sa.text(f"UPDATE {table} SET accrued_at = {since}"))
+    removal = deliver(INTAKE, WITHDRAWN, withdrawal("gone", team="epsilon"), subject=None)
+    deliver.forward(execution, deliver.forward(POLICY, removal))
+    with owner.connect() as connection:
+        return Decimal(connection.execute(sa.text("SELECT sum(usd) FROM workload_costs")).scalar_one())
 
 
 def limits_reached(owner: sa.Engine) -> set[tuple[str, str]]:
@@ -145,18 +192,19 @@ def limits_reached(owner: sa.Engine) -> set[tuple[str, str]]:
 
 
 def test_eight_processes_that_crash_anywhere_never_oversell(
-    store: Store, owner_engine: sa.Engine, database_url: str, tmp_path: Path
+    store: Store, deliver: Deliver, owner_engine: sa.Engine, database_url: str, tmp_path: Path
 ) -> None:
-    documents = policies(datetime.now(UTC))
     with store.begin() as work:
         for region in REGIONS:
             work.catalogue.register_cluster(Cluster(region, {"region": region}, None))
+    documents = policies(datetime.now(UTC), spent_before(deliver, owner_engine))
+    with store.begin() as work:
         for document in documents + watching():
             work.policies.put(document, "tests")
     before = deadlocks(owner_engine)
     looks = 0
     with checked(owner_engine, documents):
-        processes = Processes(Load(database_url, tmp_path, SEED, STEPS, CRASHES))
+        processes = Processes(Load(database_url, tmp_path, PROCESSES, SEED, STEPS, CRASHES))
         try:
             while processes.alive():
                 assert broken(owner_engine) == []
@@ -171,11 +219,13 @@ def test_eight_processes_that_crash_anywhere_never_oversell(
         assert audit.verify(connection) == []
     assert deadlocks(owner_engine) == before
     entries = count(owner_engine, "policy_decisions") + count(owner_engine, "deployments")
-    assert accounts <= entries * _MICRO_DOLLAR
+    assert accounts <= entries * _OF_DIVISION
+    assert answered(tmp_path) <= stored_answers(owner_engine)
+    assert lines(tmp_path, "races-*") != []
     assert looks > 0
     assert processes.killed > 0
     assert count(owner_engine, "policy_decisions WHERE approved") > 0
-    assert {policy for policy, _ in limits_reached(owner_engine)} >= {"workload", "team", "cluster", "delta"}
+    assert {policy for policy, _ in limits_reached(owner_engine)} >= {"workload", "team", "cluster", "delta", "epsilon"}
 
 
 # Who waits for whom ---------------------------------------------------------------------------------------------------

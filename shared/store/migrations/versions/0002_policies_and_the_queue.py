@@ -54,7 +54,7 @@ def upgrade() -> None:
         "workload_costs",
         sa.Column("workload_id", sa.Uuid(), nullable=False),
         sa.Column("month", sa.Date(), nullable=False),
-        sa.Column("usd", sa.Numeric(precision=20, scale=6), nullable=False),
+        sa.Column("usd", sa.Numeric(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("workload_id", "month", name=op.f("pk_workload_costs")),
@@ -84,7 +84,7 @@ def upgrade() -> None:
     )
     op.add_column(
         "usage",
-        sa.Column("accrued_usd", sa.Numeric(precision=20, scale=6), server_default=sa.text("0"), nullable=False),
+        sa.Column("accrued_usd", sa.Numeric(), server_default=sa.text("0"), nullable=False),
     )
     op.add_column(
         "usage", sa.Column("accrued_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False)
