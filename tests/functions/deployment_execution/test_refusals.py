@@ -151,9 +151,9 @@ def test_a_refusal_after_a_newer_plan_leaves_the_ledger_to_that(chain: Chain, de
     with chain.held_up(old):
         if decision == "denied":
             chain.limit_gpus(1)
-        chain.until_approved(replicas=4)
+        chain.until_approved(replicas=4, image="fate.test/ready:2")
     assert chain.plan().status.value == decision
-    assert chain.gpus() == (4 if decision == "approved" else 0)
+    assert chain.gpus() == (5 if decision == "approved" else 0)  # with the surge of an edit
     assert chain.workload().phase.value == decision
 
 
