@@ -16,6 +16,7 @@ from typing import Any
 
 from events.deployment import DeploymentApplied, DeploymentFailed, DeploymentRemoved
 from events.plan import PlanApproved, PlanProposed
+from events.policy import ReservationReleased
 from functions.deployment_execution.performing import Applied, Away, Outcome, Refused, Task
 from shared.errors import EventInHand, PoisonEvent
 from shared.eventing.event import Event, Outgoing
@@ -183,15 +184,23 @@ def _failed(
     if current:
         work.workloads.advance(workload, Phase.FAILED, reason=f"{reason}: {message}")
     newest = None if current else work.plans.get(workload.plan_id)
+    released: Sequence[Outgoing] = ()
     if newest is None or not holding.holds(newest):
-        standing = holding.standing(work.deployments.live(workload.id))
-        reservation = Reservation(workload.id, task.plan.decision.cluster, workload.spec.team, standing)
-        work.ledger.settle([(reservation, task.plan.id)])
+        released = _release(task.plan, workload, holding.standing(work.deployments.live(workload.id)), work)
     work.audit("deployment.failed", str(workload.id), plan=str(task.plan.id), reason=reason, message=message)
     told = task.apply or next(iter(reversed(work.deployments.of_workload(workload.id))), None)
     if told is None:
-        return []
-    return [Outgoing(DeploymentFailed.of(told, reason=reason, message=message), str(workload.id))]
+        return released
+    return [Outgoing(DeploymentFailed.of(told, reason=reason, message=message), str(workload.id)), *released]
+
+
+def _release(plan: ActionPlan, workload: Workload, runs: holding.Lines, work: UnitOfWork) -> Sequence[Outgoing]:
+    """Gives back all but what runs, and tells the queue, if anybody waits in it."""
+    reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, runs)
+    work.ledger.settle([(reservation, plan.id)])
+    if not work.plans.anything_queued():
+        return ()
+    return (Outgoing(ReservationReleased(workload=str(workload.id)), str(workload.id)),)
 
 
 def _applied(
@@ -230,6 +239,5 @@ def _removed(plan: ActionPlan, workload: Workload, current: bool, work: UnitOfWo
         return [Outgoing(DeploymentRemoved.of(present[-1]), str(workload.id))]
     if current:
         work.workloads.advance(workload, Phase.REMOVED)
-        nothing = Reservation(workload.id, plan.decision.cluster, workload.spec.team, {})
-        work.ledger.settle([(nothing, plan.id)])
+        return _release(plan, workload, {}, work)
     return []

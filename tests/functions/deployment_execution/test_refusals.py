@@ -56,6 +56,36 @@ def test_what_was_refused_is_removed_without_touching_the_cluster(chain: Chain) 
     assert len(chain.site.objects("Deployment")) == 1
 
 
+def test_a_plan_that_waits_for_what_is_refused_is_decided_again_without_a_tick(chain: Chain) -> None:
+    occupy(chain)
+    chain.limit_gpus(2)
+    refused = chain.until_approved(replicas=2)
+    chain.submit("next", replicas=2, queue=True)
+    assert chain.workload("next").phase is Phase.QUEUED
+    chain.follow(refused)
+    assert chain.workload().phase is Phase.FAILED
+    assert chain.plan("next").status is PlanStatus.EXECUTED
+    assert chain.told_types("web")[-2:] == ["deployment.failed", "reservation.released"]
+
+
+def test_a_plan_that_waits_for_what_never_ran_is_decided_again_once_that_is_withdrawn(chain: Chain) -> None:
+    chain.limit_gpus(2)
+    chain.until_approved(replicas=2)
+    chain.submit("next", replicas=2, queue=True)
+    chain.withdraw()
+    assert chain.workload().phase is Phase.REMOVED
+    assert chain.plan("next").status is PlanStatus.EXECUTED
+    assert chain.told_types("web")[-1] == "reservation.released"
+
+
+def test_nobody_is_told_of_a_release_when_nobody_waits(chain: Chain) -> None:
+    occupy(chain)
+    chain.submit()
+    chain.submit("web")
+    chain.withdraw()
+    assert "reservation.released" not in chain.told_types()
+
+
 def give_away(chain: Chain, kind: str = "Deployment", name: str = "web") -> None:
     """Somebody takes an object over, by its label."""
     labels = {"app.kubernetes.io/managed-by": "somebody"}
@@ -121,7 +151,7 @@ def test_a_refusal_after_a_newer_plan_leaves_the_ledger_to_that(chain: Chain, de
     with chain.held_up(old):
         if decision == "denied":
             chain.limit_gpus(1)
-        chain.until_approved(replicas=4)
+        chain.until_approved(replicas=4, image="fate.test/ready:2")
     assert chain.plan().status.value == decision
     assert chain.gpus() == (5 if decision == "approved" else 0)  # with the surge of an edit
     assert chain.workload().phase.value == decision

@@ -121,7 +121,7 @@ def test_an_event_about_a_revision_that_was_replaced_changes_nothing(chain: Chai
 
 def test_a_revision_becomes_healthy_under_a_newer_plan_and_leaves_phase_and_hold_alone(chain: Chain) -> None:
     ready_but_unseen(chain)
-    newer = chain.until_approved(replicas=4)
+    newer = chain.until_approved(replicas=4, image="fate.test/ready:2")
     assert chain.gpus() == 5
     chain.tick()
     assert [d.status for d in chain.revisions()] == ["healthy"]

@@ -11,7 +11,7 @@ import logging
 import random
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from shared.models.stored import Workload
 from shared.rollout import holding
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import Observation
+from shared.rollout.planning import scales
 from shared.store import outbox
 from shared.store.database import connect
 from shared.store.unit_of_work import Store, UnitOfWork
@@ -190,7 +191,9 @@ class _Process:
         """A plan of a decision service, for any workload that it may scale."""
         with self._store.read() as work:
             known = work.workloads.get_many(self._ids)
-        if not (scalable := [known[one] for one in self._ids if one in known and _may_scale(known[one])]):
+            live = work.deployments.live_of(self._ids)
+        runs = {one: [revision for revision in live if revision.workload_id == one] for one in self._ids}
+        if not (scalable := [known[one] for one in self._ids if runs[one] and _may_scale(known[one], runs[one])]):
             return
         workload = self._luck.choice(scalable)
         decision = {"verb": "scale", "cluster": workload.cluster, "replicas": self._luck.randrange(5)}
@@ -329,8 +332,8 @@ def _resources(shape: random.Random) -> dict[str, Any]:
     return {"cpu": f"{shape.randrange(1, 9) * 500}m", "memory": f"{shape.randrange(1, 9)}Gi", **gpu}
 
 
-def _may_scale(workload: Workload) -> bool:
-    return workload.spec.type.kind != "Job" and not workload.withdrawn and workload.revision > 0
+def _may_scale(workload: Workload, live: Sequence[Deployment]) -> bool:
+    return not workload.withdrawn and scales(workload.spec, live)
 
 
 def _is_shared(workload: Workload) -> bool:

@@ -39,7 +39,7 @@ from tests.shared.store.invariants import broken, checked, difference_of_account
 from tests.shared.store.loading import ALIKE, REGIONS, Load, execution_that
 
 PROCESSES = 8
-STEPS = int(os.environ.get("SENTINEL_LOAD_STEPS", "150"))
+STEPS = int(os.environ.get("SENTINEL_LOAD_STEPS", "165"))
 SEED = int(os.environ.get("SENTINEL_LOAD_SEED", "4"))
 CRASHES = 0.03
 REPLICA_USD = Decimal("0.965340")
