@@ -1,7 +1,7 @@
 """The inbox: one row for each (consumer, source, id), with the attempts at it and, once handled, its reply.
 
-The attempt is counted before the handling in a statement of its own, or a failing handler would roll
-the count back. That statement commits without waiting for the disk: a count lost with the machine
+The attempt is counted before the handling in a transaction of its own, or a failing handler would roll
+the count back. It commits without waiting for the disk: a count lost with the machine
 costs one more attempt, not correctness.
 """
 
@@ -35,7 +35,7 @@ class Answered:
 
 
 def claim(connection: sa.Connection, consumer: str, event: Envelope) -> Claim:
-    """Counts an attempt at an event that was not handled yet; `connection` commits by itself."""
+    """Counts an attempt at an event that was not handled yet; its own transaction, to be committed at once."""
     key = {"consumer": consumer, "source": event.source, "event_id": event.id}
     digest = codec.digest(event)
     counted = connection.execute(_COUNT, {**key, "digest": digest}).one_or_none()

@@ -106,11 +106,10 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def claim(self, consumer: str, event: Envelope) -> Claim:
         """See shared.eventing.function.EventStore."""
-        with transient_errors(), self._autocommit.connect() as connection:
+        with transient_errors(), self._engine.begin() as connection:
             return inbox.claim(connection, consumer, event)
 
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
