@@ -75,7 +75,8 @@ def _foreseen(
     workload = work.workloads.get(plan.workload_id)
     if workload is None:
         raise LookupError(f"plan {plan.id} is in the queue without a workload")
-    view = look_at(plan, workload, work.deployments.live(workload.id), work)
+    held = work.ledger.reserved(workload.id, plan.decision.cluster)
+    view = look_at(plan, workload, work.deployments.live(workload.id), held, work)
     case = case_for(view, policies, work.now)
     facts = _with_promises(work.facts(case.needs, view), promised)
     decision = evaluate(view, case.policies, facts, work.now)

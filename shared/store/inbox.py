@@ -26,6 +26,17 @@ _COUNT = sa.text("""
     RETURNING attempts, now()
 """)
 
+_HANDLED = (
+    inbox.update()
+    .where(
+        inbox.c.consumer == sa.bindparam("of_consumer"),
+        inbox.c.source == sa.bindparam("of_source"),
+        inbox.c.event_id == sa.bindparam("of_event"),
+        inbox.c.handled_at.is_(None),
+    )
+    .values(handled_at=sa.func.now())
+)
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -61,17 +72,14 @@ def answer(connection: sa.Connection, consumer: str, source: str, event_id: str)
 
 def store_reply(connection: sa.Connection, consumer: str, event: Envelope, reply: WireEvent | None) -> bool:
     """Marks the event handled. False if another delivery of it was faster."""
-    key = {"consumer": consumer, "source": event.source, "event_id": event.id}
-    statement = (
-        inbox.update()
-        .where(_is(key), inbox.c.handled_at.is_(None))
-        .values(
-            handled_at=sa.func.now(),
-            reply_attributes=dict(reply.attributes) if reply else None,
-            reply_body=reply.body if reply else None,
-        )
-    )
-    return connection.execute(statement).rowcount == 1
+    values = {
+        "of_consumer": consumer,
+        "of_source": event.source,
+        "of_event": event.id,
+        "reply_attributes": dict(reply.attributes) if reply else None,
+        "reply_body": reply.body if reply else None,
+    }
+    return connection.execute(_HANDLED, values).rowcount == 1
 
 
 def reset_attempts(connection: sa.Connection, source: str, event_id: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -63,6 +64,30 @@ class Reservation:
 
 
 @dataclass(frozen=True)
+class WorkloadHoldings:
+    """All that one workload holds: its lines by cluster and GPU SKU, and what it has cost this month, in US dollars."""
+
+    workload_id: uuid.UUID
+    lines: Mapping[str, Mapping[str, Amounts]]
+    month_to_date_usd: Decimal
+
+    def at(self, cluster: str) -> Mapping[str, Amounts]:
+        """The lines on one cluster."""
+        return self.lines.get(cluster, {})
+
+    def elsewhere(self, cluster: str) -> dict[str, Mapping[str, Amounts]]:
+        """The lines on all other clusters."""
+        return {name: lines for name, lines in self.lines.items() if name != cluster}
+
+    @property
+    def usage(self) -> ScopeUsage:
+        """The same as usage in the workload's own scope."""
+        return ScopeUsage(
+            _summed(line for lines in self.lines.values() for line in lines.items()), self.month_to_date_usd
+        )
+
+
+@dataclass(frozen=True)
 class Ledger:
     """The ledger, inside one transaction."""
 
@@ -77,54 +102,40 @@ class Ledger:
         if numbers:
             self.connection.execute(_LOCK, {"keys": numbers})
 
-    def usage(self, scope: CountingScope) -> ScopeUsage:
-        """Everything reserved, approved and running in a scope, and what it has cost this month."""
-        if scope.kind is ScopeKind.WORKLOAD:
-            return self._workload_usage(uuid.UUID(scope.key))
-        sums = [sa.func.sum(usage.c[name]).label(name) for name in AMOUNT_COLUMNS]
-        statement = sa.select(usage.c.sku, *sums, sa.func.sum(accrued()).label("month")).group_by(usage.c.sku)
-        if scope.kind is not ScopeKind.GLOBAL:
-            statement = statement.where(usage.c[scope.kind.value] == scope.key)
-        rows = self.connection.execute(statement).mappings().all()
-        return ScopeUsage({r["sku"]: amounts_from(r) for r in rows}, sum((r["month"] for r in rows), Decimal(0)))
+    def usage(self, scopes: Iterable[CountingScope]) -> dict[CountingScope, ScopeUsage]:
+        """Everything reserved, approved and running in each scope, and what it has cost this month.
 
-    def _workload_usage(self, workload_id: uuid.UUID) -> ScopeUsage:
-        since = sa.func.greatest(reservations.c.accrued_at, MONTH_START)
-        sums = [sa.func.sum(reservations.c[name]).label(name) for name in AMOUNT_COLUMNS]
-        month = sa.func.sum(reservations.c.usd_per_hour * hours_since(since)).label("month")
-        mine = sa.select(reservations.c.sku, *sums, month).where(reservations.c.workload_id == workload_id)
-        rows = self.connection.execute(mine.group_by(reservations.c.sku)).mappings().all()
-        settled = sa.select(sa.func.coalesce(sa.func.sum(workload_costs.c.usd), 0)).where(
-            workload_costs.c.workload_id == workload_id,
-            workload_costs.c.month == sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
-        )
-        before = Decimal(self.connection.execute(settled).scalar_one())
-        return ScopeUsage({r["sku"]: amounts_from(r) for r in rows}, sum((r["month"] for r in rows), before))
+        At most one scope of a kind. Teams, clusters and everything are counted in one pass over their rows.
+        """
+        by_kind = {scope.kind: scope for scope in scopes}
+        found: dict[CountingScope, ScopeUsage] = {}
+        if (own := by_kind.pop(ScopeKind.WORKLOAD, None)) is not None:
+            found[own] = self.holdings(uuid.UUID(own.key)).usage
+        if by_kind:
+            keys = {kind.value: scope.key for kind, scope in by_kind.items() if kind in _COUNTED_BY}
+            rows = self.connection.execute(_usage_of(frozenset(by_kind)), keys).mappings().all()
+            found |= {scope: _total(row for row in rows if row[_mark(kind)]) for kind, scope in by_kind.items()}
+        return found
+
+    def holdings(self, workload_id: uuid.UUID) -> "WorkloadHoldings":
+        """What a workload holds everywhere. Its own lock keeps it as it is."""
+        rows = self.connection.execute(_HOLDINGS, {"workload": workload_id}).mappings().all()
+        lines: dict[str, dict[str, Amounts]] = {}
+        for row in rows:
+            if row["cluster"] is not None:
+                lines.setdefault(row["cluster"], {})[row["sku"]] = amounts_from(row)
+        month = sum((row["month"] for row in rows if row["month"] is not None), rows[0]["charged"])
+        return WorkloadHoldings(workload_id, lines, month)
 
     def reserved(self, workload_id: uuid.UUID, cluster: str) -> dict[str, Amounts]:
         """The lines that a workload holds on a cluster."""
-        statement = sa.select(reservations).where(
-            reservations.c.workload_id == workload_id, reservations.c.cluster == cluster
-        )
-        return {row["sku"]: amounts_from(row) for row in self.connection.execute(statement).mappings()}
+        rows = self.connection.execute(_RESERVED, {"workload": workload_id, "cluster": cluster})
+        return {row["sku"]: amounts_from(row) for row in rows.mappings()}
 
-    def held(self, workload_id: uuid.UUID) -> dict[str, dict[str, Amounts]]:
-        """The lines that a workload holds, by cluster."""
-        found: dict[str, dict[str, Amounts]] = {}
-        statement = sa.select(reservations).where(reservations.c.workload_id == workload_id)
-        for row in self.connection.execute(statement).mappings():
-            found.setdefault(row["cluster"], {})[row["sku"]] = amounts_from(row)
-        return found
-
-    def leave(self, workload_id: uuid.UUID, team: str, cluster: str) -> None:
+    def leave(self, holdings: "WorkloadHoldings", team: str, cluster: str) -> None:
         """Releases what a workload holds on any cluster but this one: a plan that never ran there may have held it."""
-        statement = (
-            sa.select(reservations.c.cluster)
-            .where(reservations.c.workload_id == workload_id, reservations.c.cluster != cluster)
-            .distinct()
-        )
-        others = self.connection.execute(statement).scalars().all()
-        self.settle([(Reservation(workload_id, other, team, {}), workload_id) for other in others])
+        owner = holdings.workload_id
+        self.settle([(Reservation(owner, other, team, {}), owner) for other in holdings.elsewhere(cluster)])
 
     def hold(self, reservation: Reservation, plan_id: uuid.UUID, expires_at: datetime) -> None:
         """Holds exactly these lines for a plan that was approved, until it is executed or `expires_at`."""
@@ -158,24 +169,19 @@ class Ledger:
         mine = (reservations.c.workload_id == reservation.workload_id, reservations.c.cluster == reservation.cluster)
         if gone := before.keys() - reservation.lines.keys():
             self.connection.execute(reservations.delete().where(*mine, reservations.c.sku.in_(sorted(gone))))
-        state = "held" if expires_at else "committed"
         for sku, amounts in sorted(reservation.lines.items()):
             if expires_at is None and before.get(sku) == amounts:
                 continue
-            row = {
-                **amounts_to_columns(amounts),
+            line = {
+                "workload_id": reservation.workload_id,
+                "cluster": reservation.cluster,
+                "sku": sku,
+                "team": reservation.team,
                 "plan_id": plan_id,
-                "state": state,
+                "state": "held" if expires_at else "committed",
                 "expires_at": expires_at,
-                "accrued_at": sa.func.now(),
             }
-            key = {"workload_id": reservation.workload_id, "cluster": reservation.cluster, "sku": sku}
-            statement = insert(reservations).values(**key, team=reservation.team, **row)
-            self.connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["workload_id", "cluster", "sku"], set_={**row, "updated_at": sa.func.now()}
-                )
-            )
+            self.connection.execute(_REPLACE, {**line, **amounts_to_columns(amounts)})
         return {
             (reservation.team, reservation.cluster, sku): reservation.lines.get(sku, NOTHING) - before.get(sku, NOTHING)
             for sku in before.keys() | reservation.lines.keys()
@@ -185,15 +191,8 @@ class Ledger:
         for (team, cluster, sku), change in sorted(changes.items()):
             if change == NOTHING:
                 continue
-            columns = amounts_to_columns(change)
-            statement = insert(usage).values(team=team, cluster=cluster, sku=sku, **columns)
-            added = {name: usage.c[name] + statement.excluded[name] for name in columns}
-            added |= {"accrued_usd": accrued(), "accrued_at": sa.func.now()}
-            self.connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["team", "cluster", "sku"], set_={**added, "updated_at": sa.func.now()}
-                )
-            )
+            row = {"team": team, "cluster": cluster, "sku": sku, **amounts_to_columns(change)}
+            self.connection.execute(_COUNT, row)
 
 
 def hours_since(since: sa.ColumnElement[datetime]) -> sa.ColumnElement[Any]:
@@ -206,6 +205,85 @@ def accrued() -> sa.ColumnElement[Any]:
     this_month = usage.c.accrued_at >= MONTH_START
     running = usage.c.usd_per_hour * hours_since(sa.func.greatest(usage.c.accrued_at, MONTH_START))
     return sa.case((this_month, usage.c.accrued_usd), else_=sa.literal(0)) + running
+
+
+# Built once: putting a statement together costs more than PostgreSQL needs to answer it.
+
+_COUNTED_BY = {ScopeKind.TEAM: usage.c.team, ScopeKind.CLUSTER: usage.c.cluster}
+
+
+@lru_cache
+def _usage_of(kinds: frozenset[ScopeKind]) -> sa.Select[Any]:
+    """Sums by GPU SKU, and by whether they count in the team (`:team`) and in the cluster (`:cluster`)."""
+    marks = {kind: column == sa.bindparam(kind.value) for kind, column in _COUNTED_BY.items() if kind in kinds}
+    sums = [sa.func.sum(usage.c[name]).label(name) for name in AMOUNT_COLUMNS]
+    selected = [mark.label(_mark(kind)) for kind, mark in marks.items()]
+    if ScopeKind.GLOBAL in kinds:
+        selected.append(sa.true().label(_mark(ScopeKind.GLOBAL)))
+    statement = sa.select(usage.c.sku, *selected, *sums, sa.func.sum(accrued()).label("month"))
+    # By name: to PostgreSQL the same comparison with another parameter is another expression.
+    statement = statement.group_by(usage.c.sku, *(sa.literal_column(mark.name) for mark in selected))
+    return statement if ScopeKind.GLOBAL in kinds else statement.where(sa.or_(*marks.values()))
+
+
+def _mark(kind: ScopeKind) -> str:
+    return f"in_{kind.value}"
+
+
+def _total(rows: Iterable[Mapping[Any, Any]]) -> ScopeUsage:
+    rows = list(rows)
+    month = sum((row["month"] for row in rows), Decimal(0))
+    return ScopeUsage(_summed((row["sku"], amounts_from(row)) for row in rows), month)
+
+
+def _summed(lines: Iterable[tuple[str, Amounts]]) -> dict[str, Amounts]:
+    """By GPU SKU; one of which nothing is held is left out."""
+    by_sku: dict[str, Amounts] = {}
+    for sku, amounts in lines:
+        by_sku[sku] = by_sku.get(sku, NOTHING) + amounts
+    return {sku: amounts for sku, amounts in by_sku.items() if amounts != NOTHING}
+
+
+def _holdings() -> sa.Select[Any]:
+    """A row for each line, or one without a line; `charged` is what was charged this month before."""
+    mine = sa.bindparam("workload", type_=sa.Uuid)
+    charged = sa.select(sa.func.coalesce(sa.func.sum(workload_costs.c.usd), 0).label("charged")).where(
+        workload_costs.c.workload_id == mine,
+        workload_costs.c.month == sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
+    )
+    before = charged.subquery()
+    since = sa.func.greatest(reservations.c.accrued_at, MONTH_START)
+    month = (reservations.c.usd_per_hour * hours_since(since)).label("month")
+    amounts = [reservations.c[name] for name in AMOUNT_COLUMNS]
+    return sa.select(before.c.charged, reservations.c.cluster, reservations.c.sku, *amounts, month).select_from(
+        before.outerjoin(reservations, reservations.c.workload_id == mine)
+    )
+
+
+def _replacing() -> sa.Insert:
+    statement = insert(reservations)
+    new = {name: statement.excluded[name] for name in (*AMOUNT_COLUMNS, "plan_id", "state", "expires_at")}
+    return statement.on_conflict_do_update(
+        index_elements=["workload_id", "cluster", "sku"],
+        set_={**new, "accrued_at": sa.func.now(), "updated_at": sa.func.now()},
+    )
+
+
+def _counting() -> sa.Insert:
+    statement = insert(usage)
+    added = {name: usage.c[name] + statement.excluded[name] for name in AMOUNT_COLUMNS}
+    return statement.on_conflict_do_update(
+        index_elements=["team", "cluster", "sku"],
+        set_={**added, "accrued_usd": accrued(), "accrued_at": sa.func.now(), "updated_at": sa.func.now()},
+    )
+
+
+_HOLDINGS = _holdings()
+_REPLACE = _replacing()
+_COUNT = _counting()
+_RESERVED = sa.select(reservations).where(
+    reservations.c.workload_id == sa.bindparam("workload"), reservations.c.cluster == sa.bindparam("cluster")
+)
 
 
 def _lock_number(scope: CountingScope) -> int:
