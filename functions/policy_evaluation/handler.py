@@ -24,6 +24,7 @@ from shared.models.plan import ActionPlan, PlanStatus
 from shared.models.stored import Workload
 from shared.policy import recorded
 from shared.policy.decision import Finding, reason
+from shared.policy.facts import Facts
 from shared.rollout import holding
 from shared.store.judging import Judgement, case_for, judge, look_at
 from shared.store.ledger import Reservation
@@ -73,16 +74,20 @@ class Evaluation:
 
     def _decide(self, event: Event, plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Sequence[Outgoing]:
         live = work.deployments.live(workload.id)
-        view = look_at(plan, workload, live, work)
+        holdings = work.ledger.holdings(workload.id)
+        view = look_at(plan, workload, live, holdings.at(plan.decision.cluster), work)
         case = case_for(view, self._policies.current(work.policies), work.now)
+        around = work.surroundings(view, case.needs, holdings)
         work.ledger.lock_scopes(case.needs.locked)
         if not live:  # it runs nowhere, so an earlier plan's hold on another cluster is for nothing
-            work.ledger.leave(workload.id, workload.spec.team, plan.decision.cluster)
-        judgement = judge(case, work)
+            work.ledger.leave(holdings, workload.spec.team, plan.decision.cluster)
+            for lines in holdings.elsewhere(plan.decision.cluster).values():
+                around = around.released(lines)
+        judgement = judge(case, around, work)
         if judgement.decision.approved and (in_the_way := queueing.let_past(plan, judgement, work)) is not None:
             decision = replace(judgement.decision, approved=False, violations=(in_the_way,), waits=True)
             judgement = replace(judgement, decision=decision)
-        _record(event, judgement, workload, work)
+        _record(event, judgement, around, workload, work)
         if judgement.decision.approved:
             return [_approve(plan, workload, judgement, work)]
         reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, holding.standing(live))
@@ -145,13 +150,12 @@ def _leave_queue(work: UnitOfWork) -> Sequence[Outgoing]:
     return [_superseded(plan, workloads[plan.workload_id], work) for plan in left]
 
 
-def _record(event: Event, judgement: Judgement, workload: Workload, work: UnitOfWork) -> None:
+def _record(event: Event, judgement: Judgement, around: Facts, workload: Workload, work: UnitOfWork) -> None:
     """Keeps the verdict. A plan may be judged again, so the event counts in the row's id.
 
     The facts that it rested on are kept with it, and what else a policy of tomorrow may ask about that moment.
     """
     view, decision, known = judgement.view, judgement.decision, judgement.facts
-    around = work.surroundings(view)
     facts = replace(known, usage={**around.usage, **known.usage}, priced_on=known.priced_on or around.priced_on)
     work.plans.record_decision(
         {

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from shared.models.amounts import Amounts
+from shared.models.amounts import NOTHING, Amounts
 from shared.models.plan import Verb
 from shared.policy.months import cost, month_start
 from shared.policy.vocabulary import CountingScope, ScopeKind
@@ -97,6 +97,15 @@ class Facts:
     service: Mapping[timedelta, ServiceLevel] = field(default_factory=dict)
     priced_on: date | None = None
 
+    def released(self, lines: Mapping[str, Amounts]) -> "Facts":
+        """What is known once the plan's workload has given up these lines on another cluster."""
+        usage = dict(self.usage)
+        for scope, known in self.usage.items():
+            if scope.kind is not ScopeKind.CLUSTER:
+                left = {sku: amounts - lines.get(sku, NOTHING) for sku, amounts in known.by_sku.items()}
+                usage[scope] = replace(known, by_sku={sku: held for sku, held in left.items() if held != NOTHING})
+        return replace(self, usage=usage)
+
     def at(self, moment: datetime, now: datetime) -> "Facts":
         """What will be known at a later moment if nothing happens between `now` and then.
 
@@ -112,3 +121,6 @@ class Facts:
                 for window, level in self.service.items()
             },
         )
+
+
+NOT_KNOWN = Facts()

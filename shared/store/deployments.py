@@ -20,6 +20,14 @@ LIVE = (RevisionStatus.INTENDED, *WATCHED, *SETTLED, RevisionStatus.UNHEALTHY)
 _ENDED = (RevisionStatus.REMOVING, RevisionStatus.REMOVED)
 
 
+# Built once: putting it together costs more than PostgreSQL needs to answer it.
+_LIVE = (
+    sa.select(deployments)
+    .where(deployments.c.workload_id == sa.bindparam("workload"), deployments.c.status.in_(LIVE))
+    .order_by(deployments.c.revision)
+)
+
+
 def _present() -> sa.ColumnElement[bool]:
     """Revisions whose object may be on the cluster: of a Job that is over, too; not of what was refused."""
     failed_there = sa.and_(deployments.c.status == RevisionStatus.FAILED, deployments.c.uid.is_not(None))
@@ -76,11 +84,7 @@ class DeploymentRows:
 
     def live(self, workload_id: uuid.UUID) -> list[Deployment]:
         """The revisions that may have running pods on a cluster, oldest first."""
-        return self._many(
-            sa.select(deployments)
-            .where(deployments.c.workload_id == workload_id, deployments.c.status.in_(LIVE))
-            .order_by(deployments.c.revision)
-        )
+        return [_deployment(row) for row in self.connection.execute(_LIVE, {"workload": workload_id})]
 
     def live_of(self, workload_ids: Collection[uuid.UUID]) -> list[Deployment]:
         """The live revisions of several workloads, each one's oldest first."""

@@ -2,9 +2,10 @@
 
 import uuid
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from shared.policy.decision import PlanView
 from shared.policy.facts import ActionQuery, Facts, Needs, ServiceLevel
@@ -21,28 +22,39 @@ _SCOPE_COLUMNS = {
 }
 
 
-def load(connection: sa.Connection, needs: Needs, plan: PlanView, now: datetime) -> Facts:
-    """The facts about a plan at `now`. The scopes in `needs.locked` must be locked by the caller."""
-    ledger = Ledger(connection)
+def load(connection: sa.Connection, needs: Needs, plan: PlanView, now: datetime, known: Facts) -> Facts:
+    """The facts about a plan at `now`. The scopes in `needs.locked` must be locked by the caller.
+
+    known: what was read already, and may not have changed since: it is not read again.
+    """
+    usage = {scope: known.usage[scope] for scope in needs.usage & known.usage.keys()}
     return Facts(
-        usage={scope: ledger.usage(scope) for scope in needs.usage},
+        usage=usage | Ledger(connection).usage(needs.usage - usage.keys()),
         actions={query: _actions(connection, query, now) for query in needs.actions},
         service={w: _service_level(connection, plan.workload_id, w, now) for w in needs.windows},
-        priced_on=_oldest_price(connection, plan) if needs.prices else None,
+        priced_on=(known.priced_on or oldest_price(connection, plan)) if needs.prices else None,
     )
 
 
 def record_action(connection: sa.Connection, plan: PlanView, now: datetime) -> None:
     """Spends what an approved plan spends of rate limits: once, however often it is judged."""
-    statement = insert(actions).values(
-        plan_id=plan.plan_id,
-        workload_id=plan.workload_id,
-        team=plan.team,
-        cluster=plan.cluster,
-        verb=plan.verb,
-        taken_at=now,
-    )
-    connection.execute(statement.on_conflict_do_nothing(index_elements=["plan_id"]))
+    row = {
+        "plan_id": plan.plan_id,
+        "workload_id": plan.workload_id,
+        "team": plan.team,
+        "cluster": plan.cluster,
+        "verb": plan.verb,
+        "taken_at": now,
+    }
+    connection.execute(_RECORD, row)
+
+
+def oldest_price(connection: sa.Connection, plan: PlanView) -> date | None:
+    """The date of the oldest price that the plan's cost rests on; a cluster's own price hides the general one."""
+    skus = [sku for sku, amounts in plan.lines.items() if amounts.gpus]
+    values = {"cluster": plan.cluster, "skus": skus, "any_gpu": ANY_SKU in skus}
+    found: date | None = connection.execute(_OLDEST_PRICE, values).scalar_one()
+    return found
 
 
 def _actions(connection: sa.Connection, query: ActionQuery, now: datetime) -> tuple[datetime, ...]:
@@ -82,25 +94,17 @@ def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: ti
     return ServiceLevel(row["uptime"], row["requests"], row["errors"], latencies, row["newest"])
 
 
-def _oldest_price(connection: sa.Connection, plan: PlanView) -> date | None:
-    """The date of the oldest price that the plan's cost rests on; a cluster's own price hides the general one."""
-    ranked = (
-        sa.select(
-            prices.c.kind,
-            prices.c.sku,
-            prices.c.priced_on,
-            sa.func.row_number()
-            .over(partition_by=(prices.c.kind, prices.c.sku), order_by=prices.c.cluster.desc())
-            .label("rank"),
-        )
-        .where(prices.c.cluster.in_(("", plan.cluster)))
-        .subquery()
+def _oldest_price() -> sa.Select[Any]:
+    own = prices.alias()
+    cluster: sa.BindParameter[str] = sa.bindparam("cluster")
+    hidden = sa.exists().where(own.c.kind == prices.c.kind, own.c.sku == prices.c.sku, own.c.cluster == cluster)
+    wanted = sa.or_(sa.bindparam("any_gpu", type_=sa.Boolean), prices.c.sku == sa.func.any(_SKUS))
+    return sa.select(sa.func.min(prices.c.priced_on)).where(
+        sa.or_(prices.c.cluster == cluster, sa.and_(prices.c.cluster == "", ~hidden)),
+        sa.or_(prices.c.kind != PriceKind.GPU, wanted),
     )
-    wanted = [ranked.c.kind != PriceKind.GPU]
-    skus = [sku for sku, amounts in plan.lines.items() if amounts.gpus]
-    if skus:
-        gpu = ranked.c.kind == PriceKind.GPU
-        wanted.append(gpu if ANY_SKU in skus else sa.and_(gpu, ranked.c.sku.in_(skus)))
-    statement = sa.select(sa.func.min(ranked.c.priced_on)).where(ranked.c.rank == 1, sa.or_(*wanted))
-    found: date | None = connection.execute(statement).scalar_one()
-    return found
+
+
+_SKUS = sa.bindparam("skus", type_=ARRAY(sa.Text))
+_OLDEST_PRICE = _oldest_price()
+_RECORD = insert(actions).on_conflict_do_nothing(index_elements=["plan_id"])

@@ -1,7 +1,7 @@
 """The inbox: one row for each (consumer, source, id), with the attempts at it and, once handled, its reply.
 
-The attempt is counted before the handling in a statement of its own, or a failing handler would roll
-the count back. That statement commits without waiting for the disk: a count lost with the machine
+The attempt is counted before the handling in a transaction of its own, or a failing handler would roll
+the count back. It commits without waiting for the disk: a count lost with the machine
 costs one more attempt, not correctness.
 """
 
@@ -26,6 +26,17 @@ _COUNT = sa.text("""
     RETURNING attempts, now()
 """)
 
+_HANDLED = (
+    inbox.update()
+    .where(
+        inbox.c.consumer == sa.bindparam("of_consumer"),
+        inbox.c.source == sa.bindparam("of_source"),
+        inbox.c.event_id == sa.bindparam("of_event"),
+        inbox.c.handled_at.is_(None),
+    )
+    .values(handled_at=sa.func.now())
+)
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -35,7 +46,7 @@ class Answered:
 
 
 def claim(connection: sa.Connection, consumer: str, event: Envelope) -> Claim:
-    """Counts an attempt at an event that was not handled yet; `connection` commits by itself."""
+    """Counts an attempt at an event that was not handled yet; its own transaction, to be committed at once."""
     key = {"consumer": consumer, "source": event.source, "event_id": event.id}
     digest = codec.digest(event)
     counted = connection.execute(_COUNT, {**key, "digest": digest}).one_or_none()
@@ -61,17 +72,14 @@ def answer(connection: sa.Connection, consumer: str, source: str, event_id: str)
 
 def store_reply(connection: sa.Connection, consumer: str, event: Envelope, reply: WireEvent | None) -> bool:
     """Marks the event handled. False if another delivery of it was faster."""
-    key = {"consumer": consumer, "source": event.source, "event_id": event.id}
-    statement = (
-        inbox.update()
-        .where(_is(key), inbox.c.handled_at.is_(None))
-        .values(
-            handled_at=sa.func.now(),
-            reply_attributes=dict(reply.attributes) if reply else None,
-            reply_body=reply.body if reply else None,
-        )
-    )
-    return connection.execute(statement).rowcount == 1
+    values = {
+        "of_consumer": consumer,
+        "of_source": event.source,
+        "of_event": event.id,
+        "reply_attributes": dict(reply.attributes) if reply else None,
+        "reply_body": reply.body if reply else None,
+    }
+    return connection.execute(_HANDLED, values).rowcount == 1
 
 
 def reset_attempts(connection: sa.Connection, source: str, event_id: str) -> None:

@@ -39,9 +39,17 @@ class Judgement:
         return Demand(self.view, self.needs.usage)
 
 
-def look_at(plan: ActionPlan, workload: Workload, live: Sequence[Deployment], work: UnitOfWork) -> PlanView:
-    """A stored plan as policy sees it. A rollback is seen as the revision that it restores."""
-    held = work.ledger.reserved(workload.id, plan.decision.cluster)
+def look_at(
+    plan: ActionPlan,
+    workload: Workload,
+    live: Sequence[Deployment],
+    held: Mapping[str, Amounts],
+    work: UnitOfWork,
+) -> PlanView:
+    """A stored plan as policy sees it. A rollback is seen as the revision that it restores.
+
+    held: the lines that the workload holds on the plan's cluster.
+    """
     restored = None
     if plan.decision.verb is Verb.ROLLBACK:
         restored = work.deployments.revision(workload.id, plan.decision.revision or 0)
@@ -98,9 +106,9 @@ def case_for(view: PlanView, policies: PolicySet, now: datetime) -> Case:
     return Case(view, matching, needs_of(view, matching))
 
 
-def judge(case: Case, work: UnitOfWork) -> Judgement:
-    """The decision on the facts as this transaction sees them."""
-    facts = work.facts(case.needs, case.view)
+def judge(case: Case, known: Facts, work: UnitOfWork) -> Judgement:
+    """The decision on the facts as this transaction sees them; what is `known` is not read again."""
+    facts = work.facts(case.needs, case.view, known)
     started = time.perf_counter_ns()
     decision = evaluate(case.view, case.policies, facts, work.now)
     return Judgement(case.view, case.needs, facts, decision, (time.perf_counter_ns() - started) // 1000)

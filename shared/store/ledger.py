@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,51 +53,6 @@ _CHARGE = sa.text("""
     ON CONFLICT (workload_id, month) DO UPDATE SET usd = workload_costs.usd + excluded.usd, updated_at = now()
 """)
 
-
-def hours_since(since: sa.ColumnElement[datetime]) -> sa.ColumnElement[Any]:
-    """As a number, up to now."""
-    return sa.cast(sa.extract("epoch", sa.func.now() - since), sa.Numeric) / 3600
-
-
-def accrued() -> sa.ColumnElement[Any]:
-    """What a usage row has cost since the month began: what is written down, and what ran up since."""
-    this_month = usage.c.accrued_at >= MONTH_START
-    running = usage.c.usd_per_hour * hours_since(sa.func.greatest(usage.c.accrued_at, MONTH_START))
-    return sa.case((this_month, usage.c.accrued_usd), else_=sa.literal(0)) + running
-
-
-def _held_by(table: sa.Table, month: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    sums = [sa.func.sum(table.c[name]).label(name) for name in AMOUNT_COLUMNS]
-    lines = sa.select(table.c.sku, *sums, sa.func.sum(month).label("month"))
-    return lines.where(*where).group_by(table.c.sku)
-
-
-def held_by_scope(*where: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """A row for each SKU in a scope; month: what it has cost this month."""
-    return _held_by(usage, accrued(), *where)
-
-
-def held_by_workload(key: sa.ColumnElement[Any]) -> sa.CompoundSelect[Any]:
-    """The same for a workload, and a row without a SKU for what it was charged this month."""
-    since = sa.func.greatest(reservations.c.accrued_at, MONTH_START)
-    lines = _held_by(reservations, reservations.c.usd_per_hour * hours_since(since), reservations.c.workload_id == key)
-    nothing: list[sa.ColumnElement[Any]] = [sa.literal_column("0").label(name) for name in AMOUNT_COLUMNS]
-    charged = sa.select(sa.null().cast(sa.Text), *nothing, workload_costs.c.usd).where(
-        workload_costs.c.workload_id == key,
-        workload_costs.c.month == sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
-    )
-    return lines.union_all(charged)
-
-
-# Built once: putting one together costs more than PostgreSQL needs to answer it.
-_USAGE: Mapping[ScopeKind, sa.Select[Any] | sa.CompoundSelect[Any]] = {
-    ScopeKind.WORKLOAD: held_by_workload(sa.bindparam("key", type_=sa.Uuid(as_uuid=False))),
-    ScopeKind.TEAM: held_by_scope(usage.c.team == sa.bindparam("key")),
-    ScopeKind.CLUSTER: held_by_scope(usage.c.cluster == sa.bindparam("key")),
-    ScopeKind.GLOBAL: held_by_scope(),
-}
-
-
 Changes = dict[tuple[str, str, str], Amounts]
 """What usage grows by, for each (team, cluster, GPU SKU)."""
 
@@ -109,6 +65,30 @@ class Reservation:
     cluster: str
     team: str
     lines: Mapping[str, Amounts]
+
+
+@dataclass(frozen=True)
+class WorkloadHoldings:
+    """All that one workload holds: its lines by cluster and GPU SKU, and what it has cost this month, in US dollars."""
+
+    workload_id: uuid.UUID
+    lines: Mapping[str, Mapping[str, Amounts]]
+    month_to_date_usd: Decimal
+
+    def at(self, cluster: str) -> Mapping[str, Amounts]:
+        """The lines on one cluster."""
+        return self.lines.get(cluster, {})
+
+    def elsewhere(self, cluster: str) -> dict[str, Mapping[str, Amounts]]:
+        """The lines on all other clusters."""
+        return {name: lines for name, lines in self.lines.items() if name != cluster}
+
+    @property
+    def usage(self) -> ScopeUsage:
+        """The same as usage in the workload's own scope."""
+        return ScopeUsage(
+            _summed(line for lines in self.lines.values() for line in lines.items()), self.month_to_date_usd
+        )
 
 
 @dataclass(frozen=True)
@@ -126,41 +106,40 @@ class Ledger:
         if numbers:
             self.connection.execute(_LOCK, {"keys": numbers})
 
-    def usage(self, scope: CountingScope) -> ScopeUsage:
-        """Everything reserved, approved and running in a scope, and what it has cost this month."""
-        statement, key = _USAGE[scope.kind], None if scope.kind is ScopeKind.GLOBAL else scope.key
-        lines: dict[str, Amounts] = {}
-        month = Decimal(0)
-        for row in self.connection.execute(statement, {} if key is None else {"key": key}).mappings():
-            month += row["month"]
-            if row["sku"] is not None:
-                lines[row["sku"]] = amounts_from(row)
-        return ScopeUsage(lines, month)
+    def usage(self, scopes: Iterable[CountingScope]) -> dict[CountingScope, ScopeUsage]:
+        """Everything reserved, approved and running in each scope, and what it has cost this month.
+
+        At most one scope of a kind. Teams, clusters and everything are counted in one pass over their rows.
+        """
+        by_kind = {scope.kind: scope for scope in scopes}
+        found: dict[CountingScope, ScopeUsage] = {}
+        if (own := by_kind.pop(ScopeKind.WORKLOAD, None)) is not None:
+            found[own] = self.holdings(uuid.UUID(own.key)).usage
+        if by_kind:
+            keys = {kind.value: scope.key for kind, scope in by_kind.items() if kind in _COUNTED_BY}
+            rows = self.connection.execute(_usage_of(frozenset(by_kind)), keys).mappings().all()
+            found |= {scope: _total(row for row in rows if row[_mark(kind)]) for kind, scope in by_kind.items()}
+        return found
+
+    def holdings(self, workload_id: uuid.UUID) -> "WorkloadHoldings":
+        """What a workload holds everywhere. Its own lock keeps it as it is."""
+        rows = self.connection.execute(_HOLDINGS, {"workload": workload_id}).mappings().all()
+        lines: dict[str, dict[str, Amounts]] = {}
+        for row in rows:
+            if row["cluster"] is not None:
+                lines.setdefault(row["cluster"], {})[row["sku"]] = amounts_from(row)
+        month = sum((row["month"] for row in rows if row["month"] is not None), rows[0]["charged"])
+        return WorkloadHoldings(workload_id, lines, month)
 
     def reserved(self, workload_id: uuid.UUID, cluster: str) -> dict[str, Amounts]:
         """The lines that a workload holds on a cluster."""
-        statement = sa.select(reservations).where(
-            reservations.c.workload_id == workload_id, reservations.c.cluster == cluster
-        )
-        return {row["sku"]: amounts_from(row) for row in self.connection.execute(statement).mappings()}
+        rows = self.connection.execute(_RESERVED, {"workload": workload_id, "cluster": cluster})
+        return {row["sku"]: amounts_from(row) for row in rows.mappings()}
 
-    def held(self, workload_id: uuid.UUID) -> dict[str, dict[str, Amounts]]:
-        """The lines that a workload holds, by cluster."""
-        found: dict[str, dict[str, Amounts]] = {}
-        statement = sa.select(reservations).where(reservations.c.workload_id == workload_id)
-        for row in self.connection.execute(statement).mappings():
-            found.setdefault(row["cluster"], {})[row["sku"]] = amounts_from(row)
-        return found
-
-    def leave(self, workload_id: uuid.UUID, team: str, cluster: str) -> None:
+    def leave(self, holdings: "WorkloadHoldings", team: str, cluster: str) -> None:
         """Releases what a workload holds on any cluster but this one: a plan that never ran there may have held it."""
-        statement = (
-            sa.select(reservations.c.cluster)
-            .where(reservations.c.workload_id == workload_id, reservations.c.cluster != cluster)
-            .distinct()
-        )
-        others = self.connection.execute(statement).scalars().all()
-        self.settle([(Reservation(workload_id, other, team, {}), workload_id) for other in others])
+        owner = holdings.workload_id
+        self.settle([(Reservation(owner, other, team, {}), owner) for other in holdings.elsewhere(cluster)])
 
     def hold(self, reservation: Reservation, plan_id: uuid.UUID, expires_at: datetime) -> None:
         """Holds exactly these lines for a plan that was approved, until it is executed or `expires_at`."""
@@ -194,24 +173,19 @@ class Ledger:
         mine = (reservations.c.workload_id == reservation.workload_id, reservations.c.cluster == reservation.cluster)
         if gone := before.keys() - reservation.lines.keys():
             self.connection.execute(reservations.delete().where(*mine, reservations.c.sku.in_(sorted(gone))))
-        state = "held" if expires_at else "committed"
         for sku, amounts in sorted(reservation.lines.items()):
             if expires_at is None and before.get(sku) == amounts:
                 continue
-            row = {
-                **amounts_to_columns(amounts),
+            line = {
+                "workload_id": reservation.workload_id,
+                "cluster": reservation.cluster,
+                "sku": sku,
+                "team": reservation.team,
                 "plan_id": plan_id,
-                "state": state,
+                "state": "held" if expires_at else "committed",
                 "expires_at": expires_at,
-                "accrued_at": sa.func.now(),
             }
-            key = {"workload_id": reservation.workload_id, "cluster": reservation.cluster, "sku": sku}
-            statement = insert(reservations).values(**key, team=reservation.team, **row)
-            self.connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["workload_id", "cluster", "sku"], set_={**row, "updated_at": sa.func.now()}
-                )
-            )
+            self.connection.execute(_REPLACE, {**line, **amounts_to_columns(amounts)})
         return {
             (reservation.team, reservation.cluster, sku): reservation.lines.get(sku, NOTHING) - before.get(sku, NOTHING)
             for sku in before.keys() | reservation.lines.keys()
@@ -221,15 +195,99 @@ class Ledger:
         for (team, cluster, sku), change in sorted(changes.items()):
             if change == NOTHING:
                 continue
-            columns = amounts_to_columns(change)
-            statement = insert(usage).values(team=team, cluster=cluster, sku=sku, **columns)
-            added = {name: usage.c[name] + statement.excluded[name] for name in columns}
-            added |= {"accrued_usd": accrued(), "accrued_at": sa.func.now()}
-            self.connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["team", "cluster", "sku"], set_={**added, "updated_at": sa.func.now()}
-                )
-            )
+            row = {"team": team, "cluster": cluster, "sku": sku, **amounts_to_columns(change)}
+            self.connection.execute(_COUNT, row)
+
+
+def hours_since(since: sa.ColumnElement[datetime]) -> sa.ColumnElement[Any]:
+    """As a number, up to now."""
+    return sa.cast(sa.extract("epoch", sa.func.now() - since), sa.Numeric) / 3600
+
+
+def accrued() -> sa.ColumnElement[Any]:
+    """What a usage row has cost since the month began: what is written down, and what ran up since."""
+    this_month = usage.c.accrued_at >= MONTH_START
+    running = usage.c.usd_per_hour * hours_since(sa.func.greatest(usage.c.accrued_at, MONTH_START))
+    return sa.case((this_month, usage.c.accrued_usd), else_=sa.literal(0)) + running
+
+
+# Built once: putting a statement together costs more than PostgreSQL needs to answer it.
+
+_COUNTED_BY = {ScopeKind.TEAM: usage.c.team, ScopeKind.CLUSTER: usage.c.cluster}
+
+
+@lru_cache
+def _usage_of(kinds: frozenset[ScopeKind]) -> sa.Select[Any]:
+    """Sums by GPU SKU, and by whether they count in the team (`:team`) and in the cluster (`:cluster`)."""
+    marks = {kind: column == sa.bindparam(kind.value) for kind, column in _COUNTED_BY.items() if kind in kinds}
+    sums = [sa.func.sum(usage.c[name]).label(name) for name in AMOUNT_COLUMNS]
+    selected = [mark.label(_mark(kind)) for kind, mark in marks.items()]
+    if ScopeKind.GLOBAL in kinds:
+        selected.append(sa.true().label(_mark(ScopeKind.GLOBAL)))
+    statement = sa.select(usage.c.sku, *selected, *sums, sa.func.sum(accrued()).label("month"))
+    # By name: to PostgreSQL the same comparison with another parameter is another expression.
+    statement = statement.group_by(usage.c.sku, *(sa.literal_column(mark.name) for mark in selected))
+    return statement if ScopeKind.GLOBAL in kinds else statement.where(sa.or_(*marks.values()))
+
+
+def _mark(kind: ScopeKind) -> str:
+    return f"in_{kind.value}"
+
+
+def _total(rows: Iterable[Mapping[Any, Any]]) -> ScopeUsage:
+    rows = list(rows)
+    month = sum((row["month"] for row in rows), Decimal(0))
+    return ScopeUsage(_summed((row["sku"], amounts_from(row)) for row in rows), month)
+
+
+def _summed(lines: Iterable[tuple[str, Amounts]]) -> dict[str, Amounts]:
+    """By GPU SKU; one of which nothing is held is left out."""
+    by_sku: dict[str, Amounts] = {}
+    for sku, amounts in lines:
+        by_sku[sku] = by_sku.get(sku, NOTHING) + amounts
+    return {sku: amounts for sku, amounts in by_sku.items() if amounts != NOTHING}
+
+
+def _holdings() -> sa.Select[Any]:
+    """A row for each line, or one without a line; `charged` is what was charged this month before."""
+    mine = sa.bindparam("workload", type_=sa.Uuid)
+    charged = sa.select(sa.func.coalesce(sa.func.sum(workload_costs.c.usd), 0).label("charged")).where(
+        workload_costs.c.workload_id == mine,
+        workload_costs.c.month == sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
+    )
+    before = charged.subquery()
+    since = sa.func.greatest(reservations.c.accrued_at, MONTH_START)
+    month = (reservations.c.usd_per_hour * hours_since(since)).label("month")
+    amounts = [reservations.c[name] for name in AMOUNT_COLUMNS]
+    return sa.select(before.c.charged, reservations.c.cluster, reservations.c.sku, *amounts, month).select_from(
+        before.outerjoin(reservations, reservations.c.workload_id == mine)
+    )
+
+
+def _replacing() -> sa.Insert:
+    statement = insert(reservations)
+    new = {name: statement.excluded[name] for name in (*AMOUNT_COLUMNS, "plan_id", "state", "expires_at")}
+    return statement.on_conflict_do_update(
+        index_elements=["workload_id", "cluster", "sku"],
+        set_={**new, "accrued_at": sa.func.now(), "updated_at": sa.func.now()},
+    )
+
+
+def _counting() -> sa.Insert:
+    statement = insert(usage)
+    added = {name: usage.c[name] + statement.excluded[name] for name in AMOUNT_COLUMNS}
+    return statement.on_conflict_do_update(
+        index_elements=["team", "cluster", "sku"],
+        set_={**added, "accrued_usd": accrued(), "accrued_at": sa.func.now(), "updated_at": sa.func.now()},
+    )
+
+
+_HOLDINGS = _holdings()
+_REPLACE = _replacing()
+_COUNT = _counting()
+_RESERVED = sa.select(reservations).where(
+    reservations.c.workload_id == sa.bindparam("workload"), reservations.c.cluster == sa.bindparam("cluster")
+)
 
 
 def _lock_number(scope: CountingScope) -> int:

@@ -42,7 +42,7 @@ class PlanRows:
 
     def get(self, plan_id: uuid.UUID) -> ActionPlan | None:
         """A plan. Its workload's row lock protects it."""
-        row = self.connection.execute(sa.select(action_plans).where(action_plans.c.id == plan_id)).one_or_none()
+        row = self.connection.execute(_GET, {"plan": plan_id}).one_or_none()
         return None if row is None else _plan(row)
 
     def get_many(self, plan_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ActionPlan]:
@@ -140,14 +140,13 @@ class PlanRows:
 
         A plan that is not its workload's newest has left it.
         """
-        columns = action_plans.c
-        statement = sa.select(action_plans).where(columns.status == PlanStatus.QUEUED, _is_newest())
+        statement = _QUEUE
         if after is not None and after.queued_at is not None:
+            columns = action_plans.c
             later = sa.tuple_(columns.queued_at, columns.id) > sa.tuple_(sa.literal(after.queued_at), after.id)
             behind = sa.or_(columns.priority < after.priority, sa.and_(columns.priority == after.priority, later))
             statement = statement.where(behind)
-        ordered = statement.order_by(columns.priority.desc(), columns.queued_at, columns.id)
-        return [_plan(row) for row in self.connection.execute(ordered.limit(limit))]
+        return [_plan(row) for row in self.connection.execute(statement, {"most": limit})]
 
     def left_queue(self, limit: int) -> list[ActionPlan]:
         """Plans that still stand in the queue though their workloads have newer ones, locked; others skip them."""
@@ -181,8 +180,7 @@ class PlanRows:
         Raises EventInHand when another delivery of the event was faster: a plan that stays in the queue may be decided
         by each of two deliveries.
         """
-        statement = insert(policy_decisions).values(**row).on_conflict_do_nothing(index_elements=["id"])
-        if self.connection.execute(statement).rowcount == 0:
+        if self.connection.execute(_RECORD, row).rowcount == 0:
             raise EventInHand(f"plan {row['plan_id']} was decided by another delivery of this event meanwhile")
 
     def decisions_on(self, workload_id: uuid.UUID) -> list[dict[str, Any]]:
@@ -212,9 +210,7 @@ class PlanRows:
             yield PastDecision(row.created_at, row.approved, row.violations, row.facts)
 
     def _update(self, plan_id: uuid.UUID, **values: object) -> None:
-        self.connection.execute(
-            action_plans.update().where(action_plans.c.id == plan_id).values(**values, updated_at=sa.func.now())
-        )
+        self.connection.execute(_UPDATE, {"plan": plan_id, **values})
 
 
 def _is_newest() -> sa.ColumnElement[bool]:
@@ -242,3 +238,16 @@ def _plan(row: sa.Row[tuple[object, ...]]) -> ActionPlan:
         overtaken=row.overtaken,
         waits_for=tuple(row.waits_for),
     )
+
+
+# Built once: putting a statement together costs more than PostgreSQL needs to answer it.
+
+_GET = sa.select(action_plans).where(action_plans.c.id == sa.bindparam("plan"))
+_UPDATE = action_plans.update().where(action_plans.c.id == sa.bindparam("plan"))
+_RECORD = insert(policy_decisions).on_conflict_do_nothing(index_elements=["id"])
+_QUEUE = (
+    sa.select(action_plans)
+    .where(action_plans.c.status == sa.literal_column(f"'{PlanStatus.QUEUED.value}'"), _is_newest())
+    .order_by(action_plans.c.priority.desc(), action_plans.c.queued_at, action_plans.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)

@@ -20,6 +20,7 @@ from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.store.tables import policies, policy_set, policy_versions
 
 _ONLY_ROW = 1
+_REVISION = sa.select(policy_set.c.revision)
 
 
 class PolicyChange(StrEnum):
@@ -84,7 +85,7 @@ class PolicyRows:
 
     def revision(self) -> uuid.UUID | None:
         """The revision of the whole set; None before the first policy. Random: a restored backup never repeats one."""
-        return self.connection.execute(sa.select(policy_set.c.revision)).scalar_one_or_none()
+        return self.connection.execute(_REVISION).scalar_one_or_none()
 
     def _write(self, document: PolicyDocument, author: str, change: PolicyChange) -> StoredPolicy | None:
         # The set's row is locked first, so that changes take turns and a revision stands for one set.

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.errors import WishRefused
-from shared.models.amounts import NOTHING, Amounts
+from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.models.deployment import Deployment
 from shared.models.plan import plan_id
@@ -22,7 +22,6 @@ from shared.policy.explain import Change, Suggestion, explain
 from shared.policy.facts import Facts, Needs
 from shared.policy.policy_set import PolicySet
 from shared.policy.queue import Place, ahead, in_the_way
-from shared.policy.vocabulary import ScopeKind
 from shared.rollout.placement import obstacle
 from shared.rollout.planning import Proposal, next_generation, place, present, propose
 from shared.rollout.pricing import Prices
@@ -97,7 +96,7 @@ class Simulation:
             if obstacle(spec, cluster) is None and (there is None or cluster.name == there.cluster)
         ]
         live = self._work.deployments.live(spec.id) if known else []
-        subject = _Subject(known, generation, live, self._work.ledger.held(spec.id) if known else {})
+        subject = _Subject(known, generation, live, self._work.ledger.holdings(spec.id).lines if known else {})
         self._facts.clear()
         return [self._outlook(spec, subject, cluster, possible, chosen.name) for cluster in possible]
 
@@ -161,7 +160,7 @@ class Simulation:
         if key not in self._facts:
             facts = self._work.facts(needs, view)
             for lines in subject.leaves(view.cluster):
-                facts = _without(facts, lines)
+                facts = facts.released(lines)
             self._facts[key] = facts
         return self._facts[key]
 
@@ -196,13 +195,3 @@ def _changed(spec: WorkloadSpec, change: Change) -> WorkloadSpec:
         gpu = spec.resources.gpu.model_copy(update={"sku": change.sku})
         spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpu": gpu})})
     return spec
-
-
-def _without(facts: Facts, lines: Mapping[str, Amounts]) -> Facts:
-    """The facts once the workload has given up what it holds on another cluster."""
-    usage = dict(facts.usage)
-    for scope, known in facts.usage.items():
-        if scope.kind is not ScopeKind.CLUSTER:
-            left = {sku: amounts - lines.get(sku, NOTHING) for sku, amounts in known.by_sku.items()}
-            usage[scope] = replace(known, by_sku=left)
-    return replace(facts, usage=usage)

@@ -12,13 +12,13 @@ from shared.errors import EventInHand
 from shared.eventing.event import Envelope, WireEvent
 from shared.eventing.function import Claim
 from shared.policy.decision import PlanView
-from shared.policy.facts import Facts, Needs
+from shared.policy.facts import NOT_KNOWN, Facts, Needs
 from shared.store import audit, facts, inbox, outbox, surroundings
 from shared.store.catalogue import CatalogueRows
 from shared.store.database import transient_errors
 from shared.store.dead_letters import DeadLetterRows
 from shared.store.deployments import DeploymentRows
-from shared.store.ledger import Ledger
+from shared.store.ledger import Ledger, WorkloadHoldings
 from shared.store.plans import PlanRows
 from shared.store.policies import PolicyRows
 from shared.store.telemetry import TelemetryRows
@@ -70,13 +70,13 @@ class UnitOfWork:
     def telemetry(self) -> TelemetryRows:
         return TelemetryRows(self.connection)
 
-    def facts(self, needs: Needs, plan: PlanView) -> Facts:
-        """What the rules that judge a plan need to know."""
-        return facts.load(self.connection, needs, plan, self.now)
+    def facts(self, needs: Needs, plan: PlanView, known: Facts = NOT_KNOWN) -> Facts:
+        """What the rules that judge a plan need to know; what is `known` is not read again."""
+        return facts.load(self.connection, needs, plan, self.now, known)
 
-    def surroundings(self, plan: PlanView) -> Facts:
-        """What is kept with a decision on it besides what it needed, for other policies to be tried on."""
-        return surroundings.load(self.connection, plan)
+    def surroundings(self, plan: PlanView, needs: Needs, holdings: WorkloadHoldings) -> Facts:
+        """What is kept with a decision on it besides what it needs, for other policies to be tried on."""
+        return surroundings.load(self.connection, plan, needs, holdings)
 
     def spend(self, plan: PlanView) -> None:
         """Counts an approved plan against rate limits."""
@@ -106,11 +106,10 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def claim(self, consumer: str, event: Envelope) -> Claim:
         """See shared.eventing.function.EventStore."""
-        with transient_errors(), self._autocommit.connect() as connection:
+        with transient_errors(), self._engine.begin() as connection:
             return inbox.claim(connection, consumer, event)
 
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:

@@ -23,8 +23,7 @@ class WorkloadRows:
 
     def get(self, workload_id: uuid.UUID, *, lock: bool = False) -> Workload | None:
         """A workload; with `lock` nobody else changes it until this transaction ends."""
-        statement = sa.select(workloads).where(workloads.c.id == workload_id)
-        row = self.connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+        row = self.connection.execute(_LOCK if lock else _GET, {"workload": workload_id}).one_or_none()
         return None if row is None else _workload(row)
 
     def get_many(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
@@ -49,11 +48,7 @@ class WorkloadRows:
 
     def replace(self, workload: Workload) -> None:
         """Replaces everything that may change."""
-        self.connection.execute(
-            workloads.update()
-            .where(workloads.c.id == workload.id)
-            .values(**_changing(workload), updated_at=sa.func.now())
-        )
+        self.connection.execute(_UPDATE, {"workload": workload.id, **_changing(workload)})
 
     def take_plan(self, workload: Workload, plan_id: uuid.UUID, *, withdrawn: bool) -> Workload:
         """Makes a plan the workload's newest: every earlier one is superseded."""
@@ -63,19 +58,13 @@ class WorkloadRows:
 
     def advance(self, workload: Workload, phase: Phase, *, reason: str = "") -> None:
         """Moves the phase along the lifecycle's table. Raises IllegalTransition."""
-        self.connection.execute(
-            workloads.update()
-            .where(workloads.c.id == workload.id)
-            .values(phase=advance(workload.phase, phase), reason=reason, updated_at=sa.func.now())
-        )
+        changed = {"phase": advance(workload.phase, phase), "reason": reason}
+        self.connection.execute(_UPDATE, {"workload": workload.id, **changed})
 
     def start_revision(self, workload: Workload, revision: int) -> None:
         """Remembers the newest revision and that it is being applied."""
-        self.connection.execute(
-            workloads.update()
-            .where(workloads.c.id == workload.id)
-            .values(revision=revision, phase=advance(workload.phase, Phase.APPLYING), updated_at=sa.func.now())
-        )
+        changed = {"phase": advance(workload.phase, Phase.APPLYING), "revision": revision}
+        self.connection.execute(_UPDATE, {"workload": workload.id, **changed})
 
     def find(
         self,
@@ -126,3 +115,9 @@ def _workload(row: sa.Row[tuple[object, ...]]) -> Workload:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+# Built once: putting a statement together costs more than PostgreSQL needs to answer it.
+_GET = sa.select(workloads).where(workloads.c.id == sa.bindparam("workload"))
+_LOCK = _GET.with_for_update()
+_UPDATE = workloads.update().where(workloads.c.id == sa.bindparam("workload"))

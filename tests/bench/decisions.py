@@ -162,7 +162,8 @@ def _check_ledger(store: Store, teams: list[str], plans: int) -> None:
     """Every decision must be in the books, or it was no decision."""
     with store.read() as work:
         scopes = [CountingScope(ScopeKind.TEAM, team) for team in sorted(set(teams))]
-        held = sum(lines.replicas for scope in scopes for lines in work.ledger.usage(scope).by_sku.values())
+        usages = [work.ledger.usage([scope])[scope] for scope in scopes]
+    held = sum(lines.replicas for usage in usages for lines in usage.by_sku.values())
     if held != plans:
         raise AssertionError(f"{plans} plans of one replica were approved, and {held} replicas are held")
 

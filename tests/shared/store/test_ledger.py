@@ -54,7 +54,8 @@ def usage_is_the_sum(engine: sa.Engine) -> bool:
 
 def gpus(store: Store, kind: ScopeKind, key: str = "") -> dict[str, int]:
     with store.begin() as work:
-        found = work.ledger.usage(CountingScope(kind, key)).by_sku
+        scope = CountingScope(kind, key)
+        found = work.ledger.usage([scope])[scope].by_sku
     return {sku: held.gpus for sku, held in found.items() if held.gpus}
 
 
@@ -103,7 +104,7 @@ def test_leaving_releases_other_clusters_only(store: Store) -> None:
         hold(store, WORKLOADS[0], {"L4": 1}, cluster=cluster)
     hold(store, WORKLOADS[1], {"L4": 1}, cluster="other")
     with store.begin() as work:
-        work.ledger.leave(WORKLOADS[0], "search", "local")
+        work.ledger.leave(work.ledger.holdings(WORKLOADS[0]), "search", "local")
     assert gpus(store, ScopeKind.WORKLOAD, str(WORKLOADS[0])) == {"L4": 1}
     assert gpus(store, ScopeKind.TEAM, "search") == {"L4": 2}
     assert gpus(store, ScopeKind.CLUSTER, "third") == {}
@@ -121,7 +122,7 @@ STEP = st.tuples(
 def take(work: UnitOfWork, step: str, workload: uuid.UUID, cluster: str, lines: Mapping[str, int]) -> None:
     match step:
         case "leave":
-            work.ledger.leave(workload, TEAMS[workload], cluster)
+            work.ledger.leave(work.ledger.holdings(workload), TEAMS[workload], cluster)
         case "settle":
             work.ledger.settle([(reservation(workload, lines, cluster), uuid.uuid4())])
         case "release":
@@ -184,7 +185,8 @@ def test_what_is_charged_adds_up_to_the_exact_cost_after_any_charges(
 
 
 def spent(work: UnitOfWork, kind: ScopeKind, key: str) -> Decimal:
-    return work.ledger.usage(CountingScope(kind, key)).month_to_date_usd
+    scope = CountingScope(kind, key)
+    return work.ledger.usage([scope])[scope].month_to_date_usd
 
 
 def test_usage_is_the_sum_after_many_at_once(store: Store, owner_engine: sa.Engine) -> None:
@@ -207,7 +209,7 @@ def test_deciding_at_once_never_oversells_by_one(store: Store, owner_engine: sa.
     def buy(number: int) -> bool:
         with store.begin() as work:
             work.ledger.lock_scopes([scope])
-            used = sum(held.gpus for held in work.ledger.usage(scope).by_sku.values())
+            used = sum(held.gpus for held in work.ledger.usage([scope])[scope].by_sku.values())
             if used + 2 > quota:
                 return False
             work.ledger.hold(reservation(uuid.UUID(int=1000 + number), {"L4": 2}), uuid.uuid4(), work.now + HOLD)

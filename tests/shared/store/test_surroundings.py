@@ -1,25 +1,28 @@
-"""What is recorded besides what a decision needed is what the facts would have said, in one statement."""
+"""What a decision needs and what is recorded besides it, held against the rows themselves."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from decimal import Decimal
+from itertools import chain, combinations
 
 import pytest
 import sqlalchemy as sa
 
+from shared.models.amounts import NOTHING, Amounts
 from shared.models.cluster import Cluster
 from shared.policy.decision import PlanView
-from shared.policy.facts import Facts, Needs
-from shared.policy.vocabulary import ScopeKind
+from shared.policy.facts import Facts, Needs, ScopeUsage
+from shared.policy.months import cost, month_start
+from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.rollout.pricing import Price, PriceKind
 from shared.store.judging import look_at
+from shared.store.rows import amounts_from
 from shared.store.tables import reservations, usage, workload_costs
 from shared.store.unit_of_work import Store, UnitOfWork
 from tests.builders import Deliver, id_of
 
-KINDS = (ScopeKind.WORKLOAD, ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL)
+COUNTED = (ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL)
+KINDS = (ScopeKind.WORKLOAD, *COUNTED)
+SUBSETS = list(chain.from_iterable(combinations(KINDS, size) for size in range(5)))
 
 
 def view(work: UnitOfWork, name: str = "a") -> PlanView:
@@ -27,29 +30,34 @@ def view(work: UnitOfWork, name: str = "a") -> PlanView:
     assert workload is not None
     plan = work.plans.get(workload.plan_id)
     assert plan is not None
-    return look_at(plan, workload, [], work)
+    return look_at(plan, workload, [], work.ledger.reserved(workload.id, plan.decision.cluster), work)
 
 
-def loaded(work: UnitOfWork, plan: PlanView) -> Facts:
-    """The same facts as rules would have them."""
-    facts = work.facts(Needs(usage=frozenset(plan.counting(kind) for kind in KINDS), prices=True), plan)
-    held = {
-        scope: replace(known, by_sku={sku: a for sku, a in known.by_sku.items() if a.replicas})
-        for scope, known in facts.usage.items()
-    }
-    return replace(facts, usage=held)
+def around(work: UnitOfWork, plan: PlanView, *counted: ScopeKind) -> Facts:
+    needs = Needs(usage=frozenset(plan.counting(kind) for kind in counted))
+    return work.surroundings(plan, needs, work.ledger.holdings(plan.workload_id))
 
 
-@contextmanager
-def counted(connection: sa.Connection) -> Iterator[list[str]]:
-    statements: list[str] = []
+def told_by_rows(work: UnitOfWork, plan: PlanView, kind: ScopeKind) -> ScopeUsage:
+    """Row by row: what is held, and what it has cost since the month began."""
+    key = {"team": plan.team, "cluster": plan.cluster, "workload": plan.workload_id}.get(kind)
+    table, column = (reservations, "workload_id") if kind is ScopeKind.WORKLOAD else (usage, kind.value)
+    by_sku: dict[str, Amounts] = {}
+    usd = Decimal(0)
+    begun = month_start(work.now)
+    for row in work.connection.execute(sa.select(table)).mappings():
+        if kind is ScopeKind.GLOBAL or row[column] == key:
+            by_sku[row["sku"]] = by_sku.get(row["sku"], NOTHING) + amounts_from(row)
+            usd += cost(row["usd_per_hour"], work.now - max(begun, row["accrued_at"]))
+            usd += row["accrued_usd"] if table is usage and row["accrued_at"] >= begun else 0
+    if kind is ScopeKind.WORKLOAD:
+        charged = sa.select(workload_costs).where(workload_costs.c.workload_id == key)
+        usd += sum(row.usd for row in work.connection.execute(charged) if row.month == begun.date())
+    return ScopeUsage({sku: held for sku, held in by_sku.items() if held != NOTHING}, usd)
 
-    def note(*arguments: Any) -> None:
-        statements.append(arguments[2])
 
-    sa.event.listen(connection, "before_cursor_execute", note)
-    yield statements
-    sa.event.remove(connection, "before_cursor_execute", note)
+def agree(known: ScopeUsage, expected: ScopeUsage) -> bool:
+    return known.by_sku == expected.by_sku and round(known.month_to_date_usd - expected.month_to_date_usd, 4) == 0
 
 
 @pytest.fixture
@@ -74,42 +82,54 @@ def busy(store: Store, deliver: Deliver) -> Store:
     return store
 
 
+@pytest.mark.parametrize("counted", SUBSETS, ids="+".join)
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_it_says_what_the_facts_of_rules_say(busy: Store, name: str) -> None:
+def test_together_they_say_what_the_rows_say(busy: Store, name: str, counted: tuple[ScopeKind, ...]) -> None:
     with busy.begin() as work:
         plan = view(work, name)
-        around, expected = work.surroundings(plan), loaded(work, plan)
-    assert around == expected
-    assert around.usage[plan.counting(ScopeKind.TEAM)].by_sku.keys() == {"L4", "H100"}
-    assert around.usage[plan.counting(ScopeKind.WORKLOAD)].month_to_date_usd > 0
+        scopes = {kind: plan.counting(kind) for kind in KINDS}
+        besides = around(work, plan, *counted)
+        needed = work.facts(Needs(usage=frozenset(scopes[kind] for kind in counted)), plan)
+        expected = {kind: told_by_rows(work, plan, kind) for kind in KINDS}
+    assert set(needed.usage) == {scopes[kind] for kind in counted}
+    assert set(besides.usage) == {scopes[kind] for kind in KINDS if kind not in counted or kind is ScopeKind.WORKLOAD}
+    for kind in KINDS:
+        assert agree({**besides.usage, **needed.usage}[scopes[kind]], expected[kind]), kind
+    assert all(expected[kind].month_to_date_usd > 0 for kind in KINDS)
+
+
+def test_what_is_known_is_not_read_again_and_what_is_not_needed_is_not_told(busy: Store) -> None:
+    with busy.begin() as work:
+        plan = view(work)
+        team, workload = (plan.counting(kind) for kind in (ScopeKind.TEAM, ScopeKind.WORKLOAD))
+        known = Facts({workload: ScopeUsage({}, Decimal(5)), CountingScope(ScopeKind.GLOBAL, ""): ScopeUsage({})})
+        found = work.facts(Needs(usage=frozenset([team, workload]), prices=True), plan, known)
+        assert found.usage.keys() == {team, workload}
+        assert found.usage[workload].month_to_date_usd == 5
+        assert found.usage[team].by_sku.keys() == {"L4", "H100"}
+        assert found.priced_on is not None
+        assert work.facts(Needs(), plan, found) == Facts()
 
 
 def test_the_price_is_the_clusters_own_where_it_has_one(busy: Store) -> None:
     with busy.begin() as work:
-        general = work.surroundings(view(work)).priced_on
+        general = around(work, view(work)).priced_on
         prices = work.catalogue.prices()
         assert general is not None
         old, new = general - timedelta(days=900), general + timedelta(days=30)
         oldest = next(price for price in prices if price.kind is PriceKind.CPU)
         work.catalogue.set_prices([Price(PriceKind.CPU, oldest.usd_per_hour, "contract", old)])
-        assert work.surroundings(view(work)).priced_on == old == loaded(work, view(work)).priced_on
+        assert around(work, view(work)).priced_on == old
+        work.catalogue.set_prices([Price(PriceKind.GPU, oldest.usd_per_hour, "contract", old, sku="T4")])
         for kind, sku in ((PriceKind.CPU, ""), (PriceKind.MEMORY, ""), (PriceKind.GPU, "L4")):
             work.catalogue.set_prices([Price(kind, oldest.usd_per_hour, "contract", new, sku=sku, cluster="local")])
-        assert work.surroundings(view(work)).priced_on == new == loaded(work, view(work)).priced_on
-
-
-def test_it_is_one_statement(busy: Store) -> None:
-    with busy.begin() as work:
-        plan = view(work)
-        with counted(work.connection) as statements:
-            work.surroundings(plan)
-    assert len(statements) == 1
+        assert around(work, view(work)).priced_on == new
+        assert work.facts(Needs(prices=True), view(work)).priced_on == new
 
 
 def test_an_empty_ledger_holds_nothing_and_that_is_known(store: Store, deliver: Deliver) -> None:
     deliver.submit("a")
     with store.begin() as work:
-        plan = view(work)
-        around = work.surroundings(plan)
-    assert {scope.kind for scope in around.usage} == set(KINDS)
-    assert all(known.by_sku == {} and known.month_to_date_usd == 0 for known in around.usage.values())
+        found = around(work, view(work))
+    assert {scope.kind for scope in found.usage} == set(KINDS)
+    assert all(known == ScopeUsage({}) for known in found.usage.values())
