@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from events.policy import PolicyChanged
 from functions.cli.connection import Platform, open_store
 from functions.cli.documents import read_models
-from functions.cli.errors import BadInput, CommandFailed, printable
+from functions.cli.errors import BadInput, CommandFailed, complain, printable
 from functions.cli.options import Format
 from functions.cli.outbound import event_about, publish
 from functions.cli.output import Cell, Style, moment, print_data, print_table
@@ -55,7 +55,10 @@ def add(platform: Platform, files: Sequence[str], author: str | None) -> None:
 
 
 def switch(platform: Platform, name: str, author: str | None, *, enabled: bool) -> None:
-    """Puts a policy into force or takes it out. Raises CommandFailed for one that is not there, or does not read."""
+    """Puts a policy into force or takes it out. Raises CommandFailed for one that is not there.
+
+    One that cannot be read can be taken out of force, but not put into it.
+    """
     change = PolicyChange.ENABLED if enabled else PolicyChange.DISABLED
     who = _author(author)
     with open_store(platform) as store:
@@ -71,7 +74,7 @@ def switch(platform: Platform, name: str, author: str | None, *, enabled: bool) 
 
 
 def show_all(platform: Platform, form: Format) -> None:
-    """Prints the policies by name. One that can no longer be read says so: it denies."""
+    """Prints the policies by name. One that can no longer be read says so, and whether it denies."""
     with open_store(platform) as store, store.begin() as work:
         policies = work.policies.all()
         now = work.now
@@ -82,15 +85,19 @@ def show_all(platform: Platform, form: Format) -> None:
 
 
 def show(platform: Platform, name: str, form: Format) -> None:
-    """Prints one policy. What comes after the table can be added again, as can the JSON and the YAML."""
+    """Prints one policy. What comes after the table can be added again, as can the JSON and the YAML.
+
+    One that cannot be read is printed as it is stored, to be mended, and the problem on stderr.
+    """
     with open_store(platform) as store, store.begin() as work:
         policy = work.policies.get(name)
         if policy is None:
             raise _not_there(work, name)
         newest = work.policies.history(name)[-1]
         now = work.now
-    # One that cannot be read is shown as it is stored, to be mended.
-    document = newest.document if policy.document is None else _view(policy)
+    if policy.document is None:
+        complain(f"policy {name} {_problem(policy)}")
+    document = _document(policy)
     if form is not Format.TABLE:
         print_data(document, form)
         return
@@ -129,7 +136,7 @@ def _author(given: str | None) -> str:
 def _changed(work: UnitOfWork, stored: StoredPolicy, change: PolicyChange, author: str) -> WireEvent:
     """Audits a change, and tells it."""
     subject = f"policy/{stored.name}"
-    work.audit(f"policy.{change}", subject, version=stored.version, author=author, document=_view(stored))
+    work.audit(f"policy.{change}", subject, version=stored.version, author=author, document=_document(stored))
     data = PolicyChanged(name=stored.name, version=stored.version, change=change, author=author)
     return event_about(subject, data, work.now)
 
@@ -145,19 +152,26 @@ def _not_there(work: UnitOfWork, name: str) -> CommandFailed:
     stored = work.policies.get(name)
     if stored is None:
         return CommandFailed(f"there is no policy {name[:80]}: see `sentinel policy list`")
-    return CommandFailed(f"policy {name} cannot be read: {stored.problem}; replace it with `sentinel policy add`")
+    return CommandFailed(f"policy {name} {_problem(stored)}; replace it with `sentinel policy add`")
+
+
+def _problem(policy: StoredPolicy) -> str:
+    """Why a policy cannot be read, and what that means."""
+    meaning = "denies every plan that takes something" if policy.enabled else "is disabled"
+    return f"cannot be read and {meaning}: {policy.problem}"
 
 
 def _cells(policy: StoredPolicy, now: datetime) -> tuple[Cell, ...]:
     document = policy.document
+    enabled: Cell = "yes" if policy.enabled else ("no", Style.BAD)
     if document is None:
-        return (policy.name, "", "", "", str(policy.version), "", "", (policy.problem, Style.BAD))
+        return (policy.name, "", "", enabled, str(policy.version), "", "", (_problem(policy), Style.BAD))
     rules = ",".join([rule.type for rule in document.rules] + ["deny_unmatched"] * document.deny_unmatched)
     return (
         policy.name,
         str(document.priority),
         (document.mode, Style.GOOD if document.mode is Mode.ENFORCE else Style.BUSY),
-        "yes" if document.enabled else ("no", Style.BAD),
+        enabled,
         str(policy.version),
         rules,
         _validity(document, now),
@@ -178,6 +192,13 @@ def _validity(document: PolicyDocument, now: datetime) -> Cell:
 
 def _view(policy: StoredPolicy) -> dict[str, JsonValue]:
     if policy.document is None:
-        return {"name": policy.name, "problem": policy.problem}
+        return {"name": policy.name, "enabled": policy.enabled, "problem": policy.problem}
+    return _document(policy)
+
+
+def _document(policy: StoredPolicy) -> dict[str, JsonValue]:
+    """What can be added again; of one that cannot be read, what is stored."""
+    if policy.document is None:
+        return dict(policy.unread)
     document: dict[str, JsonValue] = policy.document.model_dump(mode="json", by_alias=True, exclude_none=True)
     return document

@@ -147,7 +147,7 @@ def _exception_for(document: PolicyDocument, plan: PlanView, now: datetime) -> P
 
 
 def _unreadable(policy: StoredPolicy, plan: PlanView, tally: _Tally) -> None:
-    message = f"policy {policy.name} cannot be read and denies until it is mended: {policy.problem}"
+    message = f"policy {policy.name} cannot be read and denies until it is mended or disabled: {policy.problem}"
     if plan.reduces:
         tally.warnings.append(f"{policy.name}: {message}")
         return

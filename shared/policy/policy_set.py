@@ -6,10 +6,12 @@ fewest policies share. A plan looks into the few buckets that could hold a match
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from shared.policy.decision import PlanView
 from shared.policy.documents import PolicyDocument, Selector
@@ -21,13 +23,22 @@ _NO_ID = uuid.UUID(int=0)
 
 @dataclass(frozen=True)
 class StoredPolicy:
-    """A policy as stored: a document, or why it cannot be read any more (which denies)."""
+    """A policy as stored: a document, or why it cannot be read any more (which denies, unless it is disabled).
+
+    unread: what is stored instead of a document, with the keys of the version that wrote it.
+    """
 
     name: str
     document: PolicyDocument | None
     problem: str = ""
     id: uuid.UUID = _NO_ID
     version: int = 1
+    unread: Mapping[str, JsonValue] = field(default_factory=dict, hash=False)
+
+    @property
+    def enabled(self) -> bool:
+        """One that cannot be read is, unless it says `"enabled": false` in so many words."""
+        return self.unread.get("enabled") is not False if self.document is None else self.document.enabled
 
     @property
     def order(self) -> tuple[bool, int, str, uuid.UUID]:
@@ -48,7 +59,7 @@ class PolicySet:
     """The policies of one revision. Immutable; build it once and ask often."""
 
     def __init__(self, policies: Iterable[StoredPolicy]) -> None:
-        live = [policy for policy in policies if policy.document is None or policy.document.enabled]
+        live = [policy for policy in policies if policy.enabled]
         live.sort(key=lambda policy: policy.order)
         named = [_named(policy.document) for policy in live]
         shared_by = Counter(bucket for things in named for buckets in things for bucket in buckets)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.eventing.processing import describe
@@ -51,19 +51,30 @@ class PolicyRows:
 
     def put(self, document: PolicyDocument, author: str) -> StoredPolicy | None:
         """Adds a policy or replaces the one of that name. None when it is the same already."""
-        return self._write(document, author, PolicyChange.REPLACED)
+        row = self._to_be_changed(document.name)
+        body = document.model_dump(mode="json", by_alias=True)
+        if row is not None and row.document == body:
+            return None
+        return self._write(document.name, row, body, PolicyChange.REPLACED if row else PolicyChange.ADDED, author)
 
     def switch(self, name: str, author: str, *, enabled: bool) -> StoredPolicy | None:
-        """Enables or disables a policy; None when it is so already. Raises KeyError when none of that name reads."""
-        self._new_revision()  # before the read: another change of this policy must not be undone by this one
-        stored = self.get(name)
-        if stored is None or stored.document is None:
+        """Enables or disables a policy; None when it is so already. Raises KeyError when there is none of that name.
+
+        One that cannot be read may be disabled, and stays as it is otherwise. To enable it raises KeyError too: it
+        could only deny.
+        """
+        row = self._to_be_changed(name)
+        stored = None if row is None else _stored(row)
+        if stored is None or (enabled and stored.document is None):
             raise KeyError(name)
+        if stored.enabled is enabled:
+            return None
+        as_it_is = stored.unread if stored.document is None else stored.document.model_dump(mode="json", by_alias=True)
         change = PolicyChange.ENABLED if enabled else PolicyChange.DISABLED
-        return self._write(stored.document.model_copy(update={"enabled": enabled}), author, change)
+        return self._write(name, row, {**as_it_is, "enabled": enabled}, change, author)
 
     def get(self, name: str) -> StoredPolicy | None:
-        row = self.connection.execute(sa.select(policies).where(policies.c.name == name)).one_or_none()
+        row = self._row(name)
         return None if row is None else _stored(row)
 
     def all(self) -> list[StoredPolicy]:
@@ -87,29 +98,32 @@ class PolicyRows:
         """The revision of the whole set; None before the first policy. Random: a restored backup never repeats one."""
         return self.connection.execute(_REVISION).scalar_one_or_none()
 
-    def _write(self, document: PolicyDocument, author: str, change: PolicyChange) -> StoredPolicy | None:
-        # The set's row is locked first, so that changes take turns and a revision stands for one set.
+    def _row(self, name: str) -> sa.Row[Any] | None:
+        return self.connection.execute(sa.select(policies).where(policies.c.name == name)).one_or_none()
+
+    def _to_be_changed(self, name: str) -> sa.Row[Any] | None:
+        """The row as the last change left it.
+
+        The set's row is locked first: changes take turns, none undoes another, and a revision stands for one set.
+        """
         self._new_revision()
-        body = document.model_dump(mode="json", by_alias=True)
-        row = self.connection.execute(sa.select(policies).where(policies.c.name == document.name)).one_or_none()
-        if row is not None and row.document == body:
-            return None
+        return self._row(name)
+
+    def _write(
+        self, name: str, row: sa.Row[Any] | None, body: dict[str, JsonValue], change: PolicyChange, author: str
+    ) -> StoredPolicy:
         policy_id, version = (row.id, row.version + 1) if row else (uuid.uuid4(), 1)
         values = {"document": body, "version": version}
-        statement = insert(policies).values(id=policy_id, name=document.name, **values)
+        statement = insert(policies).values(id=policy_id, name=name, **values)
         self.connection.execute(
             statement.on_conflict_do_update(index_elements=["name"], set_={**values, "updated_at": sa.func.now()})
         )
         self.connection.execute(
             policy_versions.insert().values(
-                policy_id=policy_id,
-                version=version,
-                change=change if row else PolicyChange.ADDED,
-                author=author,
-                document=body,
+                policy_id=policy_id, version=version, change=change, author=author, document=body
             )
         )
-        return StoredPolicy(document.name, document, id=policy_id, version=version)
+        return _read(name, body, policy_id, version)
 
     def _new_revision(self) -> None:
         values = {"revision": sa.func.gen_random_uuid()}
@@ -133,9 +147,14 @@ class PolicyCache:
         return self._compiled[1]
 
 
-def _stored(row: sa.Row[tuple[object, ...]]) -> StoredPolicy:
+def _stored(row: sa.Row[Any]) -> StoredPolicy:
+    return _read(row.name, row.document, row.id, row.version)
+
+
+def _read(name: str, body: JsonValue, policy_id: uuid.UUID, version: int) -> StoredPolicy:
     try:
-        document = PolicyDocument.model_validate(row.document)
+        document = PolicyDocument.model_validate(body)
     except ValidationError as error:
-        return StoredPolicy(row.name, None, describe(error), row.id, row.version)
-    return StoredPolicy(row.name, document, "", row.id, row.version)
+        unread = body if isinstance(body, dict) else {}
+        return StoredPolicy(name, None, describe(error), policy_id, version, unread)
+    return StoredPolicy(name, document, "", policy_id, version)

@@ -26,6 +26,7 @@ COST: dict[str, Any] = {
     "enabled": False,
     "rules": [{"type": "cost_ceiling", "scope": "global", "usd_per_hour": "12.50"}],
 }
+SPOILT: dict[str, Any] = {"name": "team-gpus", "rules": [{"type": "old"}]}
 CHANGED = "dev.sentinel.policy.changed.v1"
 
 
@@ -41,7 +42,7 @@ def audited(store: Store, subject: str) -> list[dict[str, Any]]:
 def spoil(store: Store) -> None:
     """What an upgrade may do: the stored document is no longer one."""
     with store.begin() as work:
-        work.connection.execute(sa.update(policies).values(document={"name": "team-gpus", "rules": [{"type": "old"}]}))
+        work.connection.execute(sa.update(policies).values(document=SPOILT))
 
 
 def test_policies_are_added_together_audited_and_told(sentinel: Sentinel, store: Store, broker: Broker) -> None:
@@ -168,16 +169,52 @@ def test_a_policy_that_is_not_there_is_said(sentinel: Sentinel, command: str) ->
 def test_a_policy_that_can_no_longer_be_read_is_shown_with_the_problem(sentinel: Sentinel, store: Store) -> None:
     add(sentinel, GPUS)
     spoil(store)
-    assert "rules.0: " in sentinel("policy", "list").lines[1]
+    denies = "cannot be read and denies every plan that takes something: rules.0: "
+    assert denies in sentinel("policy", "list").lines[1]
     [told] = sentinel("policy", "list", "-o", "json").json
-    assert told["name"] == "team-gpus"
+    assert (told["name"], told["enabled"]) == ("team-gpus", True)
     assert told["problem"].startswith("rules.0: ")
-    shown = sentinel("policy", "show", "team-gpus", "-o", "json").json
-    assert shown["rules"][0]["gpus"] == 16, "as it was written, to be mended"
-    ran = sentinel("policy", "disable", "team-gpus")
-    assert ran.code == 1
-    assert ran.err.startswith("sentinel: policy team-gpus cannot be read: rules.0: ")
+    shown = sentinel("policy", "show", "team-gpus", "-o", "json")
+    assert shown.json == SPOILT, "as it is stored, to be mended"
+    assert shown.err.startswith(f"sentinel: policy team-gpus {denies}")
+    assert denies in sentinel("policy", "show", "team-gpus").lines[1]
     assert add(sentinel, GPUS).lines == ["team-gpus replaced, version 2"]
+    assert sentinel("policy", "show", "team-gpus", "-o", "json").err == ""
+
+
+def test_a_policy_that_can_no_longer_be_read_is_disabled_like_any_other(
+    sentinel: Sentinel, store: Store, broker: Broker
+) -> None:
+    add(sentinel, GPUS)
+    spoil(store)
+    disabled = sentinel("policy", "disable", "team-gpus", "--author", "bo")
+    assert (disabled.code, disabled.lines) == (0, ["team-gpus disabled, version 2"])
+    assert sentinel("policy", "disable", "team-gpus").lines == ["team-gpus unchanged"]
+    says = "cannot be read and is disabled: rules.0: "
+    [_, listed] = sentinel("policy", "list").lines
+    assert listed.split()[:3] == ["team-gpus", "no", "2"]
+    assert says in listed
+    [told] = sentinel("policy", "list", "-o", "json").json
+    assert (told["name"], told["enabled"]) == ("team-gpus", False)
+    shown = sentinel("policy", "show", "team-gpus")
+    assert says in shown.lines[1]
+    assert "# disabled by bo at" in shown.out
+    assert (
+        audited(store, "policy/team-gpus")[-1].items()
+        >= {"action": "policy.disabled", "author": "bo", "version": 2, "document": {**SPOILT, "enabled": False}}.items()
+    )
+    changed = broker.events[-1]
+    assert isinstance(changed.data, dict)
+    assert changed.type == CHANGED
+    assert (changed.data["change"], changed.data["version"]) == ("disabled", 2)
+    history = sentinel("policy", "history", "team-gpus", "-o", "json").json
+    assert (history[-1]["change"], history[-1]["document"]) == ("disabled", {**SPOILT, "enabled": False})
+    refused = sentinel("policy", "enable", "team-gpus")
+    assert refused.code == 1
+    assert refused.err.startswith(f"sentinel: policy team-gpus {says}")
+    assert refused.err.endswith("; replace it with `sentinel policy add`\n")
+    assert add(sentinel, GPUS).lines == ["team-gpus replaced, version 3"]
+    assert sentinel("policy", "list").lines[1].split()[3] == "yes"
 
 
 def test_history_says_what_each_version_made_different(sentinel: Sentinel) -> None:

@@ -176,9 +176,24 @@ def test_an_unreadable_policy_denies_until_it_is_mended(
         unreadable = '{"name": "limit", "rules": [{"type": "old"}]}'
         connection.execute(sa.text("UPDATE policies SET document = CAST(:d AS jsonb)"), {"d": unreadable})
     [violation] = denied(deliver.decide()).violations
-    assert violation.message.startswith("policy limit cannot be read and denies until it is mended: rules.0")
+    assert violation.message.startswith(
+        "policy limit cannot be read and denies until it is mended or disabled: rules.0"
+    )
     policy(store, quota(gpus=100))
     approved(deliver.decide(image="nginx:1.30"))
+
+
+def test_an_unreadable_policy_that_is_disabled_denies_nothing(
+    deliver: Deliver, store: Store, owner_engine: sa.Engine
+) -> None:
+    policy(store, quota(gpus=100), selector={"teams": ["other"]})
+    with owner_engine.begin() as connection:
+        unreadable = '{"name": "limit", "rules": [{"type": "old"}]}'
+        connection.execute(sa.text("UPDATE policies SET document = CAST(:d AS jsonb)"), {"d": unreadable})
+    denied(deliver.decide())
+    with store.begin() as work:
+        assert work.policies.switch("limit", "ada", enabled=False)
+    assert approved(deliver.decide(image="nginx:1.30")).warnings == ("no_policy_matched",)
 
 
 @pytest.mark.parametrize("change", [{"mode": "warn"}, {"enabled": False}])

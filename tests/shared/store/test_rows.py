@@ -85,21 +85,6 @@ def test_prices_are_added_and_replaced(store: Store) -> None:
     assert found == [replace(price, usd_per_hour=Decimal("7.250000"))]
 
 
-def test_policies_are_replaced_by_name_and_an_unreadable_one_says_why(store: Store, owner_engine: sa.Engine) -> None:
-    rules = [{"type": "quota", "gpus": 1, "memory": "8Gi"}, {"type": "cost_ceiling", "usd_per_hour": "1.50"}]
-    document = PolicyDocument.model_validate({"name": "a", "rules": rules})
-    with store.begin() as work:
-        work.policies.put(document.model_copy(update={"priority": 5}), "tests")
-        work.policies.put(document, "tests")
-        work.policies.put(document.model_copy(update={"name": "b"}), "tests")
-    with owner_engine.begin() as connection:
-        connection.execute(sa.text("UPDATE policies SET document = '{}' WHERE name = 'b'"))
-    with store.begin() as work:
-        readable, broken = work.policies.all()
-    assert (readable.name, readable.document) == ("a", document)
-    assert (broken.name, broken.document, broken.problem) == ("b", None, "name: Field required")
-
-
 def test_what_is_reserved_by_cluster_and_sku(store: Store) -> None:
     lines = {"L4": Amounts(2, 1, 1, 2, Decimal(1)), "": Amounts(1, 1, 1, 0, Decimal(1))}
     with store.begin() as work:
