@@ -48,7 +48,7 @@ def _submit(event: Event, data: dict[str, JsonValue], work: UnitOfWork) -> Seque
         return []
     clusters = work.catalogue.clusters()
     cluster = place(spec, known, clusters, work.catalogue.reserved() if len(clusters) > 1 else {})
-    prices = Prices.of(work.catalogue.prices())
+    prices = Prices.of(work.catalogue.prices_at(cluster.name))
     identity = plan_id(spec.id, f"{event.source}\n{event.id}")
     live = work.deployments.live(spec.id) if known else []
     held = work.ledger.reserved(spec.id, cluster.name) if live else {}
