@@ -17,10 +17,6 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from events import CATALOGUE
-from events.foreign import Tick
-from events.plan import PlanProposed, PlanReconsidered
-from events.policy import PolicyChanged, QueueContinued, ReservationReleased
-from events.workload import WorkloadSubmitted, WorkloadWithdrawn
 from functions.policy_evaluation import handler as policy_evaluation
 from functions.workload_intake import handler as workload_intake
 from shared.eventing import codec
@@ -45,11 +41,11 @@ R = TypeVar("R")
 Function = TransactionalFunction[UnitOfWork] | ClusterFunction[UnitOfWork, Any, Any]
 
 INTAKE: TransactionalFunction[UnitOfWork] = TransactionalFunction(
-    "workload-intake", CATALOGUE.of(WorkloadSubmitted, WorkloadWithdrawn), workload_intake.handle
+    "workload-intake", workload_intake.ACCEPTS, workload_intake.handle
 )
 POLICY: TransactionalFunction[UnitOfWork] = TransactionalFunction(
     "policy-evaluation",
-    CATALOGUE.of(PlanProposed, PlanReconsidered, Tick, PolicyChanged, ReservationReleased, QueueContinued),
+    policy_evaluation.ACCEPTS,
     policy_evaluation.Evaluation().handle,
 )
 

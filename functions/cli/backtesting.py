@@ -17,7 +17,8 @@ from functions.cli.options import Format
 from functions.cli.output import Cell, Style, moment, print_data, print_table
 from functions.cli.policies import read_candidates
 from functions.cli.simulating import finding_view
-from shared.policy.backtest import Backtest, Difference, PastDecision, Verdict
+from shared.policy.backtest import Backtest, Difference, Verdict
+from shared.policy.decision import PastDecision
 from shared.policy.documents import PolicyDocument
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.store.unit_of_work import UnitOfWork

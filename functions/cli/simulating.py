@@ -119,7 +119,7 @@ def _view(spec: WorkloadSpec, outlook: Outlook) -> dict[str, JsonValue]:
         "dryRun": [finding_view(one) for one in decision.dry_run],
         "determining": list(decision.determining),
         "couldWait": outlook.could_wait,
-        "suggestions": [_suggestion(one) for one in outlook.suggestions],
+        "suggestions": [suggestion_view(one) for one in outlook.suggestions],
     }
 
 
@@ -136,7 +136,8 @@ def finding_view(finding: Finding) -> dict[str, JsonValue]:
     }
 
 
-def _suggestion(suggestion: Suggestion) -> dict[str, JsonValue]:
+def suggestion_view(suggestion: Suggestion) -> dict[str, JsonValue]:
+    """A suggestion for programs; a change that it does not make is null."""
     change = suggestion.change
     return {
         "message": suggestion.message,

@@ -4,12 +4,17 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
+import typer
+from pydantic import JsonValue
+
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import CommandFailed, complain
 from functions.cli.options import Format
 from functions.cli.output import Cell, Style, age, print_data, print_table
+from functions.cli.simulating import suggestion_view
 from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
+from shared.store.simulation import Simulation
 from shared.store.unit_of_work import UnitOfWork
 
 _HEADER = (
@@ -55,15 +60,24 @@ def get(
 
 
 def get_one(platform: Platform, reference: Reference, form: Format) -> None:
-    """Prints one workload with everything that is known of it."""
-    with open_store(platform) as store, store.begin() as work:
+    """Prints one workload with everything that is known of it; of a denied one, also what would pass instead.
+
+    That is judged on today's facts: those of its decision say nothing of other clusters and SKUs.
+    """
+    with open_store(platform) as store, store.read() as work:
         workload = find_one(work, reference)
         now = work.now
-    if form is Format.TABLE:
-        header = ("ID", *_HEADER, "REASON")
-        print_table(header, [(str(workload.id), *_cells(workload, now), workload.reason)])
-    else:
-        print_data(workload.as_json(spec=True), form)
+        denied = work.plans.get(workload.plan_id) if workload.phase is Phase.DENIED else None
+        instead = [] if denied is None else Simulation(work).instead(denied, workload)
+    if form is not Format.TABLE:
+        more: dict[str, JsonValue] = {} if denied is None else {"wouldPass": [suggestion_view(one) for one in instead]}
+        print_data(workload.as_json(spec=True) | more, form)
+        return
+    print_table(("ID", *_HEADER, "REASON"), [(str(workload.id), *_cells(workload, now), workload.reason)])
+    if denied is not None:
+        typer.echo("")
+        told = [one.message for one in instead] or ["nothing that was tried: neither less, nor elsewhere, nor later"]
+        print_table(("WOULD PASS ON TODAY'S FACTS",), [(message,) for message in told])
 
 
 def find_one(work: UnitOfWork, reference: Reference) -> Workload:

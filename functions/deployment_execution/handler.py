@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentFailed, DeploymentRemoved
 from events.plan import PlanApproved, PlanProposed
 from events.policy import ReservationReleased
@@ -29,6 +30,8 @@ from shared.rollout import holding
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION, manifest
 from shared.store.ledger import Reservation
 from shared.store.unit_of_work import UnitOfWork
+
+ACCEPTS = CATALOGUE.of(PlanApproved)
 
 LEASE = timedelta(seconds=20)
 """How long one execution may keep others away; when it was cut off, the plan is taken up again after this."""

@@ -1,7 +1,5 @@
 """The functions-framework target of deployment-execution."""
 
-from events import CATALOGUE
-from events.plan import PlanApproved
 from functions.deployment_execution import handler
 from functions.deployment_execution.performing import Performer
 from functions.runtime import function_target
@@ -12,8 +10,6 @@ from shared.settings import FunctionSettings
 settings = FunctionSettings.from_environment()
 performer = Performer(ClusterDirectory(settings.required_clusters_directory()))
 handle = function_target(
-    ClusterFunction(
-        "deployment-execution", CATALOGUE.of(PlanApproved), handler.prepare, performer.perform, handler.conclude
-    ),
+    ClusterFunction("deployment-execution", handler.ACCEPTS, handler.prepare, performer.perform, handler.conclude),
     settings,
 )

@@ -8,12 +8,16 @@ No broker redelivers what is that old.
 import logging
 from collections.abc import Callable, Sequence
 
+from events import CATALOGUE
 from events.continuation import TICK_SUBJECT, RelayContinued
+from events.foreign import Tick
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.store import inbox, outbox
 from shared.store.relay import Publisher, Relayed, publish_pending
 from shared.store.unit_of_work import Store, UnitOfWork
+
+ACCEPTS = CATALOGUE.of(Tick, RelayContinued)
 
 PAGE = 100
 MAX_PAGES = 25

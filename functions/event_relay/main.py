@@ -1,8 +1,5 @@
 """The functions-framework target of event-relay."""
 
-from events import CATALOGUE
-from events.continuation import RelayContinued
-from events.foreign import Tick
 from functions.event_relay import handler
 from functions.runtime import function_target, open_store
 from shared.eventing.function import ClusterFunction
@@ -12,6 +9,6 @@ from shared.settings import FunctionSettings
 settings = FunctionSettings.from_environment()
 publish = handler.publisher(open_store(settings), HttpPublisher(settings.required_sink()))
 handle = function_target(
-    ClusterFunction("event-relay", CATALOGUE.of(Tick, RelayContinued), handler.prepare, publish, handler.conclude),
+    ClusterFunction("event-relay", handler.ACCEPTS, handler.prepare, publish, handler.conclude),
     settings,
 )

@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from events import CATALOGUE
 from events.continuation import TICK_SUBJECT, VerificationContinued
 from events.deployment import DeploymentApplied, DeploymentRemoved
-from events.foreign import ObjectReferenceData
+from events.foreign import ObjectAdded, ObjectDeleted, ObjectReferenceData, ObjectUpdated, Tick
 from events.plan import PlanApproved, PlanProposed
 from events.telemetry import GpuFault, SloBreached
 from functions.health_verification.judging import Judge
@@ -22,6 +23,18 @@ from shared.eventing.function import Done
 from shared.models.deployment import Deployment
 from shared.store.deployments import SETTLED, WATCHED
 from shared.store.unit_of_work import UnitOfWork
+
+ACCEPTS = CATALOGUE.of(
+    DeploymentApplied,
+    DeploymentRemoved,
+    GpuFault,
+    SloBreached,
+    ObjectAdded,
+    ObjectUpdated,
+    ObjectDeleted,
+    Tick,
+    VerificationContinued,
+)
 
 PAGE = 50
 MAX_PAGES = 20

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from events import CATALOGUE
 from events.foreign import Tick
 from events.plan import Finding as FindingData
 from events.plan import PlanApproved, PlanDenied, PlanProposed, PlanQueued, PlanReconsidered
@@ -30,6 +31,8 @@ from shared.store.judging import Judgement, case_for, judge, look_at
 from shared.store.ledger import Reservation
 from shared.store.policies import PolicyCache
 from shared.store.unit_of_work import UnitOfWork
+
+ACCEPTS = CATALOGUE.of(PlanProposed, PlanReconsidered, Tick, PolicyChanged, ReservationReleased, QueueContinued)
 
 HOLD = timedelta(minutes=10)
 """How long an approved plan may wait for its execution before it is proposed again."""

@@ -1,10 +1,6 @@
 """The functions-framework target of policy-evaluation."""
 
-from events import CATALOGUE
-from events.foreign import Tick
-from events.plan import PlanProposed, PlanReconsidered
-from events.policy import PolicyChanged, QueueContinued, ReservationReleased
-from functions.policy_evaluation.handler import Evaluation
+from functions.policy_evaluation import handler
 from functions.runtime import function_target
 from shared.eventing.function import TransactionalFunction
 from shared.settings import FunctionSettings
@@ -12,8 +8,8 @@ from shared.settings import FunctionSettings
 handle = function_target(
     TransactionalFunction(
         "policy-evaluation",
-        CATALOGUE.of(PlanProposed, PlanReconsidered, Tick, PolicyChanged, ReservationReleased, QueueContinued),
-        Evaluation().handle,
+        handler.ACCEPTS,
+        handler.Evaluation().handle,
     ),
     FunctionSettings.from_environment(),
 )

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from events import CATALOGUE
 from events.telemetry import TelemetryGpu, TelemetryWorkload
 from shared.eventing.event import Event, Outgoing
 from shared.store.telemetry import Sample
 from shared.store.unit_of_work import UnitOfWork
+
+ACCEPTS = CATALOGUE.of(TelemetryGpu, TelemetryWorkload)
 
 
 def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:

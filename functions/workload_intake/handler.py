@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from events import CATALOGUE
 from events.plan import PlanProposed
-from events.workload import BadField, WorkloadRejected, WorkloadWithdrawn
+from events.workload import BadField, WorkloadRejected, WorkloadSubmitted, WorkloadWithdrawn
 from shared.errors import WishRefused
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.processing import bad_fields
@@ -23,6 +24,8 @@ from shared.models.workload import WorkloadSpec, workload_id
 from shared.rollout.planning import next_generation, place, propose
 from shared.rollout.pricing import Prices
 from shared.store.unit_of_work import UnitOfWork
+
+ACCEPTS = CATALOGUE.of(WorkloadSubmitted, WorkloadWithdrawn)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -48,7 +51,7 @@ def _submit(event: Event, data: dict[str, JsonValue], work: UnitOfWork) -> Seque
         return []
     clusters = work.catalogue.clusters()
     cluster = place(spec, known, clusters, work.catalogue.reserved() if len(clusters) > 1 else {})
-    prices = Prices.of(work.catalogue.prices())
+    prices = Prices.of(work.catalogue.prices_at(cluster.name))
     identity = plan_id(spec.id, f"{event.source}\n{event.id}")
     live = work.deployments.live(spec.id) if known else []
     held = work.ledger.reserved(spec.id, cluster.name) if live else {}

@@ -1,13 +1,11 @@
 """The functions-framework target of workload-intake."""
 
-from events import CATALOGUE
-from events.workload import WorkloadSubmitted, WorkloadWithdrawn
 from functions.runtime import function_target
 from functions.workload_intake import handler
 from shared.eventing.function import TransactionalFunction
 from shared.settings import FunctionSettings
 
 handle = function_target(
-    TransactionalFunction("workload-intake", CATALOGUE.of(WorkloadSubmitted, WorkloadWithdrawn), handler.handle),
+    TransactionalFunction("workload-intake", handler.ACCEPTS, handler.handle),
     FunctionSettings.from_environment(),
 )

@@ -7,14 +7,13 @@
 4. A plan that only had to let another one go first would have had to under other policies too.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from shared.policy import recorded
-from shared.policy.decision import Finding, PlanView
+from shared.policy.decision import Finding, PastDecision, PlanView
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.facts import Facts, Needs
 from shared.policy.policy_set import PolicySet, StoredPolicy
@@ -29,16 +28,6 @@ class Verdict(StrEnum):
     DENIED = "denied"
     QUEUED = "queued"
     UNKNOWN = "not known"
-
-
-@dataclass(frozen=True)
-class PastDecision:
-    """A decision as it is kept: its verdict, its violations and the document of its facts."""
-
-    decided_at: datetime
-    approved: bool
-    violations: Sequence[Mapping[str, Any]]
-    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """What policy looks at, and what it says."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.plan import Verb
@@ -141,3 +142,13 @@ class PolicyDecision:
     determining: tuple[str, ...]
     dry_run: tuple[Finding, ...] = ()
     waits: bool = False
+
+
+@dataclass(frozen=True)
+class PastDecision:
+    """A decision as it is kept: its verdict, its violations and the document of its facts."""
+
+    decided_at: datetime
+    approved: bool
+    violations: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any]

@@ -1,11 +1,12 @@
 """For a plan that was denied: the smallest changes that would pass, found by evaluating them.
 
 Nothing is guessed: every suggestion is a plan that the same policies approve on the same kind of facts. In
-the order of how little they change: the same later, fewer replicas, another cluster, another SKU.
+the order of how little they change: the same later, fewer replicas, another cluster, another SKU. When none of these
+passes alone, two of them may: first those that wait for what time mends, then fewer replicas elsewhere.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.policy.decision import PolicyDecision
@@ -39,40 +40,72 @@ def explain(
     denied: PolicyDecision, judge: Judge, *, replicas: int, skus: Sequence[str], clusters: Sequence[str]
 ) -> list[Suggestion]:
     """The changes that would pass, at most one of a kind. `skus` and `clusters` are the others to try, best first."""
-    found = [_later(denied, judge), _fewer(judge, replicas)]
-    found.append(_first(judge, [(Change(cluster=name), f"run it on cluster {name}") for name in clusters]))
-    found.append(_first(judge, [(Change(sku=sku), f"ask for {sku} GPUs") for sku in skus]))
-    return [suggestion for suggestion in found if suggestion is not None]
+    moved, other = [Change(cluster=name) for name in clusters], [Change(sku=sku) for sku in skus]
+    at, mended = _in_time(denied, judge)
+    later = Change(at=at) if at is not None else None
+    found = [
+        later if mended else None,
+        _fewer(judge, Change(), replicas),
+        _first(judge, moved),
+        _first(judge, other),
+    ]
+    if not any(found) and later is not None:
+        found = [
+            _fewer(judge, later, replicas),
+            _first(judge, [replace(change, at=at) for change in moved]),
+            _first(judge, [replace(change, at=at) for change in other]),
+        ]
+    if not any(found):
+        found = [_any_fewer(judge, moved, replicas), _any_fewer(judge, other, replicas)]
+    return [Suggestion(change, _words(change, replicas)) for change in found if change is not None]
 
 
-def _later(denied: PolicyDecision, judge: Judge) -> Suggestion | None:
-    """When time has mended all of it; what is in the way by then, such as another freeze, is waited for too."""
-    decision = denied
+def _in_time(denied: PolicyDecision, judge: Judge) -> tuple[datetime | None, bool]:
+    """When time has mended all that it mends, and whether that is everything.
+
+    What is in the way by then, such as another freeze, is waited for too. None where time mends nothing.
+    """
+    decision, at = denied, None
     for _ in range(_MAX_HOPS):
         moments = [finding.until for finding in decision.violations if finding.until is not None]
-        if not moments or len(moments) < len(decision.violations):
-            return None
+        if not moments:
+            return at, decision.approved
         at = max(moments)
         decision = judge(Change(at=at))
-        if decision.approved:
-            return Suggestion(Change(at=at), f"submit it again at {at.isoformat()}")
-    return None
+    return None, False
 
 
-def _fewer(judge: Judge, replicas: int) -> Suggestion | None:
+def _fewer(judge: Judge, base: Change, replicas: int) -> Change | None:
     """The most replicas that pass: fewer take up less of everything, so what passes is found by halving."""
     passing, failing = 0, replicas
     while failing - passing > 1:
         middle = (passing + failing) // 2
-        if judge(Change(replicas=middle)).approved:
+        if judge(replace(base, replicas=middle)).approved:
             passing = middle
         else:
             failing = middle
-    if passing == 0:
-        return None
-    noun = "replica" if passing == 1 else "replicas"
-    return Suggestion(Change(replicas=passing), f"ask for {passing} {noun} instead of {replicas}")
+    return replace(base, replicas=passing) if passing else None
 
 
-def _first(judge: Judge, candidates: Sequence[tuple[Change, str]]) -> Suggestion | None:
-    return next((Suggestion(change, words) for change, words in candidates if judge(change).approved), None)
+def _any_fewer(judge: Judge, bases: Iterable[Change], replicas: int) -> Change | None:
+    """The same for the place that takes the most of them; the first of several."""
+    found = [change for base in bases if (change := _fewer(judge, base, replicas)) is not None]
+    return max(found, key=lambda change: change.replicas or 0, default=None)
+
+
+def _first(judge: Judge, candidates: Iterable[Change]) -> Change | None:
+    return next((change for change in candidates if judge(change).approved), None)
+
+
+def _words(change: Change, replicas: int) -> str:
+    told = []
+    if change.replicas is not None:
+        noun = "replica" if change.replicas == 1 else "replicas"
+        told.append(f"ask for {change.replicas} {noun} instead of {replicas}")
+    if change.cluster is not None:
+        told.append(f"run it on cluster {change.cluster}")
+    if change.sku is not None:
+        told.append(f"ask for {change.sku} GPUs")
+    if change.at is not None:
+        told.append(f"submit it again at {change.at.isoformat()}")
+    return " and ".join(told)

@@ -1,6 +1,7 @@
 """What changes rarely and is read often: registered clusters and prices."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -10,6 +11,9 @@ from shared.models.cluster import Cluster
 from shared.rollout.pricing import Price, PriceKind
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
 from shared.store.tables import clusters, prices, usage
+
+_PRICES = sa.select(prices).order_by(prices.c.kind, prices.c.sku, prices.c.cluster)
+_PRICES_AT = _PRICES.where(prices.c.cluster.in_(["", sa.bindparam("at")]))
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,15 @@ class CatalogueRows:
             )
 
     def prices(self) -> list[Price]:
-        rows = self.connection.execute(sa.select(prices).order_by(prices.c.kind, prices.c.sku, prices.c.cluster))
+        """Every price of every cluster."""
+        return self._prices(_PRICES, {})
+
+    def prices_at(self, cluster: str) -> list[Price]:
+        """The general prices and a cluster's own: all that a plan for it can cost by."""
+        return self._prices(_PRICES_AT, {"at": cluster})
+
+    def _prices(self, statement: sa.Select[Any], values: dict[str, str]) -> list[Price]:
+        rows = self.connection.execute(statement, values)
         return [
             Price(PriceKind(r.kind), r.usd_per_hour, r.source, r.priced_on, sku=r.sku, cluster=r.cluster) for r in rows
         ]

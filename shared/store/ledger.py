@@ -201,7 +201,11 @@ class Ledger:
 
 def hours_since(since: sa.ColumnElement[datetime]) -> sa.ColumnElement[Any]:
     """As a number, up to now."""
-    return sa.cast(sa.extract("epoch", sa.func.now() - since), sa.Numeric) / 3600
+    return _seconds_since(since) / 3600
+
+
+def _seconds_since(since: sa.ColumnElement[datetime]) -> sa.ColumnElement[Any]:
+    return sa.cast(sa.extract("epoch", sa.func.now() - since), sa.Numeric)
 
 
 def accrued() -> sa.ColumnElement[Any]:
@@ -209,6 +213,14 @@ def accrued() -> sa.ColumnElement[Any]:
     this_month = usage.c.accrued_at >= MONTH_START
     running = usage.c.usd_per_hour * hours_since(sa.func.greatest(usage.c.accrued_at, MONTH_START))
     return sa.case((this_month, usage.c.accrued_usd), else_=sa.literal(0)) + running
+
+
+def _accrued_together() -> sa.ColumnElement[Any]:
+    """The sum of what usage rows have `accrued`: the month's begin is worked out once, and the sum is divided."""
+    begun = sa.select(MONTH_START).scalar_subquery()
+    written = sa.case((usage.c.accrued_at >= begun, usage.c.accrued_usd), else_=sa.literal(0))
+    running = usage.c.usd_per_hour * _seconds_since(sa.func.greatest(usage.c.accrued_at, begun))
+    return sa.func.sum(written) + sa.func.sum(running) / 3600
 
 
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
@@ -224,7 +236,7 @@ def _usage_of(kinds: frozenset[ScopeKind]) -> sa.Select[Any]:
     selected = [mark.label(_mark(kind)) for kind, mark in marks.items()]
     if ScopeKind.GLOBAL in kinds:
         selected.append(sa.true().label(_mark(ScopeKind.GLOBAL)))
-    statement = sa.select(usage.c.sku, *selected, *sums, sa.func.sum(accrued()).label("month"))
+    statement = sa.select(usage.c.sku, *selected, *sums, _accrued_together().label("month"))
     # By name: to PostgreSQL the same comparison with another parameter is another expression.
     statement = statement.group_by(usage.c.sku, *(sa.literal_column(mark.name) for mark in selected))
     return statement if ScopeKind.GLOBAL in kinds else statement.where(sa.or_(*marks.values()))

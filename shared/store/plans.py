@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import EventInHand
 from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus
-from shared.policy.backtest import PastDecision
+from shared.policy.decision import PastDecision
 from shared.store.rows import amounts_from, amounts_to_json
 from shared.store.tables import action_plans, policy_decisions, workloads
 

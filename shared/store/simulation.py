@@ -13,7 +13,7 @@ from shared.errors import WishRefused
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.models.deployment import Deployment
-from shared.models.plan import plan_id
+from shared.models.plan import ActionPlan, Verb, plan_id
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
 from shared.policy.decision import Finding, PlanView, PolicyDecision
@@ -99,6 +99,19 @@ class Simulation:
         subject = _Subject(known, generation, live, self._work.ledger.holdings(spec.id).lines if known else {})
         self._facts.clear()
         return [self._outlook(spec, subject, cluster, possible, chosen.name) for cluster in possible]
+
+    def instead(self, denied: ActionPlan, workload: Workload) -> list[Suggestion]:
+        """What would pass now in place of a workload's newest plan, which was denied; the plan itself, if it would."""
+        if denied.decision.verb in (Verb.ROLLBACK, Verb.REMOVE):
+            return []
+        wish = workload.spec.model_copy(update={"replicas": denied.decision.replicas, "generation": None})
+        try:
+            [outlook] = [one for one in self.outlooks(wish) if one.chosen]
+        except WishRefused:
+            return []
+        if outlook.outcome is Outcome.APPROVED:
+            return [Suggestion(Change(), "submit it again as it is: it would be approved now")]
+        return list(outlook.suggestions)
 
     def _outlook(
         self, spec: WorkloadSpec, subject: _Subject, cluster: Cluster, possible: Sequence[Cluster], chosen: str

@@ -131,6 +131,7 @@ policy_decisions = Table(
     *_kept(),
     Index(None, "plan_id"),
     Index(None, "workload_id"),
+    Index(None, "created_at", "id"),
 )
 
 policies = Table(

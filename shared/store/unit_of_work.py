@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from pydantic import JsonValue
@@ -20,9 +21,11 @@ from shared.store.dead_letters import DeadLetterRows
 from shared.store.deployments import DeploymentRows
 from shared.store.ledger import Ledger, WorkloadHoldings
 from shared.store.plans import PlanRows
-from shared.store.policies import PolicyRows
 from shared.store.telemetry import TelemetryRows
 from shared.store.workloads import WorkloadRows
+
+if TYPE_CHECKING:
+    from shared.store.policies import PolicyRows
 
 _SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
@@ -55,7 +58,9 @@ class UnitOfWork:
         return CatalogueRows(self.connection)
 
     @cached_property
-    def policies(self) -> PolicyRows:
+    def policies(self) -> "PolicyRows":
+        from shared.store.policies import PolicyRows  # brings all rules along, and only one function needs them
+
         return PolicyRows(self.connection)
 
     @cached_property

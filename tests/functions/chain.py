@@ -19,11 +19,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from events import CATALOGUE
-from events.continuation import VerificationContinued
 from events.deployment import DeploymentApplied, DeploymentRemoved
-from events.foreign import ObjectAdded, ObjectDeleted, ObjectUpdated, Tick
+from events.foreign import Tick
 from events.plan import PlanApproved
-from events.telemetry import GpuFault, SloBreached
 from functions.deployment_execution import handler as execution
 from functions.deployment_execution.performing import Performer
 from functions.health_verification import handler as verification
@@ -69,24 +67,14 @@ class Chain:
         self.deliver = Deliver(self.store)
         self.execution: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
             "deployment-execution",
-            CATALOGUE.of(PlanApproved),
+            execution.ACCEPTS,
             execution.prepare,
             Performer(self.site).perform,
             execution.conclude,
         )
         self.verification: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
             "health-verification",
-            CATALOGUE.of(
-                DeploymentApplied,
-                DeploymentRemoved,
-                GpuFault,
-                SloBreached,
-                ObjectAdded,
-                ObjectUpdated,
-                ObjectDeleted,
-                Tick,
-                VerificationContinued,
-            ),
+            verification.ACCEPTS,
             verification.prepare,
             Observer(self.site).observe,
             verification.conclude,

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from functions.cli.output import age
 from shared.models.lifecycle import Phase
+from shared.policy.documents import PolicyDocument
 from shared.store.tables import workloads
 from shared.store.unit_of_work import Store
 from tests.builders import WITHDRAWN, Deliver, id_of
@@ -78,11 +79,32 @@ def test_one_workload_by_name_or_id_comes_with_its_spec_and_reason(
     detail = sentinel("get", "test-inference", "-o", "json").json
     assert detail == sentinel("get", id_of(), "-o", "yaml").yaml
     assert detail["spec"]["resources"]["gpu"] == {"count": 1, "sku": "L4", "mig": None}
-    header, line = sentinel("get", id_of()).lines
+    header, line = sentinel("get", id_of()).lines[:2]
     assert header.split()[0::12] == ["ID", "AGE"]
     assert header.split()[-1] == "REASON"
     assert line.startswith(str(id_of()))
     assert line.endswith("too dear\\x1b[2J\\nfor us")
+
+
+def test_a_denied_workload_is_told_what_would_pass_now(sentinel: Sentinel, deliver: Deliver, store: Store) -> None:
+    def limit(gpus: int) -> None:
+        rules = [{"type": "quota", "scope": "team", "gpus": gpus}]
+        with store.begin() as work:
+            work.policies.put(PolicyDocument.model_validate({"name": "gpus", "rules": rules}), "tests")
+
+    limit(3)
+    deliver.decide(replicas=4)
+    assert sentinel("get", id_of()).lines[-2:] == ["WOULD PASS ON TODAY'S FACTS", "ask for 3 replicas instead of 4"]
+    change = {"replicas": 3, "sku": None, "cluster": None, "at": None}
+    [suggested] = sentinel("get", id_of(), "-o", "json").json["wouldPass"]
+    assert suggested == {"message": "ask for 3 replicas instead of 4", **change}
+    limit(0)
+    assert "nothing that was tried" in sentinel("get", id_of()).out
+    assert sentinel("get", id_of(), "-o", "json").json["wouldPass"] == []
+    limit(4)
+    assert "submit it again as it is: it would be approved now" in sentinel("get", id_of()).out
+    deliver.decide(replicas=3)
+    assert "wouldPass" not in sentinel("get", id_of(), "-o", "json").json
 
 
 def test_a_name_that_fits_several_asks_which(sentinel: Sentinel, deliver: Deliver) -> None:

@@ -1,7 +1,7 @@
 """Suggestions are evaluated, not guessed: each passes, and fewer replicas are as many as pass."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -60,9 +60,44 @@ def test_every_suggestion_passes_and_fewer_replicas_are_as_many_as_pass(
     suggestions = explain(denied, judge, replicas=replicas, skus=["H100", "T4"], clusters=["us", "ap"])
     for suggestion in suggestions:
         assert judge(suggestion.change).approved
-    fewer = [s.change.replicas for s in suggestions if s.change.replicas is not None]
     passing = [n for n in range(1, replicas) if judge(Change(replicas=n)).approved]
-    assert fewer == passing[-1:]
+    if passing:
+        assert Change(replicas=passing[-1]) in [suggestion.change for suggestion in suggestions]
+    alone = [Change(cluster=name) for name in ("us", "ap")] + [Change(sku=sku) for sku in ("H100", "T4")]
+    if passing or any(judge(change).approved for change in alone):
+        assert all(_parts(suggestion.change) == 1 for suggestion in suggestions), "the smallest change that passes"
+
+
+def _parts(change: Change) -> int:
+    return sum(part is not None for part in astuple(change))
+
+
+def changes(found: list[StoredPolicy], replicas: int, *, skus: list[str], clusters: list[str]) -> list[str]:
+    judge = judge_of(found, held, replicas)
+    return [s.message for s in explain(judge(Change()), judge, replicas=replicas, skus=skus, clusters=clusters)]
+
+
+def test_what_time_mends_only_in_part_needs_another_change_too() -> None:
+    frozen, quota = freeze("2026-06-15T00:00:00"), stored("q", {"type": "quota", "scope": "cluster", "gpus": 5})
+    assert changes([frozen, quota], 4, skus=["H100"], clusters=["ap", "us"]) == [
+        "ask for 2 replicas instead of 4 and submit it again at 2026-06-16T00:00:00+00:00",
+        "run it on cluster us and submit it again at 2026-06-16T00:00:00+00:00",
+    ]
+
+
+def test_fewer_replicas_elsewhere_when_neither_helps_alone() -> None:
+    here, everywhere = [
+        stored("here", {"type": "quota", "scope": "cluster", "gpus": 0}, selector={"clusters": ["eu"]}),
+        stored("all", {"type": "quota", "scope": "team", "gpus": 5}),
+    ]
+    assert changes([here, everywhere], 4, skus=["H100"], clusters=["us", "ap"]) == [
+        "ask for 2 replicas instead of 4 and run it on cluster us"
+    ]
+
+
+def test_what_one_change_cannot_mend_and_two_cannot_has_no_suggestion() -> None:
+    image = stored("image", {"type": "image", "allowed_registries": ["quay.io"]})
+    assert changes([image, freeze("2026-06-15T00:00:00")], 4, skus=["H100"], clusters=["us"]) == []
 
 
 def test_fewer_replicas_another_cluster_and_another_sku() -> None:

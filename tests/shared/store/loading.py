@@ -20,7 +20,6 @@ import sqlalchemy as sa
 
 from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved
-from events.plan import PlanApproved
 from functions.deployment_execution import handler as execution
 from functions.deployment_execution.performing import Applied, Away, Outcome, Refused, Task
 from functions.health_verification import handler as verification
@@ -119,9 +118,7 @@ def run(load: Load, number: int, again: int) -> None:
 
 def execution_that(performs: Callable[[Task], Outcome]) -> ClusterFunction[UnitOfWork, Any, Any]:
     """The execution function on a cluster that does this."""
-    return ClusterFunction(
-        "deployment-execution", CATALOGUE.of(PlanApproved), execution.prepare, performs, execution.conclude
-    )
+    return ClusterFunction("deployment-execution", execution.ACCEPTS, execution.prepare, performs, execution.conclude)
 
 
 class _Process:

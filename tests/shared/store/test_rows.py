@@ -17,7 +17,7 @@ from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus, Ver
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
 from shared.policy.documents import PolicyDocument
-from shared.rollout.pricing import Price, PriceKind
+from shared.rollout.pricing import Price, PriceKind, Prices
 from shared.store import history
 from shared.store.dead_letters import DeadLetter
 from shared.store.ledger import Reservation
@@ -83,6 +83,18 @@ def test_prices_are_added_and_replaced(store: Store) -> None:
         work.catalogue.set_prices([replace(price, usd_per_hour=Decimal("7.25"))])
         found = [p for p in work.catalogue.prices() if p.sku == "X9"]
     assert found == [replace(price, usd_per_hour=Decimal("7.250000"))]
+
+
+def test_the_prices_at_a_cluster_say_the_same_as_all(store: Store) -> None:
+    own = Price(PriceKind.CPU, Decimal("9.500000"), "us", date(2026, 1, 1), cluster="moon")
+    with store.begin() as work:
+        work.catalogue.set_prices([own, replace(own, cluster="mars"), replace(own, kind=PriceKind.GPU, sku="L4")])
+        everywhere, moon = Prices.of(work.catalogue.prices()), work.catalogue.prices_at("moon")
+        earth = work.catalogue.prices_at("earth")
+    assert {price.cluster for price in moon} == {"", "moon"}
+    assert {price.cluster for price in earth} == {""}
+    assert Prices.of(moon).at("moon") == everywhere.at("moon")
+    assert Prices.of(earth).at("earth") == replace(everywhere.at("earth"), overrides={})
 
 
 def test_what_is_reserved_by_cluster_and_sku(store: Store) -> None:

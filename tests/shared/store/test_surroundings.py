@@ -74,6 +74,8 @@ def busy(store: Store, deliver: Deliver) -> Store:
         for table in (usage, reservations):
             work.connection.execute(table.update().values(accrued_at=sa.func.now() - timedelta(hours=5)))
         work.connection.execute(usage.update().values(accrued_usd=7))
+        long_ago = sa.func.now() - timedelta(days=40)
+        work.connection.execute(usage.update().where(usage.c.sku == "H100").values(accrued_at=long_ago))
         work.connection.execute(workload_costs.insert().values(workload_id=id_of("a"), month=month, usd=3))
         before = month - timedelta(days=3)
         work.connection.execute(workload_costs.insert().values(workload_id=id_of("a"), month=before, usd=100))

@@ -78,6 +78,7 @@ def upgrade() -> None:
         "policy_decisions",
         sa.Column("dry_run", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False),
     )
+    op.create_index(op.f("ix_policy_decisions_created_at_id"), "policy_decisions", ["created_at", "id"], unique=False)
     op.add_column(
         "reservations",
         sa.Column("accrued_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -98,6 +99,7 @@ def downgrade() -> None:
     op.drop_column("usage", "accrued_at")
     op.drop_column("usage", "accrued_usd")
     op.drop_column("reservations", "accrued_at")
+    op.drop_index(op.f("ix_policy_decisions_created_at_id"), table_name="policy_decisions")
     op.drop_column("policy_decisions", "dry_run")
     op.drop_column("policies", "version")
     op.drop_index("ix_action_plans_queue", table_name="action_plans", postgresql_where=sa.text("status = 'queued'"))
