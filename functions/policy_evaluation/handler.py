@@ -1,8 +1,8 @@
 """What policy does with a proposed plan.
 
 Everything that decides is read in the deciding transaction: the plan and its workload from their rows,
-usage from the ledger after the scopes that the rules count in were locked, the policy set by its revision.
-The event only says which plan is meant. A plan that only quota refuses waits, when its workload says so.
+usage from the ledger after the scopes that it counts in were locked, the policy set by its revision. The event only
+says which plan is meant. A plan that only quota or capacity refuses waits, when its workload says so.
 """
 
 import uuid
@@ -79,7 +79,7 @@ class Evaluation:
         live = work.deployments.live(workload.id)
         holdings = work.ledger.holdings(workload.id)
         view = look_at(plan, workload, live, holdings.at(plan.decision.cluster), work)
-        case = case_for(view, self._policies.current(work.policies), work.now)
+        case = case_for(view, self._policies.current(work.policies), work, work.now)
         around = work.surroundings(view, case.needs, holdings)
         work.ledger.lock_scopes(case.needs.locked)
         if not live:  # it runs nowhere, so an earlier plan's hold on another cluster is for nothing
@@ -170,7 +170,7 @@ def _record(event: Event, judgement: Judgement, around: Facts, workload: Workloa
             "warnings": list(decision.warnings),
             "determining": list(decision.determining),
             "dry_run": [_told(finding).model_dump(mode="json") for finding in decision.dry_run],
-            "facts": recorded.to_json(view, facts, work.now, queues=workload.spec.queue, waits=decision.waits),
+            "facts": recorded.to_json(view, facts, work.now, waits=decision.waits),
             "duration_us": judgement.microseconds,
         }
     )

@@ -81,7 +81,7 @@ def _foreseen(plan: ActionPlan, policies: PolicySet, cue: Cue, work: UnitOfWork)
         raise LookupError(f"plan {plan.id} is in the queue without a workload")
     held = work.ledger.reserved(workload.id, plan.decision.cluster)
     view = look_at(plan, workload, work.deployments.live(workload.id), held, work)
-    case = case_for(view, policies, work.now)
+    case = case_for(view, policies, work, work.now)
     facts = work.facts(case.needs, view)
     return cue.look(Place.of(plan, work.now), case.demand, case.policies, facts, work.now)
 

@@ -83,10 +83,10 @@ def replay(known: Recorded, policies: PolicySet) -> Replayed:
     unsure = {finding.policy for finding in decision.violations} & missing.keys()
     certain = tuple(finding for finding in decision.violations if finding.policy not in unsure)
     if not unsure:
-        waits = decision.waits and known.queues
+        waits = decision.waits and plan.queue
         return Replayed(Verdict.QUEUED if waits else Verdict.DENIED, certain)
     # Whoever may wait is denied only for something that no release mends.
-    if any(not finding.waits_for or not known.queues for finding in certain):
+    if any(not finding.waits_for or not plan.queue for finding in certain):
         return Replayed(Verdict.DENIED, certain)
     return Replayed(Verdict.UNKNOWN, certain, tuple(sorted({what for name in unsure for what in missing[name]})))
 
@@ -94,7 +94,7 @@ def replay(known: Recorded, policies: PolicySet) -> Replayed:
 def _was(past: PastDecision, known: Recorded) -> Verdict:
     if past.approved:
         return Verdict.APPROVED
-    return Verdict.QUEUED if known.queues and known.waits else Verdict.DENIED
+    return Verdict.QUEUED if known.plan.queue and known.waits else Verdict.DENIED
 
 
 def _missing(plan: PlanView, facts: Facts, policies: Sequence[StoredPolicy]) -> Iterator[tuple[str, list[str]]]:

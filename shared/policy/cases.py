@@ -83,7 +83,8 @@ def run(suite: Suite, policies: PolicySet, case: Case) -> Outcome:
     known = _merged(suite.facts, case.facts)
     plan = _plan(_merged(suite.plan, case.plan), known, now)
     matching = policies.matching(plan, now)
-    decision = evaluate(plan, matching, _facts(known, needs_of(plan, matching), now), now)
+    needs = needs_of(plan, matching, capped=known.capacity is not None)
+    decision = evaluate(plan, matching, _facts(known, needs, now), now)
     unstated = decision.warnings if case.expect.warnings is None else ()
     return Outcome(decision, tuple(_mismatches(case.expect, decision)), unstated)
 
@@ -124,6 +125,7 @@ def _plan(part: PlanPart, known: FactsPart, now: datetime) -> PlanView:
         lines=_lines(part.takes),
         held=_lines(part.holds),
         created_at=None if known.created_at is None else _moment(known.created_at, now),
+        queue=part.queue or False,
     )
 
 
@@ -142,10 +144,11 @@ def _amounts(sums: Sums) -> Amounts:
 def _facts(known: FactsPart, needs: Needs, now: datetime) -> Facts:
     usage, actions, service = known.usage or {}, known.actions or {}, known.service or {}
     return Facts(
-        usage={s: _usage(found) for s in needs.usage if (found := usage.get(s.kind)) is not None},
+        usage={s: _usage(found) for s in needs.counted if (found := usage.get(s.kind)) is not None},
         actions={q: _times(times, q, now) for q in needs.actions if (times := actions.get(q.scope.kind)) is not None},
         service={w: _level(level, now) for w in needs.windows if (level := service.get(w)) is not None},
         priced_on=known.prices.priced_on if known.prices else None,
+        capacity=None if known.capacity is None else {s: n for s, n in known.capacity.items() if n is not None},
     )
 
 

@@ -22,7 +22,8 @@ class PlanView:
     """A plan as policy sees it; every figure is Sentinel's own.
 
     lines: what the plan will hold, by GPU SKU. held: what its workload holds on that cluster now. created_at: when the
-    workload was first taken in, None for one that is new.
+    workload was first taken in, None for one that is new. queue: whether its workload asks to wait rather than be
+    denied.
     """
 
     plan_id: uuid.UUID
@@ -40,6 +41,7 @@ class PlanView:
     lines: Mapping[str, Amounts]
     held: Mapping[str, Amounts]
     created_at: datetime | None = None
+    queue: bool = False
 
     @cached_property
     def reduces(self) -> bool:
@@ -50,6 +52,13 @@ class PlanView:
     def scales_up(self) -> bool:
         """Whether it only adds replicas, which helps a workload that burns its error budget."""
         return self.verb is Verb.SCALE and not self._within_held
+
+    @cached_property
+    def adds_gpus(self) -> bool:
+        """Whether it takes more GPUs of any SKU than its workload holds on the cluster."""
+        return not self.reduces and any(
+            amounts.gpus > self.held.get(sku, NOTHING).gpus for sku, amounts in self.lines.items()
+        )
 
     @property
     def full_name(self) -> str:
@@ -100,7 +109,7 @@ class Finding:
     """One rule that a plan goes against: the field, its limit and what was observed, and a sentence.
 
     until: when time alone mends it, where that is known. waits_for: of what a released reservation must free some for
-    it to be mended; nothing where no release mends it.
+    it to be mended, or the capacity that a cluster must be given; nothing where neither mends it.
     """
 
     policy: str
@@ -123,7 +132,8 @@ class PolicyDecision:
     """The verdict on a plan.
 
     determining: the policies that decided it, in their order; on approval, all that had a say. dry_run: what policies
-    in that mode would have denied. waits: whether every violation may be mended by a reservation that is released.
+    in that mode would have denied. waits: whether every violation may be mended by a reservation that is released, or
+    by a cluster that grows.
     """
 
     approved: bool

@@ -9,12 +9,14 @@
    facts: these are warnings. Rules on service levels spare scale-ups too.
 5. No matching policy approves, with the warning `no_policy_matched`, unless one that matches denies the unmatched. A
    dry-run policy is no match: that it exists changes nothing.
+6. What the plan's cluster has too few GPUs for is a violation too, of no policy; see shared.policy.capacity.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from shared.policy import capacity
 from shared.policy.decision import NO_POLICY_MATCHED, Finding, PlanView, PolicyDecision
 from shared.policy.documents import PolicyDocument, PolicyException
 from shared.policy.facts import ActionQuery, ActionsWanted, Facts, Needs
@@ -33,8 +35,11 @@ class _Tally:
     dry_run: list[Finding] = field(default_factory=list)
 
 
-def needs_of(plan: PlanView, policies: Iterable[StoredPolicy]) -> Needs:
-    """The facts to load before these policies can be evaluated."""
+def needs_of(plan: PlanView, policies: Iterable[StoredPolicy], *, capped: bool = False) -> Needs:
+    """The facts to load before these policies can be evaluated.
+
+    capped: whether the plan counts in the GPUs of its cluster.
+    """
     usage: set[ScopeKind] = set()
     actions: set[ActionsWanted] = set()
     windows: set[timedelta] = set()
@@ -57,6 +62,7 @@ def needs_of(plan: PlanView, policies: Iterable[StoredPolicy]) -> Needs:
         ),
         windows=frozenset(windows if plan.created_at is not None else ()),
         prices=prices,
+        capacity=plan.counting(ScopeKind.CLUSTER) if capped else None,
     )
 
 
@@ -75,10 +81,11 @@ def evaluate(plan: PlanView, policies: Sequence[StoredPolicy], facts: Facts, now
             _file(document, finding, situation, spared=plan.reduces, tally=tally)
         for rule in document.rules:
             _check(document, rule, situation, tally)
+    tally.violations += capacity.check(situation)
     if not speaking:
         tally.warnings.append(NO_POLICY_MATCHED)
     approved = not tally.violations
-    determining = (p.name for p in speaking) if approved else (finding.policy for finding in tally.violations)
+    determining = (p.name for p in speaking) if approved else (f.policy for f in tally.violations if f.policy)
     return PolicyDecision(
         approved=approved,
         violations=tuple(tally.violations),

@@ -71,17 +71,27 @@ class Wants:
 
 @dataclass(frozen=True)
 class Needs:
-    """The facts to load for one plan."""
+    """The facts to load for one plan.
+
+    usage: of the scopes that the rules count in. capacity: the cluster whose GPUs it counts in; see
+    shared.policy.capacity.
+    """
 
     usage: frozenset[CountingScope] = frozenset()
     actions: frozenset[ActionQuery] = frozenset()
     windows: frozenset[timedelta] = frozenset()
     prices: bool = False
+    capacity: CountingScope | None = None
+
+    @property
+    def counted(self) -> frozenset[CountingScope]:
+        """The scopes whose usage is wanted."""
+        return self.usage if self.capacity is None else self.usage | {self.capacity}
 
     @property
     def locked(self) -> frozenset[CountingScope]:
         """The scopes that must not change between reading and committing."""
-        return self.usage | {query.scope for query in self.actions}
+        return self.counted | {query.scope for query in self.actions}
 
 
 @dataclass(frozen=True)
@@ -89,13 +99,14 @@ class Facts:
     """What is known.
 
     actions: the times of the actions, oldest first; some may be older than the window. priced_on: the oldest price
-    that the plan's cost rests on.
+    that the plan's cost rests on. capacity: the GPUs of the plan's cluster by SKU, None when that is not known.
     """
 
     usage: Mapping[CountingScope, ScopeUsage] = field(default_factory=dict)
     actions: Mapping[ActionQuery, tuple[datetime, ...]] = field(default_factory=dict)
     service: Mapping[timedelta, ServiceLevel] = field(default_factory=dict)
     priced_on: date | None = None
+    capacity: Mapping[str, int] | None = None
 
     def released(self, lines: Mapping[str, Amounts]) -> "Facts":
         """What is known once the plan's workload has given up these lines on another cluster."""

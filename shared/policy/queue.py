@@ -4,8 +4,9 @@ The order of the queue is (1) priority, higher first, (2) the time of queueing, 
 
 What is waited for is a resource of a scope, such as the H100s of a team: each limit that refused the plan when it was
 last looked at, by its own decision or by a cue. A plan competes with one ahead of it when it takes more of something
-that the one ahead waits for than its workload holds already, in a scope that the rules on it count in. Plans that do
-not compete pass each other freely: those that need no GPU never wait behind one that waits for GPUs.
+that the one ahead waits for than its workload holds already, in a scope that the rules on it count in. In the GPUs of
+a cluster of known capacity every plan counts that takes some, whether it queues or not. Plans that do not compete pass
+each other freely: those that need no GPU never wait behind one that waits for GPUs.
 
 1. A plan that fits is let past those ahead that it competes with, and each of them is overtaken once: small plans do
    not idle behind a large one that does not fit.
@@ -16,8 +17,9 @@ not compete pass each other freely: those that need no GPU never wait behind one
    something that it did not wait for before is overtaken once by that; and who is starved waits for all that it lacked
    since, so that it keeps the room that it finds.
 
-Plans of higher priority do not overtake: they are ahead. A plan that reduces harm, or that no rule counts, competes
-with nobody.
+Plans of higher priority do not overtake: they are ahead. A plan that reduces harm, or that nothing counts, competes
+with nobody. Who waits for its cluster to grow waits for nothing else: no release makes room for it, and so nobody can
+be held up to make some.
 """
 
 import uuid
@@ -30,9 +32,9 @@ from shared.models.amounts import NOTHING
 from shared.models.plan import ActionPlan
 from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.evaluate import evaluate
-from shared.policy.facts import Facts, ScopeUsage
+from shared.policy.facts import Facts, Needs, ScopeUsage
 from shared.policy.policy_set import StoredPolicy
-from shared.policy.resources import ScopedResource, parse
+from shared.policy.resources import CAPACITY, ScopedResource, parse
 from shared.policy.vocabulary import CountingScope, ScopeKind
 
 MAX_OVERTAKES = 8
@@ -69,6 +71,8 @@ class Place:
     def looked_at(self, findings: Sequence[Finding]) -> "Place":
         """The place of a plan that goes on waiting, after another look that found these in its way."""
         lacks = lacking(findings)
+        if any(wanted.resource.name == CAPACITY for wanted in lacks):
+            return replace(self, waits_for=lacks)
         if self.starved:
             return replace(self, waits_for=self.waits_for | lacks)
         held_back = any(finding.rule == QUEUE_RULE for finding in findings)
@@ -78,15 +82,24 @@ class Place:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a plan takes beyond what its workload holds. counts_in: the scopes that the rules on it count in."""
+    """What a plan takes beyond what its workload holds.
+
+    counts_in: the scopes that the rules on it count in. capacity: the cluster whose GPUs it counts in.
+    """
 
     view: PlanView
     counts_in: frozenset[CountingScope]
+    capacity: CountingScope | None = None
+
+    @classmethod
+    def on(cls, view: PlanView, needs: Needs) -> "Demand":
+        """What a plan takes of what is looked at to decide it."""
+        return cls(view, needs.usage, needs.capacity)
 
     @cached_property
     def competes(self) -> bool:
         """Whether there is anything that it could take away from somebody."""
-        if self.view.reduces or not self.counts_in:
+        if self.view.reduces or not (self.counts_in or self.capacity):
             return False
         more = (amounts - self.view.held.get(sku, NOTHING) for sku, amounts in self.view.lines.items())
         return any(max(extra.replicas, extra.cpu, extra.memory, extra.gpus) > 0 for extra in more)
@@ -97,14 +110,18 @@ class Demand:
 
     def _takes(self, wanted: ScopedResource) -> bool:
         resource = wanted.resource
-        if not self.competes or wanted.scope not in self.counts_in:
+        if not self.competes or not self._counts(wanted):
             return False
         return resource.of(self.view.lines) > resource.of(self.view.held)
 
+    def _counts(self, wanted: ScopedResource) -> bool:
+        return wanted.scope in self.counts_in or (wanted.scope == self.capacity and wanted.resource.name == "gpus")
+
 
 def lacking(findings: Iterable[Finding]) -> frozenset[ScopedResource]:
-    """Of what something must be released before the findings can be mended."""
-    return frozenset[ScopedResource]().union(*(finding.waits_for for finding in findings))
+    """Of what something must be released before the findings can be mended, or the capacity that must come first."""
+    wanted = frozenset[ScopedResource]().union(*(finding.waits_for for finding in findings))
+    return frozenset(one for one in wanted if one.resource.name == CAPACITY) or wanted
 
 
 def ahead(queue: Iterable[Place], mine: Place, demand: Demand) -> list[Place]:

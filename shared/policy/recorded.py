@@ -37,10 +37,7 @@ class _Service:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a decision rested on, in a form that survives as JSON.
-
-    queues: whether the workload asked to wait rather than be denied. waits: whether what was found lets it.
-    """
+    """What a decision rested on, in a form that survives as JSON. waits: whether what was found lets the plan wait."""
 
     now: datetime
     plan: PlanView
@@ -48,8 +45,8 @@ class Recorded:
     actions: tuple[_Actions, ...]
     service: tuple[_Service, ...]
     priced_on: date | None
-    queues: bool = False
     waits: bool = False
+    capacity: dict[str, int] | None = None
 
     @property
     def facts(self) -> Facts:
@@ -59,15 +56,14 @@ class Recorded:
             {ActionQuery(a.scope, a.verbs, a.window): a.times for a in self.actions},
             {s.window: s.level for s in self.service},
             self.priced_on,
+            self.capacity,
         )
 
 
 _ADAPTER: TypeAdapter[Recorded] = TypeAdapter(Recorded)
 
 
-def to_json(
-    plan: PlanView, facts: Facts, now: datetime, *, queues: bool = False, waits: bool = False
-) -> dict[str, JsonValue]:
+def to_json(plan: PlanView, facts: Facts, now: datetime, *, waits: bool = False) -> dict[str, JsonValue]:
     """The document to keep with a decision; `facts` may hold more than it needed."""
     recorded = Recorded(
         now,
@@ -76,8 +72,8 @@ def to_json(
         tuple(_Actions(q.scope, q.verbs, q.window, times) for q, times in facts.actions.items()),
         tuple(_Service(window, level) for window, level in facts.service.items()),
         facts.priced_on,
-        queues,
         waits,
+        None if facts.capacity is None else dict(facts.capacity),
     )
     document: dict[str, JsonValue] = _ADAPTER.dump_python(recorded, mode="json")
     return document
@@ -85,4 +81,7 @@ def to_json(
 
 def from_json(document: Mapping[str, JsonValue]) -> Recorded:
     """Raises pydantic.ValidationError for a document that this version cannot read."""
+    plan = document.get("plan")
+    if "queues" in document and isinstance(plan, dict):  # where earlier versions kept what the plan says itself
+        document = {**document, "plan": {**plan, "queue": document["queues"]}}
     return _ADAPTER.validate_python(document)

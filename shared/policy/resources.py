@@ -1,4 +1,4 @@
-"""What quotas limit, and what plans take from each other and wait for: a resource of a scope.
+"""What quotas and capacity limit, and what plans take from each other and wait for: a resource of a scope.
 
 What asks for any GPU counts as a GPU of every SKU: nobody knows which it will get. A MIG slice counts as one GPU of
 its SKU. Money is no resource: nobody waits for it.
@@ -15,9 +15,13 @@ ANY_SKU = ""
 """The ledger's SKU for what asks for no SKU: for no GPU, or for any."""
 
 
+CAPACITY = "capacity"
+"""The name of the resource that no plan takes and no release frees: GPUs that a cluster would have to be given."""
+
+
 @dataclass(frozen=True)
 class Resource:
-    """A field of `Amounts` but money; sku: only GPUs that count as this SKU, None for the sum over all."""
+    """A field of `Amounts` but money, or CAPACITY; sku: only GPUs that count as this SKU, None for the sum over all."""
 
     name: str
     sku: str | None = None
@@ -27,6 +31,8 @@ class Resource:
 
     def of(self, by_sku: Mapping[str, Amounts]) -> int:
         """How much of it these lines come to."""
+        if self.name == CAPACITY:
+            return 0
         if self.sku is not None:
             return by_sku.get(self.sku, NOTHING).gpus + by_sku.get(ANY_SKU, NOTHING).gpus
         total: int = sum(getattr(amounts, self.name) for amounts in by_sku.values())

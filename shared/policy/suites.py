@@ -139,7 +139,11 @@ class Prices(PolicyModel):
 
 
 class PlanPart(PolicyModel):
-    """A plan, or what is different about it. takes: what it will hold. holds: what its workload holds there now."""
+    """A plan, or what is different about it.
+
+    takes: what it will hold. holds: what its workload holds there now. queue: its workload would rather wait than be
+    denied.
+    """
 
     name: DnsLabel | None = None
     verb: Verb | None = None
@@ -153,20 +157,22 @@ class PlanPart(PolicyModel):
     host_paths: tuple[str, ...] | None = None
     takes: Holding | None = None
     holds: Holding | None = None
+    queue: bool | None = None
 
 
 class FactsPart(PolicyModel):
     """What is known, or what is different about it.
 
     usage and actions are by scope: the plan's own workload, team or cluster, or global. An action is a time, or one
-    with its verb. service is by window, such as PT1H. created_at: when the workload was first taken in; one without
-    is new.
+    with its verb. service is by window, such as PT1H. capacity: the GPUs of the plan's cluster by SKU, to which the
+    usage of the cluster belongs. created_at: when the workload was first taken in; one without is new.
     """
 
     usage: dict[Counted, Usage | None] | None = None
     actions: dict[Counted, tuple[AnyAction, ...] | None] | None = None
     service: dict[Window, Service | None] | None = None
     prices: Prices | None = None
+    capacity: dict[Sku, Count | None] | None = None
     created_at: When | None = None
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from shared.models.plan import PlanStatus
 from shared.policy.decision import PlanView
 from shared.policy.facts import ActionQuery, Facts, Needs, ServiceLevel
 from shared.policy.resources import ANY_SKU
 from shared.policy.vocabulary import ScopeKind
 from shared.rollout.pricing import PriceKind
 from shared.store.ledger import Ledger
-from shared.store.tables import actions, prices, telemetry
+from shared.store.tables import action_plans, actions, clusters, prices, telemetry
 
 _PERCENTILES = (50, 95, 99)
 _SCOPE_COLUMNS = {
@@ -27,13 +28,28 @@ def load(connection: sa.Connection, needs: Needs, plan: PlanView, now: datetime,
 
     known: what was read already, and may not have changed since: it is not read again.
     """
-    usage = {scope: known.usage[scope] for scope in needs.usage & known.usage.keys()}
+    usage = {scope: known.usage[scope] for scope in needs.counted & known.usage.keys()}
     return Facts(
-        usage=usage | Ledger(connection).usage(needs.usage - usage.keys()),
+        usage=usage | Ledger(connection).usage(needs.counted - usage.keys()),
         actions={query: _actions(connection, query, now) for query in needs.actions},
         service={w: _service_level(connection, plan.workload_id, w, now) for w in needs.windows},
         priced_on=(known.priced_on or oldest_price(connection, plan)) if needs.prices else None,
+        capacity=None if needs.capacity is None else _capacity(connection, needs.capacity.key),
     )
+
+
+def capped(connection: sa.Connection, plan: PlanView) -> bool:
+    """Whether a plan counts in the GPUs of its cluster: it takes some, and it is known how many there are.
+
+    One that does not queue is never refused for them. So it counts in them, and waits for whoever else does, only
+    while some plan waits there, which it may not pass freely: teams that share no rule hold up each other for nothing
+    less.
+    """
+    if not plan.adds_gpus:
+        return False
+    scope = plan.counting(ScopeKind.CLUSTER)
+    values = {"cluster": scope.key, "scope": str(scope), "queues": plan.queue}
+    return connection.execute(_CAPPED, values).scalar_one_or_none() is True
 
 
 def record_action(connection: sa.Connection, plan: PlanView, now: datetime) -> None:
@@ -54,6 +70,11 @@ def oldest_price(connection: sa.Connection, plan: PlanView) -> date | None:
     skus = [sku for sku, amounts in plan.lines.items() if amounts.gpus]
     values = {"cluster": plan.cluster, "skus": skus, "any_gpu": ANY_SKU in skus}
     found: date | None = connection.execute(_OLDEST_PRICE, values).scalar_one()
+    return found
+
+
+def _capacity(connection: sa.Connection, cluster: str) -> dict[str, int] | None:
+    found: dict[str, int] | None = connection.execute(_CAPACITY, {"cluster": cluster}).scalar_one_or_none()
     return found
 
 
@@ -94,6 +115,14 @@ def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: ti
     return ServiceLevel(row["uptime"], row["requests"], row["errors"], latencies, row["newest"])
 
 
+def _anyone_waits() -> sa.ColumnElement[bool]:
+    """Whether a plan in the queue waits for something of a scope."""
+    wanted = sa.func.jsonb_array_elements_text(action_plans.c.waits_for).table_valued("value")
+    of = sa.func.split_part(wanted.c.value, " ", 1)
+    queued = action_plans.c.status == sa.literal_column(f"'{PlanStatus.QUEUED.value}'")
+    return sa.select(action_plans.c.id).join(wanted, sa.true()).where(queued, of == sa.bindparam("scope")).exists()
+
+
 def _oldest_price() -> sa.Select[Any]:
     own = prices.alias()
     cluster: sa.BindParameter[str] = sa.bindparam("cluster")
@@ -107,4 +136,9 @@ def _oldest_price() -> sa.Select[Any]:
 
 _SKUS = sa.bindparam("skus", type_=ARRAY(sa.Text))
 _OLDEST_PRICE = _oldest_price()
+_HERE = clusters.c.name == sa.bindparam("cluster")
+_CAPACITY = sa.select(clusters.c.gpus).where(_HERE)
+_CAPPED = sa.select(sa.or_(sa.bindparam("queues", type_=sa.Boolean), _anyone_waits())).where(
+    _HERE, clusters.c.gpus.is_not(None)
+)
 _RECORD = insert(actions).on_conflict_do_nothing(index_elements=["plan_id"])

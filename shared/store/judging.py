@@ -36,7 +36,7 @@ class Judgement:
     @property
     def demand(self) -> Demand:
         """What the plan takes, for those who wait in the queue."""
-        return Demand(self.view, self.needs.usage)
+        return Demand.on(self.view, self.needs)
 
 
 def look_at(
@@ -83,6 +83,7 @@ def view_of(
         lines={} if removes else holding.while_doing(plan, spec.type.kind, live),
         held=held,
         created_at=workload.created_at,
+        queue=spec.queue,
     )
 
 
@@ -97,13 +98,13 @@ class Case:
     @property
     def demand(self) -> Demand:
         """What it takes, for those who wait in the queue."""
-        return Demand(self.view, self.needs.usage)
+        return Demand.on(self.view, self.needs)
 
 
-def case_for(view: PlanView, policies: PolicySet, now: datetime) -> Case:
+def case_for(view: PlanView, policies: PolicySet, work: UnitOfWork, now: datetime) -> Case:
     """What is to be judged. Who decides locks `needs.locked` before judging."""
     matching = policies.matching(view, now)
-    return Case(view, matching, needs_of(view, matching))
+    return Case(view, matching, needs_of(view, matching, capped=work.capped(view)))
 
 
 def judge(case: Case, known: Facts, work: UnitOfWork) -> Judgement:

@@ -158,7 +158,7 @@ class Simulation:
             return None, PolicyDecision(approved=False, violations=(finding,), warnings=(), determining=())
         view = view_of(proposal.plan, proposal.workload, subject.live, held)
         moment = at or self._work.now
-        case = case_for(view, self._policies, moment)
+        case = case_for(view, self._policies, self._work, moment)
         facts = self._known(case.needs, view, subject)
         decision = evaluate(view, case.policies, facts.at(moment, self._work.now) if at else facts, moment)
         if decision.approved and at is None:

@@ -15,12 +15,12 @@ from shared.store.ledger import Ledger, WorkloadHoldings
 
 
 def load(connection: sa.Connection, plan: PlanView, needs: Needs, holdings: WorkloadHoldings) -> Facts:
-    """The usage of what the rules do not count in (of team, cluster and everything), and the oldest price.
+    """The usage of what the plan does not count in (of team, cluster and everything), and the oldest price.
 
     And that of the plan's workload in any case: its own lock protects it.
     """
     counted = {plan.counting(kind) for kind in (ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL)}
-    around = Ledger(connection).usage(counted - needs.usage)
+    around = Ledger(connection).usage(counted - needs.counted)
     return Facts(
         usage={plan.counting(ScopeKind.WORKLOAD): holdings.usage, **around},
         priced_on=facts.oldest_price(connection, plan),

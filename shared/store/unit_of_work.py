@@ -79,6 +79,10 @@ class UnitOfWork:
         """What the rules that judge a plan need to know; what is `known` is not read again."""
         return facts.load(self.connection, needs, plan, self.now, known)
 
+    def capped(self, plan: PlanView) -> bool:
+        """Whether a plan counts in the GPUs of its cluster."""
+        return facts.capped(self.connection, plan)
+
     def surroundings(self, plan: PlanView, needs: Needs, holdings: WorkloadHoldings) -> Facts:
         """What is kept with a decision on it besides what it needs, for other policies to be tried on."""
         return surroundings.load(self.connection, plan, needs, holdings)
