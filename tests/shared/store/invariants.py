@@ -130,6 +130,7 @@ _INVARIANTS = {
                   AND r.team = w.team AND r.replicas >= (p.amounts->>'replicas')::bigint
                   AND r.gpus >= (p.amounts->>'gpus')::bigint
                   AND r.usd_per_hour >= (p.amounts->>'usd_per_hour')::numeric)""",
+    # What a revision replaced stays held until it is healthy: its pods go one by one.
     "what is denied or queued holds nothing but what runs": f"""
         WITH refused AS (SELECT w.id, p.decision->>'cluster' AS cluster FROM {_NEWEST}
                           WHERE p.status IN ('denied', 'queued')),
@@ -137,12 +138,17 @@ _INVARIANTS = {
                              CASE WHEN d.kind = 'Job' THEN sum((d.amounts->>'gpus')::bigint)
                                   ELSE max((d.amounts->>'gpus')::bigint) END AS gpus,
                              CASE WHEN d.kind = 'Job' THEN sum((d.amounts->>'replicas')::bigint)
-                                  ELSE max((d.amounts->>'replicas')::bigint) END AS replicas
+                                  ELSE max((d.amounts->>'replicas')::bigint) END AS replicas,
+                             bool_or(d.kind <> 'Job' AND d.status IN ('verifying', 'unhealthy')) AS rolling
                         FROM deployments AS d JOIN refused ON refused.id = d.workload_id
                        WHERE d.status IN {_LIVE} GROUP BY d.workload_id, d.cluster, d.sku, d.kind),
              holds AS (SELECT r.workload_id, r.cluster, r.sku, r.gpus, r.replicas
                          FROM reservations AS r JOIN refused ON refused.id = r.workload_id)
-        (TABLE runs EXCEPT TABLE holds) UNION ALL (TABLE holds EXCEPT TABLE runs)""",
+        SELECT workload_id, cluster, sku, runs.replicas AS replicas_run, holds.replicas AS replicas_held,
+               runs.gpus AS gpus_run, holds.gpus AS gpus_held
+          FROM runs FULL JOIN holds USING (workload_id, cluster, sku)
+         WHERE (runs.gpus, runs.replicas) IS DISTINCT FROM (holds.gpus, holds.replicas)
+           AND NOT coalesce(runs.rolling AND runs.gpus <= holds.gpus AND runs.replicas <= holds.replicas, false)""",
     "what is held waits for its execution": """
         SELECT r.* FROM reservations AS r LEFT JOIN action_plans AS p ON p.id = r.plan_id
          WHERE p.id IS NULL OR (r.state = 'held' AND p.status IN ('denied', 'queued', 'executed', 'failed'))""",
