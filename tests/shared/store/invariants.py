@@ -4,7 +4,7 @@ Nothing here is shared with the product: limits are counted from the reservation
 charged, and both are compared with the usage that policy counts in.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 
@@ -112,7 +112,7 @@ _INVARIANTS = {
     "nothing is held below zero": f"""
         SELECT 'used' AS side, team, cluster, sku FROM usage WHERE least({", ".join(_AMOUNTS)}) < 0
          UNION ALL SELECT 'reserved', team, cluster, sku FROM reservations WHERE least({", ".join(_AMOUNTS)}) < 0""",
-    "no quota or ceiling is exceeded": "SELECT * FROM checked.exceeded",
+    "no quota, ceiling or capacity is exceeded": "SELECT * FROM checked.exceeded",
     "no ceiling of a month is exceeded": "SELECT * FROM checked.overspent",
     "one decision lets a plan go on until its hold expires": """
         SELECT d.plan_id, count(*) AS approvals FROM policy_decisions AS d WHERE d.approved
@@ -167,11 +167,14 @@ _ACCOUNTS = """
 
 
 @contextmanager
-def checked(owner: sa.Engine, documents: list[PolicyDocument]) -> Iterator[None]:
-    """Within the block every commit is checked: the books it touched, and what it approved against `documents`."""
+def checked(owner: sa.Engine, documents: list[PolicyDocument], capacities: Mapping[str, int]) -> Iterator[None]:
+    """Within the block every commit is checked: the books it touched, and what it approved against `documents`.
+
+    capacities: the GPUs of clusters on which everything queues.
+    """
     with owner.begin() as connection:
         connection.exec_driver_sql(_SETUP)
-        connection.execute(sa.text(_LIMIT), _limits(documents))
+        connection.execute(sa.text(_LIMIT), _limits(documents) + _capped(capacities))
     try:
         yield
     finally:
@@ -209,6 +212,13 @@ def _limits(documents: list[PolicyDocument]) -> list[dict[str, object]]:
         for rule in document.rules
         if isinstance(rule, Quota | CostCeiling)
         for name, sku, cap in _caps(rule)
+    ]
+
+
+def _capped(capacities: Mapping[str, int]) -> list[dict[str, object]]:
+    return [
+        {"kind": "cluster", "key": cluster, "field": "gpus", "sku": None, "cap": Decimal(gpus)}
+        for cluster, gpus in capacities.items()
     ]
 
 

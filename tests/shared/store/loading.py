@@ -168,7 +168,7 @@ class _Process:
         """A workload of this process, or one that all share. What it asks for follows from its name."""
         name = self._luck.choice(self._own if self._luck.random() < 0.8 else self._shared)
         team, shape = self._shape(name)
-        return name, {
+        wish = {
             "name": name,
             "namespace": "search",
             "team": team,
@@ -180,6 +180,9 @@ class _Process:
             "bake": "PT0S",
             "deadline": "PT0.000001S",
         }
+        if shape.random() < 0.25:
+            wish |= {"clusters": {"matchLabels": {"region": CAPPED}}, "queue": True}
+        return name, wish
 
     def _shape(self, name: str) -> tuple[str, random.Random]:
         """The team of a workload, and what the rest of it is drawn from."""

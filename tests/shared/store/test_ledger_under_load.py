@@ -36,7 +36,7 @@ from tests.builders import APPROVED, INTAKE, POLICY, WITHDRAWN, Deliver, id_of, 
 from tests.shared.store import loading
 from tests.shared.store.crashes import KILLED
 from tests.shared.store.invariants import broken, checked, difference_of_accounts
-from tests.shared.store.loading import ALIKE, REGIONS, Load, execution_that
+from tests.shared.store.loading import ALIKE, CAPPED, REGIONS, Load, execution_that
 
 PROCESSES = 8
 STEPS = int(os.environ.get("SENTINEL_LOAD_STEPS", "165"))
@@ -44,6 +44,9 @@ SEED = int(os.environ.get("SENTINEL_LOAD_SEED", "4"))
 CRASHES = 0.03
 REPLICA_USD = Decimal("0.965340")
 """What each replica of the teams delta and epsilon costs an hour: one L4, 4 cores, 8 GiB."""
+
+CAPACITY = 4
+"""The GPUs of the cluster to which only workloads go that queue."""
 
 HALF_A_CENT = Decimal("0.005")
 NINETY_CENTS = Decimal("0.9")
@@ -197,13 +200,14 @@ def test_eight_processes_that_crash_anywhere_never_oversell(
     with store.begin() as work:
         for region in REGIONS:
             work.catalogue.register_cluster(Cluster(region, {"region": region}, None))
+        work.catalogue.register_cluster(Cluster(CAPPED, {"region": CAPPED}, {"L4": CAPACITY}))
     documents = policies(datetime.now(UTC), spent_before(deliver, owner_engine))
     with store.begin() as work:
         for document in documents + watching():
             work.policies.put(document, "tests")
     before = deadlocks(owner_engine)
     looks = 0
-    with checked(owner_engine, documents):
+    with checked(owner_engine, documents, {CAPPED: CAPACITY}):
         processes = Processes(Load(database_url, tmp_path, PROCESSES, SEED, STEPS, CRASHES))
         try:
             while processes.alive():
@@ -225,6 +229,7 @@ def test_eight_processes_that_crash_anywhere_never_oversell(
     assert looks > 0
     assert processes.killed > 0
     assert count(owner_engine, "policy_decisions WHERE approved") > 0
+    assert {("", "gpus[L4]"), ("", "gpus")} & limits_reached(owner_engine)
     assert {policy for policy, _ in limits_reached(owner_engine)} >= {"workload", "team", "cluster", "delta", "epsilon"}
 
 
