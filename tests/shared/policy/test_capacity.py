@@ -102,6 +102,14 @@ def test_what_waits_on_the_cluster_for_one_sku_takes_none_of_another() -> None:
     assert not on({"L4": 9}, capacity, view(lines=lines({"": 3}), queue=True)).approved
 
 
+def test_what_is_held_already_is_not_refused_for_what_is_taken_besides() -> None:
+    capacity = {"H100": 2, "L4": 2}
+    beside = view(lines=lines({"H100": 3, "L4": 1}), held=lines({"H100": 3}), queue=True)
+    assert on({"H100": 3}, capacity, beside).approved
+    instead = view(lines=lines({"H100": 2}), held=lines({"": 2}), queue=True)
+    assert on({"": 9}, capacity, instead).approved
+
+
 @pytest.mark.parametrize(
     ("rule", "waits"),
     [({"type": "quota", "gpus": 4}, True), ({"type": "quota", "scope": "plan", "gpus": 1}, False)],
