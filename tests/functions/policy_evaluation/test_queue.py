@@ -236,8 +236,9 @@ def more_than_a_page(deliver: Deliver, store: Store) -> list[str]:
     names = [f"w-{number}" for number in range(PAGE + 2)]
     for name in names:
         queued(wish(deliver, name, 1))
-    approved(wish(deliver, "ads", ROOM, team="ads"))
-    assert queued(wish(deliver, "late", 1, team="ads")).waits_for == ("team/ads gpus",)
+    other = {"resources": {"cpu": "4", "memory": "8Gi", "gpu": {"count": 1, "sku": "H100"}}}
+    approved(wish(deliver, "ads", ROOM, team="ads", **other))
+    assert queued(wish(deliver, "late", 1, team="ads", **other)).waits_for == ("team/ads gpus",)
     policy(store, gpus(ROOM + 1), name="more", selector={"teams": ["ads"]})
     policy(store, gpus(ROOM), name="limit", selector={"teams": ["search"]})
     return names

@@ -16,8 +16,11 @@ from shared.store.unit_of_work import Store
 from tests.builders import POLICY, Deliver, id_of
 from tests.functions.policy_evaluation.waiting import approved, gpus, policy
 
-BUDGET = 20
-"""Statements of a decision that approves, its claim, inbox row and audit included."""
+BUDGET = 21
+"""Statements of a decision that approves, its claim, inbox row and audit included.
+
+One of them asks whether it counts in the GPUs of its cluster.
+"""
 
 LOCKING = "pg_advisory_xact_lock"
 

@@ -72,9 +72,9 @@ def denied(answer: Answer) -> PlanDenied:
     return PlanDenied.model_validate(event.data)
 
 
-def workload(store: Store, name: str) -> Workload:
+def workload(store: Store, name: str, team: str = "search") -> Workload:
     with store.begin() as work:
-        found = work.workloads.get(id_of(name))
+        found = work.workloads.get(id_of(name, team))
     assert found is not None
     return found
 
@@ -97,9 +97,9 @@ def names_in_queue(store: Store) -> list[str]:
     return [known[one.workload_id].spec.name for one in waiting]
 
 
-def free(store: Store, name: str) -> None:
+def free(store: Store, name: str, team: str = "search") -> None:
     """Releases what a workload holds, as verification does once its pods are gone."""
-    known = workload(store, name)
+    known = workload(store, name, team)
     with store.begin() as work:
         nothing = Reservation(known.id, known.cluster, known.spec.team, {})
         work.ledger.settle([(nothing, known.plan_id)])

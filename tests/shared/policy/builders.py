@@ -88,6 +88,7 @@ PLANS = st.builds(
     lines=LINES,
     held=LINES,
     created_at=CREATED,
+    queue=st.booleans(),
 )
 
 
@@ -191,6 +192,7 @@ def facts(draw: st.DrawFn, /, plan: PlanView) -> Facts:
         actions={query: draw(TIMES) for query in draw(st.lists(st.sampled_from(queries), unique=True))},
         service=draw(st.dictionaries(st.just(HOUR), LEVELS)),
         priced_on=draw(st.sampled_from([None, date(2026, 6, 1), date(2020, 1, 1)])),
+        capacity=draw(st.none() | st.dictionaries(SKUS.filter(bool), st.integers(0, 8))),
     )
 
 

@@ -1,4 +1,7 @@
-"""A queue before quotas, in memory, driven by the rules that the deciding function goes by. Quotas are evaluated."""
+"""A queue before quotas and clusters, in memory, driven by the rules that the deciding function goes by.
+
+Quotas and capacity are evaluated.
+"""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -11,7 +14,7 @@ from shared.policy.evaluate import needs_of
 from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.queue import Cue, Demand, Place, ahead, in_the_way, lacking
-from shared.policy.resources import ScopedResource
+from shared.policy.resources import CAPACITY, ScopedResource
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from tests.shared.policy.builders import COUNTED, NOW, decide, view
 
@@ -39,9 +42,10 @@ class Waiting:
 
 @dataclass
 class Platform:
-    """What runs, by workload, and who waits, by plan."""
+    """What runs, by workload, and who waits, by plan. capacity: the GPUs of the clusters of which that is known."""
 
     policies: list[StoredPolicy]
+    capacity: dict[str, dict[str, int]] = field(default_factory=dict)
     running: dict[uuid.UUID, PlanView] = field(default_factory=dict)
     waiting: dict[uuid.UUID, Waiting] = field(default_factory=dict)
     clock: int = 0
@@ -49,13 +53,13 @@ class Platform:
     def arrive(self, lines: Lines, priority: int = 0, overtaken: int = 0, **fields: object) -> uuid.UUID:
         """A plan comes, and runs or waits. overtaken: how often that happened to it before. Its workload's id."""
         self.clock += 1
-        fields = {"workload_id": uuid.UUID(int=self.clock), **fields}
+        fields = {"workload_id": uuid.UUID(int=self.clock), "queue": True, **fields}
         plan = self.as_held(view(plan_id=uuid.UUID(int=self.clock), lines=lines, **fields))
         for other in [one for one in self.waiting.values() if one.view.workload_id == plan.workload_id]:
             del self.waiting[other.place.plan_id]
         place = Place(plan.plan_id, priority, NOW + timedelta(seconds=self.clock), overtaken, frozenset())
         decision = self._decide(place, plan)
-        if decision.waits:
+        if decision.waits and plan.queue:
             self.waiting[plan.plan_id] = Waiting(replace(place, waits_for=lacking(decision.violations)), plan)
         self.cue()
         return plan.workload_id
@@ -91,17 +95,25 @@ class Platform:
         return found
 
     def judge(self, plan: PlanView) -> PolicyDecision:
-        """What the quotas alone say to it now."""
+        """What the quotas and its cluster alone say to it now."""
         return decide(plan, self.policies, self.facts(plan))
 
     def matching(self, plan: PlanView) -> list[StoredPolicy]:
         return list(PolicySet(self.policies).matching(plan, NOW))
 
     def demand(self, plan: PlanView) -> Demand:
-        return Demand(plan, needs_of(plan, self.matching(plan)).usage)
+        return Demand.on(plan, needs_of(plan, self.matching(plan), capped=self.capped(plan)))
+
+    def capped(self, plan: PlanView) -> bool:
+        """Whether it takes GPUs of a cluster of known capacity, and queues or finds somebody waiting there."""
+        scope = plan.counting(ScopeKind.CLUSTER)
+        waited_for = any(wanted.scope == scope for one in self.waiting.values() for wanted in one.place.waits_for)
+        more = any(lines.gpus > plan.held.get(sku, NOTHING).gpus for sku, lines in plan.lines.items())
+        return more and plan.cluster in self.capacity and (plan.queue or waited_for)
 
     def facts(self, plan: PlanView) -> Facts:
-        return Facts({plan.counting(kind): ScopeUsage(self.held(plan.counting(kind))) for kind in COUNTED})
+        usage = {plan.counting(kind): ScopeUsage(self.held(plan.counting(kind))) for kind in COUNTED}
+        return Facts(usage, capacity=self.capacity.get(plan.cluster))
 
     def held(self, scope: CountingScope) -> dict[str, Amounts]:
         """What the workloads in a scope hold."""
@@ -130,7 +142,9 @@ class Platform:
             return sum(getattr(amounts, name) for of, amounts in lines.items() if sku is None or of in (sku, ""))
 
         counted = {plan.counting(kind) for policy in self.matching(plan) for kind in _kinds(policy)}
-        return wanted.scope in counted and total(plan.lines) > total(plan.held)
+        if name == "gpus" and plan.cluster in self.capacity:
+            counted.add(plan.counting(ScopeKind.CLUSTER))
+        return wanted.scope in counted and name != CAPACITY and total(plan.lines) > total(plan.held)
 
     def as_held(self, plan: PlanView) -> PlanView:
         """The plan with what its workload holds now."""
@@ -138,7 +152,7 @@ class Platform:
         return replace(plan, held={} if runs is None else runs.lines)
 
     def _decide(self, place: Place, plan: PlanView) -> PolicyDecision:
-        """As the deciding function does: the quotas first, and then those ahead."""
+        """As the deciding function does: quotas and capacity first, and then those ahead."""
         decision = self.judge(plan)
         if not decision.approved:
             return decision

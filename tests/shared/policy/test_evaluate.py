@@ -90,7 +90,7 @@ def test_a_denial_says_what_it_rests_on_and_an_approval_has_no_violations(
     decision = decide(*drawn)
     assert decision.approved is (decision.violations == ())
     if not decision.approved:
-        assert decision.determining == tuple(dict.fromkeys(finding.policy for finding in decision.violations))
+        assert decision.determining == tuple(dict.fromkeys(f.policy for f in decision.violations if f.policy))
         assert all(finding.message for finding in decision.violations)
     assert not (decision.approved and decision.waits)
 
@@ -137,12 +137,13 @@ def test_only_security_denies_what_reduces_harm(drawn: tuple[PlanView, list[Stor
 def test_the_facts_that_are_named_are_all_that_are_read(drawn: tuple[PlanView, list[StoredPolicy], Facts]) -> None:
     plan, found, facts = drawn
     matching = PolicySet(found).matching(plan, NOW)
-    needs = needs_of(plan, matching)
+    needs = needs_of(plan, matching, capped=plan.adds_gpus)
     least = Facts(
-        {scope: known_usage for scope, known_usage in facts.usage.items() if scope in needs.usage},
+        {scope: known_usage for scope, known_usage in facts.usage.items() if scope in needs.counted},
         {query: times for query, times in facts.actions.items() if query in needs.actions},
         {window: level for window, level in facts.service.items() if window in needs.windows},
         facts.priced_on if needs.prices else None,
+        facts.capacity if needs.capacity else None,
     )
     assert evaluate(plan, matching, least, NOW) == evaluate(plan, matching, facts, NOW)
 
@@ -159,6 +160,9 @@ def test_needs_are_those_of_the_plan() -> None:
     assert needs.actions == {ActionQuery(team, (Verb.DEPLOY,), HOUR)}
     assert (needs.windows, needs.prices) == (frozenset(), False)
     assert needs.locked == needs.usage | {team}
+    eu = plan.counting(ScopeKind.CLUSTER)
+    capped = needs_of(plan, [], capped=True)
+    assert (capped.usage, capped.counted, capped.locked) == (frozenset(), frozenset([eu]), frozenset([eu]))
     old = needs_of(view(created_at=NOW - timedelta(days=9)), found)
     assert {timedelta(minutes=5), HOUR, timedelta(days=3)} < old.windows
     assert needs_of(plan, [stored("c", {"type": "cost_ceiling", "scope": "plan", "usd_per_hour": 1})]).prices

@@ -1,4 +1,4 @@
-"""The queue before quotas: nobody waits for ever, nothing idles that fits, and who does not compete is left alone."""
+"""The queue before quotas and clusters: nobody waits for ever, nothing idles that fits, nobody else is held up."""
 
 import uuid
 from dataclasses import replace
@@ -15,7 +15,7 @@ from shared.models.plan import Verb
 from shared.policy.decision import Finding
 from shared.policy.policy_set import StoredPolicy
 from shared.policy.queue import MAX_OVERTAKES, QUEUE_RULE, Cue, Demand, Place, ahead, in_the_way
-from shared.policy.resources import SUMS, Resource, ScopedResource, parse
+from shared.policy.resources import CAPACITY, SUMS, Resource, ScopedResource, parse
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from tests.shared.policy.builders import COUNTED, NOW, known, stored, view
 from tests.shared.policy.queues import Lines, Platform, cores, gpus
@@ -82,7 +82,16 @@ def test_a_plan_competes_for_nothing_that_no_rule_on_it_counts() -> None:
 
 @given(
     st.sampled_from(["team/search", "cluster/eu", "global/", f"workload/{uuid.UUID(int=7)}"]),
-    st.sampled_from([*SUMS, Resource("gpus", "H100"), Resource("gpus", "RTX-A6000"), Resource("gpus", "A.1_B")]),
+    st.sampled_from(
+        [
+            *SUMS,
+            Resource(CAPACITY),
+            Resource(CAPACITY, "L4"),
+            Resource("gpus", "H100"),
+            Resource("gpus", "RTX-A6000"),
+            Resource("gpus", "A.1_B"),
+        ]
+    ),
 )
 def test_what_is_waited_for_survives_as_text(where: str, resource: Resource) -> None:
     [wanted] = parse(f"{where} {resource}")
@@ -94,6 +103,32 @@ def test_a_text_without_a_resource_stands_for_all_of_its_scope() -> None:
     for text in ("", "search", "planet/earth gpus"):
         with pytest.raises(ValueError, match=r"names no scope|not a valid"):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    ("waits_for", "mine", "competes"),
+    [
+        ("cluster/eu gpus", gpus(1), True),
+        ("cluster/eu gpus[H100]", gpus(1), True),
+        ("cluster/eu gpus[H100]", gpus(1, ""), True),
+        ("cluster/eu gpus[H100]", gpus(1, "L4"), False),
+        ("cluster/eu gpus", cores(1), False),
+        ("cluster/eu cpu", gpus(1), False),
+        ("cluster/us gpus", gpus(1), False),
+        ("team/search gpus", gpus(1), False),
+        ("cluster/eu capacity[H100]", gpus(1), False),
+        ("cluster/eu capacity", gpus(1), False),
+    ],
+)
+def test_who_takes_gpus_of_a_cluster_competes_for_these_alone(waits_for: str, mine: Lines, *, competes: bool) -> None:
+    plan = view(lines=mine)
+    on_capped = Demand(plan, frozenset(), plan.counting(ScopeKind.CLUSTER))
+    assert bool(on_capped.of(place(1, waits_for))) is competes
+    assert not Demand(plan, frozenset()).of(place(1, waits_for))
+
+
+def test_nobody_competes_for_the_growth_of_a_cluster_in_which_a_rule_counts() -> None:
+    assert not demand(gpus(1)).of(place(1, "cluster/eu capacity[H100]", "cluster/eu capacity"))
 
 
 def test_only_those_that_compete_and_came_before_are_ahead() -> None:
@@ -151,6 +186,13 @@ def test_who_is_starved_keeps_what_it_has_found() -> None:
     assert both.looked_at(lacks("team/search gpus")) == both
 
 
+def test_who_waits_for_a_cluster_to_grow_waits_for_nothing_else_and_has_lost_nothing() -> None:
+    both = lacks("team/search gpus", "cluster/eu capacity[H100]")
+    for overtaken in (3, MAX_OVERTAKES):
+        waiting = place(1, "team/search cpu", overtaken=overtaken).looked_at(both)
+        assert waiting == place(1, "cluster/eu capacity[H100]", overtaken=overtaken)
+
+
 # A cue ----------------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +212,22 @@ def test_what_a_cue_found_counts_for_those_behind_by_resource() -> None:
     assert not look(6, gpus(1))
     assert look(7, cores(1), held=gpus(3))  # gives its GPUs back
     assert look(8, gpus(3))
+
+
+def test_what_a_cue_found_counts_for_the_gpus_of_its_cluster() -> None:
+    cue = Cue([])
+
+    def look(number: int, lines: Lines, **fields: Any) -> bool:
+        plan = view(lines=lines, queue=True, **fields)
+        mine = Demand(plan, frozenset(), plan.counting(ScopeKind.CLUSTER))
+        facts = replace(known(plan), capacity={"H100": 4})
+        return cue.look(place(number), mine, [], facts, NOW).approved
+
+    assert look(1, gpus(3), team="ads")
+    assert not look(2, gpus(2))
+    assert look(3, gpus(1))
+    assert not look(4, gpus(1, ""))
+    assert look(5, gpus(4), cluster="us")
 
 
 def test_a_starved_plan_that_a_cue_found_is_in_nobodys_way_any_more() -> None:
@@ -212,8 +270,13 @@ COMES = st.fixed_dictionaries(
         "priority": st.sampled_from([0, 0, 0, 1]),
         "overtaken": st.sampled_from([MAX_OVERTAKES, MAX_OVERTAKES - 1, 0]),
         "grows": st.sampled_from([False, False, True]),
+        "queue": st.sampled_from([True, True, True, False]),
     }
 )
+CAPACITIES = st.dictionaries(
+    st.sampled_from(["eu", "us"]), st.dictionaries(st.sampled_from(["H100", "L4"]), st.integers(1, 5), min_size=1)
+)
+"""Of the clusters of which it is known."""
 STEPS = st.lists(st.one_of(COMES, COMES, st.integers(0, 20)), min_size=10, max_size=30)
 """A plan comes, or what runs at that place ends."""
 
@@ -231,22 +294,22 @@ def step(platform: Platform, what: dict[str, Any] | int) -> None:
     platform.arrive(**fields)
 
 
-@given(POLICIES, STEPS)
+@given(POLICIES, CAPACITIES, STEPS)
 def test_no_plan_is_overtaken_more_often_than_that_by_plans_that_compete(
-    policies: list[StoredPolicy], steps: list[dict[str, Any] | int]
+    policies: list[StoredPolicy], capacity: dict[str, dict[str, int]], steps: list[dict[str, Any] | int]
 ) -> None:
-    platform = Platform(policies)
+    platform = Platform(policies, capacity)
     for what in steps:
         step(platform, what)
         for waiting in platform.waiting.values():
             assert waiting.overtaken <= waiting.place.overtaken <= MAX_OVERTAKES
 
 
-@given(POLICIES, STEPS)
+@given(POLICIES, CAPACITIES, STEPS)
 def test_what_fits_waits_only_for_a_starved_plan_ahead_that_waits_for_what_it_takes(
-    policies: list[StoredPolicy], steps: list[dict[str, Any] | int]
+    policies: list[StoredPolicy], capacity: dict[str, dict[str, int]], steps: list[dict[str, Any] | int]
 ) -> None:
-    platform = Platform(policies)
+    platform = Platform(policies, capacity)
     for what in steps:
         step(platform, what)
         for waiting in platform.waiting.values():
@@ -255,11 +318,11 @@ def test_what_fits_waits_only_for_a_starved_plan_ahead_that_waits_for_what_it_ta
                 assert platform.starved_competitors(waiting.place, plan)
 
 
-@given(POLICIES, STEPS)
+@given(POLICIES, CAPACITIES, STEPS)
 def test_a_cue_finds_something_while_anything_fits_and_is_behind_no_starved_competitor(
-    policies: list[StoredPolicy], steps: list[dict[str, Any] | int]
+    policies: list[StoredPolicy], capacity: dict[str, dict[str, int]], steps: list[dict[str, Any] | int]
 ) -> None:
-    platform = Platform(policies)
+    platform = Platform(policies, capacity)
     for what in steps:
         step(platform, what)
         for workload_id in list(platform.running)[:2]:  # room is made, and nobody has been told yet
@@ -347,3 +410,30 @@ def test_a_plan_that_needs_two_things_is_not_kept_waiting_for_each_in_turn() -> 
         if large in platform.running:
             break
     assert large in platform.running
+
+
+def test_a_plan_as_large_as_its_cluster_goes_in_under_a_stream_of_small_ones_that_do_not_queue() -> None:
+    platform = Platform([], {"eu": {"H100": GPUS}})
+    small = [platform.arrive(gpus(1), team=f"team-{n}", queue=False) for n in range(GPUS)]
+    large = platform.arrive(gpus(GPUS))
+    for n in range(GPUS + MAX_OVERTAKES):
+        platform.end(small.pop(0))
+        if large in platform.running:
+            break
+        came = platform.arrive(gpus(1), team=f"more-{n}", queue=False)
+        small += [came] if came in platform.running else []
+    assert list(platform.running) == [large]
+
+
+def test_a_plan_that_is_larger_than_its_cluster_is_in_nobodys_way_until_that_grows() -> None:
+    platform = Platform([stored("team", {"type": "quota", "gpus": 40})], {"eu": {"H100": GPUS}})
+    large = platform.arrive(gpus(GPUS + 1))
+    for n in range(2 * MAX_OVERTAKES):
+        small = platform.arrive(gpus(GPUS), queue=n % 2 == 0)
+        assert list(platform.running) == [small]
+        platform.end(small)
+    [waiting] = platform.waiting.values()
+    assert list(map(str, waiting.place.waits_for)) == ["cluster/eu capacity[H100]"]
+    platform.capacity["eu"]["H100"] += 1
+    platform.cue()
+    assert list(platform.running) == [large]

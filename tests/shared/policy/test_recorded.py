@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,15 +32,24 @@ def test_everything_survives() -> None:
         security=Security(privileged=True, host_pid=True, add_capabilities=("SYS_ADMIN",)),
         host_paths=("/data",),
         created_at=NOW - timedelta(microseconds=1),
+        queue=True,
     )
     query = ActionQuery(plan.counting(ScopeKind.TEAM), (Verb.SCALE,), HOUR)
     level = ServiceLevel(0.25, 10.5, 1.0, {50: 0.1, 99: 0.5}, NOW)
-    facts = known(plan, 3, actions={query: (NOW,)}, service={HOUR: level})
+    facts = known(plan, 3, actions={query: (NOW,)}, service={HOUR: level}, capacity={"L4": 8, "H100": 0})
     assert plan.reduces is False  # what was worked out before is not recorded
     recorded = to_json(plan, facts, NOW)
     assert "reduces" not in json.dumps(recorded)
     again = from_json(json.loads(json.dumps(recorded)))
     assert (again.plan, again.facts) == (plan, facts)
+
+
+@pytest.mark.parametrize("queues", [True, False])
+def test_a_record_that_says_beside_the_plan_whether_it_queues_is_read(*, queues: bool) -> None:
+    recorded: dict[str, Any] = to_json(view(), Facts(), NOW, waits=True)
+    del recorded["plan"]["queue"], recorded["capacity"]
+    again = from_json({**recorded, "queues": queues})
+    assert (again.plan, again.facts, again.waits) == (view(queue=queues), Facts(), True)
 
 
 def test_a_record_that_cannot_be_read_says_so() -> None:
@@ -48,3 +58,5 @@ def test_a_record_that_cannot_be_read_says_so() -> None:
         from_json({**recorded, "usage": "none"})
     with pytest.raises(ValidationError):
         from_json({})
+    with pytest.raises(ValidationError):
+        from_json({"queues": True, "plan": "none"})
