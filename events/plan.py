@@ -85,9 +85,10 @@ class PlanApproved(PlanData):
     example={**_PLAN, "waitsFor": ["team/search gpus"], "message": "team search would hold 18 GPUs; its quota is 16"},
 )
 class PlanQueued(PlanData):
-    """A plan that does not fit now. It is decided again when something is released.
+    """A plan that does not fit now. It is decided again when there may be room.
 
-    waits_for: resources of scopes, such as "team/search gpus[H100]" or "cluster/eu cpu".
+    waits_for: resources of scopes, such as "team/search gpus[H100]", "cluster/eu cpu", or the "cluster/eu capacity[H100]"
+    that the cluster would have to be given.
     """
 
     waits_for: tuple[str, ...]

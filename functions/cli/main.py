@@ -135,7 +135,7 @@ def trace(
 
 @app.command()
 def queue(context: typer.Context, limit: Limit = 1000, output: Output = Format.TABLE) -> None:
-    """Show the plans that wait for quota, first goes first.
+    """Show the plans that wait for quota or capacity, first goes first.
 
     What fits may go past a plan that waits for something that it takes, eight times at most, and past others freely.
     """

@@ -1,4 +1,4 @@
-"""`sentinel queue`: who waits for quota, and for what."""
+"""`sentinel queue`: who waits for quota or capacity, and for what."""
 
 from datetime import datetime
 

@@ -266,3 +266,19 @@ def test_the_queue_is_shown_in_its_order(sentinel: Sentinel, store: Store, deliv
     assert uuid.UUID(first["plan"])
     assert first["since"].endswith("Z")
     assert "only the first 1 are shown" in sentinel("queue", "--limit", "1").err
+
+
+def test_what_its_cluster_has_too_few_gpus_for_would_wait_there_and_pass_elsewhere(
+    sentinel: Sentinel, store: Store, deliver: Deliver
+) -> None:
+    register(store, "local", {"L4": 4})
+    deliver.decide("other", replicas=3)
+    register(store, "east", {"L4": 2})
+    ran = simulate(sentinel, submission(queue=True), submission("hasty"))
+    east, local, *hasty = ran.json
+    assert [outlook["outcome"] for outlook in (east, local, *hasty)] == ["approved", "queued", "approved", "approved"]
+    [violation] = local["violations"]
+    assert (violation["policy"], violation["rule"], violation["field"]) == ("", "capacity", "gpus[L4]")
+    assert violation["message"] == "cluster local would hold 5 L4 GPUs; it has 4"
+    fewer, elsewhere = local["suggestions"]
+    assert (fewer["replicas"], elsewhere["cluster"]) == (1, "east")

@@ -54,6 +54,8 @@ from tests.shared.store.crashes import Crash, Crashes, Fate
 
 TEAMS = ("alpha", "beta", "gamma", "delta", "epsilon")
 REGIONS = ("east", "west")
+CAPPED = "north"
+"""A region with few L4s and nothing else, to which only workloads go that queue."""
 SKUS = ("H100", "L4", "L4", "", None)
 """None asks for no GPU, and "" for any."""
 
