@@ -87,8 +87,8 @@ class PlanApproved(PlanData):
 class PlanQueued(PlanData):
     """A plan that does not fit now. It is decided again when there may be room.
 
-    waits_for: resources of scopes, such as "team/search gpus[H100]" or "cluster/eu cpu"; or what a cluster would have to
-    be given, "cluster/eu capacity[H100]".
+    waits_for: resources of scopes, such as "team/search gpus[H100]" or "cluster/eu cpu", or what a cluster would have
+    to be given, such as "cluster/eu capacity[H100]".
     """
 
     waits_for: tuple[str, ...]

@@ -81,7 +81,4 @@ def to_json(plan: PlanView, facts: Facts, now: datetime, *, waits: bool = False)
 
 def from_json(document: Mapping[str, JsonValue]) -> Recorded:
     """Raises pydantic.ValidationError for a document that this version cannot read."""
-    plan = document.get("plan")
-    if "queues" in document and isinstance(plan, dict):  # where earlier versions kept what the plan says itself
-        document = {**document, "plan": {**plan, "queue": document["queues"]}}
     return _ADAPTER.validate_python(document)

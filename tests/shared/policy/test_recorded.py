@@ -2,7 +2,6 @@
 
 import json
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -44,14 +43,6 @@ def test_everything_survives() -> None:
     assert (again.plan, again.facts) == (plan, facts)
 
 
-@pytest.mark.parametrize("queues", [True, False])
-def test_a_record_that_says_beside_the_plan_whether_it_queues_is_read(*, queues: bool) -> None:
-    recorded: dict[str, Any] = to_json(view(), Facts(), NOW, waits=True)
-    del recorded["plan"]["queue"], recorded["capacity"]
-    again = from_json({**recorded, "queues": queues})
-    assert (again.plan, again.facts, again.waits) == (view(queue=queues), Facts(), True)
-
-
 def test_a_record_that_cannot_be_read_says_so() -> None:
     recorded = to_json(view(), Facts(), NOW)
     with pytest.raises(ValidationError):
@@ -59,4 +50,4 @@ def test_a_record_that_cannot_be_read_says_so() -> None:
     with pytest.raises(ValidationError):
         from_json({})
     with pytest.raises(ValidationError):
-        from_json({"queues": True, "plan": "none"})
+        from_json({"plan": "none"})
