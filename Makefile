@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo replay test test-cluster check format bench lock clean
+.PHONY: help run demo replay test test-load test-cluster check format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ replay: $(READY) ## replay a cluster trace: TRACE=pods.csv [NODES=nodes.csv] [LI
 
 test: $(READY) ## the whole test suite with coverage; needs nothing but this machine
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not cluster" --cov --cov-report=term-missing:skip-covered
+
+test-load: $(READY) ## thousands of random plans decided by eight processes at once (minutes; SENTINEL_LOAD_STEPS, SENTINEL_LOAD_SEED)
+	SENTINEL_LOAD_STEPS=$(or $(SENTINEL_LOAD_STEPS),400) $(BIN)/python -m pytest tests/shared/store/test_ledger_under_load.py
 
 test-cluster: $(READY) ## the tests and the demo that need a disposable Kubernetes cluster (KUBECONFIG=path)
 	@test -n "$(KUBECONFIG)" || { echo "make test-cluster needs KUBECONFIG=path of a disposable cluster (kind, kwokctl, or any other)" >&2; exit 2; }

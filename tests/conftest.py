@@ -1,11 +1,16 @@
-"""Real PostgreSQL for every test that asks for it: one server a test process, emptied before each test."""
+"""Real PostgreSQL for every test that asks for it: one server a test process, emptied before each test.
 
+Properties hold however long a busy machine takes to draw an example. HYPOTHESIS_PROFILE=thorough draws many more.
+"""
+
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from shared.models.cluster import Cluster
 from shared.store.database import connect
@@ -13,6 +18,10 @@ from shared.store.embedded import EmbeddedPostgres
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
 from tests.builders import Deliver
+
+settings.register_profile("quick", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 LOCAL = Cluster("local", {"region": "eu"}, {"H100": 16, "L4": 16, "A100-80GB": 16})
 
