@@ -3,8 +3,10 @@
 Properties hold however long a busy machine takes to draw an example. HYPOTHESIS_PROFILE=thorough draws many more.
 """
 
+import asyncio
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 
+from knative.local import heartbeats
+from knative.local.report import Report
 from shared.models.cluster import Cluster
 from shared.store.database import connect
 from shared.store.embedded import EmbeddedPostgres
@@ -101,3 +105,18 @@ def store(engine: sa.Engine, emptied: None) -> Store:
 def deliver(store: Store) -> Deliver:
     """Delivers events to functions on the emptied store; see tests.builders."""
     return Deliver(store)
+
+
+@pytest.fixture(scope="session")
+def real_cluster() -> Iterator[Path]:
+    """The kubeconfig of a real, disposable cluster, whose nodes are kept alive if they are simulated."""
+    if not (named := os.environ.get("KUBECONFIG")):
+        pytest.skip("needs KUBECONFIG, the path of a disposable cluster's kubeconfig")
+    loop = asyncio.new_event_loop()
+    beating = loop.create_task(heartbeats.beat(Path(named), Report()))
+    thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait([beating]),))
+    thread.start()
+    yield Path(named)
+    loop.call_soon_threadsafe(beating.cancel)
+    thread.join()
+    loop.close()

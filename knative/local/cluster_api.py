@@ -1,4 +1,4 @@
-"""Raw requests to the Kubernetes API of a kubeconfig, for what the demo and the replay do to a cluster themselves."""
+"""Raw requests to the Kubernetes API of a kubeconfig, for what platform, demo and replay do to a cluster themselves."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ClusterApi:
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         await self._request("POST", path, body, "application/json")
 
-    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
-        """A JSON merge patch."""
-        await self._request("PATCH", path, body, MERGE_PATCH)
+    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The object after a JSON merge patch, or None when there is none."""
+        return await self._request("PATCH", path, body, MERGE_PATCH)
 
     async def delete(self, path: str) -> None:
         """Deletes the object and what belongs to it; nothing happens when it is not there."""

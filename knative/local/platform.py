@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from knative.local import assembly, loader, secrets
+from knative.local import assembly, heartbeats, loader, secrets
 from knative.local.broker import Broker
 from knative.local.database import Database
 from knative.local.gateway import Gateway
@@ -139,6 +139,8 @@ class Platform:
         self._spawn(self._keep_database())
         if self._stand_in:
             self._spawn(self._keep_stand_in(self._stand_in))
+        else:
+            self._spawn(heartbeats.beat(self.kubeconfig, self._report))
 
     async def _register_cluster(self) -> None:
         """The database knows the cluster's name; its credentials are a file of the mounted Secret."""

@@ -1,6 +1,5 @@
 """The suite on a real, disposable Kubernetes cluster, and what only a real one can tell."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -19,10 +18,8 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def connection() -> Connection:
-    if "KUBECONFIG" not in os.environ:
-        pytest.skip("KUBECONFIG names no cluster")
-    return read_connection(Path(os.environ["KUBECONFIG"]))
+def connection(real_cluster: Path) -> Connection:
+    return read_connection(real_cluster)
 
 
 @pytest.fixture

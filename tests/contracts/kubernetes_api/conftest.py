@@ -31,10 +31,8 @@ def api(request: pytest.FixtureRequest) -> Api:
     if request.param == "stand-in":
         served: Api = request.getfixturevalue("stand_in")
         return served
-    kubeconfig = os.environ.get("KUBECONFIG")
-    if not kubeconfig:
-        pytest.skip("needs KUBECONFIG, the path of a disposable cluster's kubeconfig")
-    return Api(Path(kubeconfig))
+    kubeconfig: Path = request.getfixturevalue("real_cluster")
+    return Api(kubeconfig)
 
 
 @pytest.fixture
