@@ -31,20 +31,18 @@ _LEASE_SECONDS = 40
 
 
 async def beat(kubeconfig: Path, report: Report, interval_seconds: float = INTERVAL_SECONDS) -> None:
-    """Renews the leases for ever; returns at once when no node needs it. Raises KubeconfigError."""
+    """Renews the leases for ever; returns once it has seen that no node needs it. Raises KubeconfigError."""
     async with cluster_api(kubeconfig) as cluster:
-        try:
-            nodes = await _without_heartbeat(cluster)
-        except (aiohttp.ClientError, OSError, ClusterRequestFailed) as error:
-            report.warning(f"whether nodes need heartbeats could not be read: {error}")
-            return
-        while nodes:
-            for node in nodes:
-                try:
+        needed = True
+        while needed:
+            try:
+                nodes = await _without_heartbeat(cluster)
+                for node in nodes:
                     await _renew(cluster, node)
-                except (aiohttp.ClientError, OSError, ClusterRequestFailed) as error:
-                    report.debug(f"node {node['metadata']['name']} has missed a heartbeat: {error}")
-            await asyncio.sleep(interval_seconds)
+                needed = bool(nodes)
+            except (aiohttp.ClientError, OSError, ClusterRequestFailed) as error:
+                report.debug(f"simulated nodes have missed a heartbeat: {error}")
+            await asyncio.sleep(interval_seconds if needed else 0)
 
 
 async def _without_heartbeat(cluster: ClusterApi) -> list[Mapping[str, Any]]:

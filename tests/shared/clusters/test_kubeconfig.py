@@ -114,7 +114,11 @@ def test_what_cannot_be_used_is_named_with_its_field(tmp_path: Path, document: A
     assert SECRET not in str(refusal.value)
 
 
-@pytest.mark.parametrize("text", [f'{{"token": "{SECRET}"', f"token: {SECRET}\n\t- x", "\xff", "[" * 5_000])
+@pytest.mark.parametrize(
+    "text",
+    [f'{{"token": "{SECRET}"', f"token: {SECRET}\n\t- x", "\xff", "[" * 5_000],
+    ids=["cut off", "a tab", "not UTF-8", "nested too deeply"],
+)
 def test_what_cannot_be_read_is_not_quoted(tmp_path: Path, text: str) -> None:
     (tmp_path / "eu").write_bytes(text.encode("latin-1"))
     with pytest.raises(ClusterUnavailable, match="is neither JSON nor YAML") as refusal:
