@@ -1,5 +1,6 @@
 """The command as a user runs it, with its platform."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.core import TyperGroup
+from typer.main import get_group
 from typer.testing import CliRunner
 
 from functions.cli.main import app
@@ -48,11 +51,22 @@ class Sentinel:
     environment: dict[str, str | None]
 
     def __call__(self, *arguments: object, stdin: str | bytes | None = None, **environment: str | None) -> Ran:
-        env = {**self.environment, **environment}
-        result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin, env=env)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Ran(result.exit_code, result.stdout, result.stderr)
+        with CliRunner().isolation(stdin, {**self.environment, **environment}) as (out, err, _):
+            with pytest.raises(SystemExit) as ended:
+                command().main([str(argument) for argument in arguments], prog_name="sentinel")
+            sys.stdout.flush()
+            sys.stderr.flush()
+            return Ran(_code(ended.value), out.getvalue().decode(), err.getvalue().decode())
+
+
+@functools.cache
+def command() -> TyperGroup:
+    """The command, put together once: that takes longer than most of what it is asked to do."""
+    return get_group(app)
+
+
+def _code(ended: SystemExit) -> int:
+    return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
 
 
 @pytest.fixture

@@ -66,10 +66,14 @@ def test_a_server_elsewhere_is_reached_over_verified_tls(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["postgresql://localhost/d", "postgresql://127.0.0.1/d", "postgresql://[::1]/d", "postgresql://u@/d?unix_sock=/s"],
+    ["postgresql://localhost/d", "postgresql://127.0.0.1/d", "postgresql://[::1]/d"],
 )
-def test_a_server_here_is_not(url: str) -> None:
+def test_a_server_here_need_not_have_it(url: str) -> None:
     assert "ssl_context" not in arguments(url)
+
+
+def test_a_unix_socket_has_none() -> None:
+    assert arguments("postgresql://u@/d?unix_sock=/s")["ssl_context"] is False
 
 
 @pytest.mark.parametrize(
