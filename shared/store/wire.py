@@ -1,4 +1,4 @@
-"""pg8000's connection, with one round trip a statement and its text read once.
+"""pg8000's connection, with one round trip a statement, its text read once, and moments read fast.
 
 pg8000 asks the server three times for each statement (parse, describe, execute) and waits for every answer, and a
 fourth time to begin a transaction. The protocol lets a client send all of it at once: the server works through it in
@@ -9,6 +9,7 @@ This module is a DBAPI, to be given to SQLAlchemy in place of pg8000's: what is 
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from struct import Struct
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pg8000
 import pg8000.legacy
 from pg8000 import core
-from pg8000.converters import make_params
+from pg8000.converters import make_params, timestamptz_in
 
 _BEGIN = "begin transaction"  # what pg8000's cursor says before the first statement of a transaction
 _LENGTH, _COUNT = Struct("!i"), Struct("!h")
@@ -30,6 +31,7 @@ class Connection(pg8000.legacy.Connection):  # type: ignore[misc]  # pg8000 has 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._begins = False
         super().__init__(*arguments, **named)
+        self.register_in_adapter(pg8000.TIMESTAMPTZ, moment)
 
     def execute_simple(self, statement: str) -> Any:
         """Runs statements that have no parameters. A begin is kept for the statement that it is for."""
@@ -69,6 +71,17 @@ connect = Connection
 
 def __getattr__(name: str) -> Any:
     return getattr(pg8000, name)
+
+
+def moment(text: str) -> Any:
+    """A timestamptz as pg8000 reads it: a datetime, or the text where Python has no such time, as for "infinity".
+
+    PostgreSQL writes ISO 8601, which datetime reads fifty times faster than strptime does; rows are full of moments.
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return timestamptz_in(text)
 
 
 @lru_cache(_TEXTS)

@@ -1,6 +1,7 @@
 """The connection says everything at once, and means what pg8000 means."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pg8000.converters import timestamptz_in
 from sqlalchemy.exc import DBAPIError
 
 from shared.store import wire
@@ -143,3 +145,31 @@ def test_a_text_is_read_once(connection: sa.Connection) -> None:
     assert (after.hits, after.misses) == (before.hits + 1, before.misses)
     assert wire.numbered("SELECT '%s', %s, %s") == "SELECT '%s', $1, $2"
     assert pg8000.legacy.convert_paramstyle("named", "SELECT :n", {"n": 1}) == ("SELECT $1", (1,))
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_moment_comes_back_as_it_went(engine: sa.Engine, at: datetime) -> None:
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(sa.literal(at, sa.DateTime(timezone=True)))).scalar_one()
+    assert (found, found.tzinfo) == (at, UTC)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-28 12:10:35.433+00",
+        "2026-11-28 12:10:35+00",
+        "2026-11-28 12:10:35.4+05:30",
+        "infinity",
+        "-infinity",
+        "0044-03-15 12:00:00+00 BC",
+        "20000-01-01 00:00:00+00",
+    ],
+)
+def test_a_moment_is_read_as_pg8000_reads_it(engine: sa.Engine, text: str, zone: str) -> None:
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"SET LOCAL TIME ZONE '{zone}'"))
+        written = connection.execute(sa.text(f"SELECT CAST('{text}' AS timestamptz)::text")).scalar_one()
+        read = connection.execute(sa.text(f"SELECT CAST('{text}' AS timestamptz)")).scalar_one()
+    assert (read, type(read)) == (timestamptz_in(written), type(timestamptz_in(written)))
