@@ -39,6 +39,7 @@ LEASE = timedelta(seconds=20)
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(seconds=10)
 
+_NOT_APPROVED = (PlanStatus.PROPOSED, PlanStatus.QUEUED, PlanStatus.DENIED)
 _OVER = (PlanStatus.EXECUTED, PlanStatus.FAILED, PlanStatus.SUPERSEDED)
 
 
@@ -51,7 +52,7 @@ def prepare(event: Event, work: UnitOfWork) -> Task | Done:
         raise PoisonEvent(f"there is no plan {data.plan} for a workload {data.workload}")
     if plan.status in _OVER:
         return Done()
-    if plan.status in (PlanStatus.PROPOSED, PlanStatus.DENIED):
+    if plan.status in _NOT_APPROVED:
         raise PoisonEvent(f"plan {plan.id} was not approved: it is {plan.status}")
     # A workload without a revision has had nothing executed but, perhaps, this very plan.
     in_hand = work.plans.in_hand(workload.id, work.now) if workload.revision or plan.lease_until else None

@@ -50,6 +50,30 @@ def test_a_denied_plan_is_poison(chain: Chain) -> None:
     untouched(chain, PlanStatus.DENIED)
 
 
+def test_a_queued_plan_is_poison_and_keeps_its_place(chain: Chain) -> None:
+    chain.submit("other", replicas=3)
+    chain.limit_gpus(8)
+    chain.submit(replicas=6, queue=True)
+    place = chain.plan().queued_at
+    assert forge(chain) == 422
+    assert (chain.plan().status, chain.plan().queued_at) == (PlanStatus.QUEUED, place)
+    assert chain.revisions() == []
+
+
+def test_a_queued_plan_of_what_runs_is_poison(chain: Chain) -> None:
+    """Also where the lines of what runs are written down as this plan's, because they gave back an earlier one's."""
+    chain.submit("other", replicas=3)
+    chain.submit(replicas=1)
+    chain.settle()
+    chain.until_approved(replicas=2, image="fate.test/ready:2")
+    chain.limit_gpus(8)
+    chain.submit(replicas=5, image="fate.test/ready:3", queue=True)
+    assert forge(chain) == 422
+    assert chain.plan().status is PlanStatus.QUEUED
+    assert chain.site.object()["spec"]["replicas"] == 1
+    assert chain.gpus() == 1
+
+
 def test_what_the_event_says_of_the_plan_does_not_count(chain: Chain) -> None:
     approved = chain.until_approved(replicas=1)
     lie = {"decisions": [{"verb": "deploy", "cluster": "local", "replicas": 9}], "generation": 7}
