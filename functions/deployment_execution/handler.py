@@ -28,6 +28,7 @@ from shared.models.plan import ActionPlan, PlanStatus, Verb
 from shared.models.stored import Workload
 from shared.rollout import holding
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION, manifest
+from shared.store import keeping
 from shared.store.ledger import Reservation
 from shared.store.unit_of_work import UnitOfWork
 
@@ -190,7 +191,9 @@ def _failed(
     newest = None if current else work.plans.get(workload.plan_id)
     released: Sequence[Outgoing] = ()
     if newest is None or not holding.holds(newest):
-        released = _release(task.plan, workload, holding.standing(work.deployments.live(workload.id)), work)
+        held = work.ledger.reserved(workload.id, task.plan.decision.cluster)
+        kept = keeping.kept(work.deployments.live(workload.id), held, work)
+        released = _release(task.plan, workload, kept, work)
     work.audit("deployment.failed", str(workload.id), plan=str(task.plan.id), reason=reason, message=message)
     told = task.apply or next(iter(reversed(work.deployments.of_workload(workload.id))), None)
     if told is None:

@@ -127,6 +127,25 @@ def test_a_denied_edit_leaves_what_runs_alone(chain: Chain) -> None:
     assert chain.gpus() == 1
 
 
+@pytest.mark.parametrize("queue", [True, False], ids=["queued", "denied"])
+def test_an_edit_that_is_not_approved_leaves_a_rollout_its_surge(chain: Chain, *, queue: bool) -> None:
+    """And what it replaces, which may be more; but not what an edit between them was given and never came to."""
+    chain.submit("other", replicas=4)
+    chain.submit(replicas=3)
+    chain.settle()
+    chain.settle("other")
+    applied = chain.apply(replicas=2, image="fate.test/ready:2")
+    assert chain.gpus() == 3 + 1
+    chain.until_approved(replicas=5, image="fate.test/ready:3")
+    assert chain.gpus() == 5 + 1
+    chain.limit_gpus(9)
+    chain.submit(replicas=6, image="fate.test/ready:4", queue=queue)
+    assert chain.workload().phase is (Phase.QUEUED if queue else Phase.DENIED)
+    assert chain.gpus() == 3 + 1
+    chain.follow(applied)
+    chain.until(chain.gpus, lambda gpus: gpus == 2)
+
+
 @pytest.mark.parametrize("how", [{"event_id": "x"}, {"source": "/x"}, {"subject": "x"}])
 def test_what_no_index_can_hold_is_refused_as_malformed(chain: Chain, how: dict[str, str]) -> None:
     how = {name: text + os.urandom(2000).hex() for name, text in how.items()}
