@@ -1,6 +1,6 @@
 """`sentinel cluster`: which clusters there are. Their credentials are files that only functions read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field, JsonValue, ValidationError
@@ -25,7 +25,7 @@ class _Registration(Wire):
 
 def add(platform: Platform, name: str, labels: Sequence[str], gpus: Sequence[str]) -> None:
     """Registers a cluster, or replaces what is known of it; without `gpus` its capacity is unknown. Raises BadInput."""
-    counts = {normalise_sku(sku): count for sku, count in _pairs("--gpus", gpus).items()}
+    counts = _pairs("--gpus", gpus, normalise_sku)
     try:
         cluster = _Registration.model_validate(
             {"name": name, "labels": _pairs("--label", labels), "gpus": counts or None}
@@ -54,13 +54,14 @@ def _view(cluster: Cluster) -> dict[str, JsonValue]:
     return {"name": cluster.name, "labels": dict(cluster.labels), "gpus": gpus}
 
 
-def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+def _pairs(option: str, texts: Sequence[str], spelled: Callable[[str], str] = str) -> dict[str, str]:
+    """By name, as it is `spelled`. Raises BadInput, also for two spellings of one name."""
     pairs: dict[str, str] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
+        given, equals, value = text.partition("=")
+        if not (given and equals):
             raise BadInput(f"{option} must be NAME=VALUE, not {text[:80]!r}")
-        if name in pairs:
+        if (name := spelled(given)) in pairs:
             raise BadInput(f"{option} gives {name} twice")
         pairs[name] = value
     return pairs

@@ -15,7 +15,7 @@ from functions.cli.connection import Platform, open_store
 from functions.cli.errors import BadInput, CommandFailed, complain, printable
 from functions.cli.options import Format
 from functions.cli.outbound import publish
-from functions.cli.output import age, moment, print_data, print_table
+from functions.cli.output import age, moment, print_data, print_ids, print_table
 from shared.errors import MalformedEvent
 from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent
@@ -67,7 +67,7 @@ def show(platform: Platform, letter_id: str, form: Format) -> None:
         typer.echo(printable(line))
 
 
-def redrive(platform: Platform, letter_id: str | None, everything: bool) -> None:
+def redrive(platform: Platform, letter_id: str | None, everything: bool, form: Format) -> None:
     """Sends one dead letter again, or all open ones, and prints their ids.
 
     Raises CommandFailed for what is malformed: it would only come back.
@@ -80,8 +80,7 @@ def redrive(platform: Platform, letter_id: str | None, everything: bool) -> None
             malformed = {letter.id: reason for letter in letters if (reason := _malformed(letter))}
             good = [letter for letter in letters if letter.id not in malformed]
             events = _send_again(good, work)
-        for letter in good:
-            typer.echo(letter.id)
+        print_ids([{"id": str(one.id), "eventId": one.event_id, "source": one.source} for one in good], form)
         if events:
             publish(store, platform, events)
     if len(letters) == _AT_ONCE:

@@ -6,8 +6,11 @@
 130  interrupted (Ctrl-C)
 """
 
+import errno
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import typer
 
@@ -28,7 +31,7 @@ class Interrupted(SentinelError):
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns every error that is raised on purpose into its line and exit code."""
+    """Turns every error that is raised on purpose, or by the system, into its line and exit code."""
     try:
         yield
     except typer.TyperException as error:
@@ -37,6 +40,13 @@ def explained() -> Iterator[None]:
         said = error.format_message().replace("Value error, ", "").rstrip(".")
         complain(f"{said}; see `{where} --help`")
         raise typer.Exit(error.exit_code) from None
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read the output has seen enough: typer ends without a word
+            raise
+        if error.filename is None:
+            _drop_output()
+        complain(f"{error.filename or 'the output cannot be written'}: {error.strerror}")
+        raise typer.Exit(1) from None
     except SentinelError as error:
         for line in str(error).splitlines():
             complain(line)
@@ -51,6 +61,12 @@ def complain(line: str) -> None:
 def printable(text: str) -> str:
     """The text with control characters spelled out: names and reasons come from anyone, and terminals obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _drop_output() -> None:
+    """What is still in the buffer of stdout would be tried once more at the end, with an error of its own."""
+    with suppress(OSError):  # stdout may be something that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _exit_code(error: SentinelError) -> int:

@@ -1,5 +1,6 @@
 """`sentinel ledger check`: whether the books are right, by Sentinel's own record and by what clusters run."""
 
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,10 +20,12 @@ from shared.rollout.accounts import Account
 from shared.store import repair
 from shared.store.repair import Report
 from shared.store.rows import amounts_to_json
-from shared.store.unit_of_work import UnitOfWork
+from shared.store.unit_of_work import Store
 
 _HEADER = ("WHAT", "WHO", "CLUSTER", "SKU", "LEDGER", "EXPECTED", "WHY")
 _LATELY = timedelta(days=7)
+_LOOKS = 3
+_Key = tuple[uuid.UUID, str]  # workload and cluster
 _SETTLED = (RevisionStatus.HEALTHY, RevisionStatus.DEGRADED)
 
 
@@ -48,6 +51,11 @@ class _Standing:
     replicas: int
     live: bool
 
+    @property
+    def said(self) -> tuple[uuid.UUID, RevisionStatus, int]:
+        """What the books say that a cluster is held against."""
+        return self.revision.id, self.revision.status, self.replicas
+
 
 def check(platform: Platform, fix: bool, form: Format) -> None:
     """Prints what differs. Raises CommandFailed when anything did that was not mended.
@@ -56,19 +64,16 @@ def check(platform: Platform, fix: bool, form: Format) -> None:
     """
     with open_store(platform) as store:
         with store.read() as work:
-            report = repair.compare(work)
-            standing = list(_standing(work)) if platform.clusters else []
+            report = left = repair.compare(work)
         if fix and report:
             repair.mend(store, report)
             with store.read() as work:
                 left = repair.compare(work)
+        found = list(_in_the_books(report))
+        if platform.clusters is None:
+            complain("clusters were not compared: set CLUSTERS_DIR to the directory of their kubeconfigs")
         else:
-            left = report
-    found = list(_in_the_books(report))
-    if platform.clusters is None:
-        complain("clusters were not compared: set CLUSTERS_DIR to the directory of their kubeconfigs")
-    else:
-        found += _on_clusters(ClusterDirectory(platform.clusters), standing)
+            found += _on_clusters(ClusterDirectory(platform.clusters), store)
     if form is Format.TABLE:
         print_table(_HEADER, [_cells(one) for one in found])
     else:
@@ -103,49 +108,74 @@ def _in_the_books(report: Report) -> Iterator[Finding]:
         yield Finding("usage", f"team {wrong.team}", wrong.cluster, wrong.sku, wrong.counted, wrong.reserved, why)
 
 
-def _standing(work: UnitOfWork) -> Iterator[_Standing]:
+def _standing(store: Store) -> dict[_Key, _Standing]:
     """What to look for on clusters: what is live, and what ended lately and may have left pods behind."""
-    for account in repair.accounts(work):
-        newest = {revision.cluster: revision for revision in account.live}
-        for cluster, revision in sorted(newest.items()):
-            yield _Standing(account.label, revision, _replicas(account, cluster), live=True)
-    ended = work.deployments.newest_ended(work.now - _LATELY)
-    workloads = work.workloads.get_many([revision.workload_id for revision in ended])
-    for revision in ended:
-        spec = workloads[revision.workload_id].spec
-        held = work.ledger.reserved(revision.workload_id, revision.cluster)
-        replicas = sum(amounts.replicas for amounts in held.values())
-        yield _Standing(f"{spec.team}/{spec.namespace}/{spec.name}", revision, replicas, live=False)
+    found: dict[_Key, _Standing] = {}
+    with store.read() as work:
+        for account in repair.accounts(work):
+            newest = {revision.cluster: revision for revision in account.live}
+            for cluster, revision in sorted(newest.items()):
+                standing = _Standing(account.label, revision, _replicas(account, cluster), live=True)
+                found[account.workload_id, cluster] = standing
+        ended = work.deployments.newest_ended(work.now - _LATELY)
+        workloads = work.workloads.get_many([revision.workload_id for revision in ended])
+        for revision in ended:
+            spec = workloads[revision.workload_id].spec
+            held = work.ledger.reserved(revision.workload_id, revision.cluster)
+            replicas = sum(amounts.replicas for amounts in held.values())
+            standing = _Standing(f"{spec.team}/{spec.namespace}/{spec.name}", revision, replicas, live=False)
+            found[revision.workload_id, revision.cluster] = standing
+    return found
 
 
 def _replicas(account: Account, cluster: str) -> int:
     return sum(amounts.replicas for amounts in account.held.get(cluster, {}).values())
 
 
-def _on_clusters(clusters: ClusterDirectory, standing: Sequence[_Standing]) -> Iterator[Finding]:
-    """Pods that nothing is held for, and what is held for nothing. A cluster that is away is not asked again."""
+def _on_clusters(clusters: ClusterDirectory, store: Store) -> list[Finding]:
+    """Pods that nothing is held for, and what is held for nothing. A cluster that is away is not asked again.
+
+    The chain goes on meanwhile, so a difference counts where the books say the same after the look as before it. Where
+    they do not, it is looked at again.
+    """
     away: set[str] = set()
-    for one in standing:
-        revision = one.revision
-        if revision.cluster in away:
-            continue
-        try:
-            seen = clusters.driver(revision.cluster).observe(revision.reference, str(revision.workload_id))
-        except ClusterUnavailable as error:
-            away.add(revision.cluster)
-            complain(f"not compared: {error}")
-            continue
-        except ClusterRefused as error:
-            complain(f"{one.label}: not compared: {error}")
-            continue
-        held = Amounts(replicas=one.replicas)
-        if seen.occupying > one.replicas:
-            why = f"{seen.occupying} pods hold resources; {one.replicas} replicas are reserved"
-        elif one.live and seen.gone and revision.status in _SETTLED and one.replicas:
-            why = f"nothing is left of what {one.replicas} replicas are reserved for; verification proposes it again"
-        else:
-            continue
-        yield Finding("cluster", one.label, revision.cluster, revision.sku, held, None, why)
+    found: list[Finding] = []
+    standing = _standing(store)
+    for _ in range(_LOOKS):
+        differing = {key: finding for key, one in standing.items() if (finding := _compared(clusters, one, away))}
+        if not differing:
+            return found
+        now = _standing(store)
+        same = {key for key in differing if key in now and now[key].said == standing[key].said}
+        found += [finding for key, finding in differing.items() if key in same]
+        standing = {key: now[key] for key in differing if key in now and key not in same}
+    for one in standing.values():
+        complain(f"{one.label}: not compared: it changed with every look")
+    return found
+
+
+def _compared(clusters: ClusterDirectory, one: _Standing, away: set[str]) -> Finding | None:
+    """How what a cluster runs of one workload differs from the books; a cluster that does not answer joins `away`."""
+    revision = one.revision
+    if revision.cluster in away:
+        return None
+    try:
+        seen = clusters.driver(revision.cluster).observe(revision.reference, str(revision.workload_id))
+    except ClusterUnavailable as error:
+        away.add(revision.cluster)
+        complain(f"not compared: {error}")
+        return None
+    except ClusterRefused as error:
+        complain(f"{one.label}: not compared: {error}")
+        return None
+    if seen.occupying > one.replicas:
+        why = f"{seen.occupying} pods hold resources; {one.replicas} replicas are reserved"
+    elif one.live and seen.gone and revision.status in _SETTLED and one.replicas:
+        why = f"nothing is left of what {one.replicas} replicas are reserved for; verification proposes it again"
+    else:
+        return None
+    held = Amounts(replicas=one.replicas)
+    return Finding("cluster", one.label, revision.cluster, revision.sku, held, None, why)
 
 
 def _cells(one: Finding) -> tuple[Cell, ...]:

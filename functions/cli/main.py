@@ -80,12 +80,14 @@ def root(
 
 
 @app.command()
-def submit(context: typer.Context, file: Files, wait: Wait = False, timeout: Timeout = None) -> None:
+def submit(
+    context: typer.Context, file: Files, wait: Wait = False, timeout: Timeout = None, output: Output = Format.TABLE
+) -> None:
     """Submit workloads, all in the files or none, and print their ids."""
     seconds = patience(wait, timeout)
     from functions.cli import wishes
 
-    wishes.submit(platform_of(context), file, seconds)
+    wishes.submit(platform_of(context), file, seconds, output)
 
 
 @app.command()
@@ -96,12 +98,13 @@ def remove(
     namespace: Annotated[str, typer.Option(help="The workload's namespace.")] = "default",
     wait: Wait = False,
     timeout: Timeout = None,
+    output: Output = Format.TABLE,
 ) -> None:
     """Withdraw a workload: what it runs is deleted."""
     seconds = patience(wait, timeout)
     from functions.cli import wishes, workloads
 
-    wishes.remove(platform_of(context), workloads.Reference(name, team, namespace), seconds)
+    wishes.remove(platform_of(context), workloads.Reference(name, team, namespace), seconds, output)
 
 
 @app.command()
@@ -174,11 +177,12 @@ def redrive_events(
     context: typer.Context,
     letter: Annotated[str | None, typer.Argument(metavar="[ID]", help="A dead letter's id.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that were not sent again yet.")] = False,
+    output: Output = Format.TABLE,
 ) -> None:
     """Send the same event again, under its own id, and let consumers count their attempts from zero."""
     from functions.cli import dead_letters
 
-    dead_letters.redrive(platform_of(context), letter, everything)
+    dead_letters.redrive(platform_of(context), letter, everything, output)
 
 
 @clusters.command("add")

@@ -43,6 +43,15 @@ def print_data(value: JsonValue, form: Format) -> None:
         typer.echo(yaml.safe_dump(value, sort_keys=False, default_flow_style=False), nl=False)
 
 
+def print_ids(objects: Sequence[dict[str, JsonValue]], form: Format) -> None:
+    """Prints what was done to which objects: their ids for people and pipes, a line each; all of them for programs."""
+    if form is not Format.TABLE:
+        print_data(list(objects), form)
+        return
+    for one in objects:
+        typer.echo(one["id"])
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     """Prints columns that are as wide as their widest cell, the last one excepted."""
     lines = [[(name, Style.HEADER) for name in header], *([_styled(cell) for cell in row] for row in rows)]

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 
-import typer
-
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
 from functions.cli import following
 from functions.cli.connection import Platform, open_store
 from functions.cli.documents import read_models
 from functions.cli.errors import BadInput, complain
 from functions.cli.following import Wish
+from functions.cli.options import Format
 from functions.cli.outbound import event_about, publish
+from functions.cli.output import print_ids
 from functions.cli.workloads import Reference, find_one, label
 from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
@@ -22,7 +22,7 @@ MAX_BYTES = 900_000
 """The largest submission: an event has to fit into 1 MiB, with its attributes and what brokers add to them."""
 
 
-def submit(platform: Platform, files: Sequence[str], patience: float | None) -> None:
+def submit(platform: Platform, files: Sequence[str], patience: float | None, form: Format) -> None:
     """Submits every workload in the files, or none when one is bad; prints their ids, in order."""
     documents = read_models(files, WorkloadSubmitted)
     _refuse_repeats(documents)
@@ -30,28 +30,39 @@ def submit(platform: Platform, files: Sequence[str], patience: float | None) -> 
         with store.begin() as work:
             wishes = [_submission(where, spec, work) for where, spec in documents]
             outbox.add(work.connection, [wish.event for wish in wishes])
-        _send(store, platform, wishes, patience)
+        _send(store, platform, wishes, patience, form)
 
 
-def remove(platform: Platform, reference: Reference, patience: float | None) -> None:
+def remove(platform: Platform, reference: Reference, patience: float | None, form: Format) -> None:
     """Withdraws one workload and prints its id. One that is removed already is left alone."""
     with open_store(platform) as store:
         with store.begin() as work:
             workload = find_one(work, reference)
             if workload.withdrawn and workload.phase is Phase.REMOVED:
                 complain(f"{label(workload)} is removed already")
+                _print([], form)
                 return
             wish = _withdrawal(workload, work)
             outbox.add(work.connection, [wish.event])
-        _send(store, platform, [wish], patience)
+        _send(store, platform, [wish], patience, form)
 
 
-def _send(store: Store, platform: Platform, wishes: Sequence[Wish], patience: float | None) -> None:
-    for wish in wishes:
-        typer.echo(wish.workload_id)
+def _send(store: Store, platform: Platform, wishes: Sequence[Wish], patience: float | None, form: Format) -> None:
+    _print(wishes, form)
     publish(store, platform, [wish.event for wish in wishes])
     if patience is not None:
         following.follow(store, wishes, patience)
+
+
+def _print(wishes: Sequence[Wish], form: Format) -> None:
+    """Ids alone, a line each; programs are also told which workload and which event each is of."""
+    print_ids(
+        [
+            {"id": str(wish.workload_id), "workload": wish.label, "eventId": wish.event.attributes["id"]}
+            for wish in wishes
+        ],
+        form,
+    )
 
 
 def _submission(where: str, spec: WorkloadSubmitted, work: UnitOfWork) -> Wish:

@@ -28,6 +28,7 @@ from shared.models.plan import ActionPlan, PlanStatus, Verb
 from shared.models.stored import Workload
 from shared.rollout import holding
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION, manifest
+from shared.store import keeping
 from shared.store.ledger import Reservation
 from shared.store.unit_of_work import UnitOfWork
 
@@ -39,6 +40,7 @@ LEASE = timedelta(seconds=20)
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(seconds=10)
 
+_NOT_APPROVED = (PlanStatus.PROPOSED, PlanStatus.QUEUED, PlanStatus.DENIED)
 _OVER = (PlanStatus.EXECUTED, PlanStatus.FAILED, PlanStatus.SUPERSEDED)
 
 
@@ -51,7 +53,7 @@ def prepare(event: Event, work: UnitOfWork) -> Task | Done:
         raise PoisonEvent(f"there is no plan {data.plan} for a workload {data.workload}")
     if plan.status in _OVER:
         return Done()
-    if plan.status in (PlanStatus.PROPOSED, PlanStatus.DENIED):
+    if plan.status in _NOT_APPROVED:
         raise PoisonEvent(f"plan {plan.id} was not approved: it is {plan.status}")
     # A workload without a revision has had nothing executed but, perhaps, this very plan.
     in_hand = work.plans.in_hand(workload.id, work.now) if workload.revision or plan.lease_until else None
@@ -189,7 +191,9 @@ def _failed(
     newest = None if current else work.plans.get(workload.plan_id)
     released: Sequence[Outgoing] = ()
     if newest is None or not holding.holds(newest):
-        released = _release(task.plan, workload, holding.standing(work.deployments.live(workload.id)), work)
+        held = work.ledger.reserved(workload.id, task.plan.decision.cluster)
+        kept = keeping.kept(work.deployments.live(workload.id), held, work)
+        released = _release(task.plan, workload, kept, work)
     work.audit("deployment.failed", str(workload.id), plan=str(task.plan.id), reason=reason, message=message)
     told = task.apply or next(iter(reversed(work.deployments.of_workload(workload.id))), None)
     if told is None:

@@ -26,7 +26,7 @@ from shared.models.stored import Workload
 from shared.policy import recorded
 from shared.policy.decision import Finding, reason
 from shared.policy.facts import Facts
-from shared.rollout import holding
+from shared.store import keeping
 from shared.store.judging import Judgement, case_for, judge, look_at
 from shared.store.ledger import Reservation
 from shared.store.policies import PolicyCache
@@ -93,7 +93,8 @@ class Evaluation:
         _record(event, judgement, around, workload, work)
         if judgement.decision.approved:
             return [_approve(plan, workload, judgement, work)]
-        reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, holding.standing(live))
+        lines = keeping.kept(live, judgement.view.held, work)
+        reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, lines)
         work.ledger.settle([(reservation, plan.id)])
         if judgement.decision.waits and workload.spec.queue:
             return _enqueue(plan, workload, judgement, work)

@@ -60,6 +60,10 @@ class Amounts:
             max(self.usd_per_hour, other.usd_per_hour),
         )
 
+    def smallest(self, other: Self) -> "Amounts":
+        """Field by field the smaller of both."""
+        return self + other - self.largest(other)
+
     def within(self, other: Self) -> bool:
         """Whether no field is larger than the other's."""
         return self.largest(other) == other

@@ -1,5 +1,6 @@
 """What a workload takes up, now and while a plan is being done: the lines that the ledger holds."""
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 from shared.models.amounts import NOTHING, Amounts
@@ -43,6 +44,31 @@ def while_doing(plan: ActionPlan, kind: str, live: Iterable[Deployment]) -> Line
     before = lines.get(plan.sku, NOTHING)
     lines[plan.sku] = (before + plan.amounts if kind == "Job" else before.largest(plan.amounts)) + plan.surge
     return lines
+
+
+def rolls_out(revision: Deployment) -> bool:
+    """Whether the pods that a revision replaces, and those of its surge, may be there: a Job has neither."""
+    return revision.reference.kind != "Job" and revision.status not in (*SETTLED, RevisionStatus.REMOVING)
+
+
+def kept(
+    live: Sequence[Deployment],
+    ended: Sequence[Deployment],
+    plans: Mapping[uuid.UUID, ActionPlan],
+    held: Mapping[str, Amounts],
+) -> Lines:
+    """What is still needed of `held` when the newest plan comes to nothing: what runs, and what rolls out was given.
+
+    ended: revisions that ended since the plans of the rollouts were made. plans: these, by id.
+    """
+    lines = standing(live)
+    replaced = [revision for revision in ended if revision.status is RevisionStatus.SUPERSEDED]
+    for revision in filter(rolls_out, live):
+        before = [one for one in (*live, *replaced) if one.revision < revision.revision]
+        given = while_doing(plans[revision.plan_id], revision.reference.kind, before)
+        for sku, amounts in given.items():
+            lines[sku] = lines.get(sku, NOTHING).largest(amounts.smallest(held.get(sku, NOTHING)))
+    return {sku: amounts for sku, amounts in lines.items() if amounts != NOTHING}
 
 
 def surging(sku: str, live: Sequence[Deployment], held: Mapping[str, Amounts]) -> int:

@@ -54,6 +54,7 @@ def test_clusters_are_listed_by_name(sentinel: Sentinel) -> None:
         (("east", "--label", "a=1", "--label", "a=2"), "--label gives a twice"),
         (("east", "--label", "a=$"), "labels.a: must be a label value"),
         (("east", "--gpus", "L4=-1"), "gpus.L4: Input should be greater than or equal to 0"),
+        (("east", "--gpus", "L4=1", "--gpus", "nvidia-l4=2"), "--gpus gives L4 twice"),
         (("east", "--gpus", "L4=many"), "gpus.L4: Input should be a valid integer"),
     ],
 )

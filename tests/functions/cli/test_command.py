@@ -164,6 +164,27 @@ def test_a_command_that_is_not_understood_is_one_line_and_code_2(
     assert len(ran.err.splitlines()) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("arguments", [("price", "list"), ("price", "list", "-o", "json"), ("--help",)])
+def test_output_that_cannot_be_written_is_no_traceback(
+    postgres: EmbeddedPostgres, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [INSTALLED, *arguments],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "DATABASE_URL": postgres.url},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "sentinel: the output cannot be written: No space left on device\n",
+    )
+
+
 def test_help_needs_neither_the_store_nor_the_models(tmp_path: Path) -> None:
     script = (
         "import sys, functions.cli.main; print([m for m in ('sqlalchemy', 'pydantic', 'yaml') if m in sys.modules])"

@@ -160,6 +160,14 @@ def test_all_open_letters_go_out_each_event_once(sentinel: Sentinel, store: Stor
     assert (nothing.code, nothing.out, nothing.err) == (0, "", "")
 
 
+def test_programs_are_told_what_was_sent_again(sentinel: Sentinel, store: Store, broker: Broker) -> None:
+    [key] = keep(store, letter())
+    ran = sentinel("events", "redrive", "--all", "-o", "json")
+    [event] = broker.events
+    assert ran.json == [{"id": key, "eventId": event.id, "source": event.source}]
+    assert sentinel("events", "redrive", "--all", "-o", "json").json == []
+
+
 def test_a_malformed_event_stays_because_it_would_only_come_back(
     sentinel: Sentinel, store: Store, broker: Broker
 ) -> None:

@@ -151,6 +151,16 @@ def test_a_removal_names_the_workload_as_it_was_posted(sentinel: Sentinel, deliv
     assert event.data == {"name": "test-inference", "team": "search", "namespace": "search"}
 
 
+def test_programs_are_told_of_a_removal_that_was_asked_for(
+    sentinel: Sentinel, deliver: Deliver, broker: Broker
+) -> None:
+    deliver.submit()
+    ran = sentinel("remove", id_of(), "-o", "yaml")
+    assert ran.yaml == [
+        {"id": str(id_of()), "workload": "search/search/test-inference", "eventId": broker.events[0].id}
+    ]
+
+
 def test_a_removal_by_name_never_reaches_into_another_team(
     sentinel: Sentinel, deliver: Deliver, broker: Broker
 ) -> None:

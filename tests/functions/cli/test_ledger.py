@@ -1,9 +1,12 @@
 """`sentinel ledger check`: the ledger is broken on purpose in every way, seen, and mended."""
 
+import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -291,6 +294,38 @@ def test_what_clusters_run_is_compared(chain: Chain, sentinel: Sentinel, store: 
     assert (found["what"], found["who"]) == ("cluster", f"search/{chain.site.namespace}/web")
     assert found["why"] == "2 pods hold resources; 0 replicas are reserved"
     assert "clusters run something else than the ledger says" in ran.err
+
+
+@pytest.mark.parametrize("change", [lambda chain: chain.submit(replicas=3), Chain.withdraw], ids=["scaled", "removed"])
+def test_what_changes_while_clusters_are_looked_at_is_no_difference(
+    chain: Chain, sentinel: Sentinel, tmp_path: Path, change: Callable[[Chain], None]
+) -> None:
+    chain.submit(replicas=1)
+    chain.settle()
+    kubeconfig, fresh = tmp_path / "local", tmp_path / "fresh"
+    os.mkfifo(kubeconfig)
+    fresh.write_text(chain.site.kubeconfig.read_text())
+    with ThreadPoolExecutor(1) as thread:
+        checking = thread.submit(sentinel, "ledger", "check", "-o", "json", CLUSTERS_DIR=str(tmp_path))
+        with kubeconfig.open("w") as asked_for:  # opens when the command reads it, with the books read
+            change(chain)
+            chain.settle()
+            fresh.replace(kubeconfig)
+            asked_for.write(kubeconfig.read_text())
+    ran = checking.result()
+    assert (ran.code, ran.json, ran.err) == (0, [], "")
+
+
+def test_clusters_are_held_against_the_ledger_as_it_was_repaired(
+    chain: Chain, sentinel: Sentinel, store: Store
+) -> None:
+    chain.submit(replicas=2)
+    chain.settle()
+    damage(store, lambda c: c.execute(reservations.delete()))
+    ran = sentinel("ledger", "check", "--fix", "-o", "json", CLUSTERS_DIR=str(chain.site.directory))
+    assert ran.code == 0
+    assert {found["what"] for found in ran.json} == {"reservation", "usage"}
+    assert ran.err == "sentinel: the ledger was repaired\n"
 
 
 def test_what_is_reserved_for_nothing_is_told(chain: Chain, sentinel: Sentinel) -> None:

@@ -52,6 +52,15 @@ def test_every_document_of_every_file_goes_out(sentinel: Sentinel, broker: Broke
     assert sorted(str(event.subject) for event in broker.events) == sorted(ran.lines)
 
 
+def test_programs_are_told_which_event_is_of_which_workload(sentinel: Sentinel, broker: Broker) -> None:
+    ran = sentinel("submit", "-f", "-", "-o", "json", stdin=json.dumps([submission("a"), submission("b")]))
+    events = {event.subject: event.id for event in broker.events}
+    assert ran.json == [
+        {"id": str(id_of(name)), "workload": f"search/search/{name}", "eventId": events[str(id_of(name))]}
+        for name in "ab"
+    ]
+
+
 def test_nothing_is_sent_when_one_document_is_bad_and_every_bad_field_is_named(
     sentinel: Sentinel, broker: Broker, store: Store
 ) -> None:

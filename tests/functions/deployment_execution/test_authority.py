@@ -50,6 +50,30 @@ def test_a_denied_plan_is_poison(chain: Chain) -> None:
     untouched(chain, PlanStatus.DENIED)
 
 
+def test_a_queued_plan_is_poison_and_keeps_its_place(chain: Chain) -> None:
+    chain.submit("other", replicas=3)
+    chain.limit_gpus(8)
+    chain.submit(replicas=6, queue=True)
+    place = chain.plan().queued_at
+    assert forge(chain) == 422
+    assert (chain.plan().status, chain.plan().queued_at) == (PlanStatus.QUEUED, place)
+    assert chain.revisions() == []
+
+
+def test_a_queued_plan_of_what_runs_is_poison(chain: Chain) -> None:
+    """Also where the lines of what runs are written down as this plan's, because they gave back an earlier one's."""
+    chain.submit("other", replicas=3)
+    chain.submit(replicas=1)
+    chain.settle()
+    chain.until_approved(replicas=2, image="fate.test/ready:2")
+    chain.limit_gpus(8)
+    chain.submit(replicas=5, image="fate.test/ready:3", queue=True)
+    assert forge(chain) == 422
+    assert chain.plan().status is PlanStatus.QUEUED
+    assert chain.site.object()["spec"]["replicas"] == 1
+    assert chain.gpus() == 1
+
+
 def test_what_the_event_says_of_the_plan_does_not_count(chain: Chain) -> None:
     approved = chain.until_approved(replicas=1)
     lie = {"decisions": [{"verb": "deploy", "cluster": "local", "replicas": 9}], "generation": 7}
@@ -101,6 +125,25 @@ def test_a_denied_edit_leaves_what_runs_alone(chain: Chain) -> None:
     assert chain.workload().phase is Phase.DENIED
     assert chain.site.object()["spec"]["replicas"] == 1
     assert chain.gpus() == 1
+
+
+@pytest.mark.parametrize("queue", [True, False], ids=["queued", "denied"])
+def test_an_edit_that_is_not_approved_leaves_a_rollout_its_surge(chain: Chain, *, queue: bool) -> None:
+    """And what it replaces, which may be more; but not what an edit between them was given and never came to."""
+    chain.submit("other", replicas=4)
+    chain.submit(replicas=3)
+    chain.settle()
+    chain.settle("other")
+    applied = chain.apply(replicas=2, image="fate.test/ready:2")
+    assert chain.gpus() == 3 + 1
+    chain.until_approved(replicas=5, image="fate.test/ready:3")
+    assert chain.gpus() == 5 + 1
+    chain.limit_gpus(9)
+    chain.submit(replicas=6, image="fate.test/ready:4", queue=queue)
+    assert chain.workload().phase is (Phase.QUEUED if queue else Phase.DENIED)
+    assert chain.gpus() == 3 + 1
+    chain.follow(applied)
+    chain.until(chain.gpus, lambda gpus: gpus == 2)
 
 
 @pytest.mark.parametrize("how", [{"event_id": "x"}, {"source": "/x"}, {"subject": "x"}])

@@ -92,6 +92,17 @@ def give_away(chain: Chain, kind: str = "Deployment", name: str = "web") -> None
     chain.site.someone.patch(chain.site.path(kind, name), {"metadata": {"labels": labels}})
 
 
+def test_a_rollout_keeps_its_surge_when_the_edit_after_it_is_refused(chain: Chain) -> None:
+    chain.submit(replicas=2)
+    chain.settle()
+    rolling = chain.apply(replicas=2, image="fate.test/ready:2")
+    give_away(chain)
+    assert told(chain.apply(replicas=4, image="fate.test/ready:3")).type == FAILED
+    assert chain.gpus() == 2 + 1
+    chain.follow(rolling)
+    chain.until(chain.gpus, lambda gpus: gpus == 2)
+
+
 def test_the_older_revision_runs_on_and_the_reservation_is_that_of_what_runs(chain: Chain) -> None:
     chain.submit(replicas=1)
     chain.settle()

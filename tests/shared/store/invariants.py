@@ -139,7 +139,7 @@ _INVARIANTS = {
                                   ELSE max((d.amounts->>'gpus')::bigint) END AS gpus,
                              CASE WHEN d.kind = 'Job' THEN sum((d.amounts->>'replicas')::bigint)
                                   ELSE max((d.amounts->>'replicas')::bigint) END AS replicas,
-                             bool_or(d.kind <> 'Job' AND d.status IN ('verifying', 'unhealthy')) AS rolling
+                             bool_or(d.kind <> 'Job' AND d.status IN ('intended', 'verifying', 'unhealthy')) AS rolling
                         FROM deployments AS d JOIN refused ON refused.id = d.workload_id
                        WHERE d.status IN {_LIVE} GROUP BY d.workload_id, d.cluster, d.sku, d.kind),
              holds AS (SELECT r.workload_id, r.cluster, r.sku, r.gpus, r.replicas
