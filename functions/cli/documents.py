@@ -1,11 +1,13 @@
 """Files that users write: YAML or JSON, one or several documents, checked before anything is sent.
 
 Text that begins with a brace or a bracket is JSON and is read as strictly as the chain reads events; anything else is
-YAML. Both refuse a key that appears twice. A document that is a list holds several.
+YAML, and so is what is no JSON in a file that is named YAML. Both refuse a key that appears twice. A document that is
+a list holds several.
 """
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ from shared.eventing import strict_json
 from shared.eventing.processing import describe
 
 STDIN = "-"
+_YAML = (".yaml", ".yml")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -55,7 +58,7 @@ def read_models(files: Sequence[str], model: type[M]) -> list[tuple[str, M]]:
     if problems:
         raise BadInput("\n".join(problems))
     if not found:
-        raise BadInput(f"{', '.join(files)}: no document in it")
+        raise BadInput(f"{', '.join(map(label_of, files))}: no document in it")
     return found
 
 
@@ -65,9 +68,9 @@ def read_text(file: str) -> str:
         body = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
         return body.decode("utf-8-sig")
     except OSError as error:
-        raise BadInput(f"{file}: {error.strerror}") from None
+        raise BadInput(f"{label_of(file)}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise BadInput(f"{file}: not UTF-8 at byte {error.start}") from None
+        raise BadInput(f"{label_of(file)}: not UTF-8 at byte {error.start}") from None
 
 
 def _read(files: Sequence[str]) -> list[Document]:
@@ -75,17 +78,23 @@ def _read(files: Sequence[str]) -> list[Document]:
 
 
 def _documents(file: str, text: str) -> list[Document]:
-    label = "stdin" if file == STDIN else file
+    label = label_of(file)
     values = [v for top in _parse(label, text) for v in (top if isinstance(top, list) else [top]) if v is not None]
     if len(values) == 1:
         return [Document(label, values[0])]
     return [Document(f"{label}, document {number}", value) for number, value in enumerate(values, start=1)]
 
 
+def label_of(file: str) -> str:
+    """How a file is called in messages."""
+    return "stdin" if file == STDIN else file
+
+
 def _parse(label: str, text: str) -> list[Any]:
     try:
         if text.lstrip()[:1] in ("{", "["):
-            return [strict_json.parse(text.encode())]
+            with suppress(strict_json.InvalidJson) if label.endswith(_YAML) else nullcontext():
+                return [strict_json.parse(text.encode())]
         return list(yaml.load_all(text, Loader=_StrictLoader))
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -201,7 +201,12 @@ def _view(one: Finding) -> dict[str, JsonValue]:
         "who": one.who,
         "cluster": one.cluster,
         "sku": one.sku,
-        "ledger": amounts_to_json(one.ledger),
-        "expected": None if one.expected is None else amounts_to_json(one.expected),
+        "ledger": _amounts_view(one.ledger),
+        "expected": None if one.expected is None else _amounts_view(one.expected),
         "why": one.why,
     }
+
+
+def _amounts_view(amounts: Amounts) -> dict[str, JsonValue]:
+    told = amounts_to_json(amounts)
+    return {"usdPerHour": told.pop("usd_per_hour"), **told}

@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from functions.cli.connection import Platform, open_store
-from functions.cli.documents import read_text
+from functions.cli.documents import label_of, read_text
 from functions.cli.errors import BadInput
 from functions.cli.options import Format
 from functions.cli.output import print_data, print_table
@@ -85,9 +85,10 @@ def show_all(platform: Platform, form: Format) -> None:
 
 def _read(file: str) -> list[Price]:
     reader = csv.DictReader(io.StringIO(read_text(file)), strict=True)
+    label = label_of(file)
     missing = [column for column in _REQUIRED if column not in (reader.fieldnames or ())]
     if missing:
-        raise BadInput(f"{file}: the column {missing[0]} is missing; the first line names {', '.join(_REQUIRED)}")
+        raise BadInput(f"{label}: the column {missing[0]} is missing; the first line names {', '.join(_REQUIRED)}")
     prices: dict[tuple[str, str, str], Price] = {}
     problems: list[str] = []
     try:
@@ -95,15 +96,15 @@ def _read(file: str) -> list[Price]:
             try:
                 price = _Row.model_validate({str(k or "more"): v for k, v in row.items() if (k, v) != ("cluster", "")})
             except ValidationError as error:
-                problems.append(f"{file}, line {reader.line_num}: {describe(error)}")
+                problems.append(f"{label}, line {reader.line_num}: {describe(error)}")
                 continue
-            _keep(price.price(), prices, f"{file}, line {reader.line_num}", problems)
+            _keep(price.price(), prices, f"{label}, line {reader.line_num}", problems)
     except csv.Error as error:
-        problems.append(f"{file}, after line {reader.line_num}: {error}")
+        problems.append(f"{label}, after line {reader.line_num}: {error}")
     if problems:
         raise BadInput("\n".join(problems))
     if not prices:
-        raise BadInput(f"{file}: no price in it")
+        raise BadInput(f"{label}: no price in it")
     return list(prices.values())
 
 

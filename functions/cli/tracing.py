@@ -64,6 +64,8 @@ def _words(value: Any) -> str:
             return message
         case list():
             return "; ".join(map(_words, value))
+        case dict():
+            return ",".join(f"{name}={_words(one)}" for name, one in value.items())
         case _:
             return str(value)
 

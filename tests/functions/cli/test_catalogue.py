@@ -61,7 +61,7 @@ def test_clusters_are_listed_by_name(sentinel: Sentinel) -> None:
 def test_a_bad_cluster_is_refused_with_its_field(sentinel: Sentinel, arguments: tuple[str, ...], said: str) -> None:
     ran = sentinel("cluster", "add", *arguments)
     assert ran.code == 2
-    assert ran.err.startswith(f"sentinel: {said}")
+    assert ran.err.startswith(f"sentinel: stdin{said}")
     assert len(sentinel("cluster", "list").lines) == 2
 
 
@@ -100,25 +100,25 @@ def test_prices_are_replaced_and_may_be_of_one_cluster(sentinel: Sentinel, store
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "-: the column kind is missing; the first line names kind, sku, usd_per_hour, source, priced_on"),
-        ("kind,sku\n", "-: the column usd_per_hour is missing"),
-        (f"{COLUMNS}\n", "-: no price in it"),
-        (f"{COLUMNS}\ngpu,L4,-1,x,2026-01-01\n", "-, line 2: usd_per_hour: Input should be greater than or equal to 0"),
-        (f"{COLUMNS}\ngpu,L4,NaN,x,2026-01-01\n", "-, line 2: usd_per_hour: Input should be a finite number"),
-        (f"{COLUMNS}\ngpu,L4,0.0000001,x,2026-01-01\n", "-, line 2: usd_per_hour: Decimal input should have no more"),
-        (f"{COLUMNS}\ngpu,,1,x,2026-01-01\n", "-, line 2: data: a gpu needs a sku, and nothing else has one"),
-        (f"{COLUMNS}\ncpu,L4,1,x,2026-01-01\n", "-, line 2: data: a gpu needs a sku, and nothing else has one"),
-        (f"{COLUMNS}\ntpu,v5,1,x,yesterday\n", "-, line 2: kind: Input should be 'gpu', 'cpu' or 'memory'; priced_on:"),
-        (f"{COLUMNS}\ngpu,L4,1,x\n", "-, line 2: priced_on:"),
-        (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01,y,z\n", "-, line 2: more: Extra inputs are not permitted"),
-        (f"{COLUMNS},colour\ngpu,L4,1,x,2026-01-01,red\n", "-, line 2: colour: Extra inputs are not permitted"),
-        (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01\ngpu,l4,2,x,2026-01-01\n", "-, line 3: the same thing has a price further"),
-        (f'{COLUMNS}\ngpu,L4,1,"x"y,2026-01-01\n', "-, after line 1: ',' expected after '\"'"),
+        ("", ": the column kind is missing; the first line names kind, sku, usd_per_hour, source, priced_on"),
+        ("kind,sku\n", ": the column usd_per_hour is missing"),
+        (f"{COLUMNS}\n", ": no price in it"),
+        (f"{COLUMNS}\ngpu,L4,-1,x,2026-01-01\n", ", line 2: usd_per_hour: Input should be greater than or equal to 0"),
+        (f"{COLUMNS}\ngpu,L4,NaN,x,2026-01-01\n", ", line 2: usd_per_hour: Input should be a finite number"),
+        (f"{COLUMNS}\ngpu,L4,0.0000001,x,2026-01-01\n", ", line 2: usd_per_hour: Decimal input should have no more"),
+        (f"{COLUMNS}\ngpu,,1,x,2026-01-01\n", ", line 2: data: a gpu needs a sku, and nothing else has one"),
+        (f"{COLUMNS}\ncpu,L4,1,x,2026-01-01\n", ", line 2: data: a gpu needs a sku, and nothing else has one"),
+        (f"{COLUMNS}\ntpu,v5,1,x,yesterday\n", ", line 2: kind: Input should be 'gpu', 'cpu' or 'memory'; priced_on:"),
+        (f"{COLUMNS}\ngpu,L4,1,x\n", ", line 2: priced_on:"),
+        (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01,y,z\n", ", line 2: more: Extra inputs are not permitted"),
+        (f"{COLUMNS},colour\ngpu,L4,1,x,2026-01-01,red\n", ", line 2: colour: Extra inputs are not permitted"),
+        (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01\ngpu,l4,2,x,2026-01-01\n", ", line 3: the same thing has a price further"),
+        (f'{COLUMNS}\ngpu,L4,1,"x"y,2026-01-01\n', ", after line 1: ',' expected after '\"'"),
     ],
 )
 def test_no_price_is_set_when_one_is_bad(sentinel: Sentinel, text: str, said: str) -> None:
     before = sentinel("price", "list").out
     ran = sentinel("price", "set", "-f", "-", stdin=text)
     assert ran.code == 2
-    assert ran.err.startswith(f"sentinel: {said}")
+    assert ran.err.startswith(f"sentinel: stdin{said}")
     assert sentinel("price", "list").out == before

@@ -90,9 +90,9 @@ def test_nothing_is_sent_when_one_document_is_bad_and_every_bad_field_is_named(
         ("a: 2026-13-45\n", "stdin: not YAML: month must be in 1..12"),
         ("a: \x07\n", "stdin: not YAML: unacceptable character"),
         ("- " * 2000, "stdin: nested too deeply"),
-        ("# nothing\n", "-: no document in it"),
-        ("[]", "-: no document in it"),
-        (b"\xff\xfe", "-: not UTF-8 at byte 0"),
+        ("# nothing\n", "stdin: no document in it"),
+        ("[]", "stdin: no document in it"),
+        (b"\xff\xfe", "stdin: not UTF-8 at byte 0"),
         ("name: a\ntype: service\nimage: on\n", "stdin: image: Input should be a valid string"),
     ],
 )
@@ -101,6 +101,16 @@ def test_input_that_is_no_document_is_refused_in_one_line(sentinel: Sentinel, te
     assert ran.code == 2
     assert len(ran.err.splitlines()) == 1
     assert ran.err.startswith(f"sentinel: {said}")
+
+
+@pytest.mark.parametrize(("name", "code"), [("w.yaml", 0), ("w.yml", 0), ("w.json", 2), ("w", 2)])
+def test_yaml_that_begins_with_a_brace_is_yaml_in_a_file_of_that_name(
+    sentinel: Sentinel, tmp_path: Path, name: str, code: int
+) -> None:
+    (tmp_path / name).write_text("{name: chat, type: service, image: 'nginx:1.29'}  # a flow mapping\n")
+    ran = sentinel("submit", "-f", tmp_path / name)
+    assert ran.code == code
+    assert ran.err.startswith(f"sentinel: {tmp_path / name}: not JSON: ") == bool(code)
 
 
 def test_a_file_that_cannot_be_read_is_named(sentinel: Sentinel, tmp_path: Path) -> None:
