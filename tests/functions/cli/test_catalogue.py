@@ -61,7 +61,7 @@ def test_clusters_are_listed_by_name(sentinel: Sentinel) -> None:
 def test_a_bad_cluster_is_refused_with_its_field(sentinel: Sentinel, arguments: tuple[str, ...], said: str) -> None:
     ran = sentinel("cluster", "add", *arguments)
     assert ran.code == 2
-    assert ran.err.startswith(f"sentinel: stdin{said}")
+    assert ran.err.startswith(f"sentinel: {said}")
     assert len(sentinel("cluster", "list").lines) == 2
 
 
