@@ -44,8 +44,17 @@ def test_an_apply_after_a_scale_conflicts_and_names_manager_and_field(home: Home
     assert (answer.code, answer.reason) == (409, "Conflict")
     assert answer.causes == [("FieldManagerConflict", ".spec.replicas")]
     cause = answer.body["details"]["causes"][0]["message"]
-    assert cause.startswith('conflict with "scaler" with subresource "scale" using apps/v1')
-    assert answer.message.startswith('Apply failed with 1 conflict: conflict with "scaler"')
+    assert cause == 'conflict with "scaler" with subresource "scale" using apps/v1'
+    assert answer.message == f"Apply failed with 1 conflict: {cause}: .spec.replicas"
+
+
+def test_a_scale_to_none_is_owned_by_nobody_so_an_apply_takes_it_back(home: Home) -> None:
+    home.apply("deployments", deployment("web", replicas=2))
+    scale = home.path("deployments", "web", "scale")
+    home.api("PATCH", scale, {"spec": {"replicas": 0}}, MERGE, fieldManager="scaler")
+    assert "scaler" not in {name for name, _, _ in managers(home.get("deployments", "web").body)}
+    again = home.apply("deployments", deployment("web", replicas=2))
+    assert (again.code, again.body["spec"]["replicas"]) == (200, 2)
 
 
 def test_an_equal_value_is_no_conflict_but_shared(home: Home) -> None:
@@ -92,6 +101,19 @@ def test_a_list_item_that_is_no_longer_applied_goes_and_others_stay(home: Home) 
     container(body)["env"] = [{"name": "B", "value": "9"}]
     result = container(home.apply("deployments", body).body)["env"]
     assert {item["name"]: item["value"] for item in result} == {"B": "9", "C": "3"}
+
+
+@pytest.mark.parametrize(
+    ("live", "applied", "merged"),
+    [("Z", "B", "ZB"), ("ZC", "BC", "ZBC"), ("AXB", "BA", "XBA"), ("XAYB", "ABN", "XAYBN")],
+)
+def test_list_items_of_others_keep_their_place(home: Home, live: str, applied: str, merged: str) -> None:
+    body = deployment("web", replicas=0)
+    container(body)["env"] = [{"name": name, "value": "1"} for name in live]
+    home.create("deployments", body)
+    container(body)["env"] = [{"name": name, "value": "1"} for name in applied]
+    result = home.apply("deployments", body).body
+    assert "".join(item["name"] for item in container(result)["env"]) == merged
 
 
 def test_dropping_an_optional_field_restores_its_default(home: Home) -> None:

@@ -149,6 +149,7 @@ def test_media_types_methods_and_paths_that_do_not_exist(home: Home) -> None:
     assert home.api("PATCH", f"{path}/web", {}, "application/json").code == 415
     assert home.api("PUT", path, deployment("web")).code == 405
     assert home.api("POST", f"{path}/web", deployment("web")).code == 405
+    assert home.api("POST", "/apis/apps/v1/deployments", deployment("web")).code == 405
     assert home.api("DELETE", "/api/v1/namespaces").code == 405
     assert home.api("GET", f"{path}/web/bogus").code == 404
     assert home.api("GET", "/apis/apps/v1/bogus").code == 404
