@@ -5,6 +5,7 @@ Every way in ends in the same steps as in the real server: decode, keep what thi
 validate, record the managers, and store; a write that changes nothing keeps its resourceVersion.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,6 +32,9 @@ MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 PATCH_TYPES = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+
+# An apply is YAML, which knows no escapes of surrogates.
+_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 
 Subresource = Literal["", "status", "scale"]
 
@@ -302,6 +306,9 @@ class Writes:
         """The applied object: YAML or JSON, of this kind, with this name, without managedFields."""
         strictness = Strictness()
         if body.lstrip()[:1] == b"{":
+            if _SURROGATE.search(body):
+                why = "found invalid Unicode character escape code"
+                raise errors.bad_request(f"error decoding patch: error converting YAML to JSON: yaml: {why}")
             config = parse_json(body, strictness)
         else:
             try:

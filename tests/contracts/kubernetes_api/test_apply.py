@@ -181,6 +181,16 @@ def test_an_apply_that_does_not_fit_the_schema_is_a_500_that_says_so(
         assert answer.message == prefix + complaint
 
 
+def test_an_apply_is_yaml_and_has_no_escaped_surrogates(home: Home) -> None:
+    path = home.path("configmaps", "a")
+    body = '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "%s"}}'
+    refused = home.api("PATCH", path, (body % r"\ud83d\ude00").encode(), APPLY, fieldManager="m")
+    assert (refused.code, refused.reason) == (400, "BadRequest")
+    for text, value in ((r"\\ud83d", r"\ud83d"), ("\U0001f600", "\U0001f600")):
+        applied = home.api("PATCH", path, (body % text).encode(), APPLY, fieldManager="m")
+        assert applied.body["data"] == {"a": value}
+
+
 def test_an_apply_with_a_duplicate_list_key_is_refused(home: Home) -> None:
     body = deployment("web")
     container(body)["env"] = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]

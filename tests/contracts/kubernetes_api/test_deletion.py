@@ -118,7 +118,8 @@ def test_orphan_dependents_and_a_policy_exclude_each_other(home: Home) -> None:
     home.create("configmaps", config_map("a"))
     answer = home.delete("configmaps", "a", propagationPolicy="Orphan", orphanDependents=True)
     assert (answer.code, answer.causes) == (422, [("FieldValueInvalid", "propagationPolicy")])
-    for wrong in ({"preconditions": 1}, {"gracePeriodSeconds": []}, {"gracePeriodSeconds": "x"}):
+    damaged: tuple[Object, ...] = ({"preconditions": 1}, {"gracePeriodSeconds": []}, {"gracePeriodSeconds": "x"})
+    for wrong in damaged:
         assert home.delete("configmaps", "a", **wrong).code == 400, wrong
 
 

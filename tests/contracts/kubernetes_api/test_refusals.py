@@ -127,6 +127,14 @@ def test_a_bad_quantity_is_a_400(home: Home) -> None:
     assert "quantities must match the regular expression" in answer.message
 
 
+def test_a_host_path_does_not_climb(home: Home) -> None:
+    body = deployment("web", replicas=0)
+    body["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "hostPath": {"path": "/a/../b"}}]
+    answer = home.create("deployments", body)
+    assert answer.code == 422
+    assert answer.causes == [("FieldValueInvalid", "spec.template.spec.volumes[0].hostPath.path")]
+
+
 def test_duplicate_container_names_are_a_422(home: Home) -> None:
     body = deployment("web")
     body["spec"]["template"]["spec"]["containers"] *= 2

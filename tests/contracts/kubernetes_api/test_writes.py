@@ -6,6 +6,7 @@ from tests.contracts.kubernetes_api.api import (
     MERGE,
     STRATEGIC,
     Home,
+    Object,
     config_map,
     container,
     deployment,
@@ -195,9 +196,15 @@ def test_a_scale_names_its_object_and_has_no_other_fields(home: Home) -> None:
     path = home.path("deployments", "web", "scale")
     for body in ({"spec": {"replicas": 1}}, {"metadata": {"name": "other"}}, {"metadata": {"name": "web"}, "spec": 1}):
         assert home.api("PUT", path, body).code == 400, body
-    for change in ({"metadata": {"name": "other"}}, {"metadata": {"namespace": "other"}}, {"metadata": None}):
+    misnamed: tuple[Object, ...] = (
+        {"metadata": {"name": "other"}},
+        {"metadata": {"namespace": "other"}},
+        {"metadata": None},
+    )
+    for change in misnamed:
         assert home.api("PATCH", path, change, MERGE).code == 400, change
-    for change in ({"kind": "Other"}, {"metadata": 1}, {"spec": 1}, {"spec": {"replicas": 2**40}}):
+    unfit: tuple[Object, ...] = ({"kind": "Other"}, {"metadata": 1}, {"spec": 1}, {"spec": {"replicas": 2**40}})
+    for change in unfit:
         assert home.api("PATCH", path, change, MERGE).code == 422, change
     named = {"metadata": {"name": "web"}, "spec": {"replicaz": 1}}
     assert home.api("PUT", path, named, fieldValidation="Strict").code == 400
