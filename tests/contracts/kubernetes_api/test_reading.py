@@ -112,8 +112,11 @@ def test_a_watch_with_a_selector_sees_objects_come_and_go(home: Home) -> None:
     home.merge("configmaps", "one", {"metadata": {"labels": {"colour": "blue"}}})
     home.merge("configmaps", "one", {"metadata": {"labels": {"colour": "red"}}})
     with home.api.watch(path, resourceVersion=version, labelSelector="colour=red") as events:
-        kinds = [next(events)["type"] for _ in range(3)]
-    assert kinds == ["ADDED", "DELETED", "ADDED"]
+        seen = [next(events) for _ in range(3)]
+    assert [event["type"] for event in seen] == ["ADDED", "DELETED", "ADDED"]
+    # What has left is told of as it matched last, at the version of the change.
+    assert [event["object"]["metadata"]["labels"]["colour"] for event in seen] == ["red", "red", "red"]
+    assert len({event["object"]["metadata"]["resourceVersion"] for event in seen}) == 3
 
 
 def test_a_watch_ends_when_its_time_is_up(home: Home) -> None:

@@ -210,6 +210,8 @@ def test_the_template_of_a_job_cannot_change_and_its_parallelism_can(home: Home)
         ("FieldValueInvalid", "spec.completions")
     ]
     assert home.merge("jobs", "batch", {"spec": {"parallelism": 2}}).code == 200
+    replacement = home.merge("jobs", "batch", {"spec": {"podReplacementPolicy": "Failed"}})
+    assert replacement.code == 200
 
 
 def test_a_job_needs_a_restart_policy_that_ends(home: Home) -> None:
@@ -225,6 +227,16 @@ def test_most_of_a_stateful_set_cannot_change(home: Home) -> None:
         ("FieldValueInvalid", "spec.serviceName")
     ]
     assert home.merge("statefulsets", "db", {"spec": {"replicas": 1}}).code == 200
+
+
+def test_ordinals_and_update_strategy_of_a_stateful_set_fit(home: Home) -> None:
+    home.create("statefulsets", stateful_set("db", replicas=0))
+    on_delete = home.merge("statefulsets", "db", {"spec": {"updateStrategy": {"type": "OnDelete"}}})
+    assert (on_delete.code, on_delete.causes) == (422, [("FieldValueInvalid", "spec.updateStrategy.rollingUpdate")])
+    bare = {"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}}
+    assert home.merge("statefulsets", "db", bare).code == 200
+    negative = home.merge("statefulsets", "db", {"spec": {"ordinals": {"start": -1}}})
+    assert (negative.code, negative.causes) == (422, [("FieldValueInvalid", "spec.ordinals.start")])
 
 
 def test_a_namespace_name_has_no_dots(home: Home) -> None:
