@@ -77,6 +77,14 @@ def test_a_page_says_how_many_are_left(home: Home) -> None:
     assert home.api("GET", home.path("deployments"), limit="1").body["metadata"]["remainingItemCount"] == 2
 
 
+@pytest.mark.parametrize("text", ["x", "1.5", "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT TWO}"])
+def test_numbers_of_a_query_are_plain_digits(home: Home, text: str) -> None:
+    path = home.path("configmaps")
+    assert home.api("GET", path, limit=text).code == 400
+    assert home.api("GET", path, watch="1", timeoutSeconds=text).code == 400
+    assert home.api("GET", path, watch="1", resourceVersion=text).code == 500
+
+
 def test_a_token_that_was_never_issued_is_a_400(home: Home) -> None:
     assert home.api("GET", home.path("configmaps"), limit="1", continue_="xx").code == 400
 
