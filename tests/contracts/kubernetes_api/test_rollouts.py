@@ -252,3 +252,17 @@ def test_a_pod_that_is_relabelled_is_let_go(home: Home, plural: str) -> None:
         others = {item["metadata"]["name"] for item in home.pods("app=web")}
         assert len(others) == 1
         assert name not in others
+
+
+def test_pods_of_an_indexed_job_are_named_by_index(home: Home) -> None:
+    refused = home.create("jobs", job("sum", parallelism=2, completionMode="Indexed"))
+    assert (refused.code, refused.causes) == (422, [("FieldValueRequired", "spec.completions")])
+    home.create("jobs", job("sum", completions=2, parallelism=2, completionMode="Indexed"))
+    home.wait_for("jobs", "sum", _when(lambda o: o["status"].get("succeeded") == 2))
+    made = home.pods("job-name=sum")
+    assert sorted(item["metadata"]["generateName"] for item in made) == ["sum-0-", "sum-1-"]
+
+
+def test_a_finished_job_goes_when_its_time_to_live_is_over(home: Home) -> None:
+    home.create("jobs", job("brief", ttlSecondsAfterFinished=1))
+    home.wait_for("jobs", "brief", lambda obj: obj is None)

@@ -128,6 +128,8 @@ def job(obj: Object) -> list[Cause]:
     spec = obj.get("spec") or {}
     numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
     causes = _not_negative(spec, numbers)
+    if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
+        causes.append(Cause.required("spec.completions", "when completion mode is Indexed"))
     causes += _selector(spec.get("selector") or {})
     template = spec.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
