@@ -11,7 +11,7 @@ from knative.local.kubernetes.kinds import JOB, NAMESPACE, POD, Kind
 from knative.local.kubernetes.objects import Stored, encode, type_prefix
 from knative.local.kubernetes.reading import Page
 from knative.local.kubernetes.routes import NO_CONTAINERS, Target
-from knative.local.kubernetes.writes import PATCH_TYPES, Subresource
+from knative.local.kubernetes.writes import PATCH_TYPES, Request, Subresource
 
 JSON = "application/json"
 
@@ -68,7 +68,7 @@ def answer(cluster: Cluster, call: Call, target: Target) -> Answer:
         raise errors.method_not_allowed()
     if call.method == "GET":
         return _get(cluster, call, target) if target.name else _list(cluster, call, target)
-    if call.method == "POST" and not target.name:
+    if call.method == "POST" and not target.name and (target.namespace or not target.kind.namespaced):
         return _create(cluster, call, target)
     if call.method == "PUT" and target.name:
         return _replace(cluster, call, target)
@@ -132,8 +132,6 @@ def _create(cluster: Cluster, call: Call, target: Target) -> Answer:
     _check_media(call, (JSON, protobuf.MEDIA))
     body = encode(protobuf.to_json(call.body)) if call.media == protobuf.MEDIA else call.body
     request = query.writing(call.query, call.agent, "CreateOptions")
-    if target.kind.namespaced and not target.namespace:
-        raise errors.bad_request("an empty namespace may not be set during creation")
     stored = cluster.writes.create(target.kind, target.namespace, body, request)
     return Answer(201, stored.body, warnings=request.warnings)
 
@@ -147,7 +145,7 @@ def _replace(cluster: Cluster, call: Call, target: Target) -> Answer:
     _check_media(call, (JSON,))
     request = query.writing(call.query, call.agent, "UpdateOptions")
     if target.subresource == "scale":
-        return _scale(cluster, call, target, "")
+        return _scale(cluster, call, target, request, "")
     stored = cluster.writes.replace(target.kind, target.key, call.body, _subresource(target), request)
     return Answer(200, stored.body, warnings=request.warnings)
 
@@ -161,18 +159,16 @@ def _patch(cluster: Cluster, call: Call, target: Target) -> Answer:
         raise errors.unsupported_patch_type()
     request = query.writing(call.query, call.agent, "PatchOptions", call.media)
     if target.subresource == "scale":
-        return _scale(cluster, call, target, call.media)
+        return _scale(cluster, call, target, request, call.media)
     stored, created = cluster.writes.patch(
         target.kind, target.key, call.body, call.media, _subresource(target), request
     )
     return Answer(201 if created else 200, stored.body, warnings=request.warnings)
 
 
-def _scale(cluster: Cluster, call: Call, target: Target, media: str) -> Answer:
-    request = query.writing(call.query, call.agent, "UpdateOptions" if not media else "PatchOptions", media)
-    stored = _existing(cluster, target)
-    obj = scale.changed(target.kind, stored, call.body, media)
-    return Answer(200, encode(scale.of(cluster.writes.modify(target.kind, stored, obj, "scale", request))))
+def _scale(cluster: Cluster, call: Call, target: Target, request: Request, media: str) -> Answer:
+    stored = cluster.writes.scale(target.kind, target.key, call.body, media, request)
+    return Answer(200, encode(scale.of(stored)), warnings=request.warnings)
 
 
 def _delete(cluster: Cluster, call: Call, target: Target) -> Answer:

@@ -15,6 +15,7 @@ JOB_WARNING = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
     "propagationPolicy=Orphan to suppress this warning"
 )
+_KEPT_NAMESPACES = ("default", "kube-public", "kube-system")
 # Objects that are neither owners nor owned: no garbage collection applies to them.
 _NO_PROPAGATION = (EVENT,)
 
@@ -36,8 +37,14 @@ def parse(body: bytes, query: dict[str, str]) -> Options:
     if not isinstance(raw, dict):
         raise errors.bad_request("the body of a delete must be DeleteOptions")
     preconditions = raw.get("preconditions") or {}
+    if not isinstance(preconditions, dict):
+        raise errors.bad_request("preconditions must be an object with uid or resourceVersion")
     propagation = raw.get("propagationPolicy") or query.get("propagationPolicy") or ""
     orphans = raw.get("orphanDependents", query.get("orphanDependents"))
+    if orphans is not None and propagation:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        cause = errors.Cause.invalid("propagationPolicy", propagation, why)
+        raise errors.invalid("DeleteOptions", "meta.k8s.io", "", [cause])
     if orphans is not None:
         propagation = "Orphan" if orphans in (True, "true") else "Background"
     grace = raw.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
@@ -51,7 +58,7 @@ def parse(body: bytes, query: dict[str, str]) -> Options:
         )
     try:
         seconds = None if grace is None else int(grace)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise errors.bad_request(f"gracePeriodSeconds must be a number, not {grace!r}") from error
     return Options(
         propagation,
@@ -67,10 +74,12 @@ class Deletions:
         self._objects = objects
 
     def delete(self, kind: Kind, key: Key, options: Options) -> tuple[Stored, bool]:
-        """The object as it was left, and whether it is gone. Raises 404, 409."""
+        """The object as it was left, and whether it is gone. Raises 403, 404, 409."""
         stored = self._objects.get(kind, key)
         if stored is None:
             raise errors.not_found(kind.plural, kind.group, key[1])
+        if kind is NAMESPACE and key[1] in _KEPT_NAMESPACES:
+            raise errors.forbidden(kind.plural, kind.group, key[1], "this namespace may not be deleted")
         self._check(kind, stored, options)
         finalizers = self._finalizers(kind, stored.obj, options)
         grace = self._grace(kind, stored.obj, options)

@@ -57,6 +57,9 @@ STATEFUL_SET = Kind(
 )
 JOB = Kind("batch", "Job", "jobs", "V1Job", (), ("all",), generation=True)
 
+SCALE = Kind("autoscaling", "Scale", "scales", "V1Scale")
+"""The shape of the subresource `scale`; no resource of its own."""
+
 KINDS = (
     NAMESPACE,
     NODE,

@@ -47,6 +47,10 @@ class Writer:
     subresource: str = ""
     ignored: tuple[tuple[str, ...], ...] = ()
 
+    def moment(self, now: str) -> str:
+        """The time that an entry of this writer gets; as on the real server, the subresource `scale` records none."""
+        return "" if self.subresource == "scale" else now
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -62,8 +66,9 @@ class _Entry:
 
     def owner(self) -> str:
         via = f' with subresource "{self.subresource}"' if self.subresource else ""
-        moment = f" using {self.api_version} at {self.time}" if self.operation == "Update" else ""
-        return f'conflict with "{self.manager}"{via}{moment}'
+        version = f" using {self.api_version}" if self.operation == "Update" else ""
+        moment = f" at {self.time}" if version and self.time else ""
+        return f'conflict with "{self.manager}"{via}{version}{moment}'
 
 
 def _entries(obj: Mapping[str, Any]) -> list[_Entry]:
@@ -90,10 +95,10 @@ def _encoded(entries: list[_Entry]) -> list[Object]:
             "manager": e.manager,
             "operation": e.operation,
             "apiVersion": e.api_version,
-            "time": e.time,
             "fieldsType": "FieldsV1",
             "fieldsV1": e.fields,
         }
+        | ({"time": e.time} if e.time else {})
         | ({"subresource": e.subresource} if e.subresource else {})
         for e in ordered
     ]
@@ -127,10 +132,11 @@ def track_update(type_: Type, old: Object | None, new: Object, writer: Writer, n
         else:
             fields = fieldset.difference(fieldset.difference(entry.fields, removed), gained)
         changed = fields != entry.fields
-        moment = now if changed and entry.identity() == mine else entry.time
+        moment = writer.moment(now) if changed and entry.identity() == mine else entry.time
         entries.append(_Entry(entry.manager, entry.operation, entry.subresource, entry.api_version, moment, fields))
     if not found and gained is not None:
-        entries.append(_Entry(writer.manager, writer.operation, writer.subresource, api_version, now, gained))
+        moment = writer.moment(now)
+        entries.append(_Entry(writer.manager, writer.operation, writer.subresource, api_version, moment, gained))
     return with_managed(new, _encoded(entries))
 
 
@@ -193,7 +199,7 @@ def track_apply(
     if conflicts and not force:
         raise _conflict(conflicts)
     unchanged = last is not None and last.fields == applied.fields and last.api_version == new["apiVersion"]
-    moment = last.time if last is not None and unchanged else now
+    moment = last.time if last is not None and unchanged else writer.moment(now)
     entries.append(_Entry(writer.manager, "Apply", writer.subresource, new["apiVersion"], moment, applied.fields))
     return with_managed(new, _encoded(entries))
 

@@ -5,7 +5,8 @@ The rules are those of Kubernetes' structured-merge-diff:
 - a scalar, an atomic list, map or struct is one field; so is a map or list that is empty on both sides;
 - an item of a map or of an associative list is a field besides its content (`.` in `fieldsV1`);
 - merging takes the applied value where there is one and the live value elsewhere; items of an associative list are
-  merged by key, applied items in the order of the applied list, live items where they stood between them.
+  merged by key, applied items in the order of the applied list, live items where they stood between those that both
+  have, and before what is only applied.
 
 Values are plain JSON; `MISSING` stands for an absent field, since `null` is a value. Nothing here changes its
 arguments.
@@ -13,6 +14,7 @@ arguments.
 
 import json
 import sys
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -199,13 +201,21 @@ def merge(type_: Type, live: Any, applied: Any) -> Any:
 def _merge_lists(type_: ListOf, live: list[Any], applied: list[Any]) -> list[Any]:
     lives = {item_key(type_, item): item for item in live}
     applies = {item_key(type_, item): item for item in applied}
-    waiting = [key for key in lives if key not in applies]
-    position = {key: index for index, key in enumerate(lives)}
+    shared = deque(key for key in applies if key in lives)
+    waiting = deque(lives)
     merged: list[Any] = []
     for key, item in applies.items():
-        if key in lives:
-            while waiting and position[waiting[0]] < position[key]:
-                merged.append(lives[waiting.pop(0)])
+        while waiting and waiting[0] != key:
+            if waiting[0] not in applies:
+                merged.append(lives[waiting.popleft()])
+            elif waiting[0] != shared[0]:
+                waiting.popleft()  # applied in another order: it comes in its turn
+            else:
+                break
+        if waiting and waiting[0] == key:
+            waiting.popleft()
+        if shared and shared[0] == key:
+            shared.popleft()
         merged.append(merge(type_.element, lives.get(key, MISSING), item))
     return merged + [lives[key] for key in waiting]
 

@@ -46,7 +46,7 @@ def _operate(target: Any, operation: dict[str, Any]) -> Any:
             raise _unfit(f"testing value {operation['path']} failed")
         return target
     if op not in ("add", "replace", "remove"):
-        raise bad_request(f"unexpected kind of JSON patch operation: {op}")
+        raise _unfit(f"unexpected kind of JSON patch operation: {op}")
     return _write(target, path, op, operation.get("value"))
 
 
@@ -82,7 +82,7 @@ def _write(target: Any, path: list[str], op: str, value: Any) -> Any:
         else:
             del parent[index]
     elif isinstance(parent, dict):
-        if op != "add" and last not in parent:
+        if op == "remove" and last not in parent:  # the real server's replace adds what is missing
             raise _unfit(f"{op} operation does not apply: doc is missing key: /{'/'.join(path)}")
         if op == "remove":
             del parent[last]

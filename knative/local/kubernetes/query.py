@@ -45,7 +45,7 @@ def watching(query: Mapping[str, str]) -> WatchQuery:
         )
         raise invalid("ListOptions", "meta.k8s.io", "", [cause])
     version = query.get("resourceVersion", "")
-    if version and not version.isdigit():
+    if version and not _is_number(version):
         why = f'resourceVersion: Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
         raise ApiError(500, "", why)
     since = None if initial or version in ("", "0") else int(version)
@@ -59,9 +59,14 @@ def is_watch(query: Mapping[str, str]) -> bool:
 
 def _number(query: Mapping[str, str], name: str) -> int:
     text = query.get(name) or "0"
-    if not text.removeprefix("-").isdigit():
+    if not _is_number(text.removeprefix("-")):
         raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     return max(0, int(text))
+
+
+def _is_number(text: str) -> bool:
+    """Whether these are digits as the real server reads them: `isdigit` alone takes those of other scripts too."""
+    return text.isascii() and text.isdigit()
 
 
 def writing(query: Mapping[str, str], agent: str, options: str, content_type: str = "") -> Request:

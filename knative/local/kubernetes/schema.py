@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from knative.local.kubernetes.kinds import KINDS
+from knative.local.kubernetes.kinds import KINDS, SCALE
 
 Outline = dict[str, dict[str, str]]
 """Model name -> JSON field name -> type, as `V1Container` -> `env` -> `List[V1EnvVar]`."""
@@ -174,6 +174,7 @@ class Schema:
         self._outline = outline
         self._structs: dict[str, Struct] = {}
         self.roots = {kind.key: self.struct(kind.model) for kind in KINDS}
+        self.roots[SCALE.key] = self._scale()
 
     def struct(self, model: str) -> Struct:
         known = self._structs.get(model)
@@ -183,6 +184,12 @@ class Schema:
         for name, text in self._outline[model].items():
             struct.fields[name] = self._type(f"{model}.{name}", text)
         return struct
+
+    def _scale(self) -> Struct:
+        spec = Struct("V1ScaleSpec", {"replicas": INTEGER})
+        status = Struct("V1ScaleStatus", {"replicas": INTEGER, "selector": STRING})
+        head: dict[str, Type] = {"apiVersion": STRING, "kind": STRING, "metadata": self.struct("V1ObjectMeta")}
+        return Struct("V1Scale", head | {"spec": spec, "status": status})
 
     def _type(self, path: str, text: str) -> Type:
         if path in _INT_OR_STRING:

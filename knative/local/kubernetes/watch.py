@@ -1,18 +1,18 @@
 """Watches: each change is rendered once, and given to the watchers of its kind that select it.
 
-A watcher with a selector sees an object appear (ADDED) when it starts to match and vanish (DELETED) when it stops, as
-well as when it is created and deleted. A watch resumes from a resourceVersion as long as the changes since then are
-kept; otherwise it gets the ERROR event 410 and has to list again.
+A watcher with a selector sees an object appear (ADDED) when it starts to match and vanish (DELETED, with the state that
+matched last) when it stops, as well as when it is created and deleted. A watch resumes from a resourceVersion as long
+as the changes since then are kept; otherwise it gets the ERROR event 410 and has to list again.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from knative.local.kubernetes.errors import ApiError
 from knative.local.kubernetes.kinds import KINDS, Kind
-from knative.local.kubernetes.objects import Change, Objects, Stored
+from knative.local.kubernetes.objects import Change, Objects, Stored, encode
 
 Match = Callable[[Mapping[str, Any]], bool]
 Render = Callable[[Stored], bytes]
@@ -41,7 +41,11 @@ class Watcher:
         event = self._event(change)
         if event is None or self.closed:
             return
-        self._lines.append(plain(event) if self._render is None else line(event, self._render(change.new)))
+        if event == "DELETED" and not change.deleted:
+            last = _last_seen(change)
+            self._lines.append(line(event, last.body if self._render is None else self._render(last)))
+        else:
+            self._lines.append(plain(event) if self._render is None else line(event, self._render(change.new)))
         if len(self._lines) > _LAG:
             self.close()
         self._ready.set()
@@ -72,6 +76,14 @@ class Watcher:
         self._ready.clear()
         waiting, self._lines = self._lines, []
         return b"".join(waiting)
+
+
+def _last_seen(change: Change) -> Stored:
+    """The state before a change, at the revision of the change."""
+    assert change.old is not None
+    metadata = change.old.obj["metadata"] | {"resourceVersion": str(change.revision)}
+    obj = change.old.obj | {"metadata": metadata}
+    return Stored(obj, change.revision, encode(obj), deque())
 
 
 class Watches:

@@ -5,13 +5,14 @@ Every way in ends in the same steps as in the real server: decode, keep what thi
 validate, record the managers, and store; a write that changes nothing keeps its resourceVersion.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import yaml
 
-from knative.local.kubernetes import clock, defaults, errors, managed, patch, strategy, typecheck, validation
+from knative.local.kubernetes import clock, defaults, errors, managed, patch, scale, strategy, typecheck, validation
 from knative.local.kubernetes.decode import (
     Strictness,
     UndecodableError,
@@ -21,7 +22,7 @@ from knative.local.kubernetes.decode import (
     unhandled,
     warnings,
 )
-from knative.local.kubernetes.kinds import NAMESPACE, POD, Kind
+from knative.local.kubernetes.kinds import NAMESPACE, POD, SCALE, Kind
 from knative.local.kubernetes.managed import Writer
 from knative.local.kubernetes.objects import Key, Object, Objects, Stored
 from knative.local.kubernetes.schema import Schema
@@ -31,6 +32,9 @@ MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 PATCH_TYPES = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+
+# An apply is YAML, which knows no escapes of surrogates.
+_SURROGATE = re.compile(rb"(?<!\\)(?:\\\\)*\\u[dD][89a-fA-F]")
 
 Subresource = Literal["", "status", "scale"]
 
@@ -61,14 +65,9 @@ class Writes:
 
     def replace(self, kind: Kind, key: Key, body: bytes, subresource: Subresource, request: Request) -> Stored:
         obj = self._decoded(kind, body, request)
-        if not obj.get("metadata", {}).get("name"):
-            why = f"the name of the object ({key[1]} based on URL) was undeterminable: name must be provided"
-            raise errors.bad_request(why)
+        self._check_named(key, obj)
         old = self._existing(kind, key)
-        uid = obj["metadata"].get("uid")
-        if uid and uid != old.obj["metadata"]["uid"]:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.obj['metadata']['uid']}"
-            raise errors.conflict(kind.plural, kind.group, key[1], why)
+        self._check_uid(kind, key, obj, old)
         self._check_identity(kind, key, obj, old)
         return self._update(kind, old, obj, subresource, request)
 
@@ -78,23 +77,27 @@ class Writes:
         """The object after the patch, and whether the patch (an apply) created it."""
         if content_type == APPLY:
             return self._apply(kind, key, body, subresource, request)
-        strictness = Strictness()
-        change = parse_json(body, strictness)
         old = self._existing(kind, key)
-        patched = self._patched(kind, old.obj, change, content_type)
-        try:
-            obj = decode(self._schema, kind, patched, strictness)
-        except UndecodableError as error:
-            raise errors.unfit_patch(patched, str(error)) from error
-        if refused := objection(strictness, request.validation):
-            raise errors.unfit_patch(patched, refused)
-        request.warnings += warnings(strictness, request.validation)
+        obj = self._patched(kind, old.obj, body, content_type, request)
         self._check_identity(kind, key, obj, old)
         return self._update(kind, old, obj, subresource, request), False
 
-    def modify(self, kind: Kind, old: Stored, obj: Object, subresource: Subresource, request: Request) -> Stored:
-        """Stores a change that is already an object of the kind, as the scale subresource makes it."""
-        return self._update(kind, old, decode(self._schema, kind, obj, Strictness()), subresource, request)
+    def scale(self, kind: Kind, key: Key, body: bytes, content_type: str, request: Request) -> Stored:
+        """The object after a PUT (no content type) or PATCH of its subresource `scale`."""
+        if content_type == APPLY:
+            return self._apply(kind, key, body, "scale", request)[0]
+        if content_type:
+            old = self._existing(kind, key)
+            asked = self._patched(SCALE, scale.of(old), body, content_type, request)
+            self._check_named(key, asked)
+        else:
+            asked = self._decoded(SCALE, body, request)
+            self._check_named(key, asked)
+            old = self._existing(kind, key)
+        self._check_uid(kind, key, asked, old)
+        self._check_identity(kind, key, asked, old)
+        obj = old.obj | {"spec": old.obj["spec"] | {"replicas": scale.replicas_of(asked, key[1])}}
+        return self._update(kind, old, decode(self._schema, kind, obj, Strictness()), "scale", request)
 
     # their steps
 
@@ -116,7 +119,23 @@ class Writes:
         request.warnings += warnings(strictness, request.validation)
         return obj
 
-    def _patched(self, kind: Kind, old: Object, change: Any, content_type: str) -> Any:
+    def _patched(self, kind: Kind, old: Object, body: bytes, content_type: str, request: Request) -> Object:
+        """The object that the patch in the body makes of `old`."""
+        strictness = Strictness()
+        patched = self._merged(kind, old, parse_json(body, strictness), content_type)
+        try:
+            obj = decode(self._schema, kind, patched, strictness)
+        except UndecodableError as error:
+            raise errors.unfit_patch(patched, str(error)) from error
+        if refused := objection(strictness, request.validation):
+            raise errors.unfit_patch(patched, refused)
+        version, name = obj.get("apiVersion") or kind.api_version, obj.get("kind") or kind.name
+        if (version, name) != (kind.api_version, kind.name):
+            raise errors.unfit_patch(patched, f'no kind "{name}" is registered here for version "{version}"')
+        request.warnings += warnings(strictness, request.validation)
+        return obj
+
+    def _merged(self, kind: Kind, old: Object, change: Any, content_type: str) -> Any:
         if content_type == JSON_PATCH:
             return patch.json_patch(old, change)
         if not isinstance(change, dict):
@@ -130,6 +149,20 @@ class Writes:
         if stored is None:
             raise errors.not_found(kind.plural, kind.group, key[1])
         return stored
+
+    @staticmethod
+    def _check_named(key: Key, obj: Object) -> None:
+        if not obj.get("metadata", {}).get("name"):
+            why = f"the name of the object ({key[1]} based on URL) was undeterminable: name must be provided"
+            raise errors.bad_request(why)
+
+    @staticmethod
+    def _check_uid(kind: Kind, key: Key, obj: Object, old: Stored) -> None:
+        """A uid is a precondition where the whole object is stated."""
+        uid = obj["metadata"].get("uid")
+        if uid and uid != old.obj["metadata"]["uid"]:
+            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.obj['metadata']['uid']}"
+            raise errors.conflict(kind.plural, kind.group, key[1], why)
 
     def _check_identity(self, kind: Kind, key: Key, obj: Object, old: Stored) -> None:
         """The body names the object of the URL, at the version that is stored, if it names a version."""
@@ -201,7 +234,12 @@ class Writes:
             return old
         before = managed.with_managed(old.obj, []) if resets else old.obj
         writer = Writer(request.manager, "Update", subresource, strategy.ignored(kind, subresource))
-        tracked = managed.track_update(self._schema.roots[kind.key], before, base, writer, clock.now())
+        root, now = self._schema.roots[kind.key], clock.now()
+        if subresource == "scale":
+            tracked = managed.track_update(root, scale.stated(before), scale.stated(base), writer, now)
+            tracked = managed.with_managed(base, tracked["metadata"].get("managedFields") or [])
+        else:
+            tracked = managed.track_update(root, before, base, writer, now)
         return self._store(kind, tracked, request)
 
     def _prepare(self, kind: Kind, old: Stored, obj: Object, subresource: Subresource) -> None:
@@ -214,9 +252,12 @@ class Writes:
     def _apply(
         self, kind: Kind, key: Key, body: bytes, subresource: Subresource, request: Request
     ) -> tuple[Stored, bool]:
-        config = self._configuration(kind, key, body, request)
+        shape = SCALE if subresource == "scale" else kind
+        config = self._configuration(shape, key, body, request)
+        typecheck.check(self._schema.roots[shape.key], config, _named(shape, config))
+        if shape is SCALE:
+            config = self._scaled(kind, key, config)
         root = self._schema.roots[kind.key]
-        typecheck.check(root, config, _named(kind, config))
         self._check_namespace(kind, key[0], config["metadata"])
         old = self._objects.get(kind, key)
         writer = Writer(request.manager, "Apply", subresource, strategy.ignored(kind, subresource))
@@ -230,6 +271,11 @@ class Writes:
         if _same(tracked, old.obj):
             return old, False
         return self._store(kind, tracked, request), False
+
+    def _scaled(self, kind: Kind, key: Key, config: Object) -> Object:
+        """What an applied Scale states of the object itself."""
+        replicas = scale.replicas_of(self._converted(SCALE, config, config), key[1])
+        return config | {"apiVersion": kind.api_version, "kind": kind.name, "spec": {"replicas": replicas}}
 
     def _apply_new(self, kind: Kind, key: Key, config: Object, request: Request, writer: Writer) -> Stored:
         if writer.subresource:
@@ -260,6 +306,9 @@ class Writes:
         """The applied object: YAML or JSON, of this kind, with this name, without managedFields."""
         strictness = Strictness()
         if body.lstrip()[:1] == b"{":
+            if _SURROGATE.search(body):
+                why = "found invalid Unicode character escape code"
+                raise errors.bad_request(f"error decoding patch: error converting YAML to JSON: yaml: {why}")
             config = parse_json(body, strictness)
         else:
             try:

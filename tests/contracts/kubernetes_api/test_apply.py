@@ -44,8 +44,17 @@ def test_an_apply_after_a_scale_conflicts_and_names_manager_and_field(home: Home
     assert (answer.code, answer.reason) == (409, "Conflict")
     assert answer.causes == [("FieldManagerConflict", ".spec.replicas")]
     cause = answer.body["details"]["causes"][0]["message"]
-    assert cause.startswith('conflict with "scaler" with subresource "scale" using apps/v1')
-    assert answer.message.startswith('Apply failed with 1 conflict: conflict with "scaler"')
+    assert cause == 'conflict with "scaler" with subresource "scale" using apps/v1'
+    assert answer.message == f"Apply failed with 1 conflict: {cause}: .spec.replicas"
+
+
+def test_a_scale_to_none_is_owned_by_nobody_so_an_apply_takes_it_back(home: Home) -> None:
+    home.apply("deployments", deployment("web", replicas=2))
+    scale = home.path("deployments", "web", "scale")
+    home.api("PATCH", scale, {"spec": {"replicas": 0}}, MERGE, fieldManager="scaler")
+    assert "scaler" not in {name for name, _, _ in managers(home.get("deployments", "web").body)}
+    again = home.apply("deployments", deployment("web", replicas=2))
+    assert (again.code, again.body["spec"]["replicas"]) == (200, 2)
 
 
 def test_an_equal_value_is_no_conflict_but_shared(home: Home) -> None:
@@ -92,6 +101,19 @@ def test_a_list_item_that_is_no_longer_applied_goes_and_others_stay(home: Home) 
     container(body)["env"] = [{"name": "B", "value": "9"}]
     result = container(home.apply("deployments", body).body)["env"]
     assert {item["name"]: item["value"] for item in result} == {"B": "9", "C": "3"}
+
+
+@pytest.mark.parametrize(
+    ("live", "applied", "merged"),
+    [("Z", "B", "ZB"), ("ZC", "BC", "ZBC"), ("AXB", "BA", "XBA"), ("XAYB", "ABN", "XAYBN")],
+)
+def test_list_items_of_others_keep_their_place(home: Home, live: str, applied: str, merged: str) -> None:
+    body = deployment("web", replicas=0)
+    container(body)["env"] = [{"name": name, "value": "1"} for name in live]
+    home.create("deployments", body)
+    container(body)["env"] = [{"name": name, "value": "1"} for name in applied]
+    result = home.apply("deployments", body).body
+    assert "".join(item["name"] for item in container(result)["env"]) == merged
 
 
 def test_dropping_an_optional_field_restores_its_default(home: Home) -> None:
@@ -157,6 +179,16 @@ def test_an_apply_that_does_not_fit_the_schema_is_a_500_that_says_so(
         assert answer.code == 500
         prefix = "failed to create typed patch object (/web; apps/v1, Kind=Deployment): "
         assert answer.message == prefix + complaint
+
+
+def test_an_apply_is_yaml_and_has_no_escaped_surrogates(home: Home) -> None:
+    path = home.path("configmaps", "a")
+    body = '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "%s"}}'
+    refused = home.api("PATCH", path, (body % r"\ud83d\ude00").encode(), APPLY, fieldManager="m")
+    assert (refused.code, refused.reason) == (400, "BadRequest")
+    for text, value in ((r"\\ud83d", r"\ud83d"), ("\U0001f600", "\U0001f600")):
+        applied = home.api("PATCH", path, (body % text).encode(), APPLY, fieldManager="m")
+        assert applied.body["data"] == {"a": value}
 
 
 def test_an_apply_with_a_duplicate_list_key_is_refused(home: Home) -> None:

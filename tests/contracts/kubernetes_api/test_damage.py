@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.kubernetes_api.api import APPLY, MERGE, STRATEGIC, Api, Object, container, deployment
+from tests.contracts.kubernetes_api.api import APPLY, MERGE, STRATEGIC, Api, Object, config_map, container, deployment
 
 _DAMAGE: tuple[Any, ...] = (None, -1, 1.5, "x", [], {}, [[1]], [None], {"a": None}, 10**12, True)
 
@@ -35,22 +35,64 @@ def _places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
         yield from _places(item, (*path, key))
 
 
+def _damaged(whole: Object) -> Iterator[tuple[tuple[str | int, ...], Any, Object]]:
+    """Each damage at each place of `whole`, and the body that comes of it."""
+    for path in _places(whole):
+        for damage in _DAMAGE:
+            body = copy.deepcopy(whole)
+            target: Any = body
+            for part in path[:-1]:
+                target = target[part]
+            target[path[-1]] = copy.deepcopy(damage)
+            yield path, damage, body
+
+
 @pytest.mark.parametrize("media", [APPLY, MERGE, STRATEGIC])
 @pytest.mark.parametrize("subresource", ["", "/status"])
 def test_a_damaged_body_is_answered_with_a_status_or_an_object(stand_in: Api, media: str, subresource: str) -> None:
     collection = "/apis/apps/v1/namespaces/default/deployments"
     stand_in("POST", collection, _whole())
-    for path in _places(_whole()):
-        for damage in _DAMAGE:
-            body = _whole()
-            target: Any = body
-            for part in path[:-1]:
-                target = target[part]
-            target[path[-1]] = copy.deepcopy(damage)
-            address = f"{collection}/damaged{subresource}"
-            options = {"fieldManager": "m", "dryRun": "All"} | ({"force": "true"} if media == APPLY else {})
-            answer = stand_in("PATCH", address, body, media, **options)
-            assert answer.body.get("kind") in ("Status", "Deployment"), (path, damage, answer)
-            assert answer.code in (200, 400, 409, 422, 500), (path, damage, answer)
-            if answer.code == 500:
-                assert answer.message.startswith(("failed to create typed", "failed to convert", "map: ")), answer
+    options = {"fieldManager": "m", "dryRun": "All"} | ({"force": "true"} if media == APPLY else {})
+    for path, damage, body in _damaged(_whole()):
+        answer = stand_in("PATCH", f"{collection}/damaged{subresource}", body, media, **options)
+        assert answer.body.get("kind") in ("Status", "Deployment"), (path, damage, answer)
+        assert answer.code in (200, 400, 409, 422, 500), (path, damage, answer)
+        if answer.code == 500:
+            assert answer.message.startswith(("failed to create typed", "failed to convert", "map: ")), answer
+
+
+@pytest.mark.parametrize(
+    ("method", "media"),
+    [("PUT", "application/json"), ("PATCH", MERGE), ("PATCH", STRATEGIC), ("PATCH", APPLY)],
+)
+def test_a_damaged_scale_is_answered_with_a_status_or_a_scale(stand_in: Api, method: str, media: str) -> None:
+    collection = "/apis/apps/v1/namespaces/default/deployments"
+    stand_in("POST", collection, deployment("scaled", replicas=0))
+    whole: Object = {
+        "apiVersion": "autoscaling/v1",
+        "kind": "Scale",
+        "metadata": {"name": "scaled", "namespace": "default", "labels": {"a": "b"}},
+        "spec": {"replicas": 0},
+        "status": {"replicas": 0, "selector": "app=scaled"},
+    }
+    options = {"fieldManager": "m", "dryRun": "All"} | ({"force": "true"} if media == APPLY else {})
+    for path, damage, body in _damaged(whole):
+        answer = stand_in(method, f"{collection}/scaled/scale", body, media, **options)
+        assert answer.body.get("kind") in ("Status", "Scale"), (path, damage, answer)
+        assert answer.code in (200, 400, 409, 422, 500), (path, damage, answer)
+
+
+def test_damaged_options_of_a_delete_are_answered(stand_in: Api) -> None:
+    path = "/api/v1/namespaces/default/configmaps/kept"
+    stand_in("POST", "/api/v1/namespaces/default/configmaps", config_map("kept"))
+    whole: Object = {
+        "gracePeriodSeconds": 1,
+        "preconditions": {"uid": "x", "resourceVersion": "1"},
+        "propagationPolicy": "Orphan",
+        "orphanDependents": True,
+        "dryRun": ["All"],
+    }
+    for place, damage, body in _damaged(whole):
+        answer = stand_in("DELETE", path, body, dryRun="All")
+        assert answer.body.get("kind") == "Status", (place, damage, answer)
+        assert answer.code in (200, 400, 409, 422), (place, damage, answer)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tests.contracts.kubernetes_api.api import Home, Object, config_map, deployment, job, pod, stateful_set
+from tests.contracts.kubernetes_api.api import Api, Home, Object, config_map, deployment, job, pod, stateful_set
 
 
 def _gone(obj: Object | None) -> bool:
@@ -92,6 +92,19 @@ def test_a_stateful_set_takes_its_pods_along(home: Home) -> None:
     home.wait_for("pods", "db-0", _gone)
 
 
+def test_orphaned_pods_of_a_stateful_set_are_adopted_by_the_next_one(home: Home) -> None:
+    home.create("statefulsets", stateful_set("db", replicas=1))
+    home.wait_for("statefulsets", "db", _ready(1))
+    before = home.get("pods", "db-0").body
+    home.delete("statefulsets", "db", propagationPolicy="Orphan")
+    home.wait_for("pods", "db-0", lambda pod: pod is not None and "ownerReferences" not in pod["metadata"])
+    home.wait_for("statefulsets", "db", _gone)
+    home.create("statefulsets", stateful_set("db", replicas=1))
+    adopted = home.wait_for("pods", "db-0", lambda pod: pod if pod and pod["metadata"].get("ownerReferences") else None)
+    assert adopted["metadata"]["uid"] == before["metadata"]["uid"]
+    home.wait_for("statefulsets", "db", _ready(1))
+
+
 def test_preconditions_are_checked(home: Home) -> None:
     created = home.create("deployments", deployment("web", replicas=0)).body["metadata"]
     for precondition in ({"uid": "x"}, {"resourceVersion": "1"}):
@@ -99,6 +112,15 @@ def test_preconditions_are_checked(home: Home) -> None:
         assert (answer.code, answer.reason) == (409, "Conflict")
         assert "in the precondition" in answer.message
     assert home.delete("deployments", "web", preconditions={"uid": created["uid"]}).code == 200
+
+
+def test_orphan_dependents_and_a_policy_exclude_each_other(home: Home) -> None:
+    home.create("configmaps", config_map("a"))
+    answer = home.delete("configmaps", "a", propagationPolicy="Orphan", orphanDependents=True)
+    assert (answer.code, answer.causes) == (422, [("FieldValueInvalid", "propagationPolicy")])
+    damaged: tuple[Object, ...] = ({"preconditions": 1}, {"gracePeriodSeconds": []}, {"gracePeriodSeconds": "x"})
+    for wrong in damaged:
+        assert home.delete("configmaps", "a", **wrong).code == 400, wrong
 
 
 def test_an_unknown_policy_is_refused(home: Home) -> None:
@@ -150,6 +172,12 @@ def test_a_collection_is_deleted_by_selector(home: Home) -> None:
     assert answer.code == 200
     left = home.api("GET", home.path("configmaps"), labelSelector="colour").body["items"]
     assert [item["metadata"]["name"] for item in left] == ["two"]
+
+
+def test_the_namespaces_of_every_cluster_cannot_be_deleted(api: Api) -> None:
+    for name in ("default", "kube-system", "kube-public"):
+        answer = api("DELETE", f"/api/v1/namespaces/{name}")
+        assert (answer.code, answer.reason) == (403, "Forbidden"), name
 
 
 def test_a_namespace_goes_with_all_that_is_in_it(home: Home) -> None:

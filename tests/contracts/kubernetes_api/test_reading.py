@@ -77,6 +77,14 @@ def test_a_page_says_how_many_are_left(home: Home) -> None:
     assert home.api("GET", home.path("deployments"), limit="1").body["metadata"]["remainingItemCount"] == 2
 
 
+@pytest.mark.parametrize("text", ["x", "1.5", "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT TWO}"])
+def test_numbers_of_a_query_are_plain_digits(home: Home, text: str) -> None:
+    path = home.path("configmaps")
+    assert home.api("GET", path, limit=text).code == 400
+    assert home.api("GET", path, watch="1", timeoutSeconds=text).code == 400
+    assert home.api("GET", path, watch="1", resourceVersion=text).code == 500
+
+
 def test_a_token_that_was_never_issued_is_a_400(home: Home) -> None:
     assert home.api("GET", home.path("configmaps"), limit="1", continue_="xx").code == 400
 
@@ -112,8 +120,11 @@ def test_a_watch_with_a_selector_sees_objects_come_and_go(home: Home) -> None:
     home.merge("configmaps", "one", {"metadata": {"labels": {"colour": "blue"}}})
     home.merge("configmaps", "one", {"metadata": {"labels": {"colour": "red"}}})
     with home.api.watch(path, resourceVersion=version, labelSelector="colour=red") as events:
-        kinds = [next(events)["type"] for _ in range(3)]
-    assert kinds == ["ADDED", "DELETED", "ADDED"]
+        seen = [next(events) for _ in range(3)]
+    assert [event["type"] for event in seen] == ["ADDED", "DELETED", "ADDED"]
+    # What has left is told of as it matched last, at the version of the change.
+    assert [event["object"]["metadata"]["labels"]["colour"] for event in seen] == ["red", "red", "red"]
+    assert len({event["object"]["metadata"]["resourceVersion"] for event in seen}) == 3
 
 
 def test_a_watch_ends_when_its_time_is_up(home: Home) -> None:

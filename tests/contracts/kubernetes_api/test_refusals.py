@@ -127,6 +127,14 @@ def test_a_bad_quantity_is_a_400(home: Home) -> None:
     assert "quantities must match the regular expression" in answer.message
 
 
+def test_a_host_path_does_not_climb(home: Home) -> None:
+    body = deployment("web", replicas=0)
+    body["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "hostPath": {"path": "/a/../b"}}]
+    answer = home.create("deployments", body)
+    assert answer.code == 422
+    assert answer.causes == [("FieldValueInvalid", "spec.template.spec.volumes[0].hostPath.path")]
+
+
 def test_duplicate_container_names_are_a_422(home: Home) -> None:
     body = deployment("web")
     body["spec"]["template"]["spec"]["containers"] *= 2
@@ -149,6 +157,7 @@ def test_media_types_methods_and_paths_that_do_not_exist(home: Home) -> None:
     assert home.api("PATCH", f"{path}/web", {}, "application/json").code == 415
     assert home.api("PUT", path, deployment("web")).code == 405
     assert home.api("POST", f"{path}/web", deployment("web")).code == 405
+    assert home.api("POST", "/apis/apps/v1/deployments", deployment("web")).code == 405
     assert home.api("DELETE", "/api/v1/namespaces").code == 405
     assert home.api("GET", f"{path}/web/bogus").code == 404
     assert home.api("GET", "/apis/apps/v1/bogus").code == 404
@@ -201,6 +210,8 @@ def test_the_template_of_a_job_cannot_change_and_its_parallelism_can(home: Home)
         ("FieldValueInvalid", "spec.completions")
     ]
     assert home.merge("jobs", "batch", {"spec": {"parallelism": 2}}).code == 200
+    replacement = home.merge("jobs", "batch", {"spec": {"podReplacementPolicy": "Failed"}})
+    assert replacement.code == 200
 
 
 def test_a_job_needs_a_restart_policy_that_ends(home: Home) -> None:
@@ -216,6 +227,16 @@ def test_most_of_a_stateful_set_cannot_change(home: Home) -> None:
         ("FieldValueInvalid", "spec.serviceName")
     ]
     assert home.merge("statefulsets", "db", {"spec": {"replicas": 1}}).code == 200
+
+
+def test_ordinals_and_update_strategy_of_a_stateful_set_fit(home: Home) -> None:
+    home.create("statefulsets", stateful_set("db", replicas=0))
+    on_delete = home.merge("statefulsets", "db", {"spec": {"updateStrategy": {"type": "OnDelete"}}})
+    assert (on_delete.code, on_delete.causes) == (422, [("FieldValueInvalid", "spec.updateStrategy.rollingUpdate")])
+    bare = {"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}}
+    assert home.merge("statefulsets", "db", bare).code == 200
+    negative = home.merge("statefulsets", "db", {"spec": {"ordinals": {"start": -1}}})
+    assert (negative.code, negative.causes) == (422, [("FieldValueInvalid", "spec.ordinals.start")])
 
 
 def test_a_namespace_name_has_no_dots(home: Home) -> None:

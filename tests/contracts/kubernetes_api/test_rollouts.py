@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.kubernetes_api.api import Home, Object, container, deployment, job, pod, stateful_set
+from tests.contracts.kubernetes_api.api import STRATEGIC, Home, Object, container, deployment, job, pod, stateful_set
 
 
 def _condition(obj: Object, type_: str) -> Object:
@@ -228,3 +228,41 @@ def test_parallel_completions_are_counted(home: Home) -> None:
     home.create("jobs", job("batch", completions=3, parallelism=2))
     done = home.wait_for("jobs", "batch", _when(lambda o: _condition(o, "Complete").get("status") == "True"))
     assert done["status"]["succeeded"] == 3
+
+
+def test_a_condition_of_somebody_else_stays_and_hinders_nothing(home: Home) -> None:
+    home.create("deployments", deployment("web", replicas=0))
+    home.wait_for("deployments", "web", _complete(0))
+    theirs = {"status": {"conditions": [{"type": "Audited", "status": "True"}]}}
+    assert home.api("PATCH", home.path("deployments", "web", "status"), theirs, STRATEGIC).code == 200
+    home.merge("deployments", "web", {"spec": {"replicas": 1}})
+    after = home.wait_for("deployments", "web", _complete(1))
+    assert "Audited" in {condition["type"] for condition in after["status"]["conditions"]}
+
+
+@pytest.mark.parametrize("plural", ["deployments", "statefulsets"])
+def test_a_pod_that_is_relabelled_is_let_go(home: Home, plural: str) -> None:
+    home.create(plural, deployment("web") if plural == "deployments" else stateful_set("web", replicas=1))
+    home.wait_for(plural, "web", _when(lambda o: o["status"].get("readyReplicas") == 1))
+    name = home.pods("app=web")[0]["metadata"]["name"]
+    home.merge("pods", name, {"metadata": {"labels": {"app": "quarantine"}}})
+    home.wait_for("pods", name, _when(lambda pod: "ownerReferences" not in pod["metadata"]))
+    if plural == "deployments":  # a StatefulSet cannot replace it while its name is taken
+        home.wait_for("deployments", "web", _when(lambda o: o["status"].get("readyReplicas") == 1))
+        others = {item["metadata"]["name"] for item in home.pods("app=web")}
+        assert len(others) == 1
+        assert name not in others
+
+
+def test_pods_of_an_indexed_job_are_named_by_index(home: Home) -> None:
+    refused = home.create("jobs", job("sum", parallelism=2, completionMode="Indexed"))
+    assert (refused.code, refused.causes) == (422, [("FieldValueRequired", "spec.completions")])
+    home.create("jobs", job("sum", completions=2, parallelism=2, completionMode="Indexed"))
+    home.wait_for("jobs", "sum", _when(lambda o: o["status"].get("succeeded") == 2))
+    made = home.pods("job-name=sum")
+    assert sorted(item["metadata"]["generateName"] for item in made) == ["sum-0-", "sum-1-"]
+
+
+def test_a_finished_job_goes_when_its_time_to_live_is_over(home: Home) -> None:
+    home.create("jobs", job("brief", ttlSecondsAfterFinished=1))
+    home.wait_for("jobs", "brief", lambda obj: obj is None)

@@ -1,10 +1,12 @@
 """Creation, replacement, merge patch, status and scale."""
 
 from tests.contracts.kubernetes_api.api import (
+    APPLY,
     JSON_PATCH,
     MERGE,
     STRATEGIC,
     Home,
+    Object,
     config_map,
     container,
     deployment,
@@ -187,3 +189,53 @@ def test_scale_reads_and_writes_the_replicas(home: Home) -> None:
     assert (refused.code, refused.causes) == (422, [("FieldValueInvalid", "spec.replicas")])
     stale = read | {"spec": {"replicas": 1}}
     assert home.api("PUT", path, stale).code == 409
+
+
+def test_a_scale_names_its_object_and_has_no_other_fields(home: Home) -> None:
+    home.create("deployments", deployment("web", replicas=0))
+    path = home.path("deployments", "web", "scale")
+    for body in ({"spec": {"replicas": 1}}, {"metadata": {"name": "other"}}, {"metadata": {"name": "web"}, "spec": 1}):
+        assert home.api("PUT", path, body).code == 400, body
+    misnamed: tuple[Object, ...] = (
+        {"metadata": {"name": "other"}},
+        {"metadata": {"namespace": "other"}},
+        {"metadata": None},
+    )
+    for change in misnamed:
+        assert home.api("PATCH", path, change, MERGE).code == 400, change
+    unfit: tuple[Object, ...] = ({"kind": "Other"}, {"metadata": 1}, {"spec": 1}, {"spec": {"replicas": 2**40}})
+    for change in unfit:
+        assert home.api("PATCH", path, change, MERGE).code == 422, change
+    named = {"metadata": {"name": "web"}, "spec": {"replicaz": 1}}
+    assert home.api("PUT", path, named, fieldValidation="Strict").code == 400
+    assert home.api("PATCH", path, named, MERGE, fieldValidation="Strict").code == 422
+    warned = home.api("PATCH", path, named, MERGE)
+    assert (warned.code, "spec.replicaz" in warned.warning) == (200, True)
+
+
+def test_a_scale_can_be_applied_and_is_owned_like_a_field(home: Home) -> None:
+    home.create("deployments", deployment("web", replicas=1))
+    path = home.path("deployments", "web", "scale")
+    body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 2}}
+    applied = home.api("PATCH", path, body, APPLY, fieldManager="scaler", force="true")
+    assert (applied.code, applied.body["kind"], applied.body["spec"]) == (200, "Scale", {"replicas": 2})
+    assert ("scaler", "Apply", "scale") in managers(home.get("deployments", "web").body)
+    other = home.api("PATCH", path, body | {"spec": {"replicas": 3}}, APPLY, fieldManager="other")
+    assert (other.code, other.causes) == (409, [("FieldManagerConflict", ".spec.replicas")])
+    wrong = home.api("PATCH", path, deployment("web"), APPLY, fieldManager="scaler")
+    assert (wrong.code, wrong.reason) == (400, "BadRequest")
+
+
+def test_a_patch_cannot_make_another_kind_of_an_object(home: Home) -> None:
+    home.create("configmaps", config_map("a"))
+    assert home.merge("configmaps", "a", {"kind": "Secret"}).code == 422
+    assert home.merge("configmaps", "a", {"apiVersion": "v2"}).code == 422
+
+
+def test_a_json_patch_replaces_what_is_missing_and_removes_only_what_is_there(home: Home) -> None:
+    home.create("configmaps", config_map("a", x="y"))
+    path = home.path("configmaps", "a")
+    replaced = home.api("PATCH", path, [{"op": "replace", "path": "/data/new", "value": "v"}], JSON_PATCH)
+    assert (replaced.code, replaced.body["data"]) == (200, {"a": "b", "new": "v"})
+    assert home.api("PATCH", path, [{"op": "remove", "path": "/data/absent"}], JSON_PATCH).code == 422
+    assert home.api("PATCH", path, [{"op": "invert", "path": "/data/a"}], JSON_PATCH).code == 422

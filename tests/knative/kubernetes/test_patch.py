@@ -31,7 +31,7 @@ def test_json_patch_operations() -> None:
     ("operations", "code"),
     [
         ({}, 400),
-        ([{"op": "bogus", "path": "/a"}], 400),
+        ([{"op": "bogus", "path": "/a"}], 422),
         ([{"op": "remove", "path": "/none"}], 422),
         ([{"op": "replace", "path": "/a/9", "value": 1}], 422),
         ([{"op": "test", "path": "/a", "value": 1}], 422),

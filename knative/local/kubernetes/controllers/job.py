@@ -51,9 +51,12 @@ class Jobs:
 
     def _reconcile(self, key: Key) -> None:
         stored = self._actor.objects.get(JOB, key)
-        if stored is None or _is_finished(stored.obj) or "deletionTimestamp" in stored.obj["metadata"]:
+        if stored is None or "deletionTimestamp" in stored.obj["metadata"]:
             return
         job = stored.obj
+        if _is_finished(job):
+            self._expire(key, stored)
+            return
         count = _count(job, self._actor.objects.owned(POD, job["metadata"]["uid"]))
         ending = self._ending(key, job, count)
         if ending is None and self._work(key, job, count):
@@ -64,6 +67,18 @@ class Jobs:
             self._tell(job, ending)
         status = _status(job, count, ending, clock.now())
         self._actor.set_status(JOB, stored, status)
+
+    def _expire(self, key: Key, stored: Stored) -> None:
+        """Deletes a finished Job when its time to live is over."""
+        seconds, status = stored.obj["spec"].get("ttlSecondsAfterFinished"), stored.obj["status"]
+        ended = conditions.find(status, "Complete") or conditions.find(status, "Failed") or {}
+        if seconds is None or "lastTransitionTime" not in ended:
+            return
+        left = seconds - clock.age(ended["lastTransitionTime"])
+        if left > 0:
+            self._queue.add_after(self.controller, key, left)
+        else:
+            self._actor.delete(JOB, stored)
 
     def _ending(self, key: Key, job: Object, count: _Count) -> Object | None:
         """The condition that ends the Job, if it is over."""
@@ -110,7 +125,7 @@ class Jobs:
         return any(created)
 
     def _create(self, job: Object, index: int | None) -> bool:
-        pod = pods.from_template(JOB, job, job["spec"]["template"])
+        pod = pods.from_template(JOB, job, job["spec"]["template"], infix="" if index is None else f"{index}-")
         if index is not None:
             pod["metadata"].setdefault("annotations", {})[_INDEX] = str(index)
             pod["metadata"].setdefault("labels", {})[_INDEX] = str(index)

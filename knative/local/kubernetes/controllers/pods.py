@@ -37,10 +37,12 @@ def available_in(pod: Object, min_ready_seconds: int) -> float | None:
     return max(0.0, min_ready_seconds - clock.age(since)) if since else float(min_ready_seconds)
 
 
-def from_template(kind: Kind, owner: Object, template: Object, name: str = "") -> Object:
-    """A pod of the template, owned by `owner`; named `<owner>-<random>` unless a name is given."""
+def from_template(kind: Kind, owner: Object, template: Object, name: str = "", *, infix: str = "") -> Object:
+    """A pod of the template, owned by `owner`; named `<owner>-<infix><random>` unless a name is given."""
     head = template.get("metadata") or {}
     prefix = f"{owner['metadata']['name']}-"
+    if infix:  # stays whole where a long name is cut
+        prefix = f"{owner['metadata']['name'][: 57 - len(infix)]}-{infix}"
     metadata: Object = {
         "name": name or prefix[:58] + strategy.random_suffix(),
         "namespace": owner["metadata"]["namespace"],

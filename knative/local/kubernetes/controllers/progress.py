@@ -9,6 +9,8 @@ from knative.local.kubernetes.objects import Stored
 Object = dict[str, Any]
 
 _DEADLINE_REASON = "ProgressDeadlineExceeded"
+_OURS = ("Available", "Progressing")
+_TOLD = ("status", "reason", "message")
 
 
 def deployment_status(
@@ -110,12 +112,18 @@ def _new_rollout(deployment: Object, old: Object, before: Object) -> bool:
 
 
 def _timed(listed: list[Object], before: list[Object], now: str) -> list[Object]:
-    """Every condition with its update time, which moves when status, reason or message do."""
+    """Every condition with its update time, which moves when status, reason or message do.
+
+    Conditions of others stay as they are.
+    """
     known = {condition["type"]: condition for condition in before}
     result = []
     for condition in listed:
+        if condition["type"] not in _OURS:
+            result.append(condition)
+            continue
         old = known.get(condition["type"])
-        same = old is not None and all(old.get(name) == condition[name] for name in ("status", "reason", "message"))
+        same = old is not None and all(old.get(name) == condition.get(name) for name in _TOLD)
         moment = old.get("lastUpdateTime", now) if same and old is not None else now
         result.append(condition | {"lastUpdateTime": moment})
     return result

@@ -67,16 +67,17 @@ class WorkQueue:
             asyncio.get_running_loop().call_soon(self._work)
 
     def _work(self) -> None:
-        """One slice; asks for the next one when there is more."""
+        """One slice; asks for the next one when there is more, also after a failure: one key must not stop the rest."""
         self._scheduled = False
         end = time.monotonic() + _SLICE
-        while self._started:
-            level = next((level for level in self._levels if level), None)
-            if level is None:
-                return
-            item = next(iter(level))
-            del level[item]
-            item[0].reconcile(item[1])
-            if time.monotonic() > end:
+        try:
+            while self._started and time.monotonic() <= end:
+                level = next((level for level in self._levels if level), None)
+                if level is None:
+                    return
+                item = next(iter(level))
+                del level[item]
+                item[0].reconcile(item[1])
+        finally:
+            if any(self._levels):
                 self._wake()
-                return

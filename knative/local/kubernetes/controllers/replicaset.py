@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from knative.local.kubernetes import selectors
-from knative.local.kubernetes.controllers import pods
-from knative.local.kubernetes.controllers.actor import Actor, controller_of, owner_reference
+from knative.local.kubernetes.controllers import claims, pods
+from knative.local.kubernetes.controllers.actor import Actor, controller_of
 from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
 from knative.local.kubernetes.kinds import POD, REPLICA_SET
 from knative.local.kubernetes.objects import Change, Key, Stored
@@ -33,7 +32,7 @@ class ReplicaSets:
         if stored is None:
             return
         replica_set = stored.obj
-        owned = self._claim(replica_set)
+        owned = claims.claim(self._actor, REPLICA_SET, replica_set)
         active = [pod for pod in owned if pods.is_active(pod.obj)]
         wanted = replica_set["spec"].get("replicas", 1)
         if "deletionTimestamp" not in replica_set["metadata"]:
@@ -50,27 +49,6 @@ class ReplicaSets:
     def _create(self, replica_set: Object) -> bool:
         pod = pods.from_template(REPLICA_SET, replica_set, replica_set["spec"]["template"])
         return self._actor.create(POD, pod) is not None
-
-    def _claim(self, replica_set: Object) -> list[Stored]:
-        """The pods of this ReplicaSet; orphans that it selects are adopted."""
-        owned = self._actor.objects.owned(POD, replica_set["metadata"]["uid"])
-        if "deletionTimestamp" in replica_set["metadata"]:
-            return owned
-        selector = selectors.of_object(replica_set["spec"]["selector"])
-        pairs = selectors.equalities(selector)
-        namespace = replica_set["metadata"]["namespace"]
-        for stored in self._actor.objects.labelled(POD, pairs) if pairs else ():
-            metadata = stored.obj["metadata"]
-            if (
-                metadata["namespace"] == namespace
-                and controller_of(stored.obj) is None
-                and pods.is_active(stored.obj)
-                and selectors.matches(selector, metadata.get("labels"))
-            ):
-                reference = owner_reference(REPLICA_SET, replica_set)
-                references = [*(metadata.get("ownerReferences") or ()), reference]
-                owned.append(self._actor.set_metadata(POD, stored, ownerReferences=references))
-        return owned
 
     def _status(self, key: Key, replica_set: Object, active: list[Stored], owned: list[Stored]) -> Object:
         seconds = replica_set["spec"].get("minReadySeconds", 0)

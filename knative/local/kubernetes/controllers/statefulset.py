@@ -6,7 +6,7 @@ the highest number first. `Parallel` makes and removes all at once, and replaces
 
 from typing import Any
 
-from knative.local.kubernetes.controllers import pods, rollout
+from knative.local.kubernetes.controllers import claims, pods, rollout
 from knative.local.kubernetes.controllers.actor import Actor, controller_of
 from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
 from knative.local.kubernetes.controllers.recorder import Recorder
@@ -39,7 +39,8 @@ class StatefulSets:
             return
         stateful = stored.obj
         update = f"{key[1]}-{rollout.template_hash(stateful['spec']['template'], 0)}"
-        owned = {ordinal_of(pod.obj): pod for pod in self._actor.objects.owned(POD, stateful["metadata"]["uid"])}
+        claimed = claims.claim(self._actor, STATEFUL_SET, stateful, lambda pod: _is_numbered(pod, key[1]))
+        owned = {ordinal_of(pod.obj): pod for pod in claimed}
         moved = "deletionTimestamp" not in stateful["metadata"] and self._move(stateful, owned, update)
         if not moved:
             self._actor.set_status(STATEFUL_SET, stored, self._status(key, stateful, owned, update))
@@ -78,7 +79,7 @@ class StatefulSets:
             pod = owned.get(ordinal)
             if pod is None or pods.is_terminating(pod.obj):
                 return False
-            if pod.obj["metadata"]["labels"].get(_HASH) != update:
+            if _revision(pod.obj) != update:
                 self._remove(stateful, pod)
                 return True
             if not pods.is_ready(pod.obj):
@@ -103,7 +104,7 @@ class StatefulSets:
             self._tell(
                 stateful,
                 "SuccessfulCreate",
-                f"create Pod {name} in StatefulSet {stateful['metadata']['name']} successful",
+                f"Create Pod {name} in StatefulSet {stateful['metadata']['name']} successful",
             )
         return created is not None
 
@@ -111,7 +112,7 @@ class StatefulSets:
         name = pod.obj["metadata"]["name"]
         self._actor.delete(POD, pod)
         self._tell(
-            stateful, "SuccessfulDelete", f"delete Pod {name} in StatefulSet {stateful['metadata']['name']} successful"
+            stateful, "SuccessfulDelete", f"Delete Pod {name} in StatefulSet {stateful['metadata']['name']} successful"
         )
 
     def _tell(self, stateful: Object, reason: str, message: str) -> None:
@@ -124,13 +125,13 @@ class StatefulSets:
         waits = [wait for pod in live if (wait := pods.available_in(pod, seconds)) is not None]
         if any(waits):
             self._queue.add_after(self.controller, key, min(wait for wait in waits if wait))
-        updated = [pod for pod in live if pod["metadata"]["labels"].get(_HASH) == update]
+        updated = [pod for pod in live if _revision(pod) == update]
         current = old.get("currentRevision") or update
         if len(updated) == len(live) == stateful["spec"]["replicas"] and all(pods.is_ready(pod) for pod in live):
             current = update
         counts = {
             "readyReplicas": sum(pods.is_ready(pod) for pod in live),
-            "currentReplicas": sum(pod["metadata"]["labels"].get(_HASH) == current for pod in live),
+            "currentReplicas": sum(_revision(pod) == current for pod in live),
             "updatedReplicas": len(updated),
         }
         return {
@@ -142,6 +143,14 @@ class StatefulSets:
             "collisionCount": 0,
             "availableReplicas": sum(wait == 0 for wait in waits),
         }
+
+
+def _revision(pod: Object) -> str | None:
+    return (pod["metadata"].get("labels") or {}).get(_HASH)
+
+
+def _is_numbered(pod: Object, name: str) -> bool:
+    return bool(pod["metadata"]["name"] == f"{name}-{ordinal_of(pod)}")
 
 
 def ordinal_of(pod: Object) -> int:

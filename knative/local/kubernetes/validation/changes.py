@@ -47,7 +47,6 @@ def check(kind: Kind, obj: Object, old: Object) -> list[Cause]:
             "completions",
             "completionMode",
             "selector",
-            "podReplacementPolicy",
             "podFailurePolicy",
         )
         if spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism"):

@@ -85,6 +85,9 @@ def _volumes(volumes: list[Object], field: str, causes: list[Cause]) -> set[str]
         sources = [key for key in volume if key != "name"]
         if len(sources) > 1:
             causes.append(Cause.forbidden(f"{field}[{index}].{sources[1]}", "may not specify more than 1 volume type"))
+        path = (volume.get("hostPath") or {}).get("path", "")
+        if ".." in path.split("/"):
+            causes.append(Cause.invalid(f"{field}[{index}].hostPath.path", path, "must not contain '..'"))
     return names
 
 

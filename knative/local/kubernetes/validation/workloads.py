@@ -114,6 +114,13 @@ def stateful_set(obj: Object) -> list[Cause]:
     if strategy not in ("RollingUpdate", "OnDelete"):
         detail = "must be 'RollingUpdate' or 'OnDelete'"
         causes.append(Cause.invalid("spec.updateStrategy", spec.get("updateStrategy"), detail))
+    rolling = (spec.get("updateStrategy") or {}).get("rollingUpdate")
+    if strategy == "OnDelete" and rolling is not None:
+        detail = "only allowed for updateStrategy 'RollingUpdate'"
+        causes.append(Cause.invalid("spec.updateStrategy.rollingUpdate", rolling, detail))
+    start = (spec.get("ordinals") or {}).get("start", 0)
+    if start < 0:
+        causes.append(Cause.invalid("spec.ordinals.start", start, "must be greater than or equal to 0"))
     return causes + _selected_template(spec, empty_detail="empty selector is invalid for statefulset")
 
 
@@ -121,6 +128,8 @@ def job(obj: Object) -> list[Cause]:
     spec = obj.get("spec") or {}
     numbers = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
     causes = _not_negative(spec, numbers)
+    if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
+        causes.append(Cause.required("spec.completions", "when completion mode is Indexed"))
     causes += _selector(spec.get("selector") or {})
     template = spec.get("template") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
