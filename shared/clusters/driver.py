@@ -63,5 +63,5 @@ class ClusterDriver(Protocol):
         ...
 
     def gpus(self) -> dict[str, int]:
-        """Whole GPUs that pods may be given, by SKU, on the nodes that take new pods."""
+        """Whole GPUs that pods may be given, by SKU, on the nodes that are not cordoned."""
         ...

@@ -54,6 +54,12 @@ def _without_nul(value: str) -> str:
     return value
 
 
+def _without_steps_back(value: str) -> str:
+    if ".." in value.split("/"):
+        raise ValueError("must not step back by '..'")  # no API server takes such a hostPath
+    return value
+
+
 def _matching(pattern: str, rule: str) -> AfterValidator:
     compiled = re.compile(pattern)
 
@@ -213,7 +219,7 @@ class Volume(Wire):
     mount_path: AbsolutePath
     read_only: bool = False
     empty_dir: bool = False
-    host_path: AbsolutePath | None = None
+    host_path: Annotated[AbsolutePath, AfterValidator(_without_steps_back)] | None = None
     claim: DnsSubdomain | None = None
     config_map: DnsSubdomain | None = None
     secret: DnsSubdomain | None = None

@@ -115,6 +115,7 @@ def test_every_bad_field_is_named_at_once() -> None:
         ({"labels": {"batch.kubernetes.io/x": "y"}}, "", "controllers set themselves: batch.kubernetes.io/x"),
         ({"labels": {"p" * 254 + "/x": "y"}}, "labels." + "p" * 254 + "/x.[key]", "label key"),
         ({"type": "batch", "replicas": 0}, "", "at least 1"),
+        ({"volumes": [{"name": "v", "mountPath": "/v", "hostPath": "/a/../b"}]}, "volumes.0.hostPath", "'..'"),
     ],
 )
 def test_a_complaint_says_what_would_be_right(fields: dict[str, Any], path: str, words: str) -> None:
