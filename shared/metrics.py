@@ -1,5 +1,6 @@
 """Prometheus metrics of the functions, served at /metrics. The client is imported with the first of them."""
 
+import threading
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -23,9 +24,15 @@ DRY_RUN_DENIALS = CounterSpec(
 )
 
 
+# A function's first events are handled side by side, and a counter that is registered twice is an error.
+_REGISTERING = threading.Lock()
+
+
 def count(spec: CounterSpec, **labels: str) -> None:
     """Adds one."""
-    _counter(spec).labels(**labels).inc()
+    with _REGISTERING:
+        counter = _counter(spec)
+    counter.labels(**labels).inc()
 
 
 def exposition() -> tuple[bytes, str]:

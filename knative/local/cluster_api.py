@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,19 @@ class ClusterApi:
         async with self._session.request(method, url, json=body, headers=headers) as answer:
             if answer.status == 404:
                 return None
-            said: dict[str, Any] = await answer.json(content_type=None)
             if answer.status >= 400:
-                raise ClusterRequestFailed(f"{method} {path}: {answer.status} {said.get('message', '')}")
+                raise ClusterRequestFailed(f"{method} {path}: {answer.status} {_message(await answer.text())}")
+            said: dict[str, Any] = await answer.json(content_type=None)
             return said
+
+
+def _message(body: str) -> str:
+    """Of a Status object; an overloaded API server, or a proxy before it, answers with plain text."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    return str(said.get("message", "")) if isinstance(said, dict) else body[:200].strip()
 
 
 @contextlib.asynccontextmanager

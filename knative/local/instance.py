@@ -55,9 +55,14 @@ class StateDirectory:
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def directory(self, name: str) -> Path:
-        """A sub-directory, created when new."""
+        """A sub-directory, created when new. Raises Occupied."""
         path = self.path / name
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise Occupied(
+                f"{path} cannot be used as a directory of the state: {error.strerror}; choose another STATE"
+            ) from error
         return path
 
     def publish(self, published: Published) -> None:

@@ -87,8 +87,9 @@ def load(directory: Path, secrets: Collection[tuple[str, str | None]] = ()) -> M
     return manifests
 
 
-def _documents(directory: Path) -> Iterator[tuple[Path, Any]]:
+def _documents(directory: Path, above: frozenset[Path] = frozenset()) -> Iterator[tuple[Path, Any]]:
     kustomization = directory / KUSTOMIZATION
+    within = above | {directory.resolve()}
     listed = _yaml(kustomization)
     if len(listed) != 1 or not isinstance(listed[0], dict):
         raise ManifestError(f"{kustomization}: must hold one object with the field resources")
@@ -104,7 +105,9 @@ def _documents(directory: Path) -> Iterator[tuple[Path, Any]]:
     for entry in resources:
         path = directory / entry
         if path.is_dir():
-            yield from _documents(path)
+            if path.resolve() in within:
+                raise ManifestError(f"{kustomization}: resources: {entry} leads back to {path.resolve()}")
+            yield from _documents(path, within)
         else:
             yield from ((path, document) for document in _yaml(path) if document is not None)
 
@@ -114,20 +117,21 @@ def _yaml(path: Path) -> list[Any]:
         return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    # ValueError: bytes that are not UTF-8, a date that does not exist.
+    except (yaml.YAMLError, ValueError) as error:
         raise ManifestError(f"{path}: is not YAML: {error}") from error
 
 
 def _parse(path: Path, document: Any) -> _Object | None:
     if not isinstance(document, dict):
         raise ManifestError(f"{path}: holds a document that is not an object")
-    version, kind = document.get("apiVersion"), document.get("kind")
+    version, kind = str(document.get("apiVersion")), str(document.get("kind"))
     metadata = document.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     where = f"{path}: {kind} {name}"
     if (version, kind) in INERT:
         return None
-    model = KINDS.get((str(version), str(kind)))
+    model = KINDS.get((version, kind))
     if model is None:
         raise ManifestError(f"{where}: kind: {version} {kind} does not run on a laptop")
     try:

@@ -69,23 +69,29 @@ class _Call:
 
 
 class LogUnavailable(Exception):
-    """The log cannot be written: the disk is full or gone. Nothing of the call was kept."""
+    """The log cannot be written: the disk is full or gone, or the file is none. Nothing of the call was kept."""
 
 
 class Log:
     """The log in one directory. Use it from one event loop; `close` when done.
+
+    Raises LogUnavailable.
 
     `announce` is called with the deliveries of each append or completion as soon as they are durable, also when the
     caller was cancelled meanwhile: nothing that is kept goes unnoticed. It is called before later results are known.
     """
 
     def __init__(self, directory: Path, announce: Callable[[Sequence[Delivery]], None]) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self._announce = announce
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker-log")
         self._waiting: list[_Call] = []
         self._writer: asyncio.Task[None] | None = None
-        self._connection = self._thread.submit(_open, directory / "log.sqlite").result()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._connection = self._thread.submit(_open, directory / "log.sqlite").result()
+        except (OSError, sqlite3.Error) as error:
+            self._thread.shutdown()
+            raise LogUnavailable(f"the broker's log in {directory} cannot be opened: {error}") from error
 
     async def append(self, event: Routed, now: float) -> None:
         """Keeps the event for each of its Triggers. Returns when it is durable."""

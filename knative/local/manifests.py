@@ -10,9 +10,10 @@ durations, cron texts, filter dialects, the order annotation.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
@@ -21,6 +22,10 @@ from knative.local import durations
 ORDER = "kafka.eventing.knative.dev/delivery.order"
 BROKER_CLASS = "eventing.knative.dev/broker.class"
 WINDOW = "autoscaling.knative.dev/window"
+_OTHER_DURATIONS = (
+    "autoscaling.knative.dev/scale-down-delay",
+    "autoscaling.knative.dev/scale-to-zero-pod-retention-period",
+)
 DEFAULT_TIMEOUT = 600.0
 DEFAULT_BACKOFF_DELAY = 0.2
 
@@ -37,7 +42,15 @@ def _positive(value: float) -> float:
     return value
 
 
+def _named(attributes: dict[str, str]) -> dict[str, str]:
+    for name in attributes:
+        if not re.fullmatch("[a-z][a-z0-9]*", name):
+            raise ValueError(f"{name!r} is not the name of an attribute: lower-case letters and digits only")
+    return attributes
+
+
 Duration = Annotated[float, BeforeValidator(_seconds)]
+Attributes = Annotated[dict[str, str], AfterValidator(_named)]
 Inert = Annotated[Any, Field(default=None)]
 """Accepted and without meaning on one machine."""
 
@@ -90,9 +103,9 @@ class Delivery(Model):
 class Filter(Model):
     """One entry of `filters`: exactly one dialect."""
 
-    exact: dict[str, str] | None = None
-    prefix: dict[str, str] | None = None
-    suffix: dict[str, str] | None = None
+    exact: Attributes | None = None
+    prefix: Attributes | None = None
+    suffix: Attributes | None = None
     all: list[Filter] | None = None
     any: list[Filter] | None = None
     not_: Filter | None = Field(default=None, alias="not")
@@ -116,7 +129,7 @@ class Filter(Model):
 
 
 class AttributesFilter(Model):
-    attributes: dict[str, str] = {}
+    attributes: Attributes = {}
 
 
 class BrokerSpec(Model):
@@ -231,14 +244,16 @@ class RevisionMetadata(Model):
 
     @field_validator("annotations")
     @classmethod
-    def _window(cls, annotations: dict[str, str]) -> dict[str, str]:
-        if (text := annotations.get(WINDOW)) is not None:
-            try:
-                seconds = durations.go(text)
-            except ValueError as error:
-                raise ValueError(f"{WINDOW}: {error}") from error
-            if not 6 <= seconds <= 3600:
-                raise ValueError(f"{WINDOW}: must be between 6s and 1h, not {text}")
+    def _durations(cls, annotations: dict[str, str]) -> dict[str, str]:
+        for name in (WINDOW, *_OTHER_DURATIONS):
+            if (text := annotations.get(name)) is not None:
+                try:
+                    seconds = durations.go(text)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from error
+                least = 6 if name == WINDOW else 0
+                if not least <= seconds <= 3600:
+                    raise ValueError(f"{name}: must be between {least}s and 1h, not {text}")
         return annotations
 
 
@@ -273,6 +288,10 @@ class PingSourceSpec(Model):
     def _cron(cls, text: str) -> str:
         if len(text.split()) not in (5, 6) or not croniter.is_valid(text, second_at_beginning=True):
             raise ValueError(f"{text!r} is not a cron schedule of five fields, or six with the seconds first")
+        try:
+            croniter(text, second_at_beginning=True).get_next()
+        except CroniterBadDateError as error:
+            raise ValueError(f"{text!r} names a time that never comes") from error
         return text
 
 

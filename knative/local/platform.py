@@ -28,6 +28,7 @@ from knative.local.ingress import Ingress
 from knative.local.instance import Published, StateDirectory, listen
 from knative.local.kubeconfig import flatten
 from knative.local.loader import Name
+from knative.local.log import LogUnavailable
 from knative.local.report import Report
 from knative.local.secrets import Secrets
 from knative.local.services import LocalService, ServiceSpec
@@ -111,6 +112,9 @@ class Platform:
             await self._start_parts()
             self._start_sources()
             self._publish()
+        except (OSError, LogUnavailable) as error:
+            await self._stack.aclose()
+            raise StartFailed(f"{error}; make room, repair it, or choose another STATE") from error
         except BaseException:
             await self._stack.aclose()
             raise

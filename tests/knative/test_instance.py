@@ -24,6 +24,14 @@ def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         StateDirectory(tmp_path / "file" / "state")
 
 
+def test_a_part_of_the_state_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    (tmp_path / "postgres").touch()
+    with pytest.raises(Occupied, match="postgres cannot be used as a directory of the state: File exists; choose"):
+        state.directory("postgres")
+    state.release()
+
+
 def test_what_is_published_is_for_the_owner_only_and_withdrawn(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path)
     published = Published(1, "http://localhost:1/sentinel/default", "postgresql://", "/kubeconfig", 1)

@@ -120,6 +120,8 @@ TRIGGER_CASES = [
     ("spec.filters", [{"exakt": {"type": "x"}}], "spec.filters[0].exakt: Extra inputs"),
     ("spec.filters", [{"exact": {"a": "b"}, "prefix": {"a": "b"}}], "spec.filters[0]: states more than one dialect"),
     ("spec.filters", [{"exact": {"a": 5}}], "spec.filters[0].exact.a: "),
+    ("spec.filters", [{"not": {"exact": {"Type": "x"}}}], "spec.filters[0].not.exact: 'Type' is not the name of"),
+    ("spec.filter", {"attributes": {"data-type": "x"}}, "spec.filter.attributes: 'data-type' is not the name of"),
     ("spec.filters", [{"any": [{"prefix": {"subject": "x"}}]}], "spec.filters[0].any[0]: prefix and suffix on subject"),
     ("spec.filter", {"atributes": {}}, "spec.filter.atributes: Extra inputs"),
     (
@@ -157,6 +159,7 @@ CASES = [
     (BROKER, "spec.delivery.deadLetterSink", changed(TO_SERVICE, "ref.name", "gone"), "there is no Service n/gone"),
     (PING, "spec.schedule", "*/5 * *", "PingSource p: spec.schedule: '*/5 * *' is not a cron schedule"),
     (PING, "spec.schedule", "61 * * * * *", "spec.schedule: "),
+    (PING, "spec.schedule", "0 0 30 2 *", "PingSource p: spec.schedule: '0 0 30 2 *' names a time that never comes"),
     (PING, "spec.timezone", "Mars/Olympus", "spec.timezone: "),
     (PING, "spec.sink", TO_SERVICE, "PingSource p: spec.sink: must refer to an eventing.knative.dev/v1 Broker"),
     (PING, "spec.sink.ref.name", "gone", "spec.sink.ref.name: there is no Broker n/gone"),
@@ -193,6 +196,18 @@ CASES = [
     (SERVICE, "spec.template.spec.volumes", [{"name": "v", "emptyDir": {}}], "volumes[0].secret: Field required"),
     (SERVICE, "spec.template.spec.timeoutSeconds", 0, "spec.template.spec.timeoutSeconds: "),
     (SERVICE, "spec.template.spec.containerConcurrency", -1, "spec.template.spec.containerConcurrency: "),
+    (
+        SERVICE,
+        "spec.template.metadata.annotations",
+        {"autoscaling.knative.dev/scale-down-delay": "3Os"},
+        "spec.template.metadata.annotations: autoscaling.knative.dev/scale-down-delay: '3Os' is not a duration",
+    ),
+    (
+        SERVICE,
+        "spec.template.metadata.annotations",
+        {"autoscaling.knative.dev/scale-to-zero-pod-retention-period": "61m"},
+        "autoscaling.knative.dev/scale-to-zero-pod-retention-period: must be between 0s and 1h, not 61m",
+    ),
     (
         SERVICE,
         "spec.template.metadata.annotations",
@@ -271,3 +286,28 @@ def test_every_problem_of_an_object_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as refusal:
         load(write(tmp_path, BROKER, SERVICE, trigger))
     assert len(str(refusal.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a: \xff", "all.yaml: is not YAML: 'utf-8' codec"),
+        (b"a: 2026-13-01", "all.yaml: is not YAML: month must be in"),
+        (b"apiVersion: []\nkind: {}", "all.yaml: {} None: kind: [] {} does not run on a laptop"),
+    ],
+)
+def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
+    write(tmp_path)
+    (tmp_path / "all.yaml").write_bytes(text)
+    with pytest.raises(ManifestError) as refusal:
+        load(tmp_path)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("entry", [".", "inner"])
+def test_a_kustomization_that_contains_itself_is_refused(tmp_path: Path, entry: str) -> None:
+    (tmp_path / "inner").mkdir()
+    write(tmp_path / "inner", kustomization={"resources": [".."]})
+    write(tmp_path, kustomization={"resources": [entry]})
+    with pytest.raises(ManifestError, match=rf"kustomization.yaml: resources: \.+ leads back to {tmp_path}"):
+        load(tmp_path)

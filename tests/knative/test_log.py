@@ -143,3 +143,11 @@ async def test_what_another_process_left_when_it_was_killed_is_there(tmp_path: P
     log = Log(tmp_path, lambda _: None)
     assert [each.record.attributes["id"] for each in await log.due("a", 1.0, 10)] == ["1", "2"]
     await log.close()
+
+
+async def test_a_file_that_is_no_log_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log.sqlite").write_bytes(b"something else" * 100)
+    with pytest.raises(
+        LogUnavailable, match=f"the broker's log in {tmp_path} cannot be opened: file is not a database"
+    ):
+        Log(tmp_path, lambda _: None)

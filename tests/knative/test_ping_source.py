@@ -103,3 +103,16 @@ async def test_a_sleep_that_ends_early_makes_no_second_ping(report: Report) -> N
             self.now += timedelta(seconds=max(seconds * 0.75, 0.001))
 
     assert await Early(3).run(report) == ["12:00:05", "12:00:10", "12:00:15"]
+
+
+async def test_a_clock_that_is_set_back_does_not_stop_the_pings(report: Report) -> None:
+    class SetBack(Simulation):
+        set_back = False
+
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            if len(self.pings) == 1 and not self.set_back:
+                self.set_back = True
+                self.now -= timedelta(hours=1)
+
+    assert await SetBack(3).run(report) == ["12:00:05", "11:00:15", "11:00:20"]

@@ -197,6 +197,18 @@ async def test_a_manifest_that_is_refused_is_one_line(state: Path, manifests: Pa
     assert len(said.splitlines()) == 1
 
 
+async def test_a_broken_broker_log_is_one_line_and_leaves_nothing_running(state: Path, manifests: Path) -> None:
+    log = state / "broker" / "sentinel" / "default" / "log.sqlite"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"something else" * 100)
+    assert await refusal(manifests, state) == (
+        1,
+        f"sentinel: the broker's log in {log.parent} cannot be opened: file is not a database; "
+        "make room, repair it, or choose another STATE\n",
+    )
+    assert not (state / "postgres" / "data" / "postmaster.pid").exists()
+
+
 async def test_a_kubeconfig_that_cannot_be_read_is_one_line_and_leaves_nothing_running(
     tmp_path: Path, state: Path, manifests: Path
 ) -> None:

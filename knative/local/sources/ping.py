@@ -49,11 +49,12 @@ async def run(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Sends pings to `accept` until cancelled."""
+    """Sends pings to `accept` until cancelled. A clock that is set back delays none."""
     while True:
         at = next_time(source.spec.schedule, clock())
         while (seconds := (at - clock()).total_seconds()) > 0:
             await sleep(seconds)
+            at = min(at, next_time(source.spec.schedule, clock()))
         try:
             await accept(ping(source, at))
         except LogUnavailable as error:
