@@ -2,24 +2,30 @@
 
 `http://<service>.<namespace>.localhost:PORT/` reaches that function, started on demand; any other host name is the
 broker ingress. The function is reached at 127.0.0.1 with its host name in the Host header: the C library does not
-resolve *.localhost.
+resolve *.localhost. Bodies pass as they are, compressed ones too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from knative.local.delivery import Response
 from knative.local.ingress import Ingress, TooLarge, read_body
+from knative.local.report import Report
 from knative.local.services import LocalService
 
 _SUFFIX = ".localhost"
 _MAX_BODY_BYTES = 8 * 1024 * 1024
+_KEEP_ALIVE_SECONDS = 75.0
+# Above what the ingress allows, so that it is the ingress that refuses, with the right status.
+_PARSER_LIMIT = 64 * 1024
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -34,6 +40,22 @@ _HOP_BY_HOP = frozenset(
         "expect",
     }
 )
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def http_server(handle: Handler, report: Report) -> web.Server:
+    """An HTTP server that answers with what `handle` says; what goes wrong is told to the report."""
+    return web.Server(
+        handle,
+        access_log=None,
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        max_line_size=_PARSER_LIMIT,
+        max_field_size=_PARSER_LIMIT,
+        auto_decompress=False,
+        logger=_logger(report),
+    )
 
 
 class Gateway:
@@ -84,3 +106,25 @@ async def _exchange(
         response.headers.clear()
         response.headers.extend(kept)
         return response
+
+
+class _Telling(logging.Handler):
+    """Tells what aiohttp logs: in a line, what a caller sent that is no HTTP; in full, a defect of ours."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self._report = report
+        self._full = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            self._report.warning(f"a request that is not HTTP was refused: {' '.join(error.message.split())[:200]}")
+        else:
+            self._report.error(self._full.format(record))
+
+
+def _logger(report: Report) -> logging.Logger:
+    logger = logging.Logger("gateway")  # of its own: other servers of the process have other reports
+    logger.addHandler(_Telling(report))
+    return logger

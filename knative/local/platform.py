@@ -23,7 +23,7 @@ from aiohttp import web
 from knative.local import assembly, heartbeats, loader, secrets
 from knative.local.broker import Broker
 from knative.local.database import Database
-from knative.local.gateway import Gateway
+from knative.local.gateway import Gateway, http_server
 from knative.local.ingress import Ingress
 from knative.local.instance import Published, StateDirectory, listen
 from knative.local.kubeconfig import flatten
@@ -40,9 +40,6 @@ from shared.errors import SentinelError
 BASE = Path(__file__).resolve().parent.parent / "base"
 CLUSTER = "local"
 _DRAIN_SECONDS = 5.0
-_KEEP_ALIVE_SECONDS = 75.0
-# Above what the ingress allows, so that it is the ingress that refuses, with the right status.
-_PARSER_LIMIT = 64 * 1024
 
 
 class StartFailed(Exception):
@@ -175,13 +172,7 @@ class Platform:
         ingress = Ingress({str(name): broker for name, broker in self.brokers.items()})
         services = {f"{name.name}.{name.namespace}": service for name, service in self.services.items()}
         gateway = Gateway(ingress, services, self.index)
-        server = web.Server(
-            gateway.handle,
-            access_log=None,
-            keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            max_line_size=_PARSER_LIMIT,
-            max_field_size=_PARSER_LIMIT,
-        )
+        server = http_server(gateway.handle, self._report)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_DRAIN_SECONDS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
@@ -233,8 +224,8 @@ class Platform:
                 self._fail(f"PostgreSQL is gone and does not start again: {error}")
                 return
             self._publish()
-            for name, service in self.services.items():
-                await service.configure(self._service_spec(name).env)
+            specs = [(service, self._service_spec(name)) for name, service in self.services.items()]
+            await asyncio.gather(*(service.configure(spec.env) for service, spec in specs))
 
     async def _keep_stand_in(self, stand_in: StandInApi) -> None:
         while True:

@@ -61,7 +61,7 @@ class Report:
         self.delivery(record, "-", "no trigger", 0.0, ok=True)
 
     def output(self, source: str, line: str) -> None:
-        """A line that a child process wrote."""
+        """A line that a child process wrote; shown at every level, as children are silent unless something is wrong."""
         if self._json and line.startswith("{"):
             try:
                 fields = json.loads(line)
@@ -69,7 +69,7 @@ class Report:
                 fields = {"message": line}
         else:
             fields = {"message": line}
-        self._write("info", f"[{source}] {line}", {"function": source, **fields})
+        self._put("info", f"[{source}] {line}", {"function": source, **fields})
 
     def debug(self, message: str, **fields: str) -> None:
         self._say("debug", message, fields)
@@ -89,8 +89,10 @@ class Report:
         )
 
     def _write(self, level: Level, text: str, fields: Mapping[str, object]) -> None:
-        if LEVELS.index(level) < self._least:
-            return
+        if LEVELS.index(level) >= self._least:
+            self._put(level, text, fields)
+
+    def _put(self, level: Level, text: str, fields: Mapping[str, object]) -> None:
         now = self._clock()
         if self._json:
             line = json.dumps({"time": now.isoformat(timespec="milliseconds"), "level": level, **fields})

@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         answers = {
             "/env": dict(os.environ),
             "/pid": os.getpid(),
-            "/echo": {"method": self.command, "path": self.path, "body": body.decode(), "headers": headers},
+            "/echo": {"method": self.command, "path": self.path, "body": body.decode("latin-1"), "headers": headers},
         }
         if kind := self.headers.get("ce-type"):
             self._receive(kind)

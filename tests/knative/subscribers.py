@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from knative.local.gateway import Handler, http_server
+from knative.local.report import Report
+
 BOUND_SECONDS = 20.0
 
 
@@ -84,9 +87,9 @@ async def subscriber(answer: Answer = accepted) -> AsyncIterator[Subscriber]:
 
 
 @asynccontextmanager
-async def serving(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """A plain HTTP server on loopback; its URL without a path."""
-    runner = web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=0.1)
+async def serving(handler: Handler, report: Report | None = None) -> AsyncIterator[str]:
+    """The platform's HTTP server on loopback; its URL without a path."""
+    runner = web.ServerRunner(http_server(handler, report or Report()), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

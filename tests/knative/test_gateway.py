@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from knative.local.gateway import Gateway
 from knative.local.ingress import Ingress
+from knative.local.report import Report
 from knative.local.services import LocalService
 from tests.knative.subscribers import serving
 from tests.knative.test_services import Start, start
@@ -96,3 +100,41 @@ async def test_a_function_that_takes_too_long_is_504(session: aiohttp.ClientSess
         session.get(slow + "/", headers=host("echo.test.localhost")) as response,
     ):
         assert response.status == 504
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"hello"), b"this is not gzip"], ids=["gzip", "no gzip"])
+async def test_a_body_that_says_it_is_compressed_passes_as_it_is(
+    session: aiohttp.ClientSession, url: str, body: bytes
+) -> None:
+    headers = {**host("echo.test.localhost"), "content-encoding": "gzip"}
+    async with session.post(url + "/echo", headers=headers, data=io.BytesIO(body)) as response:
+        received = json.loads(await response.read())
+    assert received["headers"]["content-encoding"] == "gzip"
+    assert received["body"].encode("latin-1") == body
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"POST http://x:y/ HTTP/1.1\r\nHost: x\r\n\r\n"],
+)
+async def test_what_is_no_http_is_400_and_one_line_of_the_log(request_line: bytes) -> None:
+    log = io.StringIO()
+    async with serving(Gateway(Ingress({}), {}, str).handle, Report(log)) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(request_line)
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+    [line] = log.getvalue().splitlines()
+    assert "! a request that is not HTTP was refused: " in line
+
+
+async def test_a_defect_of_ours_is_500_and_told_in_full() -> None:
+    async def defect(_: web.BaseRequest) -> web.StreamResponse:
+        raise LookupError("lost")
+
+    log = io.StringIO()
+    async with serving(defect, Report(log)) as url, aiohttp.ClientSession() as session, session.get(url) as response:
+        assert response.status == 500
+        assert "lost" not in await response.text()
+    assert "LookupError: lost" in log.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator
@@ -210,6 +211,15 @@ async def test_broken_json_in_binary_mode_arrives_untouched(
     await post(session, url, {**CE, "content-type": "application/json"}, b'{"a": 1,}')
     await taker.wait_for_count(1)
     assert taker.received[0].body == b'{"a": 1,}'
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"{}"), b"this is not gzip"], ids=["gzip", "no gzip"])
+async def test_a_compressed_body_arrives_untouched(
+    session: aiohttp.ClientSession, url: str, taker: Subscriber, body: bytes
+) -> None:
+    assert (await post(session, url, {**CE, "content-encoding": "gzip"}, body))[0] == 202
+    await taker.wait_for_count(1)
+    assert taker.received[0].body == body
 
 
 async def test_header_values_are_not_percent_decoded(

@@ -75,7 +75,7 @@ def test_the_level_decides_what_is_written() -> None:
 
 
 def test_a_child_s_line_in_text_and_in_json() -> None:
-    report, stream = written()
+    report, stream = written(level="error")
     report.output("f", "hello")
     assert stream.getvalue().endswith("[f] hello\n")
     report, stream = written("json")
