@@ -23,10 +23,16 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock and the running event loop's timers."""
+    """The machine's clock as it was at the start, and the running event loop's timers.
+
+    From then on it goes by itself: a clock that is set back must not hold up retries.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.time() - time.monotonic()
 
     def now(self) -> float:
-        return time.time()
+        return self._start + time.monotonic()
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)
