@@ -2,7 +2,8 @@
 
 1. At least what its live revisions take up.
 2. While a plan is being done, up to what policy held for it: the larger of the old and the new, with its surge. What
-   was live when the plan was judged may have ended since, so revisions that ended after it was made count too.
+   was live when the plan was judged may have ended since, so revisions that ended after it was made count too, and
+   those that rollouts have replaced since one of them last was healthy.
    A plan is being done from its approval until its revision has settled. While the newest is undecided, what was
    held for those before it stays: the decision replaces it.
 3. The newest plan, once approved, holds at least what is needed to do it.
@@ -23,8 +24,8 @@ from shared.rollout.holding import Lines
 class Account:
     """One workload with what it holds, by cluster.
 
-    live: its live revisions. ended: those that ended after a plan in `plans` was made. plans: those that its lines are
-    held for. newest: its newest plan.
+    live: its live revisions. ended: those that ended after a plan in `plans` was made, or were replaced since it last
+    was healthy. plans: those that its lines are held for. newest: its newest plan.
     """
 
     workload_id: uuid.UUID

@@ -35,14 +35,26 @@ def standing(live: Iterable[Deployment]) -> Lines:
     return lines
 
 
-def while_doing(plan: ActionPlan, kind: str, live: Iterable[Deployment]) -> Lines:
+def while_doing(
+    plan: ActionPlan,
+    kind: str,
+    live: Iterable[Deployment],
+    replaced: Iterable[Deployment] = (),
+    held: Mapping[str, Amounts] | None = None,
+) -> Lines:
     """What to hold for a plan: the larger of the old and the new, and its surge.
 
-    A plan that is judged again may have a revision of its own already, which must not count twice.
+    A plan that is judged again may have a revision of its own already, which must not count twice. replaced: what a
+    rollout that has not settled takes the place of; no more of it is there than is `held`, and while it is, no pod of
+    a surge is added.
     """
     lines = standing(deployment for deployment in live if deployment.plan_id != plan.id)
     before = lines.get(plan.sku, NOTHING)
     lines[plan.sku] = (before + plan.amounts if kind == "Job" else before.largest(plan.amounts)) + plan.surge
+    for revision in replaced:
+        left = revision.amounts.smallest((held or {}).get(revision.sku, NOTHING))
+        if left != NOTHING:
+            lines[revision.sku] = lines.get(revision.sku, NOTHING).largest(left)
     return lines
 
 
@@ -53,16 +65,15 @@ def rolls_out(revision: Deployment) -> bool:
 
 def kept(
     live: Sequence[Deployment],
-    ended: Sequence[Deployment],
+    replaced: Sequence[Deployment],
     plans: Mapping[uuid.UUID, ActionPlan],
     held: Mapping[str, Amounts],
 ) -> Lines:
     """What is still needed of `held` when the newest plan comes to nothing: what runs, and what rolls out was given.
 
-    ended: revisions that ended since the plans of the rollouts were made. plans: these, by id.
+    replaced: what the rollouts take the place of. plans: those of the rollouts, by id.
     """
     lines = standing(live)
-    replaced = [revision for revision in ended if revision.status is RevisionStatus.SUPERSEDED]
     for revision in filter(rolls_out, live):
         before = [one for one in (*live, *replaced) if one.revision < revision.revision]
         given = while_doing(plans[revision.plan_id], revision.reference.kind, before)

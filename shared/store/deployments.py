@@ -1,7 +1,7 @@
 """Applied revisions."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -32,6 +32,13 @@ def _present() -> sa.ColumnElement[bool]:
     """Revisions whose object may be on the cluster: of a Job that is over, too; not of what was refused."""
     failed_there = sa.and_(deployments.c.status == RevisionStatus.FAILED, deployments.c.uid.is_not(None))
     return sa.or_(deployments.c.status.in_((*LIVE, RevisionStatus.COMPLETED)), failed_there)
+
+
+def _newest(condition: Callable[[sa.FromClause], sa.ColumnElement[bool]]) -> sa.ScalarSelect[int]:
+    """The newest revision of the same workload that meets a condition, or 0."""
+    other = deployments.alias()
+    newest = sa.select(sa.func.coalesce(sa.func.max(other.c.revision), 0))
+    return newest.where(other.c.workload_id == deployments.c.workload_id, condition(other)).scalar_subquery()
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,22 @@ class DeploymentRows:
             .order_by(deployments.c.workload_id, deployments.c.revision)
         )
 
+    def replaced(self, workload_ids: Collection[uuid.UUID]) -> list[Deployment]:
+        """The revisions that others have taken the place of since a revision of their workload last was healthy.
+
+        Until one of those others is, some of their pods may be there.
+        """
+        return self._many(
+            sa.select(deployments)
+            .where(
+                deployments.c.workload_id.in_(workload_ids),
+                deployments.c.status == RevisionStatus.SUPERSEDED,
+                deployments.c.revision >= _newest(lambda one: one.c.healthy_at.is_not(None)),
+                deployments.c.revision > _newest(lambda one: one.c.status.in_(_ENDED)),
+            )
+            .order_by(deployments.c.workload_id, deployments.c.revision)
+        )
+
     def newest_ended(self, since: datetime) -> list[Deployment]:
         """The newest revision of every workload that has had none live since some time after `since`."""
         other = deployments.alias()
@@ -131,17 +154,12 @@ class DeploymentRows:
 
         What ran before the workload was last removed does not count: it may have been of another kind, elsewhere.
         """
-        removed = (
-            sa.select(sa.func.coalesce(sa.func.max(deployments.c.revision), 0))
-            .where(deployments.c.workload_id == workload_id, deployments.c.status.in_(_ENDED))
-            .scalar_subquery()
-        )
         found = self._many(
             sa.select(deployments)
             .where(
                 deployments.c.workload_id == workload_id,
                 deployments.c.revision < before,
-                deployments.c.revision > removed,
+                deployments.c.revision > _newest(lambda one: one.c.status.in_(_ENDED)),
                 deployments.c.status != RevisionStatus.FAILED,
                 deployments.c.healthy_at.is_not(None),
             )

@@ -20,6 +20,7 @@ from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.queue import Demand
 from shared.rollout import holding
 from shared.rollout.manifests import Hardening, hardening_of
+from shared.store import keeping
 from shared.store.unit_of_work import UnitOfWork
 
 
@@ -53,7 +54,7 @@ def look_at(
     restored = None
     if plan.decision.verb is Verb.ROLLBACK:
         restored = work.deployments.revision(workload.id, plan.decision.revision or 0)
-    return view_of(plan, workload, live, held, restored)
+    return view_of(plan, workload, live, held, keeping.replaced(live, work), restored)
 
 
 def view_of(
@@ -61,9 +62,10 @@ def view_of(
     workload: Workload,
     live: Sequence[Deployment],
     held: Mapping[str, Amounts],
+    replaced: Sequence[Deployment] = (),
     restored: Deployment | None = None,
 ) -> PlanView:
-    """A plan as policy sees it, from its parts."""
+    """A plan as policy sees it, from its parts; those that are `replaced` as keeping.replaced finds them."""
     spec = workload.spec
     removes = plan.decision.verb is Verb.REMOVE
     hardening = _hardening(spec) if restored is None else hardening_of(restored.manifest)
@@ -80,7 +82,7 @@ def view_of(
         image=hardening.image,
         security=hardening.security,
         host_paths=hardening.host_paths,
-        lines={} if removes else holding.while_doing(plan, spec.type.kind, live),
+        lines={} if removes else holding.while_doing(plan, spec.type.kind, live, replaced, held),
         held=held,
         created_at=workload.created_at,
         queue=spec.queue,

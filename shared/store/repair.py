@@ -124,7 +124,8 @@ def _load(work: UnitOfWork, ids: Collection[uuid.UUID]) -> Iterator[Account]:
         held_for.setdefault(row["workload_id"], set()).add(row["plan_id"])
     plan_ids = {row["plan_id"] for row in lines} | {workload.plan_id for workload in found.values()}
     plans = work.plans.get_many(plan_ids)
-    live, ended = work.deployments.live_of(ids), work.deployments.ended_since(plan_ids)
+    live = work.deployments.live_of(ids)
+    ended = {one.id: one for one in (*work.deployments.ended_since(plan_ids), *work.deployments.replaced(ids))}
     for key, workload in sorted(found.items()):
         held: dict[str, dict[str, Amounts]] = {}
         for row in (row for row in lines if row["workload_id"] == key):
@@ -139,7 +140,7 @@ def _load(work: UnitOfWork, ids: Collection[uuid.UUID]) -> Iterator[Account]:
             held=held,
             plans=[plans[plan_id] for plan_id in sorted(held_for.get(key, set()) & plans.keys())],
             live=[revision for revision in live if revision.workload_id == key],
-            ended=[revision for revision in ended if revision.workload_id == key],
+            ended=[revision for revision in ended.values() if revision.workload_id == key],
         )
 
 

@@ -25,6 +25,7 @@ from shared.policy.queue import Place, ahead, in_the_way
 from shared.rollout.placement import obstacle
 from shared.rollout.planning import Proposal, next_generation, place, present, propose
 from shared.rollout.pricing import Prices
+from shared.store import keeping
 from shared.store.judging import case_for, view_of
 from shared.store.unit_of_work import UnitOfWork
 
@@ -64,6 +65,7 @@ class _Subject:
     known: Workload | None
     generation: int
     live: Sequence[Deployment]
+    replaced: Sequence[Deployment]
     held: Mapping[str, Mapping[str, Amounts]]
 
     def leaves(self, cluster: str) -> list[Mapping[str, Amounts]]:
@@ -96,7 +98,8 @@ class Simulation:
             if obstacle(spec, cluster) is None and (there is None or cluster.name == there.cluster)
         ]
         live = self._work.deployments.live(spec.id) if known else []
-        subject = _Subject(known, generation, live, self._work.ledger.holdings(spec.id).lines if known else {})
+        held = self._work.ledger.holdings(spec.id).lines if known else {}
+        subject = _Subject(known, generation, live, keeping.replaced(live, self._work), held)
         self._facts.clear()
         return [self._outlook(spec, subject, cluster, possible, chosen.name) for cluster in possible]
 
@@ -156,7 +159,7 @@ class Simulation:
         except WishRefused as refused:
             finding = Finding("", "intake", refused.errors[0][0], "", "", str(refused))
             return None, PolicyDecision(approved=False, violations=(finding,), warnings=(), determining=())
-        view = view_of(proposal.plan, proposal.workload, subject.live, held)
+        view = view_of(proposal.plan, proposal.workload, subject.live, held, subject.replaced)
         moment = at or self._work.now
         case = case_for(view, self._policies, self._work, moment)
         facts = self._known(case.needs, view, subject)

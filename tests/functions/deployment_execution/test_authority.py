@@ -2,12 +2,14 @@
 
 import os
 import uuid
+from typing import Any
 
 import pytest
 
 from events.plan import PlanApproved
 from shared.models.lifecycle import Phase
 from shared.models.plan import PlanStatus
+from shared.store import repair
 from tests.functions.chain import PLAN_APPROVED, TICK, Chain
 
 
@@ -144,6 +146,27 @@ def test_an_edit_that_is_not_approved_leaves_a_rollout_its_surge(chain: Chain, *
     assert chain.gpus() == 3 + 1
     chain.follow(applied)
     chain.until(chain.gpus, lambda gpus: gpus == 2)
+
+
+def test_what_a_rollout_replaces_is_held_through_every_edit_until_one_of_them_is_healthy(chain: Chain) -> None:
+    def on(sku: str) -> dict[str, Any]:
+        return {"resources": {"cpu": "100m", "memory": "64Mi", "gpu": {"count": 1, "sku": sku}}}
+
+    def held() -> dict[str, int]:
+        return {sku: amounts.gpus for sku, amounts in chain.reserved().items() if amounts.gpus}
+
+    chain.submit(replicas=4, **on("L4"))
+    chain.settle()
+    chain.apply(replicas=2, image="fate.test/never-ready:2", **on("H100"))
+    assert held() == {"L4": 4, "H100": 2 + 1}
+    chain.apply(replicas=1, image="fate.test/never-ready:3", **on("A100-80GB"))
+    assert held() == {"L4": 4, "H100": 2, "A100-80GB": 1 + 1}
+    ready = chain.apply(replicas=1, image="fate.test/ready:4", **on("A100-80GB"))
+    assert held() == {"L4": 4, "H100": 2, "A100-80GB": 1 + 1}
+    with chain.store.read() as work:
+        assert not repair.compare(work)
+    chain.follow(ready)
+    chain.until(held, lambda lines: lines == {"A100-80GB": 1})
 
 
 @pytest.mark.parametrize("how", [{"event_id": "x"}, {"source": "/x"}, {"subject": "x"}])
