@@ -102,7 +102,7 @@ def _chain_table(found: Chains) -> Table:
         f"The chain beside null handlers with the same hops ({chain.ONE_BY_ONE} one by one, {chain.AT_ONCE} at once)"
     )
     table = Table(title=title, title_justify="left")
-    for column in ("", "Sentinel", "null", "ratio"):
+    for column in ("", "Sentinel", "null", "ratio", "promised"):
         table.add_column(column, justify="left" if not column else "right")
     rows = (
         ("singly: submitted -> applied p50, ms", "applied_p50", 1000.0),
@@ -114,7 +114,8 @@ def _chain_table(found: Chains) -> Table:
     )
     for text, name, factor in rows:
         ours, theirs = getattr(found.sentinel, name), getattr(found.null, name)
-        table.add_row(text, f"{ours * factor:,.1f}", f"{theirs * factor:,.1f}", f"{ours / theirs:.2f}")
+        promised = f"<= {chain.LIMIT}" if name == "applied_p50" else ""
+        table.add_row(text, f"{ours * factor:,.1f}", f"{theirs * factor:,.1f}", f"{ours / theirs:.2f}", promised)
     return table
 
 

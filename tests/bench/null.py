@@ -1,7 +1,7 @@
-"""`python -m tests.bench.null`: a function that commits one row and answers the next hop's event.
+"""`python -m tests.bench.null`: a function that commits as often as its counterpart and answers the next hop's event.
 
-The peer of the chain: the same framework, server, driver and process model as a function of Sentinel, and nothing
-else. Which hop it is, it finds in BENCH_HOP.
+The peer of the chain: the same framework, server, driver, process model and commits as a function of Sentinel, a row
+each, and nothing else. Which hop it is, it finds in BENCH_HOP.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from starlette.responses import Response
 from shared.processes import follow_parent
 from shared.store.database import connect
 
-HOPS = 4
+COMMITS = (2, 2, 3, 3)
+"""By hop: the attempt and the transaction; where a cluster is touched, a transaction before and one after."""
+
+HOPS = len(COMMITS)
 TABLE = "bench_hops"
 DEFINITION = f"CREATE TABLE {TABLE} (hop int, workload text, at timestamptz DEFAULT clock_timestamp())"
 _LISTEN_FD = 3
@@ -55,8 +58,9 @@ def _committer() -> Callable[[int, str], None]:
     insert = sa.text(f"INSERT INTO {TABLE} (hop, workload) VALUES (:hop, :workload)")
 
     def commit(hop: int, workload: str) -> None:
-        with engine.begin() as connection:
-            connection.execute(insert, {"hop": hop, "workload": workload})
+        for _ in range(COMMITS[hop - 1]):
+            with engine.begin() as connection:
+                connection.execute(insert, {"hop": hop, "workload": workload})
 
     return commit
 
