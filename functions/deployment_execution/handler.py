@@ -73,9 +73,8 @@ def conclude(event: Event, task: Task, outcome: Outcome, work: UnitOfWork) -> Se
     if workload is None or plan is None:
         return []
     current = workload.plan_id == plan.id
-    if not current and isinstance(outcome, Applied) and task.apply is not None and _left_behind(plan, work):
-        work.plans.wait(plan, work.now, reason="it came to the cluster after its revision had ended")
-        return []  # the tick announces it, and it is taken away
+    if _came_too_late(task, outcome, current, work):
+        return []
     if plan.status is not PlanStatus.APPLYING:
         return []  # another execution, after a lapsed lease, was faster
     match outcome:
@@ -90,6 +89,21 @@ def conclude(event: Event, task: Task, outcome: Outcome, work: UnitOfWork) -> Se
             return []
         case Applied():
             return _removed(plan, workload, current, work)
+
+
+def overtaken(task: Task, outcome: Outcome, work: UnitOfWork) -> None:
+    """Another delivery of the event was faster, and what it made may have ended since."""
+    workload = work.workloads.get(task.plan.workload_id, lock=True)
+    if workload is not None:
+        _came_too_late(task, outcome, workload.plan_id == task.plan.id, work)
+
+
+def _came_too_late(task: Task, outcome: Outcome, current: bool, work: UnitOfWork) -> bool:
+    """Whether it came to the cluster after its revision had ended; the tick announces it then, and it is taken away."""
+    if current or not isinstance(outcome, Applied) or task.apply is None or _left_behind(task.plan, work) is None:
+        return False
+    work.plans.wait(task.plan, work.now, reason="it came to the cluster after its revision had ended")
+    return True
 
 
 def _supersede(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Task | Done:

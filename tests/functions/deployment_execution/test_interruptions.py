@@ -132,6 +132,18 @@ def test_an_apply_that_comes_when_its_removal_is_over_is_taken_away(chain: Chain
     assert (chain.workload().phase, chain.reserved()) == (Phase.REMOVED, {})
 
 
+def test_an_apply_that_another_delivery_of_its_event_overtook_is_taken_away(chain: Chain) -> None:
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.follow(approved)
+        chain.withdraw()
+        chain.workload_is(Phase.REMOVED)
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+    assert (chain.workload().phase, chain.reserved()) == (Phase.REMOVED, {})
+
+
 def test_what_a_killed_execution_left_after_its_removal_is_taken_away(chain: Chain) -> None:
     def removed_while_held_up(approved: Answer) -> None:
         with chain.held_up(approved):
