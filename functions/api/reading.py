@@ -46,7 +46,7 @@ def _list(store: Store, query: Mapping[str, str]) -> Answer:
     if any(not value.isprintable() for value in query.values()):
         return _refused(HTTPStatus.BAD_REQUEST, "parameters must not hold control characters")
     limit = query.get("limit", str(DEFAULT_LIMIT))
-    if not limit.isdecimal() or not 1 <= int(limit[:9]) <= MAX_LIMIT:
+    if not limit.isdecimal() or len(limit) > 9 or not 1 <= int(limit) <= MAX_LIMIT:
         return _refused(HTTPStatus.BAD_REQUEST, f"limit must be a number from 1 to {MAX_LIMIT}")
     if (phase := query.get("phase")) is not None and phase not in list(Phase):
         return _refused(HTTPStatus.BAD_REQUEST, f"phase must be one of {', '.join(Phase)}")

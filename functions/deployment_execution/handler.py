@@ -60,8 +60,7 @@ def prepare(event: Event, work: UnitOfWork) -> Task | Done:
     if in_hand is not None:
         raise EventInHand(f"plan {in_hand.id} of this workload is being executed, until {in_hand.lease_until}")
     if workload.plan_id != plan.id:
-        _supersede(plan, workload, work)
-        return Done()
+        return _supersede(plan, workload, work)
     if plan.decision.verb.applies and not work.ledger.commit(plan.id, work.now):
         return Done([_propose_again(plan, workload, work)])
     return _intend(plan, workload, work)
@@ -71,9 +70,13 @@ def conclude(event: Event, task: Task, outcome: Outcome, work: UnitOfWork) -> Se
     """Writes the outcome down and says it."""
     workload = work.workloads.get(task.plan.workload_id, lock=True)
     plan = work.plans.get(task.plan.id)
-    if workload is None or plan is None or plan.status is not PlanStatus.APPLYING:
-        return []  # another execution, after a lapsed lease, was faster
+    if workload is None or plan is None:
+        return []
     current = workload.plan_id == plan.id
+    if _came_too_late(task, outcome, current, work):
+        return []
+    if plan.status is not PlanStatus.APPLYING:
+        return []  # another execution, after a lapsed lease, was faster
     match outcome:
         case Away(message):
             return _wait(plan, workload, message, current, work)
@@ -81,12 +84,59 @@ def conclude(event: Event, task: Task, outcome: Outcome, work: UnitOfWork) -> Se
             return _failed(task, workload, reason, message, current, work)
         case Applied() if task.apply is not None:
             return _applied(task.apply, outcome, workload, current, work)
+        case Applied() if plan.decision.verb.applies:
+            _end_superseded(plan, workload, work)
+            return []
         case Applied():
             return _removed(plan, workload, current, work)
 
 
-def _supersede(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> None:
-    """A newer plan has taken its place. If it was begun, nobody knows how far it came: verification finds out."""
+def overtaken(task: Task, outcome: Outcome, work: UnitOfWork) -> None:
+    """Another delivery of the event was faster, and what it made may have ended since."""
+    workload = work.workloads.get(task.plan.workload_id, lock=True)
+    if workload is not None:
+        _came_too_late(task, outcome, workload.plan_id == task.plan.id, work)
+
+
+def _came_too_late(task: Task, outcome: Outcome, current: bool, work: UnitOfWork) -> bool:
+    """Whether it came to the cluster after its revision had ended; the tick announces it then, and it is taken away."""
+    if current or not isinstance(outcome, Applied) or task.apply is None or _left_behind(task.plan, work) is None:
+        return False
+    work.plans.wait(task.plan, work.now, reason="it came to the cluster after its revision had ended")
+    return True
+
+
+def _supersede(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Task | Done:
+    """A newer plan has taken its place. If it was begun, nobody knows how far it came: verification finds out.
+
+    What verification does not look at any more is taken away.
+    """
+    if (behind := _left_behind(plan, work)) is not None:
+        work.plans.lease(plan.id, work.now + LEASE)
+        return Task(plan, str(workload.id), None, _references([behind]), force=False)
+    _end_superseded(plan, workload, work)
+    return Done()
+
+
+def _left_behind(plan: ActionPlan, work: UnitOfWork) -> Deployment | None:
+    """A revision that has ended while no other stands for its object: an execution that outlived its lease may have
+    brought that to the cluster since, where nobody looks any more.
+    """
+    begun = work.deployments.of_plan(plan.id)
+    if begun is None or any(_same_object(begun, other) for other in work.deployments.present(plan.workload_id)):
+        return None
+    return begun
+
+
+def _same_object(one: Deployment, other: Deployment) -> bool:
+    return (one.cluster, one.reference.kind, one.reference.name) == (
+        other.cluster,
+        other.reference.kind,
+        other.reference.name,
+    )
+
+
+def _end_superseded(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> None:
     work.plans.set_status(plan.id, PlanStatus.SUPERSEDED, reason=f"superseded by plan {workload.plan_id}")
     work.audit("plan.superseded", str(workload.id), plan=str(plan.id), by=str(workload.plan_id))
     begun = work.deployments.of_plan(plan.id)

@@ -10,6 +10,13 @@ from shared.settings import FunctionSettings
 settings = FunctionSettings.from_environment()
 performer = Performer(ClusterDirectory(settings.required_clusters_directory()))
 handle = function_target(
-    ClusterFunction("deployment-execution", handler.ACCEPTS, handler.prepare, performer.perform, handler.conclude),
+    ClusterFunction(
+        "deployment-execution",
+        handler.ACCEPTS,
+        handler.prepare,
+        performer.perform,
+        handler.conclude,
+        handler.overtaken,
+    ),
     settings,
 )

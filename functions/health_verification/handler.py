@@ -2,7 +2,8 @@
 
 An applied or removed revision, an API server's notice, a fault or a breach name what to look at. The tick
 looks at what nobody announced: revisions under verification or removal, then settled ones that were not
-looked at for a while, one page at a time. So a lost notice costs time, never truth.
+looked at for a while, one page at a time. So a lost notice costs time, never truth. Plans whose time has come are
+announced a page at a time too: all of a cluster's are due at once when it comes back.
 """
 
 import uuid
@@ -69,16 +70,23 @@ def prepare(event: Event, work: UnitOfWork) -> Watch | Done:
 
 
 def conclude(event: Event, watch: Watch, seen: Seen, work: UnitOfWork) -> Sequence[Outgoing]:
-    """Judges what was seen. Proposals come first: the first event is the reply, and the others wait for the relay."""
+    """Judges what was seen. The first event is the reply, and the others wait for the relay: proposals come first,
+    then the continuation, that pages need not wait for each other.
+    """
     judge = Judge(event, work)
     judge.judge_all(watch.deployments, seen)
-    outgoing = sorted(judge.outgoing, key=lambda told: not isinstance(told.data, PlanProposed))
-    if watch.tick and watch.page == 1:
-        outgoing += _announce(work)
-    if watch.more and watch.page < MAX_PAGES:
+    due = _announce(work) if watch.tick else []
+    outgoing = [*judge.outgoing, *due]
+    if (watch.more or len(due) == PAGE) and watch.page < MAX_PAGES:
         started = event.data.started_at if isinstance(event.data, VerificationContinued) else work.now
         outgoing.append(Outgoing(VerificationContinued(started_at=started, page=watch.page + 1), TICK_SUBJECT))
-    return outgoing
+    return sorted(outgoing, key=_urgency)
+
+
+def _urgency(told: Outgoing) -> int:
+    if isinstance(told.data, PlanProposed):
+        return 0
+    return 1 if isinstance(told.data, VerificationContinued) else 2
 
 
 def _continued(data: VerificationContinued, work: UnitOfWork) -> Watch | Done:

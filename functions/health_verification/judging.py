@@ -2,6 +2,7 @@
 
     verifying   progressing, ready   remembered                  healthy    phase healthy, or rolled back
                 completed            phase completed             unhealthy  a rollback is proposed, or phase failed
+                a Job, alone         what the ones before it held is released
     removing    gone                 phase removed, released     there again   removed again
     settled     not ready, twice     degraded                    ready again, for the bake   healthy
     any         missing              proposed again; a Job failed
@@ -81,11 +82,11 @@ class Judge:
         elif found.state is State.MISSING:
             self._missing(deployment, found)
         elif deployment.status is RevisionStatus.VERIFYING:
-            self._verifying(deployment, found)
+            self._verifying(deployment, found, observation)
         else:
             self._settled(deployment, found)
 
-    def _verifying(self, deployment: Deployment, found: Verdict) -> None:
+    def _verifying(self, deployment: Deployment, found: Verdict, observation: Observation) -> None:
         match found.state:
             case State.HEALTHY:
                 phase = Phase.HEALTHY if deployment.rollback_of is None else Phase.ROLLED_BACK
@@ -100,6 +101,16 @@ class Judge:
                 self._unhealthy(deployment, found)
             case _:
                 self._remember(deployment, ready_since=found.ready_since, reason=found.message)
+                if deployment.reference.kind == "Job" and not observation.others_occupying:
+                    self._release_earlier(deployment)
+
+    def _release_earlier(self, deployment: Deployment) -> None:
+        """A Job may run for days; what the ones before it took is not held for so long once their pods are gone."""
+        if deployment.revision == 1:
+            return
+        held = self._work.ledger.reserved(deployment.workload_id, deployment.cluster)
+        if held != holding.standing(self._work.deployments.live(deployment.workload_id)):
+            self._unsettled[deployment.workload_id] = deployment.plan_id
 
     def _is_overtaken(self, deployment: Deployment) -> bool:
         """Whether a newer plan is under way: it may be what deleted or broke this revision, and may yet be denied."""

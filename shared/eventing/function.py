@@ -3,7 +3,8 @@
 Two forms. A `TransactionalFunction` does all its work in one transaction. A `ClusterFunction` touches a
 cluster between two: `prepare` records the intent (and a lease), `perform` does the I/O with no
 transaction open, `conclude` records the outcome together with the reply. A redelivery between the two
-performs again, so `perform` is idempotent. When there is nothing to perform, `prepare` returns `Done` and
+performs again, so `perform` is idempotent. When another delivery concluded first, `overtaken` may record what this one
+has done to the cluster all the same. When there is nothing to perform, `prepare` returns `Done` and
 the first transaction is the only one.
 """
 
@@ -82,3 +83,4 @@ class ClusterFunction(Generic[U, W, R]):
     prepare: Callable[[Event, U], W | Done]
     perform: Callable[[W], R]
     conclude: Callable[[Event, W, R, U], Sequence[Outgoing]]
+    overtaken: Callable[[W, R, U], None] | None = None

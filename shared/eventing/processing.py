@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.errors import EventError, MalformedEvent, PoisonEvent
+from shared.errors import EventError, EventInHand, MalformedEvent, PoisonEvent
 from shared.eventing import codec
 from shared.eventing.event import MAX_HOPS, Catalogue, Envelope, Event, EventType, Outgoing, WireEvent, outgoing_id
 from shared.eventing.function import MAX_ATTEMPTS, Claim, ClusterFunction, Done, EventStore, TransactionalFunction
@@ -105,8 +105,15 @@ class Processor:
             if isinstance(work, Done):
                 return self._finish(event, work.outgoing, transaction, wants_reply)
         result = function.perform(work)
-        with self.store.transaction(claim.now) as transaction:
-            return self._finish(event, function.conclude(event, work, result, transaction), transaction, wants_reply)
+        try:
+            with self.store.transaction(claim.now) as transaction:
+                told = function.conclude(event, work, result, transaction)
+                return self._finish(event, told, transaction, wants_reply)
+        except EventInHand:
+            if function.overtaken is not None:
+                with self.store.transaction(claim.now) as transaction:
+                    function.overtaken(work, result, transaction)
+            raise
 
     def _finish(
         self, event: Event, outgoing: Sequence[Outgoing], transaction: Any, wants_reply: bool

@@ -37,6 +37,12 @@ class Observation:
         return sum(1 for pod in self.pods if phase(pod) not in _FINISHED)
 
     @property
+    def others_occupying(self) -> int:
+        """How many of the occupying pods the object does not control itself: those of a Job that it has replaced."""
+        own = None if self.object is None else _uid(self.object)
+        return sum(1 for pod in self.pods if phase(pod) not in _FINISHED and _controller(pod) != own)
+
+    @property
     def gone(self) -> bool:
         """Whether nothing is left that holds resources."""
         return self.object is None and self.occupying == 0

@@ -71,6 +71,7 @@ class Chain:
             execution.prepare,
             Performer(self.site).perform,
             execution.conclude,
+            execution.overtaken,
         )
         self.verification: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
             "health-verification",

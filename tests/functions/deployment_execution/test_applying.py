@@ -93,7 +93,7 @@ def test_a_stateful_workload_is_a_stateful_set(chain: Chain) -> None:
 def test_each_revision_of_a_job_is_an_object_and_replaces_the_one_before(chain: Chain) -> None:
     chain.submit(type="training", image="fate.test/never-ready")
     assert [job["metadata"]["name"] for job in chain.site.objects("Job")] == ["web-r1"]
-    chain.submit(type="training", image="fate.test/never-ready:2")
+    chain.apply(type="training", image="fate.test/never-ready:2")
     assert chain.gpus() == 2  # both Jobs until the earlier one is gone
     assert [job["metadata"]["name"] for job in chain.site.objects("Job")] == ["web-r2"]
 

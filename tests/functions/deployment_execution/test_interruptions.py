@@ -121,6 +121,66 @@ def test_an_apply_that_comes_back_after_the_removal_is_removed_again(chain: Chai
     assert chain.reserved() == {}
 
 
+def test_an_apply_that_comes_when_its_removal_is_over_is_taken_away(chain: Chain) -> None:
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.withdraw()
+        chain.workload_is(Phase.REMOVED)
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+    assert (chain.workload().phase, chain.reserved()) == (Phase.REMOVED, {})
+
+
+def test_an_apply_that_another_delivery_of_its_event_overtook_is_taken_away(chain: Chain) -> None:
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.follow(approved)
+        chain.withdraw()
+        chain.workload_is(Phase.REMOVED)
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+    assert (chain.workload().phase, chain.reserved()) == (Phase.REMOVED, {})
+
+
+def test_what_a_killed_execution_left_after_its_removal_is_taken_away(chain: Chain) -> None:
+    def removed_while_held_up(approved: Answer) -> None:
+        with chain.held_up(approved):
+            chain.pass_plan_time(LEASE_SECONDS)
+            chain.withdraw()
+            assert chain.workload().phase is Phase.REMOVED
+            chain.site.late_crashes = 1
+
+    with pytest.raises(Crash):
+        removed_while_held_up(chain.until_approved())
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+
+
+def test_a_job_that_comes_when_another_has_replaced_it_is_taken_away(chain: Chain) -> None:
+    approved = chain.until_approved(type="batch", image="fate.test/never-ready")
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.submit(type="batch", image="fate.test/never-ready:2")
+    assert [job["metadata"]["name"] for job in chain.site.objects("Job")] == ["web-r1", "web-r2"]
+    [job] = chain.until(lambda: chain.site.objects("Job"), lambda found: len(found) == 1)
+    assert job["metadata"]["name"] == "web-r2"
+
+
+def test_what_comes_late_leaves_a_workload_that_was_submitted_again_alone(chain: Chain) -> None:
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.withdraw()
+        chain.submit(type="stateful")
+        chain.settle()
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+    assert chain.workload().phase is Phase.HEALTHY
+    assert [found["metadata"]["name"] for found in chain.site.objects("StatefulSet")] == ["web"]
+
+
 def test_plans_of_one_workload_are_executed_one_after_the_other(chain: Chain) -> None:
     first = chain.until_approved()
     cut_off(chain, first)

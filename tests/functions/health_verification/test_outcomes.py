@@ -3,6 +3,7 @@
 import pytest
 
 from shared.models.lifecycle import Phase
+from shared.rollout.manifests import INSTANCE_LABEL
 from shared.store import outbox
 from tests.builders import request, told
 from tests.functions.chain import Chain
@@ -267,3 +268,33 @@ def look(chain: Chain, seconds: float = 6) -> Phase:
     data = {"workload": str(chain.id()), "objective": "latency"}
     chain.run([request(BREACHED, data, subject=str(chain.id()))])
     return chain.workload().phase
+
+
+def test_a_job_holds_no_more_than_itself_once_the_one_before_it_is_gone(chain: Chain) -> None:
+    chain.submit(type="training", image=NEVER, replicas=2)
+    chain.until_seen(lambda: chain.site.objects("Pod"), lambda pods: len(pods) == 2)
+    applied = chain.apply(type="training", image=f"{NEVER}:2")
+    assert chain.gpus() == 3
+    chain.until_seen(lambda: chain.site.objects("Pod"), lambda pods: len(pods) == 1)
+    chain.follow(applied)
+    assert chain.gpus() == 1
+    assert chain.workload().phase is Phase.VERIFYING
+
+
+def test_a_job_holds_what_the_one_before_it_took_while_its_pods_are_there(chain: Chain) -> None:
+    chain.submit(type="training", image=NEVER, replicas=2)
+    chain.until_seen(lambda: chain.site.objects("Pod"), lambda pods: len(pods) == 2)
+    applied = chain.apply(type="training", image=f"{NEVER}:2")
+    pods = f"/api/v1/namespaces/{chain.site.namespace}/pods"
+    lingering = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "lingering", "labels": {INSTANCE_LABEL: str(chain.id())}},
+        "spec": {"containers": [{"name": "main", "image": NEVER}]},
+    }
+    chain.site.someone.create(pods, lingering)
+    chain.follow(applied)
+    chain.tick()
+    assert chain.gpus() == 3
+    chain.site.someone.delete(f"{pods}/lingering")
+    chain.until(chain.gpus, lambda gpus: gpus == 1)

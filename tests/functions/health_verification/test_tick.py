@@ -76,6 +76,18 @@ def test_a_tick_ends_after_its_last_page(chain: Chain, monkeypatch: pytest.Monke
     assert observed(chain)[first.index(False)]
 
 
+@pytest.mark.usefixtures("pages_of_two")
+def test_all_that_waited_for_a_cluster_goes_on_with_one_tick(chain: Chain) -> None:
+    chain.site.go_away()
+    names = apply_many(chain, 5)
+    assert {chain.workload(name).phase for name in names} == {Phase.WAITING}
+    chain.site.come_back()
+    chain.pass_plan_time(2)
+    answer = chain.tick()
+    assert told(answer).type == CONTINUED  # as the reply: from the outbox each page would be a tick later
+    assert len(chain.site.objects("Deployment")) == 5
+
+
 def test_what_was_looked_at_just_now_is_left_to_the_next_tick(chain: Chain) -> None:
     chain.apply()
     chain.site.crashes = 1
