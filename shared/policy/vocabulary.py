@@ -52,7 +52,10 @@ class CountingScope:
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("must have a time zone, such as 2026-12-24T00:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
 
 
 def _iso_8601(value: object) -> object:
