@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from shared.models.image import parse_image
+from shared.models.image import canonical_registry, parse_image
 from shared.models.plan import Verb
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.situation import Situation
@@ -24,7 +24,8 @@ _CAPABILITY = re.compile(r"(?!CAP_)[A-Z][A-Z0-9_]{0,62}", re.ASCII)
 def _place(value: str) -> str:
     if not _ALLOWED.fullmatch(value):
         raise ValueError("must be a registry's host, or a path in it: docker.io, registry.example/team")
-    return value.rstrip("/")
+    host, slash, path = value.rstrip("/").partition("/")
+    return f"{canonical_registry(host)}{slash}{path}"
 
 
 def _tag(value: str) -> str:
