@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
+_LEGACY_NAMES = {"index.docker.io": DEFAULT_REGISTRY}
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,18 @@ class ImageReference:
     digest: str | None
 
 
+def canonical_registry(host: str) -> str:
+    """The name that a registry goes by: runtimes know Docker's under an older one too."""
+    return _LEGACY_NAMES.get(host, host)
+
+
 def parse_image(image: str) -> ImageReference:
     """ "nginx" -> docker.io, library/nginx, latest; "ghcr.io/org/app:1@sha256:..." -> all four."""
     rest, _, digest = image.partition("@")
     head, slash, tail = rest.partition("/")
     named = bool(slash) and ("." in head or ":" in head or head == "localhost" or head != head.lower())
     registry, path = (head, tail) if named else (DEFAULT_REGISTRY, rest)
+    registry = canonical_registry(registry)
     repository, colon, tag = path.rpartition(":")
     if not colon:
         repository, tag = path, ""

@@ -17,15 +17,16 @@ from shared.models.plan import Verb
 from shared.models.workload import DnsLabel, LabelKey, LabelValue, WorkloadType
 from shared.policy.facts import Wants
 from shared.policy.rules import Rule
-from shared.policy.vocabulary import Mode, Moment, PolicyModel, Sku
+from shared.policy.vocabulary import Mode, Moment, PolicyModel, Sku, without_nul
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
-_GRANTEE = re.compile(r"(team:[^/\s]+|namespace:[^/\s]+|workload:[^/\s]+/[^/\s]+/[^/\s]+)")
+_NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # a DNS-1123 label, which teams, namespaces and workloads have
+_GRANTEE = re.compile(rf"(team:{_NAME}|namespace:{_NAME}|workload:{_NAME}/{_NAME}/{_NAME})")
 
 
 def _grantee(value: str) -> str:
     if not _GRANTEE.fullmatch(value):
-        raise ValueError("must be team:NAME, namespace:NAME or workload:TEAM/NAMESPACE/NAME")
+        raise ValueError("must be team:NAME, namespace:NAME or workload:TEAM/NAMESPACE/NAME, in lower case")
     return value
 
 
@@ -82,7 +83,7 @@ class PolicyException(PolicyModel):
     """
 
     who: Annotated[str, AfterValidator(_grantee)]
-    why: Annotated[str, Field(min_length=1, max_length=1024)]
+    why: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(without_nul)]
     until: Moment
 
 
@@ -93,7 +94,7 @@ class PolicyDocument(PolicyModel):
     """
 
     name: DnsLabel
-    description: Annotated[str, Field(max_length=4096)] = ""
+    description: Annotated[str, Field(max_length=4096), AfterValidator(without_nul)] = ""
     priority: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
     mode: Mode = Mode.ENFORCE
     enabled: bool = True

@@ -116,7 +116,7 @@ def _check(document: PolicyDocument, rule: Rule, situation: Situation, tally: _T
                 breach.limit,
                 breach.observed,
                 breach.message,
-                breach.until,
+                _soonest(breach.until, document.valid_until),
                 breach.waits_for,
             )
             _file(document, finding, situation, spared=_spared(rule, plan), tally=tally)
@@ -162,4 +162,9 @@ def _unreadable(policy: StoredPolicy, plan: PlanView, tally: _Tally) -> None:
 
 
 def _finding(document: PolicyDocument, rule: str, field_name: str, message: str) -> Finding:
-    return Finding(document.name, rule, field_name, "", "", message)
+    return Finding(document.name, rule, field_name, "", "", message, document.valid_until)
+
+
+def _soonest(mended: datetime | None, ends: datetime | None) -> datetime | None:
+    """When time alone mends a finding: what was found, or that its policy ends."""
+    return min((moment for moment in (mended, ends) if moment is not None), default=None)

@@ -52,7 +52,10 @@ class CountingScope:
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("must have a time zone, such as 2026-12-24T00:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
 
 
 def _iso_8601(value: object) -> object:
@@ -60,6 +63,13 @@ def _iso_8601(value: object) -> object:
     if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith("P")):
         return value
     raise ValueError("must be an ISO 8601 duration such as PT30M, PT6H or P30D")
+
+
+def without_nul(value: str) -> str:
+    """The value; raises ValueError."""
+    if "\0" in value:
+        raise ValueError("must not hold the character NUL")  # PostgreSQL does not store it
+    return value
 
 
 def _longer_than_zero(value: timedelta) -> timedelta:

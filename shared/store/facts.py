@@ -31,7 +31,7 @@ def load(connection: sa.Connection, needs: Needs, plan: PlanView, now: datetime,
     usage = {scope: known.usage[scope] for scope in needs.counted & known.usage.keys()}
     return Facts(
         usage=usage | Ledger(connection).usage(needs.counted - usage.keys()),
-        actions={query: _actions(connection, query, now) for query in needs.actions},
+        actions={query: _actions(connection, query, plan.plan_id, now) for query in needs.actions},
         service={w: _service_level(connection, plan.workload_id, w, now) for w in needs.windows},
         priced_on=(known.priced_on or oldest_price(connection, plan)) if needs.prices else None,
         capacity=None if needs.capacity is None else _capacity(connection, needs.capacity.key),
@@ -78,8 +78,11 @@ def _capacity(connection: sa.Connection, cluster: str) -> dict[str, int] | None:
     return found
 
 
-def _actions(connection: sa.Connection, query: ActionQuery, now: datetime) -> tuple[datetime, ...]:
-    statement = sa.select(actions.c.taken_at).where(actions.c.taken_at > now - query.window)
+def _actions(connection: sa.Connection, query: ActionQuery, plan_id: uuid.UUID, now: datetime) -> tuple[datetime, ...]:
+    """What others have spent: a plan that was approved before, and is judged again, does not stand in its own way."""
+    statement = sa.select(actions.c.taken_at).where(
+        actions.c.taken_at > now - query.window, actions.c.plan_id != plan_id
+    )
     if query.scope.kind is ScopeKind.WORKLOAD:
         statement = statement.where(actions.c.workload_id == uuid.UUID(query.scope.key))
     elif query.scope.kind in _SCOPE_COLUMNS:

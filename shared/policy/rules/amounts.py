@@ -26,6 +26,7 @@ from shared.policy.vocabulary import Count, Duration, ScopeKind, Sku, Usd
 
 PRICES_GO_STALE = timedelta(days=3 * 365)
 _MINUTE = timedelta(minutes=1)
+_A_YEAR = 12
 
 
 def _one_spelling_each(value: object) -> object:
@@ -71,21 +72,31 @@ class CostCeiling(RuleModel):
                 where = situation.plan.described(self.scope)
                 amount = _told(projected, self.usd_per_month)
                 message = f"{where} would cost {amount} USD this month; its ceiling is {self.usd_per_month:f}"
-                until = self._affordable_from(situation, after, projected - self.usd_per_month)
+                until = self._affordable_from(situation, after, projected, self.usd_per_month)
                 yield Breach("usd_per_month", f"{self.usd_per_month:f}", f"{projected:.6f}", message, until)
 
-    def _affordable_from(self, situation: Situation, after: Holdings, excess: Decimal) -> datetime | None:
-        """When the month has so little left, or is a new one, that the projection passes if nothing else changes."""
-        now, following = situation.now, next_month(situation.now)
+    def _affordable_from(
+        self, situation: Situation, after: Holdings, projected: Decimal, ceiling: Decimal
+    ) -> datetime | None:
+        """When a month, this one or one of a year, has so little left that the projection passes.
+
+        That is if nothing else changes; None where what runs is too dear by itself.
+        """
         before = situation.before(self.scope).by_sku.values()
-        running = sum((amounts.usd_per_hour for amounts in before), Decimal(0))
         hourly = after.total.usd_per_hour
-        if hourly > running:
-            minutes = (excess / (hourly - running) * 60).to_integral_value(ROUND_CEILING)
-            if minutes < (following - now) / _MINUTE:
-                return now + int(minutes) * _MINUTE
-        a_month = cost(hourly, next_month(following) - following)
-        return following if self.usd_per_month is not None and a_month <= self.usd_per_month else None
+        added = hourly - sum((amounts.usd_per_hour for amounts in before), Decimal(0))
+        begun = situation.now
+        for _ in range(1 + _A_YEAR):
+            following = next_month(begun)
+            excess = projected - ceiling
+            if excess <= 0:
+                return begun
+            if added > 0:
+                minutes = (excess / added * 60).to_integral_value(ROUND_CEILING)
+                if minutes < (following - begun) / _MINUTE:
+                    return begun + int(minutes) * _MINUTE
+            begun, projected = following, cost(hourly, next_month(following) - following)
+        return None
 
     def _fresh_prices(self, situation: Situation) -> None:
         age = situation.price_age

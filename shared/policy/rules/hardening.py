@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from shared.models.image import parse_image
+from shared.models.image import canonical_registry, parse_image
 from shared.models.plan import Verb
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.situation import Situation
@@ -17,13 +17,21 @@ _PATH = re.compile(rf"{_COMPONENT}(/{_COMPONENT})*", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.ASCII)
 _HOST = r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:\d{1,5})?|[A-Za-z0-9-]+:\d{1,5}|localhost)"
 _ALLOWED = re.compile(rf"{_HOST}(/{_COMPONENT})*/?", re.ASCII)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _CAPABILITY = re.compile(r"(?!CAP_)[A-Z][A-Z0-9_]{0,62}", re.ASCII)
 
 
 def _place(value: str) -> str:
     if not _ALLOWED.fullmatch(value):
         raise ValueError("must be a registry's host, or a path in it: docker.io, registry.example/team")
-    return value.rstrip("/")
+    host, slash, path = value.rstrip("/").partition("/")
+    return f"{canonical_registry(host)}{slash}{path}"
+
+
+def _tag(value: str) -> str:
+    if not _TAG.fullmatch(value):
+        raise ValueError("must be an image's tag, such as latest")
+    return value
 
 
 def _capability(value: str) -> str:
@@ -41,7 +49,7 @@ class ImageRule(RuleModel):
     type: Literal["image"]
     allowed_registries: tuple[Annotated[str, Field(max_length=255), AfterValidator(_place)], ...] = ()
     digest_required: bool = False
-    forbidden_tags: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
+    forbidden_tags: tuple[Annotated[str, AfterValidator(_tag)], ...] = ()
 
     @model_validator(mode="after")
     def _limits_something(self) -> Self:

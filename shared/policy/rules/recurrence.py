@@ -2,7 +2,8 @@
 
 A recurrence is asked about on every decision, and dateutil answers by counting from the first day: the days are
 kept once they were worked out. What would make it count for ever is refused: an interval of zero, a rule that no day
-fits, and anything more often than daily (the time of day is the start's).
+fits, and anything more often than daily (the time of day is the start's). So is what RFC 5545 does not allow, such as
+a ninth Monday: dateutil takes it, and fails or ends when it comes to it.
 """
 
 import functools
@@ -17,6 +18,10 @@ from dateutil.rrule import rrule, rrulestr
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _PARTS = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST", "BYSETPOS",
           "BYDAY", "BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYMONTH")  # fmt: skip
+_NUMBERS = {"BYSETPOS": (-366, 366), "BYMONTHDAY": (-31, 31), "BYYEARDAY": (-366, 366), "BYWEEKNO": (-53, 53),
+            "BYMONTH": (1, 12)}  # fmt: skip
+_NUMBER = re.compile(r"[+-]?\d{1,3}", re.ASCII)
+_DAY = re.compile(r"(?P<which>[+-]?\d{1,2})?(MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
 _ANY_DAY = datetime(2026, 1, 1)  # noqa: DTZ001 - local times are naive here
 _WHOLE_CYCLES = 19 * 400
 
@@ -66,7 +71,30 @@ class Recurrence:
                 raise ValueError(f"{name} must be a number from 1 to 9999")
         if parts.get("UNTIL", "").endswith("Z"):
             raise ValueError("UNTIL is a local time of the time zone beside it: leave the Z out")
+        for name, (least, most) in _NUMBERS.items():
+            for value in parts[name].split(",") if name in parts else ():
+                if not _NUMBER.fullmatch(value) or not int(value) or not least <= int(value) <= most:
+                    raise ValueError(f"{name} holds {value[:40]!r}: it must be from {least} to {most}, and not 0")
+        _check_days(parts)
         self.rule(_ANY_DAY)
+
+
+def _check_days(parts: dict[str, str]) -> None:
+    """The days of the week; one with a number, such as the second Monday, is counted in its month or year."""
+    most = 0
+    if parts["FREQ"] in ("MONTHLY", "YEARLY"):
+        most = 5 if parts["FREQ"] == "MONTHLY" or "BYMONTH" in parts else 53
+    for value in parts["BYDAY"].split(",") if "BYDAY" in parts else ():
+        day = _DAY.fullmatch(value)
+        if day is None:
+            raise ValueError(
+                f"is not an RFC 5545 recurrence such as FREQ=WEEKLY;BYDAY=FR: {value[:40]!r} is no day of the week"
+            )
+        which = day["which"]
+        if which is not None and not most:
+            raise ValueError(f"BYDAY holds {value!r}: days are numbered with FREQ=MONTHLY or FREQ=YEARLY only")
+        if which is not None and not 1 <= abs(int(which)) <= most:
+            raise ValueError(f"BYDAY holds {value!r}: there are at most {most} of a day in what it is counted in")
 
 
 def _first(rule: rrule) -> datetime | None:

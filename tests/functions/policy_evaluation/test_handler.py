@@ -168,6 +168,19 @@ def test_a_plan_is_judged_again_when_execution_proposes_it_again(
     assert held(owner_engine, "usage") == {}
 
 
+def test_a_plan_that_is_judged_again_is_not_held_up_by_its_own_action(deliver: Deliver, store: Store) -> None:
+    policy(store, {"type": "rate_limit", "scope": "team", "actions": 1, "window": "PT1H"})
+    proposed = deliver.submit()
+    data = approved(deliver.forward(POLICY, proposed))
+    with store.begin() as work:
+        known = work.workloads.get(data.workload, lock=True)
+        assert known is not None
+        work.plans.set_status(data.plan, PlanStatus.PROPOSED)
+        work.workloads.advance(known, Phase.PROPOSED)
+    approved(deliver(POLICY, PROPOSED, proposed.body, source="/sentinel/deployment-execution"))
+    denied(deliver.decide(name="another"))
+
+
 def test_an_unreadable_policy_denies_until_it_is_mended(
     deliver: Deliver, store: Store, owner_engine: sa.Engine
 ) -> None:

@@ -53,7 +53,11 @@ FULL: dict[str, Any] = {
             "type": "change_freeze",
             "windows": [{"start": "2026-12-24T00:00:00", "duration": "P8D", "recurrence": "FREQ=YEARLY"}],
         },
-        {"type": "image", "allowed_registries": ["ghcr.io/search/"], "forbidden_tags": ["latest"]},
+        {
+            "type": "image",
+            "allowed_registries": ["ghcr.io/search/", "index.docker.io/search"],
+            "forbidden_tags": ["latest"],
+        },
         {"type": "security", "allowed_capabilities": ["NET_ADMIN"]},
     ],
 }
@@ -91,7 +95,7 @@ def test_a_stored_document_reads_back_the_same() -> None:
         == stored_form["rules"][0]
     )
     assert stored_form["selector"]["skus"] == ["H100"]
-    assert stored_form["rules"][7]["allowed_registries"] == ["ghcr.io/search"]
+    assert stored_form["rules"][7]["allowed_registries"] == ["ghcr.io/search", "docker.io/search"]
 
 
 @given(policies())

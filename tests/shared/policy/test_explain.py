@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -168,6 +169,77 @@ def test_a_quota_and_a_freeze_are_not_mended_by_time_alone() -> None:
     assert later([freeze("2026-06-15T00:00:00"), stored("q", {"type": "quota", "gpus": 4})], held) is None
 
 
+def test_after_the_policy_that_denies_has_ended() -> None:
+    image = stored("image", {"type": "image", "allowed_registries": ["quay.io"]}, valid_until="2026-06-20T00:00:00Z")
+    assert later([image], held) == datetime(2026, 6, 20, tzinfo=UTC)
+    nothing_else = stored("none", deny_unmatched=True, valid_until="2026-06-20T00:00:00Z")
+    assert later([nothing_else], held) == datetime(2026, 6, 20, tzinfo=UTC)
+    thawed = freeze("2026-06-15T00:00:00")
+    assert thawed.document is not None
+    sooner = stored("sooner", thawed.document.rules[0].model_dump(mode="json"), valid_until="2026-06-15T18:00:00Z")
+    assert later([sooner], held) == datetime(2026, 6, 15, 18, tzinfo=UTC)
+
+
+def test_a_month_that_is_too_dear_as_a_whole_has_its_day_too() -> None:
+    policy = stored("a", {"type": "cost_ceiling", "scope": "team", "usd_per_month": 700})
+
+    def spent(plan: PlanView) -> Facts:
+        return replace(known(plan), usage={plan.counting(ScopeKind.TEAM): usage(0, spent=800)})
+
+    assert later([policy], spent) == datetime(2026, 8, 1, tzinfo=UTC) - 350 * HOUR
+
+
+SHAPES: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {"type": "change_freeze", "windows": [{"start": "2026-06-15T00:00:00", "duration": "P1D"}]},
+        {"type": "change_freeze", "windows": [{"start": "2026-06-15T22:00:00", "duration": "PT5H"}]},
+        {
+            "type": "change_freeze",
+            "windows": [{"start": "2026-06-01T08:00:00", "duration": "PT9H", "recurrence": "FREQ=DAILY;COUNT=20"}],
+        },
+        {"type": "rate_limit", "actions": 1, "window": "PT1H"},
+        {"type": "rate_limit", "actions": 2, "window": "PT10H"},
+        {"type": "cost_ceiling", "scope": "team", "usd_per_month": 1200},
+        {"type": "cost_ceiling", "scope": "team", "usd_per_month": 3000},
+        {"type": "quota", "scope": "plan", "gpus": 1},
+        {"type": "image", "allowed_registries": ["quay.io"]},
+    ]
+)
+HOURS = st.integers(-30, 90).map(lambda hours: (NOW + hours * HOUR).isoformat())
+
+
+@st.composite
+def limited(draw: st.DrawFn) -> StoredPolicy:
+    """A policy that begins and ends, or does not."""
+    limits: dict[str, Any] = {"valid_from": draw(st.none() | HOURS), "valid_until": draw(st.none() | HOURS)}
+    if limits["valid_from"] and limits["valid_until"]:
+        limits["valid_from"], limits["valid_until"] = sorted(limits.values())
+        assume(limits["valid_from"] != limits["valid_until"])
+    return stored(draw(st.sampled_from("pqrs")), *draw(st.lists(SHAPES, min_size=1, max_size=2)), **limits)
+
+
+@settings(max_examples=60)
+@given(st.lists(limited(), min_size=1, max_size=3), st.sampled_from([0, 1000, 2900]))
+def test_the_time_that_is_named_is_the_first_that_passes(found: list[StoredPolicy], spent: int) -> None:
+    def so_far(plan: PlanView) -> Facts:
+        taken = tuple(NOW - minutes * timedelta(minutes=1) for minutes in (400, 40, 13))
+        queries = [ActionQuery(plan.counting(ScopeKind.TEAM), (), window) for window in (HOUR, 10 * HOUR)]
+        scope = ScopeUsage({"H100": Amounts(usd_per_hour=Decimal(1))}, Decimal(spent))
+        return known(
+            plan,
+            usage={plan.counting(ScopeKind.TEAM): scope},
+            actions={query: tuple(t for t in taken if t > NOW - query.window) for query in queries},
+        )
+
+    judge = judge_of(found, so_far, 2)
+    assume(not judge(Change()).approved)
+    at = later(found, so_far)
+    assert at is None or judge(Change(at=at)).approved
+    until = datetime(2026, 7, 31, tzinfo=UTC) if at is None else at
+    hours = range(1, -(-(until - NOW) // HOUR))
+    assert not any(judge(Change(at=NOW + n * HOUR)).approved for n in hours)
+
+
 @given(st.integers(0, 800), st.integers(0, 3), st.integers(0, 31 * 24 - 1), st.integers(1, 2000))
 def test_a_monthly_ceiling_passes_at_the_minute_that_is_named_and_not_before(
     spent: int, running: int, hours: int, ceiling: int
@@ -182,8 +254,8 @@ def test_a_monthly_ceiling_passes_at_the_minute_that_is_named_and_not_before(
     judge = judge_of([policy], so_far, 2, now)
     assume(not judge(Change()).approved)
     at = later([policy], so_far, now)
-    if at is None:  # not even a whole February
-        assert (2 + running) * 28 * 24 > ceiling
+    if at is None:  # what runs is too dear by itself: not even the last minute of a February passes
+        assert running * 28 * 24 >= ceiling
         return
     assert judge(Change(at=at)).approved
     before = at - timedelta(minutes=1)

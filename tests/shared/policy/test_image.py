@@ -14,6 +14,7 @@ DIGEST = "sha256:" + "0" * 64
         ("nginx:1.29", "docker.io", "library/nginx", "1.29", None),
         ("search/ranker", "docker.io", "search/ranker", "latest", None),
         ("docker.io/nginx", "docker.io", "library/nginx", "latest", None),
+        ("index.docker.io/nginx:1", "docker.io", "library/nginx", "1", None),
         ("ghcr.io/org/app:1", "ghcr.io", "org/app", "1", None),
         (f"ghcr.io/org/app@{DIGEST}", "ghcr.io", "org/app", None, DIGEST),
         (f"ghcr.io/org/app:1@{DIGEST}", "ghcr.io", "org/app", "1", DIGEST),
