@@ -48,7 +48,8 @@ def _printable(value: str) -> str:
     return value
 
 
-def _without_nul(value: str) -> str:
+def without_nul(value: str) -> str:
+    """The value; raises ValueError for one with the character NUL."""
     if "\0" in value:
         raise ValueError("must not hold the character NUL")  # no process can be given one, and no store keeps it
     return value
@@ -120,7 +121,7 @@ Image = Annotated[
     _matching(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", "must be an image reference: registry/repository:tag or @digest"),
 ]
 EnvName = Annotated[str, _matching(r"[A-Za-z_.-][A-Za-z0-9_.-]*", "must be an environment variable name")]
-EnvValue = Annotated[str, StringConstraints(max_length=32768), AfterValidator(_without_nul)]
+EnvValue = Annotated[str, StringConstraints(max_length=32768), AfterValidator(without_nul)]
 Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 _QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "examples": ["4", "500m", "8Gi"]}, {"type": "number", "minimum": 0}]}
 AbsolutePath = Annotated[
@@ -268,7 +269,7 @@ class WorkloadSpec(Wire):
     replicas: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 1
     resources: Resources = Resources()
     command: tuple[Text, ...] = ()
-    args: tuple[Annotated[str, StringConstraints(max_length=4096), AfterValidator(_without_nul)], ...] = ()
+    args: tuple[Annotated[str, StringConstraints(max_length=4096), AfterValidator(without_nul)], ...] = ()
     env: dict[EnvName, EnvEntry] = Field(default_factory=dict)
     ports: tuple[Port, ...] = ()
     probe: Probe | None = None

@@ -14,10 +14,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.models.plan import Verb
-from shared.models.workload import DnsLabel, LabelKey, LabelValue, WorkloadType
+from shared.models.workload import DnsLabel, LabelKey, LabelValue, WorkloadType, without_nul
 from shared.policy.facts import Wants
 from shared.policy.rules import Rule
-from shared.policy.vocabulary import Mode, Moment, PolicyModel, Sku, without_nul
+from shared.policy.vocabulary import Mode, Moment, PolicyModel, Sku
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 _NAME = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # a DNS-1123 label, which teams, namespaces and workloads have

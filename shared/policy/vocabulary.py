@@ -65,13 +65,6 @@ def _iso_8601(value: object) -> object:
     raise ValueError("must be an ISO 8601 duration such as PT30M, PT6H or P30D")
 
 
-def without_nul(value: str) -> str:
-    """The value; raises ValueError."""
-    if "\0" in value:
-        raise ValueError("must not hold the character NUL")  # PostgreSQL does not store it
-    return value
-
-
 def _longer_than_zero(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than zero")
