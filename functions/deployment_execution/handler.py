@@ -22,6 +22,7 @@ from functions.deployment_execution.performing import Applied, Away, Outcome, Re
 from shared.errors import EventInHand, PoisonEvent
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
+from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
 from shared.models.lifecycle import Phase
 from shared.models.plan import ActionPlan, PlanStatus, Verb
@@ -30,6 +31,7 @@ from shared.rollout import holding
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION, manifest
 from shared.store import keeping
 from shared.store.ledger import Reservation
+from shared.store.rows import amounts_to_json
 from shared.store.unit_of_work import UnitOfWork
 
 ACCEPTS = CATALOGUE.of(PlanApproved)
@@ -41,6 +43,7 @@ FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(seconds=10)
 
 _NOT_APPROVED = (PlanStatus.PROPOSED, PlanStatus.QUEUED, PlanStatus.DENIED)
+_ENDED = (RevisionStatus.COMPLETED, RevisionStatus.FAILED)
 _OVER = (PlanStatus.EXECUTED, PlanStatus.FAILED, PlanStatus.SUPERSEDED)
 
 
@@ -288,7 +291,9 @@ def _removed(plan: ActionPlan, workload: Workload, current: bool, work: UnitOfWo
     work.plans.set_status(plan.id, PlanStatus.EXECUTED)
     present = work.deployments.present(workload.id)
     for deployment in present:
-        work.deployments.update(deployment.id, status=RevisionStatus.REMOVING, observed_at=work.now)
+        over = deployment.status in _ENDED  # its pods have finished, and what they held was given back
+        left: dict[str, object] = {"amounts": amounts_to_json(NOTHING)} if over else {}
+        work.deployments.update(deployment.id, status=RevisionStatus.REMOVING, observed_at=work.now, **left)
     work.audit("deployment.removed", str(workload.id), plan=str(plan.id), cluster=plan.decision.cluster)
     if present:
         if current:

@@ -4,6 +4,7 @@ from events.plan import PlanApproved
 from shared.models.lifecycle import Phase
 from shared.models.plan import PlanStatus
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION
+from shared.store import repair
 from tests.builders import told
 from tests.functions.chain import APPLIED, REMOVED, Chain
 
@@ -120,6 +121,16 @@ def test_a_removal_keeps_its_reservation_until_the_pods_are_gone(chain: Chain) -
     assert chain.site.objects("Pod") == []
     assert chain.reserved() == {}
     assert chain.usage().gpus == chain.usage().replicas == 0
+
+
+def test_a_job_that_is_over_holds_nothing_while_it_is_removed(chain: Chain) -> None:
+    chain.submit(type="batch", image="fate.test/ready")
+    chain.settle()
+    assert chain.gpus() == 0
+    chain.forward(chain.until_removal_approved())
+    assert chain.workload().phase is Phase.REMOVING
+    with chain.store.read() as work:
+        assert not repair.compare(work)
 
 
 def test_a_job_that_is_over_is_removed_with_its_pods(chain: Chain) -> None:

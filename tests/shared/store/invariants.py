@@ -80,11 +80,22 @@ DECLARE
 BEGIN
     SELECT * INTO over FROM (TABLE checked.exceeded UNION ALL TABLE checked.overspent) AS limits LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'an approval exceeds a limit: %', over;
+        RAISE EXCEPTION 'an approval exceeds a limit: %; it is of %, decided on %', over,
+            (SELECT p.decision FROM action_plans AS p WHERE p.id = NEW.plan_id), NEW.facts;
     END IF;
     RETURN NULL;
 END $$;
 
+-- What is not approved takes nothing: settling gives back.
+CREATE FUNCTION checked.settling() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+BEGIN
+    IF NEW.state = 'committed' AND NEW.replicas > coalesce(OLD.replicas, 0) THEN
+        RAISE EXCEPTION 'settled at more than was held: % was %', NEW, OLD;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER settling AFTER INSERT OR UPDATE ON reservations FOR EACH ROW EXECUTE FUNCTION checked.settling();
 CREATE CONSTRAINT TRIGGER checked AFTER INSERT OR UPDATE OR DELETE ON reservations DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION checked.books();
 CREATE CONSTRAINT TRIGGER checked AFTER INSERT OR UPDATE OR DELETE ON usage DEFERRABLE INITIALLY DEFERRED
@@ -94,6 +105,7 @@ CREATE CONSTRAINT TRIGGER checked AFTER INSERT ON policy_decisions DEFERRABLE IN
 """
 _LIMIT = "INSERT INTO checked.limits (kind, key, field, sku, cap) VALUES (:kind, :key, :field, :sku, :cap)"
 _TEARDOWN = """
+DROP TRIGGER settling ON reservations;
 DROP TRIGGER checked ON reservations;
 DROP TRIGGER checked ON usage;
 DROP TRIGGER checked ON policy_decisions;
@@ -138,17 +150,22 @@ _INVARIANTS = {
                              CASE WHEN d.kind = 'Job' THEN sum((d.amounts->>'gpus')::bigint)
                                   ELSE max((d.amounts->>'gpus')::bigint) END AS gpus,
                              CASE WHEN d.kind = 'Job' THEN sum((d.amounts->>'replicas')::bigint)
-                                  ELSE max((d.amounts->>'replicas')::bigint) END AS replicas,
-                             bool_or(d.kind <> 'Job' AND d.status IN ('intended', 'verifying', 'unhealthy')) AS rolling
+                                  ELSE max((d.amounts->>'replicas')::bigint) END AS replicas
                         FROM deployments AS d JOIN refused ON refused.id = d.workload_id
                        WHERE d.status IN {_LIVE} GROUP BY d.workload_id, d.cluster, d.sku, d.kind),
+             rolling AS (SELECT DISTINCT d.workload_id, d.cluster, true AS rolls
+                           FROM deployments AS d JOIN refused ON refused.id = d.workload_id
+                          WHERE d.kind <> 'Job' AND d.status IN ('intended', 'verifying', 'unhealthy')),
              holds AS (SELECT r.workload_id, r.cluster, r.sku, r.gpus, r.replicas
-                         FROM reservations AS r JOIN refused ON refused.id = r.workload_id)
-        SELECT workload_id, cluster, sku, runs.replicas AS replicas_run, holds.replicas AS replicas_held,
-               runs.gpus AS gpus_run, holds.gpus AS gpus_held
-          FROM runs FULL JOIN holds USING (workload_id, cluster, sku)
-         WHERE (runs.gpus, runs.replicas) IS DISTINCT FROM (holds.gpus, holds.replicas)
-           AND NOT coalesce(runs.rolling AND runs.gpus <= holds.gpus AND runs.replicas <= holds.replicas, false)""",
+                         FROM reservations AS r JOIN refused ON refused.id = r.workload_id),
+             both_sides AS (
+                 SELECT workload_id, cluster, sku, coalesce(runs.gpus, 0) AS gpus_run,
+                        coalesce(holds.gpus, 0) AS gpus_held, coalesce(runs.replicas, 0) AS replicas_run,
+                        coalesce(holds.replicas, 0) AS replicas_held
+                   FROM runs FULL JOIN holds USING (workload_id, cluster, sku))
+        SELECT * FROM both_sides LEFT JOIN rolling USING (workload_id, cluster)
+         WHERE (gpus_run, replicas_run) <> (gpus_held, replicas_held)
+           AND NOT coalesce(rolls AND gpus_run <= gpus_held AND replicas_run <= replicas_held, false)""",
     "what is held waits for its execution": """
         SELECT r.* FROM reservations AS r LEFT JOIN action_plans AS p ON p.id = r.plan_id
          WHERE p.id IS NULL OR (r.state = 'held' AND p.status IN ('denied', 'queued', 'executed', 'failed'))""",
