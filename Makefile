@@ -30,11 +30,11 @@ run: $(READY) ## start the laptop platform in the foreground (PORT, STATE, KUBEC
 	@exec $(BIN)/python -m knative.local --port $(PORT) --state $(STATE) $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
 
 demo: $(READY) ## run five workloads through the chain on a temporary platform, and judge the outcomes (KUBECONFIG)
-	@exec $(BIN)/python -m knative.local.demo $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+	@exec $(BIN)/python -m knative.local.tools.demo $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
 
 replay: $(READY) ## replay a cluster trace: TRACE=pods.csv [NODES=nodes.csv] [LIMIT=n] [SPEED=x] [KEEP=1]
 	@test -n "$(TRACE)" || { echo "usage: make replay TRACE=pods.csv [NODES=nodes.csv] [LIMIT=n] [SPEED=x] [KEEP=1]" >&2; exit 2; }
-	@exec $(BIN)/python -m knative.local.replay $(TRACE) $(if $(NODES),--nodes $(NODES)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SPEED),--speed $(SPEED)) $(if $(KEEP),--keep)
+	@exec $(BIN)/python -m knative.local.tools.replay $(TRACE) $(if $(NODES),--nodes $(NODES)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SPEED),--speed $(SPEED)) $(if $(KEEP),--keep)
 
 test: $(READY) ## the whole test suite with coverage; needs nothing but this machine
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not cluster" --cov --cov-report=term-missing:skip-covered

@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 
-from knative.local import heartbeats
-from knative.local.report import Report
+from knative.local.runtime import heartbeats
+from knative.local.runtime.postgres import EmbeddedPostgres
+from knative.local.runtime.report import Report
 from shared.models.cluster import Cluster
 from shared.store.database import connect
-from shared.store.embedded import EmbeddedPostgres
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
 from tests.builders import Deliver

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from knative.local.instance import Occupied
-from knative.local.kubeconfig import KubeconfigError
-from knative.local.loader import ManifestError
-from knative.local.platform import BASE, Platform, StartFailed
-from knative.local.report import FORMATS, LEVELS, Report
+from knative.local.resources.loader import ManifestError
+from knative.local.runtime.instance import Occupied
+from knative.local.runtime.kubeconfig import KubeconfigError
+from knative.local.runtime.platform import BASE, Platform, StartFailed
+from knative.local.runtime.report import FORMATS, LEVELS, Report
 from shared.errors import SentinelError
 
 

@@ -18,11 +18,11 @@ import aiohttp
 import sqlalchemy as sa
 
 from events.workload import WorkloadSubmitted
-from knative.local.platform import BASE, Platform
-from knative.local.publishing import Publisher
-from knative.local.replay.meter import Meter
-from knative.local.replay.summary import percentile
-from knative.local.scratch import scratch_directory, scratch_platform
+from knative.local.runtime.platform import BASE, Platform
+from knative.local.runtime.scratch import scratch_directory, scratch_platform
+from knative.local.tools.publishing import Publisher
+from knative.local.tools.replay.meter import Meter
+from knative.local.tools.replay.summary import percentile
 from shared.store.database import connect
 from shared.store.tables import deployments, workloads
 from tests.bench.null import DEFINITION, HOPS, TABLE, kind

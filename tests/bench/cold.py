@@ -16,11 +16,11 @@ from events import CATALOGUE
 from events.foreign import Tick
 from events.telemetry import TelemetryGpu
 from events.workload import WorkloadSubmitted
-from knative.local.scratch import scratch_directory
+from knative.local.runtime.postgres import EmbeddedPostgres
+from knative.local.runtime.scratch import scratch_directory
 from shared.models.cluster import Cluster
 from shared.store.catalogue import CatalogueRows
 from shared.store.database import connect
-from shared.store.embedded import EmbeddedPostgres
 from shared.store.migrate import upgrade
 from tests.bench.importing import ImportBudget, import_budget
 from tests.bench.processes import First, Request, first_of_function, first_of_hello, standin

@@ -22,11 +22,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.cluster import Cluster
 from shared.policy.documents import PolicyDocument
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.database import connect
-from shared.store.embedded import EmbeddedPostgres
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
 from tests.builders import APPROVED, POLICY, Deliver, told

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from knative.local.platform import BASE
+from knative.local.runtime.platform import BASE
 from tests.bench.null import HOPS, kind
 
 _FUNCTION, _SINK = "workload-intake", "dead-letter"

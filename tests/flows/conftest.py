@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from knative.local.scratch import scratch_directory
+from knative.local.runtime.scratch import scratch_directory
 from tests.flows.running import RunningPlatform, running
 
 

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 import pytest
 
 from events import CATALOGUE
-from knative.local.demo.telling import says
-from knative.local.wire import Record
+from knative.local.broker.wire import Record
+from knative.local.tools.demo.telling import says
 from shared.eventing.event import EventType
 from tests.processes import unmeasured
 
-COMMAND = [sys.executable, "-m", "knative.local.demo"]
+COMMAND = [sys.executable, "-m", "knative.local.tools.demo"]
 HEADINGS = ("approved, applied, healthy", "cost ceiling", "quota of 4 GPUs", "rolled back", "A removal")
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from knative.local.broker import Broker
-from knative.local.clock import Clock
-from knative.local.dispatcher import Subscription
-from knative.local.manifests import Delivery, TriggerSpec
-from knative.local.report import Report
-from knative.local.targets import HttpTarget, new_session
-from knative.local.wire import Record
+from knative.local.broker.broker import Broker
+from knative.local.broker.clock import Clock
+from knative.local.broker.dispatcher import Subscription
+from knative.local.broker.targets import HttpTarget, new_session
+from knative.local.broker.wire import Record
+from knative.local.resources.manifests import Delivery, TriggerSpec
+from knative.local.runtime.report import Report
 
 
 @pytest.fixture

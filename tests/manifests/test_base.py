@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from events import CATALOGUE
-from knative.local import loader, secrets
-from knative.local.loader import Manifests, Name
-from knative.local.manifests import ApiServerSource, Service, Trigger
-from knative.local.platform import BASE
+from knative.local.resources import loader
+from knative.local.resources.loader import Manifests, Name
+from knative.local.resources.manifests import ApiServerSource, Service, Trigger
+from knative.local.runtime import secrets
+from knative.local.runtime.platform import BASE
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from knative.local.platform import BASE
+from knative.local.runtime.platform import BASE
 from tests.manifests.test_base import raw
 
 pytestmark = pytest.mark.cluster

@@ -20,12 +20,12 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from knative.local.kubeconfig import Access, KubeconfigError
-from knative.local.kubeconfig import access as read_access
-from knative.local.log import LogUnavailable
-from knative.local.manifests import ApiServerSource, WatchedResource
-from knative.local.report import Report
-from knative.local.wire import Record
+from knative.local.broker.log import LogUnavailable
+from knative.local.broker.wire import Record
+from knative.local.resources.manifests import ApiServerSource, WatchedResource
+from knative.local.runtime.kubeconfig import Access, KubeconfigError
+from knative.local.runtime.kubeconfig import access as read_access
+from knative.local.runtime.report import Report
 
 _TYPES = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0

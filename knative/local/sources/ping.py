@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 
 from croniter import croniter
 
-from knative.local.log import LogUnavailable
-from knative.local.manifests import PingSource
-from knative.local.report import Report
-from knative.local.wire import Record
+from knative.local.broker.log import LogUnavailable
+from knative.local.broker.wire import Record
+from knative.local.resources.manifests import PingSource
+from knative.local.runtime.report import Report
 
 TYPE = "dev.knative.sources.ping"
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from functions.cli.errors import printable
-from shared.store.embedded import EmbeddedPostgres
+from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.store.unit_of_work import Store
 from tests.builders import Deliver, submission
 from tests.functions.cli.brokers import Broker

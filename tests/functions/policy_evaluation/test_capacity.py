@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase
 from shared.policy import recorded
 from shared.policy.queue import MAX_OVERTAKES
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.database import connect
-from shared.store.embedded import EmbeddedPostgres
 from shared.store.unit_of_work import Store
 from tests.builders import POLICY, Deliver, id_of, in_parallel, rows
 from tests.functions.policy_evaluation.waiting import (

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 
 from events.plan import PlanReconsidered
 from functions.policy_evaluation.queueing import PAGE
+from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.processing import Answer
 from shared.models.lifecycle import Phase
 from shared.models.plan import PlanStatus
 from shared.store import audit
 from shared.store.database import connect
-from shared.store.embedded import EmbeddedPostgres
 from shared.store.unit_of_work import Store
 from tests.builders import POLICY, PROPOSED, Deliver, id_of, in_parallel, rows, told
 from tests.functions.policy_evaluation.waiting import (

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 
 from events import CATALOGUE
 from events.plan import PlanProposed
+from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import TransactionalFunction
 from shared.eventing.processing import Processor
 from shared.store.database import connect
-from shared.store.embedded import EmbeddedPostgres
 from shared.store.unit_of_work import Store, UnitOfWork
 from tests.builders import (
     INTAKE,

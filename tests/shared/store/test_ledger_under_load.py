@@ -24,13 +24,13 @@ import pytest
 import sqlalchemy as sa
 
 from functions.deployment_execution.performing import Applied
+from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
 from shared.policy.documents import PolicyDocument
 from shared.policy.months import next_month
 from shared.store import audit
 from shared.store.database import connect
-from shared.store.embedded import EmbeddedPostgres
 from shared.store.unit_of_work import Store
 from tests.builders import APPROVED, INTAKE, POLICY, WITHDRAWN, Deliver, id_of, told, withdrawal
 from tests.shared.store import loading

@@ -13,10 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import ProgrammingError
 
+from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.rollout.pricing import default_prices
 from shared.store import migrate
 from shared.store.database import connect
-from shared.store.embedded import EmbeddedPostgres
 from shared.store.migrate import configuration, upgrade
 from shared.store.tables import metadata
 from shared.store.unit_of_work import Store

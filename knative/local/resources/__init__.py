@@ -1,0 +1,1 @@
+"""The Knative resources that a kustomization holds, read strictly."""

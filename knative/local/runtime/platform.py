@@ -1,0 +1,269 @@
+"""The laptop platform: the composition root.
+
+Order: the port and the state directory are taken first, so a second platform fails before it starts anything.
+PostgreSQL and the Kubernetes API start side by side. Then the brokers take up what an earlier run left, and requests
+are served. Stopping goes the other way round: no new requests, deliveries in flight are drained, functions end,
+PostgreSQL last.
+
+A child that must live and dies is started again: the stand-in API on the same port, PostgreSQL with a new address,
+for which the functions are started anew. What cannot be started again ends the platform: see `failed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+from knative.local.broker.broker import Broker
+from knative.local.broker.ingress import Ingress
+from knative.local.broker.log import LogUnavailable
+from knative.local.broker.targets import new_session
+from knative.local.resources import loader
+from knative.local.resources.loader import Name
+from knative.local.runtime import assembly, heartbeats, secrets
+from knative.local.runtime.database import Database
+from knative.local.runtime.instance import Published, StateDirectory, listen
+from knative.local.runtime.kubeconfig import flatten
+from knative.local.runtime.report import Report
+from knative.local.runtime.secrets import Secrets
+from knative.local.runtime.standin import StandInApi, StandInFailed
+from knative.local.serving.gateway import Gateway, http_server
+from knative.local.serving.services import LocalService, ServiceSpec
+from knative.local.sources import apiserver, ping
+from shared.errors import SentinelError
+
+BASE = Path(__file__).resolve().parents[2] / "base"
+CLUSTER = "local"
+_DRAIN_SECONDS = 5.0
+
+
+class StartFailed(Exception):
+    """Something that the platform needs did not start; the message says what."""
+
+
+class Platform:
+    """Runs the manifests; an async context manager. Start it in the main thread: children die with that thread.
+
+    `port` 0 takes any free one. `kubeconfig` names a real cluster to use instead of the stand-in API, whose `nodes` are
+    `default` or `none`. Raises Occupied, ManifestError, KubeconfigError or StartFailed.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        port: int = 0,
+        kubeconfig: Path | None = None,
+        manifests: Path = BASE,
+        nodes: str = "default",
+        report: Report | None = None,
+    ) -> None:
+        self.manifests = loader.load(manifests, secrets.SUPPLIED)
+        if kubeconfig is not None:
+            flatten(kubeconfig)  # refused before anything is started
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done, with the reason, when the platform can no longer do its work."""
+        self._report = report or Report()
+        self._listening = listen(port)
+        self.port: int = self._listening.getsockname()[1]
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        try:
+            self.state = StateDirectory(state)
+        except BaseException:
+            self._listening.close()
+            raise
+        self._database = Database(self.state.directory("postgres"))
+        self._stand_in = None if kubeconfig else StandInApi(self.state.directory("kubernetes"), nodes, self._report)
+        self._given_kubeconfig = kubeconfig
+        self.services: dict[Name, LocalService] = {}
+        self.brokers: dict[Name, Broker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stack = contextlib.AsyncExitStack()
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the application's role."""
+        return self._database.url
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Of the cluster `local`."""
+        return self._given_kubeconfig or (self._stand_in.kubeconfig if self._stand_in else Path())
+
+    @property
+    def broker_url(self) -> str:
+        """The ingress of the first broker."""
+        return assembly.broker_url(self.base_url, next(iter(self.manifests.brokers)))
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._stack.callback(self.state.release)
+            self._stack.callback(self._listening.close)
+            await self._start_children()
+            await self._register_cluster()
+            await self._start_parts()
+            self._start_sources()
+            self._publish()
+        except (OSError, LogUnavailable) as error:
+            await self._stack.aclose()
+            raise StartFailed(f"{error}; make room, repair it, or choose another STATE") from error
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def function_urls(self) -> list[str]:
+        """How a browser or curl reaches each function."""
+        return [f"http://{name.name}.{name.namespace}.localhost:{self.port}/" for name in self.services]
+
+    async def _start_children(self) -> None:
+        """PostgreSQL and the stand-in API, side by side."""
+        self._stack.push_async_callback(self._database.stop)
+        if self._stand_in:
+            self._stack.push_async_callback(self._stand_in.stop)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._database.start())
+                if self._stand_in:
+                    group.create_task(self._stand_in.start())
+        except* (StandInFailed, SentinelError, RuntimeError, OSError) as errors:
+            raise StartFailed("; ".join(str(error) for error in _leaves(errors))) from None
+        self._stack.push_async_callback(self._cancel_tasks)
+        self._spawn(self._keep_database())
+        if self._stand_in:
+            self._spawn(self._keep_stand_in(self._stand_in))
+        else:
+            self._spawn(heartbeats.beat(self.kubeconfig, self._report))
+
+    async def _register_cluster(self) -> None:
+        """The database knows the cluster's name; its credentials are a file of the mounted Secret."""
+        flat = await asyncio.to_thread(flatten, self.kubeconfig)
+        scratch = self.state.directory("clusters") / f".{CLUSTER}"
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(flat)
+        scratch.replace(self.state.path / "clusters" / CLUSTER)
+        await self._database.register_cluster(CLUSTER)
+
+    async def _start_parts(self) -> None:
+        session = await self._stack.enter_async_context(new_session())
+        for name in self.manifests.services:
+            self.services[name] = LocalService(self._service_spec(name), self._report)
+        self._stack.push_async_callback(self._stop_services)
+        for name in self.manifests.brokers:
+            directory = self.state.directory("broker") / name.namespace / name.name
+            subscriptions = assembly.subscriptions(name, self.manifests, self.services, session)
+            broker = Broker(directory, subscriptions, self._report)
+            self.brokers[name] = broker
+            self._stack.push_async_callback(broker.stop, _DRAIN_SECONDS)
+        await self._serve()
+        for broker in self.brokers.values():
+            await broker.start()
+
+    async def _serve(self) -> None:
+        ingress = Ingress({str(name): broker for name, broker in self.brokers.items()})
+        services = {f"{name.name}.{name.namespace}": service for name, service in self.services.items()}
+        gateway = Gateway(ingress, services, self.index)
+        server = http_server(gateway.handle, self._report)
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_DRAIN_SECONDS)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, self._listening).start()
+
+    def _service_spec(self, name: Name) -> ServiceSpec:
+        supplied = Secrets({secrets.DATABASE: self.database_url}, {secrets.CLUSTERS: self.state.directory("clusters")})
+        # The platform reports every delivery itself; from functions it wants what is out of the ordinary.
+        level = "debug" if self._report.level == "debug" else "warning"
+        logs = {"LOG_FORMAT": self._report.form, "LOG_LEVEL": level}
+        return assembly.service_spec(self.manifests.services[name], self.manifests, supplied, self.base_url, logs)
+
+    def _start_sources(self) -> None:
+        self._stack.push_async_callback(self._cancel_tasks)
+        for source in self.manifests.pings.values():
+            broker = self.brokers[assembly.sink_broker(source.spec.sink, source.metadata.namespace)]
+            self._spawn(ping.run(source, broker.accept, self._report))
+        for watcher in self.manifests.api_servers.values():
+            broker = self.brokers[assembly.sink_broker(watcher.spec.sink, watcher.metadata.namespace)]
+            for collection in apiserver.collections(watcher):
+                self._spawn(apiserver.watch(self.kubeconfig, collection, broker.accept, self._report))
+
+    def _publish(self) -> None:
+        broker = assembly.broker_url(f"http://localhost:{self.port}", next(iter(self.manifests.brokers)))
+        self.state.publish(Published(os.getpid(), broker, self.database_url, str(self.kubeconfig), self.port))
+
+    def index(self) -> str:
+        """What is served, as text."""
+        brokers = [assembly.broker_url(f"http://localhost:{self.port}", name) for name in self.brokers]
+        return "\n".join(
+            [
+                "Sentinel on this machine",
+                "",
+                *(f"  events      POST {url}" for url in brokers),
+                *(f"  function    {url}" for url in self.function_urls()),
+                f"  kubernetes  kubectl --kubeconfig {self.kubeconfig} get deployments,pods,jobs,statefulsets,nodes -A",
+                f"  state       {self.state.path}",
+                "",
+            ]
+        )
+
+    async def _keep_database(self) -> None:
+        while True:
+            await self._database.exited()
+            self._report.error("PostgreSQL is gone; starting it again")
+            try:
+                await self._database.restart()
+            except (SentinelError, RuntimeError, OSError) as error:
+                self._fail(f"PostgreSQL is gone and does not start again: {error}")
+                return
+            self._publish()
+            specs = [(service, self._service_spec(name)) for name, service in self.services.items()]
+            await asyncio.gather(*(service.configure(spec.env) for service, spec in specs))
+
+    async def _keep_stand_in(self, stand_in: StandInApi) -> None:
+        while True:
+            status = await stand_in.exited()
+            self._report.error(f"the stand-in Kubernetes API is gone (exit status {status}); starting it again")
+            try:
+                await stand_in.start()
+            except (StandInFailed, OSError) as error:
+                self._fail(f"the stand-in Kubernetes API is gone and does not start again: {error}")
+                return
+
+    def _fail(self, reason: str) -> None:
+        if not self.failed.done():
+            self.failed.set_result(reason)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(f"{type(error).__name__}: {error}")
+
+    async def _stop_services(self) -> None:
+        await asyncio.gather(*(service.stop() for service in self.services.values()))
+
+    async def _cancel_tasks(self) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

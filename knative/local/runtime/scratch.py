@@ -1,0 +1,42 @@
+"""A platform on a state directory that vanishes with it: what the demo, the replay and the benchmarks run on."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from knative.local.runtime.platform import BASE, Platform
+from knative.local.runtime.report import Report
+
+# As root, PostgreSQL runs as another user, which must be able to enter, though not to look around.
+_ENTER_ONLY = 0o711
+
+
+@contextlib.contextmanager
+def scratch_directory(purpose: str) -> Iterator[Path]:
+    """A temporary directory, removed at the end with whatever is in it."""
+    path = Path(tempfile.mkdtemp(prefix=f"sentinel-{purpose}-"))
+    try:
+        path.chmod(_ENTER_ONLY)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def scratch_platform(
+    purpose: str,
+    report: Report,
+    *,
+    kubeconfig: Path | None = None,
+    nodes: str = "default",
+    manifests: Path = BASE,
+) -> AsyncIterator[Platform]:
+    """A running platform on any free port. Raises what Platform raises."""
+    with scratch_directory(purpose) as state:
+        platform = Platform(state, kubeconfig=kubeconfig, nodes=nodes, manifests=manifests, report=report)
+        async with platform:
+            yield platform

@@ -1,0 +1,130 @@
+"""One port for everything, told apart by host name, as Knative's ingress gateway does it.
+
+`http://<service>.<namespace>.localhost:PORT/` reaches that function, started on demand; any other host name is the
+broker ingress. The function is reached at 127.0.0.1 with its host name in the Host header: the C library does not
+resolve *.localhost. Bodies pass as they are, compressed ones too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import aiohttp
+from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+from knative.local.broker.delivery import Response
+from knative.local.broker.ingress import Ingress, TooLarge, read_body
+from knative.local.runtime.report import Report
+from knative.local.serving.services import LocalService
+
+_SUFFIX = ".localhost"
+_MAX_BODY_BYTES = 8 * 1024 * 1024
+_KEEP_ALIVE_SECONDS = 75.0
+# Above what the ingress allows, so that it is the ingress that refuses, with the right status.
+_PARSER_LIMIT = 64 * 1024
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "expect",
+    }
+)
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def http_server(handle: Handler, report: Report) -> web.Server:
+    """An HTTP server that answers with what `handle` says; what goes wrong is told to the report."""
+    return web.Server(
+        handle,
+        access_log=None,
+        keepalive_timeout=_KEEP_ALIVE_SECONDS,
+        max_line_size=_PARSER_LIMIT,
+        max_field_size=_PARSER_LIMIT,
+        auto_decompress=False,
+        logger=_logger(report),
+    )
+
+
+class Gateway:
+    """Routes requests. `services` by `<service>.<namespace>`; `index` is the text at `/` of the plain host."""
+
+    def __init__(self, ingress: Ingress, services: Mapping[str, LocalService], index: Callable[[], str]) -> None:
+        self._ingress = ingress
+        self._services = services
+        self._index = index
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        host = request.headers.get("Host", "").rsplit(":", 1)[0].lower().rstrip(".")
+        if host.endswith(_SUFFIX):
+            service = self._services.get(host.removesuffix(_SUFFIX))
+            if service is None:
+                known = "\n".join(f"  {name}{_SUFFIX}" for name in self._services)
+                return web.Response(status=404, text=f"there is no service {host}; there are:\n{known}\n")
+            return await _forward(request, service)
+        if request.method == "GET" and request.path == "/":
+            return web.Response(text=self._index())
+        return await self._ingress.handle(request)
+
+
+async def _forward(request: web.BaseRequest, service: LocalService) -> web.StreamResponse:
+    try:
+        body = await read_body(request, _MAX_BODY_BYTES)
+        async with service.lease() as session, asyncio.timeout(service.spec.timeout):
+            return await _exchange(request, body, service, session)
+    except TooLarge:
+        return web.Response(status=413, text=f"the body is over {_MAX_BODY_BYTES >> 20} MiB\n")
+    except TimeoutError:
+        return web.Response(status=504, text=f"{service.name} did not answer within {service.spec.timeout:g} s\n")
+    except (aiohttp.ClientError, OSError) as error:
+        return web.Response(status=502, text=f"{service.name} broke off: {type(error).__name__}; see the log\n")
+
+
+async def _exchange(
+    request: web.BaseRequest, body: bytes, service: LocalService, session: aiohttp.ClientSession
+) -> web.Response:
+    headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
+    url = service.address + request.raw_path
+    data = io.BytesIO(body) if body else None  # as a stream: the client sends large bytes in one blocking piece
+    async with session.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
+        content = await answer.read()
+        service.answered(Response(answer.status, {}, b""))
+        kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
+        response = web.Response(status=answer.status, reason=answer.reason, body=content)
+        response.headers.clear()
+        response.headers.extend(kept)
+        return response
+
+
+class _Telling(logging.Handler):
+    """Tells what aiohttp logs: in a line, what a caller sent that is no HTTP; in full, a defect of ours."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self._report = report
+        self._full = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            self._report.warning(f"a request that is not HTTP was refused: {' '.join(error.message.split())[:200]}")
+        else:
+            self._report.error(self._full.format(record))
+
+
+def _logger(report: Report) -> logging.Logger:
+    logger = logging.Logger("gateway")  # of its own: other servers of the process have other reports
+    logger.addHandler(_Telling(report))
+    return logger

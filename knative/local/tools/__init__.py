@@ -1,0 +1,1 @@
+"""Programs that run a platform of their own: the demo and the replay."""

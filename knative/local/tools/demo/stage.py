@@ -1,0 +1,120 @@
+"""What the scenarios work with: the broker to post to, and the store and the cluster to judge by."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from events.workload import WorkloadSubmitted, WorkloadWithdrawn
+from knative.local.runtime.cluster_api import ClusterApi
+from knative.local.tools.demo.timeline import Timeline
+from knative.local.tools.publishing import Publisher
+from shared.models.amounts import Amounts
+from shared.models.lifecycle import Phase
+from shared.models.stored import Workload
+from shared.models.workload import WorkloadSpec, workload_id
+from shared.store.unit_of_work import Store, UnitOfWork
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 30.0
+"""How long an expected event or state may take: far more than it does, on any machine."""
+
+_POLL_SECONDS = 0.1
+
+
+class ExpectationFailed(Exception):
+    """An outcome is not what it should be; the message says which and what it is instead."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The GPUs that the demo asks for: a SKU of the cluster that has a price, and how many there are; None and 0 if
+    the cluster has none."""
+
+    sku: str | None
+    count: int
+
+
+class Stage:
+    """One run of the demo. `namespace` is the demo's own on the cluster."""
+
+    def __init__(
+        self, publisher: Publisher, store: Store, cluster: ClusterApi, timeline: Timeline, namespace: str, fleet: Fleet
+    ) -> None:
+        self.namespace = namespace
+        self.fleet = fleet
+        self.timeline = timeline
+        self._publisher = publisher
+        self._store = store
+        self._cluster = cluster
+        self._posted = 0
+
+    async def submit(self, document: Mapping[str, Any]) -> uuid.UUID:
+        """Posts a workload, in the demo's namespace. Returns the workload's id."""
+        spec = WorkloadSpec.model_validate({**document, "namespace": self.namespace})
+        self.timeline.introduce(str(spec.id), spec.name)
+        self._posted += 1
+        await self._publisher.publish(WorkloadSubmitted, str(self._posted), {**document, "namespace": self.namespace})
+        return spec.id
+
+    async def withdraw(self, name: str, team: str) -> uuid.UUID:
+        """Asks for a workload's removal."""
+        self._posted += 1
+        wish = {"name": name, "team": team, "namespace": self.namespace}
+        await self._publisher.publish(WorkloadWithdrawn, str(self._posted), wish)
+        return workload_id(team, self.namespace, name)
+
+    async def told(self, kind: str, name: str) -> None:
+        """Expects an event. Raises ExpectationFailed."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self.timeline.until(kind, name)
+        except TimeoutError:
+            raise ExpectationFailed(f"{name}: no {kind} within {PATIENCE_SECONDS:g} s") from None
+
+    async def reaches(self, workload: uuid.UUID, phase: Phase) -> Workload:
+        """Expects a phase. Raises ExpectationFailed."""
+
+        def read(work: UnitOfWork) -> Workload | None:
+            return work.workloads.get(workload)
+
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while True:
+            found = await self._read(read)
+            if found is not None and found.phase is phase:
+                return found
+            if asyncio.get_running_loop().time() > deadline:
+                now = f"{found.phase} ({found.reason})" if found else "not in the store"
+                raise ExpectationFailed(f"{found.spec.name if found else workload}: expected {phase}, but it is {now}")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def held(self, workload: Workload) -> Amounts:
+        """What the workload holds of quota and budget."""
+        lines = await self._read(lambda work: work.ledger.reserved(workload.id, workload.cluster))
+        return sum(lines.values(), Amounts())
+
+    async def broken_rules(self, workload: uuid.UUID) -> Collection[str]:
+        """The types of the rules that the newest plan was denied by."""
+        decisions = await self._read(lambda work: work.plans.decisions_on(workload))
+        return [violation["rule"] for violation in decisions[-1]["violations"]]
+
+    async def deployment(self, name: str) -> dict[str, Any] | None:
+        """The Deployment on the cluster."""
+        return await self._cluster.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}")
+
+    def expect(self, what: str, holds: bool, instead: object = "") -> None:
+        """Says that an expectation held. Raises ExpectationFailed otherwise."""
+        if not holds:
+            raise ExpectationFailed(f"{what}" + (f"; it is {instead}" if instead != "" else ""))
+        self.timeline.note(f"as expected: {what}")
+
+    async def _read(self, ask: Callable[[UnitOfWork], T]) -> T:
+        def work() -> T:
+            with self._store.begin() as unit:
+                return ask(unit)
+
+        return await asyncio.to_thread(work)

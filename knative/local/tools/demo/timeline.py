@@ -1,0 +1,119 @@
+"""The timeline: every event of the demo's workloads as one line, in the order in which they happened.
+
+A delivery is reported when it is over, after what it led to was routed. So lines are held back for a moment and
+printed by the time at which their delivery began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from knative.local.broker.wire import Record
+from knative.local.runtime.report import Report
+from knative.local.tools.demo.telling import names, says
+
+_HELD_BACK_SECONDS = 0.5
+_TERMINAL = "no trigger"
+_QUIET_OUTCOME = "done"
+_TYPE_WIDTH, _NAME_WIDTH, _FUNCTION_WIDTH = 22, 16, 20
+
+
+@dataclass(frozen=True)
+class Line:
+    """`at` in seconds since the demo began. `function` is "" for an event that nothing takes."""
+
+    at: float
+    kind: str
+    name: str
+    function: str
+    text: str
+
+
+class Timeline(Report):
+    """What the platform reports, as lines for people; warnings of the platform are kept in `log`."""
+
+    def __init__(self, console: Console) -> None:
+        self.log = io.StringIO()
+        super().__init__(self.log, level="warning")
+        self._console = console
+        self._started = time.monotonic()
+        self._held: list[Line] = []
+        self._names: dict[str, str] = {}
+        self._seen: set[tuple[str, str]] = set()
+        self._changed = asyncio.Event()
+
+    def introduce(self, subject: str, name: str) -> None:
+        """From now on, events about the workload with this id are shown under its name."""
+        self._names[subject] = name
+
+    def heading(self, text: str) -> None:
+        """Ends what came before, and begins a new part."""
+        self.flush()
+        self._console.print(f"\n{text}", style="bold", highlight=False)
+
+    def note(self, text: str) -> None:
+        """A line of the demo's own."""
+        self.flush()
+        self._console.print(f"    {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def delivery(self, record: Record, function: str, outcome: str, milliseconds: float, *, ok: bool) -> None:
+        """See Report. Deliveries that led to nothing and are about none of the demo's workloads leave no line."""
+        super().delivery(record, function, outcome, milliseconds, ok=ok)
+        kind = _short(record.attributes["type"])
+        name = self._name(record)
+        foreign = kind.startswith("dev.knative.")
+        if foreign and outcome == _QUIET_OUTCOME:
+            return
+        text = outcome.replace(".v1", "") if foreign else says(record)
+        if not ok:
+            text = f"{text} [{outcome}]"
+        at = time.monotonic() - self._started - milliseconds / 1000
+        taken_by = "" if outcome == _TERMINAL else function
+        self._held.append(Line(at, kind.removeprefix("dev.knative."), name, taken_by, text))
+        self._seen.add((kind, name))
+        self._changed.set()
+
+    async def until(self, kind: str, name: str) -> None:
+        """Returns once an event of the kind ("deployment.healthy") about the workload was seen. Prints meanwhile."""
+        while (kind, name) not in self._seen:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(_HELD_BACK_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                self.flush(before=time.monotonic() - self._started - _HELD_BACK_SECONDS)
+
+    def flush(self, before: float = float("inf")) -> None:
+        """Prints what began before this moment."""
+        due = sorted((line for line in self._held if line.at < before), key=lambda line: line.at)
+        self._held = [line for line in self._held if line.at >= before]
+        for line in due:
+            self._console.print(_rendered(line), soft_wrap=True)
+
+    def _name(self, record: Record) -> str:
+        subject = record.attributes.get("subject", "")
+        if record.attributes["type"].startswith("dev.knative."):
+            return subject.rpartition("/")[2]
+        return names(record) or self._names.get(subject, subject)
+
+
+def _short(kind: str) -> str:
+    return kind.removeprefix("dev.sentinel.").removesuffix(".v1")
+
+
+def _rendered(line: Line) -> Text:
+    styles = {"denied": "red", "unhealthy": "red", "failed": "red", "rejected": "red", "healthy": "green"}
+    styles |= {"rolledback": "green", "approved": "green"}
+    return Text.assemble(
+        (f"  {line.at:6.2f} s  ", "dim"),
+        (f"{line.kind:<{_TYPE_WIDTH}} ", styles.get(line.kind.rpartition(".")[2], "cyan")),
+        f"{line.name:<{_NAME_WIDTH}} ",
+        (f"{'-> ' + line.function if line.function else '':<{_FUNCTION_WIDTH + 3}} ", "dim"),
+        line.text,
+    )
