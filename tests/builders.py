@@ -23,6 +23,7 @@ from shared.eventing import codec
 from shared.eventing.event import Envelope
 from shared.eventing.function import ClusterFunction, TransactionalFunction
 from shared.eventing.processing import Answer, Processor
+from shared.models.actor import Actor
 from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
 from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
@@ -36,6 +37,9 @@ REJECTED = "dev.sentinel.workload.rejected.v1"
 PROPOSED = "dev.sentinel.plan.proposed.v1"
 APPROVED = "dev.sentinel.plan.approved.v1"
 DENIED = "dev.sentinel.plan.denied.v1"
+
+TESTS = Actor.operator("tests")
+"""Who does what tests do themselves."""
 
 R = TypeVar("R")
 Function = TransactionalFunction[UnitOfWork] | ClusterFunction[UnitOfWork, Any, Any]

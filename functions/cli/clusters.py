@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import BadInput
+from functions.cli.operator import operator
 from functions.cli.options import Format
 from functions.cli.output import print_data, print_table
 from shared.eventing.processing import describe
@@ -35,7 +36,7 @@ def add(platform: Platform, name: str, labels: Sequence[str], gpus: Sequence[str
     with open_store(platform) as store, store.begin() as work:
         work.catalogue.register_cluster(Cluster(cluster.name, cluster.labels, cluster.gpus))
         subject = f"cluster/{cluster.name}"
-        work.audit("cluster.registered", subject, **cluster.model_dump(mode="json", exclude={"name"}))
+        work.audit("cluster.registered", subject, operator(), **cluster.model_dump(mode="json", exclude={"name"}))
 
 
 def show_all(platform: Platform, form: Format) -> None:

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import BadInput, CommandFailed, complain, printable
+from functions.cli.operator import operator
 from functions.cli.options import Format
 from functions.cli.outbound import publish
 from functions.cli.output import age, moment, print_data, print_ids, print_table
@@ -98,7 +99,8 @@ def _send_again(letters: Sequence[DeadLetter], work: UnitOfWork) -> list[WireEve
         assert letter.id is not None
         work.dead_letters.mark_redriven(letter.id)
         subject = letter.subject or letter.source
-        work.audit("event.redriven", subject, id=letter.event_id, type=letter.type, destination=letter.destination)
+        detail = {"id": letter.event_id, "type": letter.type, "destination": letter.destination}
+        work.audit("event.redriven", subject, operator(), **detail)
     outbox.add(work.connection, list(events.values()))
     return list(events.values())
 

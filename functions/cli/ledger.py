@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import CommandFailed, complain
+from functions.cli.operator import operator
 from functions.cli.options import Format
 from functions.cli.output import Cell, Style, print_data, print_table
 from shared.clusters.directory import ClusterDirectory
@@ -66,7 +67,7 @@ def check(platform: Platform, fix: bool, form: Format) -> None:
         with store.read() as work:
             report = left = repair.compare(work)
         if fix and report:
-            repair.mend(store, report)
+            repair.mend(store, report, operator())
             with store.read() as work:
                 left = repair.compare(work)
         found = list(_in_the_books(report))

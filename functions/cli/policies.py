@@ -4,9 +4,7 @@ Every change is one transaction with its audit row and a policy.changed event: w
 again when a policy changes.
 """
 
-import getpass
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,6 +16,7 @@ from events.policy import PolicyChanged
 from functions.cli.connection import Platform, open_store
 from functions.cli.documents import read_models
 from functions.cli.errors import BadInput, CommandFailed, complain, printable
+from functions.cli.operator import login, operator
 from functions.cli.options import Format
 from functions.cli.outbound import event_about, publish
 from functions.cli.output import Cell, Style, moment, print_data, print_table
@@ -124,10 +123,7 @@ def read_candidates(files: Sequence[str]) -> list[PolicyDocument]:
 def _author(given: str | None) -> str:
     """Who changes a policy, for the history."""
     if given is None:
-        try:
-            return getpass.getuser()
-        except (KeyError, OSError):  # a container may run as a user without a name
-            return f"uid {os.getuid()}"
+        return login()
     if not given.strip() or len(given) > _LONGEST_AUTHOR:
         raise BadInput(f"--author must have 1 to {_LONGEST_AUTHOR} characters")
     return given.strip()
@@ -136,7 +132,9 @@ def _author(given: str | None) -> str:
 def _changed(work: UnitOfWork, stored: StoredPolicy, change: PolicyChange, author: str) -> WireEvent:
     """Audits a change, and tells it."""
     subject = f"policy/{stored.name}"
-    work.audit(f"policy.{change}", subject, version=stored.version, author=author, document=_document(stored))
+    work.audit(
+        f"policy.{change}", subject, operator(), version=stored.version, author=author, document=_document(stored)
+    )
     data = PolicyChanged(name=stored.name, version=stored.version, change=change, author=author)
     return event_about(subject, data, work.now)
 

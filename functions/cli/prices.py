@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from functions.cli.connection import Platform, open_store
 from functions.cli.documents import label_of, read_text
 from functions.cli.errors import BadInput
+from functions.cli.operator import operator
 from functions.cli.options import Format
 from functions.cli.output import print_data, print_table
 from shared.eventing.processing import describe
@@ -52,7 +53,7 @@ def set_all(platform: Platform, file: str) -> None:
     with open_store(platform) as store, store.begin() as work:
         work.catalogue.set_prices(prices)
         told = [f"{p.kind} {p.sku} {p.cluster}".strip() + f" {p.usd_per_hour:f}" for p in prices]
-        work.audit("prices.set", "prices", prices=list(told))
+        work.audit("prices.set", "prices", operator(), prices=list(told))
     typer.echo(f"{len(prices)} prices set")
 
 

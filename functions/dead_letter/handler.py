@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping
 
 from shared.errors import EventError, MalformedEvent
 from shared.eventing.processing import Answer, problem
+from shared.models.actor import Actor
 from shared.store.dead_letters import DeadLetter
 from shared.store.unit_of_work import Store
+
+ACTOR = Actor.function("dead-letter")
 
 _BROKERS_OWN = ("knativeerror", "knativekafka")
 _MAX_REASON = 2000
@@ -34,6 +37,7 @@ def keeper(store: Store) -> Callable[[dict[str, str], bytes], Answer]:
                 work.audit(
                     "event.dead_lettered",
                     _key(letter.subject or letter.source or "unknown"),
+                    ACTOR,
                     id=letter.event_id,
                     type=letter.type,
                     destination=letter.destination,

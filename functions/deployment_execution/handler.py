@@ -22,6 +22,7 @@ from functions.deployment_execution.performing import Applied, Away, Outcome, Re
 from shared.errors import EventInHand, PoisonEvent
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
+from shared.models.actor import Actor
 from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
 from shared.models.lifecycle import Phase
@@ -34,6 +35,7 @@ from shared.store.ledger import Reservation
 from shared.store.rows import amounts_to_json
 from shared.store.unit_of_work import UnitOfWork
 
+ACTOR = Actor.function("deployment-execution")
 ACCEPTS = CATALOGUE.of(PlanApproved)
 
 LEASE = timedelta(seconds=20)
@@ -141,7 +143,7 @@ def _same_object(one: Deployment, other: Deployment) -> bool:
 
 def _end_superseded(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> None:
     work.plans.set_status(plan.id, PlanStatus.SUPERSEDED, reason=f"superseded by plan {workload.plan_id}")
-    work.audit("plan.superseded", str(workload.id), plan=str(plan.id), by=str(workload.plan_id))
+    work.audit("plan.superseded", str(workload.id), ACTOR, plan=str(plan.id), by=str(workload.plan_id))
     begun = work.deployments.of_plan(plan.id)
     if begun is not None and begun.status is RevisionStatus.INTENDED:
         _watch(begun, workload, work)
@@ -218,7 +220,7 @@ def _references(deployments: Sequence[Deployment]) -> tuple[ObjectReference, ...
 def _propose_again(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Outgoing:
     work.plans.set_status(plan.id, PlanStatus.PROPOSED, reason="its hold expired before it was executed")
     work.workloads.advance(workload, Phase.PROPOSED)
-    work.audit("plan.expired", str(workload.id), plan=str(plan.id))
+    work.audit("plan.expired", str(workload.id), ACTOR, plan=str(plan.id))
     return Outgoing(PlanProposed.of(plan, source=plan.source), str(workload.id))
 
 
@@ -228,7 +230,9 @@ def _wait(plan: ActionPlan, workload: Workload, message: str, current: bool, wor
     if current:
         work.workloads.advance(workload, Phase.WAITING, reason=message)
     if plan.attempts == 0:
-        work.audit("plan.waiting", str(workload.id), plan=str(plan.id), cluster=plan.decision.cluster, reason=message)
+        work.audit(
+            "plan.waiting", str(workload.id), ACTOR, plan=str(plan.id), cluster=plan.decision.cluster, reason=message
+        )
     return []
 
 
@@ -247,7 +251,7 @@ def _failed(
         held = work.ledger.reserved(workload.id, task.plan.decision.cluster)
         kept = keeping.kept(work.deployments.live(workload.id), held, work)
         released = _release(task.plan, workload, kept, work)
-    work.audit("deployment.failed", str(workload.id), plan=str(task.plan.id), reason=reason, message=message)
+    work.audit("deployment.failed", str(workload.id), ACTOR, plan=str(task.plan.id), reason=reason, message=message)
     told = task.apply or next(iter(reversed(work.deployments.of_workload(workload.id))), None)
     if told is None:
         return released
@@ -277,6 +281,7 @@ def _applied(
     work.audit(
         "deployment.applied",
         str(workload.id),
+        ACTOR,
         plan=str(deployment.plan_id),
         revision=deployment.revision,
         cluster=deployment.cluster,
@@ -294,7 +299,7 @@ def _removed(plan: ActionPlan, workload: Workload, current: bool, work: UnitOfWo
         over = deployment.status in _ENDED  # its pods have finished, and what they held was given back
         left: dict[str, object] = {"amounts": amounts_to_json(NOTHING)} if over else {}
         work.deployments.update(deployment.id, status=RevisionStatus.REMOVING, observed_at=work.now, **left)
-    work.audit("deployment.removed", str(workload.id), plan=str(plan.id), cluster=plan.decision.cluster)
+    work.audit("deployment.removed", str(workload.id), ACTOR, plan=str(plan.id), cluster=plan.decision.cluster)
     if present:
         if current:
             work.workloads.advance(workload, Phase.REMOVING)

@@ -24,6 +24,7 @@ from events.plan import PlanProposed
 from events.policy import ReservationReleased
 from functions.health_verification.observing import Seen
 from shared.eventing.event import Event, Outgoing
+from shared.models.actor import Actor
 from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment, RevisionStatus
 from shared.models.lifecycle import Phase
@@ -35,6 +36,8 @@ from shared.rollout.observation import Observation, instance_of
 from shared.rollout.verdict import State, Verdict, verdict
 from shared.store.ledger import Reservation
 from shared.store.unit_of_work import UnitOfWork
+
+ACTOR = Actor.function("health-verification")
 
 SECOND_LOOK = timedelta(seconds=5)
 """A settled revision counts as degraded when two looks at least this far apart found it not ready."""
@@ -177,7 +180,7 @@ class Judge:
         self._remember(deployment, status=RevisionStatus.REMOVED)
         if workload.phase is Phase.REMOVING and not self._work.deployments.live(workload.id):
             self._advance(workload, Phase.REMOVED, "")
-        self._work.audit("deployment.gone", str(workload.id), revision=deployment.revision)
+        self._work.audit("deployment.gone", str(workload.id), ACTOR, revision=deployment.revision)
         self._unsettled[workload.id] = deployment.plan_id
 
     def _remove_again(self, deployment: Deployment, workload: Workload) -> None:
@@ -226,6 +229,7 @@ class Judge:
         self._work.audit(
             "plan.proposed",
             str(workload.id),
+            ACTOR,
             plan=str(plan.id),
             verb=decision.verb,
             revision=decision.revision,
@@ -256,7 +260,9 @@ class Judge:
     def _tell(self, deployment: Deployment, kind: type[WithReason], found: Verdict) -> None:
         subject = str(deployment.workload_id)
         action = f"deployment.{kind.__name__.removeprefix('Deployment').lower()}"
-        self._work.audit(action, subject, revision=deployment.revision, reason=found.reason, message=found.message)
+        self._work.audit(
+            action, subject, ACTOR, revision=deployment.revision, reason=found.reason, message=found.message
+        )
         told = kind.of(deployment, reason=found.reason, message=found.message)
         self.outgoing.append(Outgoing(told, subject))
 

@@ -2,6 +2,7 @@
 
 from events.plan import PlanProposed
 from shared.errors import PoisonEvent
+from shared.models.actor import Actor
 from shared.models.amounts import Amounts
 from shared.models.plan import ActionPlan, PlanStatus, Verb
 from shared.models.stored import Workload
@@ -12,7 +13,7 @@ from shared.store.unit_of_work import UnitOfWork
 _OPEN_TO_ALL = (Verb.SCALE, Verb.REMOVE)
 
 
-def adopt(data: PlanProposed, workload: Workload, work: UnitOfWork) -> tuple[ActionPlan, Workload]:
+def adopt(data: PlanProposed, workload: Workload, actor: Actor, work: UnitOfWork) -> tuple[ActionPlan, Workload]:
     """Takes such a plan in; it becomes its workload's newest. Its figures are the workload's. Raises PoisonEvent."""
     decision = data.decision
     if decision.verb not in _OPEN_TO_ALL:
@@ -48,5 +49,5 @@ def adopt(data: PlanProposed, workload: Workload, work: UnitOfWork) -> tuple[Act
         priority=spec.priority,
     )
     work.plans.add(plan)
-    work.audit("plan.adopted", str(workload.id), plan=str(plan.id), verb=decision.verb, source=data.source)
+    work.audit("plan.adopted", str(workload.id), actor, plan=str(plan.id), verb=decision.verb, source=data.source)
     return plan, work.workloads.take_plan(workload, plan.id, withdrawn=decision.verb is Verb.REMOVE)

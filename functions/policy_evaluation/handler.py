@@ -20,6 +20,7 @@ from functions.policy_evaluation.adopting import adopt
 from shared.errors import PoisonEvent
 from shared.eventing.event import Event, Outgoing
 from shared.metrics import DECISIONS, DRY_RUN_DENIALS, count
+from shared.models.actor import Actor
 from shared.models.lifecycle import Phase
 from shared.models.plan import ActionPlan, PlanStatus
 from shared.models.stored import Workload
@@ -32,6 +33,7 @@ from shared.store.ledger import Reservation
 from shared.store.policies import PolicyCache
 from shared.store.unit_of_work import UnitOfWork
 
+ACTOR = Actor.function("policy-evaluation")
 ACCEPTS = CATALOGUE.of(PlanProposed, PlanReconsidered, Tick, PolicyChanged, ReservationReleased, QueueContinued)
 
 HOLD = timedelta(minutes=10)
@@ -66,7 +68,7 @@ class Evaluation:
         if plan is None:
             if not isinstance(data, PlanProposed):
                 raise PoisonEvent(f"there is no plan {data.plan}")
-            plan, workload = adopt(data, workload, work)
+            plan, workload = adopt(data, workload, Actor.event_source(event.source), work)
         if plan.workload_id != workload.id:
             raise PoisonEvent(f"plan {plan.id} is not about workload {workload.id}")
         if plan.status not in _UNDECIDED:
@@ -111,7 +113,7 @@ def _approve(plan: ActionPlan, workload: Workload, judgement: Judgement, work: U
     warnings = judgement.decision.warnings
     work.plans.approve(plan.id, work.now + HOLD)
     work.workloads.advance(workload, Phase.APPROVED)
-    work.audit("plan.approved", str(workload.id), plan=str(plan.id), warnings=list(warnings))
+    work.audit("plan.approved", str(workload.id), ACTOR, plan=str(plan.id), warnings=list(warnings))
     usd = plan.amounts.usd_per_hour
     return Outgoing(PlanApproved.of(plan, usd_per_hour=usd, warnings=warnings), str(workload.id))
 
@@ -125,7 +127,9 @@ def _enqueue(plan: ActionPlan, workload: Workload, judgement: Judgement, work: U
     work.plans.enqueue(plan, work.now, waits_for, reason=message)
     work.workloads.advance(workload, Phase.QUEUED, reason=message)
     told: list[str] = [finding.message for finding in findings]
-    work.audit("plan.queued", str(workload.id), plan=str(plan.id), waits_for=list(waits_for), violations=list(told))
+    work.audit(
+        "plan.queued", str(workload.id), ACTOR, plan=str(plan.id), waits_for=list(waits_for), violations=list(told)
+    )
     return [Outgoing(PlanQueued.of(plan, waits_for=tuple(waits_for), message=message), str(workload.id))]
 
 
@@ -134,7 +138,9 @@ def _deny(plan: ActionPlan, workload: Workload, judgement: Judgement, work: Unit
     message = reason(decision.violations)
     work.plans.set_status(plan.id, PlanStatus.DENIED, reason=message)
     work.workloads.advance(workload, Phase.DENIED, reason=message)
-    work.audit("plan.denied", str(workload.id), plan=str(plan.id), violations=[f.message for f in decision.violations])
+    work.audit(
+        "plan.denied", str(workload.id), ACTOR, plan=str(plan.id), violations=[f.message for f in decision.violations]
+    )
     violations = tuple(_told(finding) for finding in decision.violations)
     return Outgoing(PlanDenied.of(plan, violations=violations, warnings=decision.warnings), str(workload.id))
 
@@ -142,7 +148,7 @@ def _deny(plan: ActionPlan, workload: Workload, judgement: Judgement, work: Unit
 def _superseded(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Outgoing:
     message = f"superseded by plan {workload.plan_id}"
     work.plans.set_status(plan.id, PlanStatus.SUPERSEDED, reason=message)
-    work.audit("plan.superseded", str(workload.id), plan=str(plan.id), by=str(workload.plan_id))
+    work.audit("plan.superseded", str(workload.id), ACTOR, plan=str(plan.id), by=str(workload.plan_id))
     finding = Finding("", "superseded", "plan", str(workload.plan_id), str(plan.id), message)
     return Outgoing(PlanDenied.of(plan, violations=(_told(finding),)), str(workload.id))
 

@@ -17,6 +17,7 @@ from events.workload import BadField, WorkloadRejected, WorkloadSubmitted, Workl
 from shared.errors import WishRefused
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.processing import bad_fields
+from shared.models.actor import Actor
 from shared.models.amounts import NOTHING
 from shared.models.lifecycle import Phase
 from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus, Verb, plan_id
@@ -60,7 +61,7 @@ def _submit(event: Event, data: dict[str, JsonValue], work: UnitOfWork) -> Seque
         work.workloads.add(proposal.workload)
     else:
         work.workloads.replace(proposal.workload)
-    return [_propose(proposal.plan, work, image=spec.image)]
+    return [_propose(proposal.plan, Actor.event_source(event.source), work, image=spec.image)]
 
 
 def _withdraw(event: Event, data: dict[str, JsonValue], work: UnitOfWork) -> Sequence[Outgoing]:
@@ -82,7 +83,7 @@ def _withdraw(event: Event, data: dict[str, JsonValue], work: UnitOfWork) -> Seq
         status=PlanStatus.PROPOSED,
     )
     work.workloads.take_plan(known, plan.id, withdrawn=True)
-    return [_propose(plan, work)]
+    return [_propose(plan, Actor.event_source(event.source), work)]
 
 
 def _parsed(model: type[M], data: dict[str, JsonValue]) -> M:
@@ -93,12 +94,13 @@ def _parsed(model: type[M], data: dict[str, JsonValue]) -> M:
         raise WishRefused(*first, *others) from None
 
 
-def _propose(plan: ActionPlan, work: UnitOfWork, **detail: JsonValue) -> Outgoing:
+def _propose(plan: ActionPlan, actor: Actor, work: UnitOfWork, **detail: JsonValue) -> Outgoing:
     work.plans.add(plan)
     usd = plan.amounts.usd_per_hour
     work.audit(
         "plan.proposed",
         str(plan.workload_id),
+        actor,
         plan=str(plan.id),
         generation=plan.generation,
         verb=plan.decision.verb,
@@ -117,7 +119,7 @@ def _rejection(event: Event, data: dict[str, JsonValue], refused: WishRefused, w
     subject = str(identity or event.subject or uuid.uuid5(uuid.NAMESPACE_URL, f"{event.source}\n{event.id}"))
     errors = tuple(BadField(field=field, message=message) for field, message in refused.errors)
     told: list[JsonValue] = [f"{e.field}: {e.message}"[:500] for e in errors[:50]]
-    work.audit("workload.rejected", subject, errors=told)
+    work.audit("workload.rejected", subject, Actor.event_source(event.source), errors=told)
     return Outgoing(
         WorkloadRejected(workload=identity, name=str(name)[:253] if named else "", errors=errors[:100]), subject
     )

@@ -17,11 +17,12 @@ import sqlalchemy as sa
 from pydantic import JsonValue
 
 from shared.eventing import strict_json
+from shared.models.actor import SYSTEM, Actor
 from shared.store.tables import audit_log
 
 SHARDS = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_APPEND = sa.text("SELECT audit_append(CAST(:shard AS smallint), :action, :subject, :body)")
+_APPEND = sa.text("SELECT audit_append(CAST(:shard AS smallint), :action, :subject, :body, :actor)")
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,25 @@ class AuditEntry:
     recorded_at: datetime
     action: str
     subject: str
+    actor: str
     detail: dict[str, Any]
 
 
-def append(connection: sa.Connection, action: str, subject: str, at: datetime, detail: dict[str, JsonValue]) -> None:
-    """Adds a row to the chain of the subject's shard. `detail` must hold no secret."""
-    body = strict_json.canonical({**detail, "action": action, "subject": subject, "at": at.isoformat()})
-    connection.execute(_APPEND, {"shard": shard_of(subject), "action": action, "subject": subject, "body": body})
+@dataclass(frozen=True)
+class NewEntry:
+    """A row to be written: what `actor` does to `subject`. `detail` must hold no secret."""
+
+    action: str
+    subject: str
+    actor: Actor
+    detail: dict[str, JsonValue]
+
+
+def append(connection: sa.Connection, entry: NewEntry, at: datetime) -> None:
+    """Adds a row to the chain of the subject's shard."""
+    columns = {"action": entry.action, "subject": entry.subject, "actor": str(entry.actor)}
+    body = strict_json.canonical({**entry.detail, **columns, "at": at.isoformat()})
+    connection.execute(_APPEND, {"shard": shard_of(entry.subject), **columns, "body": body})
 
 
 def shard_of(subject: str) -> int:
@@ -50,7 +63,7 @@ def entries(connection: sa.Connection, subject: str) -> list[AuditEntry]:
     rows = connection.execute(
         sa.select(audit_log).where(audit_log.c.subject == subject).order_by(audit_log.c.shard, audit_log.c.sequence)
     )
-    return [AuditEntry(row.recorded_at, row.action, row.subject, _detail(bytes(row.body))) for row in rows]
+    return [AuditEntry(row.recorded_at, row.action, row.subject, row.actor, _detail(bytes(row.body))) for row in rows]
 
 
 def verify(connection: sa.Connection) -> list[str]:
@@ -76,7 +89,8 @@ def _indexed(row: sa.Row[tuple[object, ...]], body: bytes) -> bool:
     """Whether the columns that rows are found by say what the bytes say."""
     try:
         said = json.loads(body)
-        return bool(row.action == said["action"] and row.subject == said["subject"])
+        actor = said.get("actor", str(SYSTEM))  # rows of earlier releases name none
+        return bool((row.action, row.subject, row.actor) == (said["action"], said["subject"], actor))
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -87,4 +101,4 @@ def _microseconds(at: datetime) -> bytes:
 
 
 def _detail(body: bytes) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(body).items() if name not in ("action", "subject")}
+    return {name: value for name, value in json.loads(body).items() if name not in ("action", "subject", "actor")}

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pydantic import JsonValue
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.models.actor import Actor
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.plan import PlanStatus
 from shared.rollout.accounts import Account, LineDifference, awaits_execution, corrected, differences
@@ -80,19 +81,19 @@ def compare(work: UnitOfWork) -> Report:
     return Report(wrong, list(_strays(work)), list(_miscounted(work)))
 
 
-def mend(store: Store, report: Report) -> None:
+def mend(store: Store, report: Report, actor: Actor) -> None:
     """Makes the ledger right where the report says that it is wrong."""
     for workload_id in sorted({found.workload_id for found in report.workloads}):
         with store.begin() as work:
-            _mend_workload(workload_id, work)
+            _mend_workload(workload_id, work, actor)
     for stray in report.strays:
         with store.begin() as work:
-            _release(stray.reservation, work)
+            _release(stray.reservation, work, actor)
     with store.read() as work:
         miscounted = list(_miscounted(work))
     for found in miscounted:
         with store.begin() as work:
-            _recount(found, work)
+            _recount(found, work, actor)
 
 
 def accounts(work: UnitOfWork, only: uuid.UUID | None = None) -> Iterator[Account]:
@@ -169,7 +170,7 @@ def _sums(work: UnitOfWork, table: sa.Table) -> dict[tuple[str, str, str], Amoun
     return {(row["team"], row["cluster"], row["sku"]): amounts_from(row) for row in found}
 
 
-def _mend_workload(workload_id: uuid.UUID, work: UnitOfWork) -> None:
+def _mend_workload(workload_id: uuid.UUID, work: UnitOfWork, actor: Actor) -> None:
     if work.workloads.get(workload_id, lock=True) is None:
         return
     for account in accounts(work, only=workload_id):
@@ -183,18 +184,18 @@ def _mend_workload(workload_id: uuid.UUID, work: UnitOfWork) -> None:
                 work.ledger.settle([(right, plan_id)])
         if wrong:
             told: list[JsonValue] = [_told(line) for line in wrong]
-            work.audit("ledger.repaired", str(workload_id), lines=told)
+            work.audit("ledger.repaired", str(workload_id), actor, lines=told)
 
 
-def _release(reservation: Reservation, work: UnitOfWork) -> None:
+def _release(reservation: Reservation, work: UnitOfWork, actor: Actor) -> None:
     nothing = Reservation(reservation.workload_id, reservation.cluster, reservation.team, {})
     work.ledger.settle([(nothing, reservation.workload_id)])
     lines: dict[str, JsonValue] = {sku: amounts_to_json(amounts) for sku, amounts in reservation.lines.items()}
     subject = str(reservation.workload_id)
-    work.audit("ledger.repaired", subject, cluster=reservation.cluster, released=lines)
+    work.audit("ledger.repaired", subject, actor, cluster=reservation.cluster, released=lines)
 
 
-def _recount(found: UsageDifference, work: UnitOfWork) -> None:
+def _recount(found: UsageDifference, work: UnitOfWork, actor: Actor) -> None:
     """Under the row's lock nobody else counts, so the sum is that of all who have counted."""
     key = {"team": found.team, "cluster": found.cluster, "sku": found.sku}
     empty = insert(usage).values(**key, **amounts_to_columns(NOTHING))
@@ -209,6 +210,7 @@ def _recount(found: UsageDifference, work: UnitOfWork) -> None:
     work.audit(
         "ledger.repaired",
         f"usage/{found.team}/{found.cluster}/{found.sku}",
+        actor,
         counted=amounts_to_json(before),
         reserved=amounts_to_json(after),
     )

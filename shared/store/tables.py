@@ -353,8 +353,10 @@ audit_log = Table(
     Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     _text("action"),
     _text("subject"),
+    _text("actor", default="system"),
     Column("body", LargeBinary, nullable=False),
     Column("previous_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Index(None, "subject"),
+    Index(None, "actor"),
 )

@@ -12,9 +12,11 @@ from pydantic import JsonValue
 from shared.errors import EventInHand
 from shared.eventing.event import Envelope, WireEvent
 from shared.eventing.function import Claim
+from shared.models.actor import Actor
 from shared.policy.decision import PlanView
 from shared.policy.facts import NOT_KNOWN, Facts, Needs
 from shared.store import audit, facts, inbox, outbox, surroundings
+from shared.store.audit import NewEntry
 from shared.store.catalogue import CatalogueRows
 from shared.store.database import transient_errors
 from shared.store.dead_letters import DeadLetterRows
@@ -39,7 +41,7 @@ class UnitOfWork:
     def __init__(self, connection: sa.Connection, now: datetime) -> None:
         self.connection = connection
         self.now = now
-        self._audits: list[tuple[str, str, dict[str, JsonValue]]] = []
+        self._audits: list[NewEntry] = []
 
     @cached_property
     def workloads(self) -> WorkloadRows:
@@ -91,14 +93,14 @@ class UnitOfWork:
         """Counts an approved plan against rate limits."""
         facts.record_action(self.connection, plan, self.now)
 
-    def audit(self, action: str, subject: str, **detail: JsonValue) -> None:
-        """Records what this transaction does to `subject`, if it commits. `detail` must hold no secret."""
-        self._audits.append((action, subject, detail))
+    def audit(self, action: str, subject: str, actor: Actor, **detail: JsonValue) -> None:
+        """Records what `actor` does to `subject`, if this transaction commits. `detail` must hold no secret."""
+        self._audits.append(NewEntry(action, subject, actor, detail))
 
     def write_audits(self) -> None:
         """Appends the kept-back audit rows, in the order of their subjects: shard locks are taken in one order."""
-        for action, subject, detail in sorted(self._audits, key=lambda one: audit.shard_of(one[1])):
-            audit.append(self.connection, action, subject, self.now, detail)
+        for entry in sorted(self._audits, key=lambda one: audit.shard_of(one.subject)):
+            audit.append(self.connection, entry, self.now)
         self._audits.clear()
 
     def finish(
@@ -124,7 +126,14 @@ class Store:
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
         """See shared.eventing.function.EventStore."""
         with self.begin() as work:
-            work.audit("event.refused", event.subject or event.source, consumer=consumer, id=event.id, reason=reason)
+            work.audit(
+                "event.refused",
+                event.subject or event.source,
+                Actor.function(consumer),
+                consumer=consumer,
+                id=event.id,
+                reason=reason,
+            )
 
     @contextmanager
     def transaction(self, now: datetime) -> Iterator[UnitOfWork]:

@@ -18,7 +18,7 @@ from shared.store import audit, repair
 from shared.store.ledger import Reservation
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver, id_of, in_parallel, rows
+from tests.builders import POLICY, TESTS, Deliver, id_of, in_parallel, rows
 from tests.functions.chain import Chain
 from tests.functions.cli.conftest import Ran, Sentinel
 from tests.functions.policy_evaluation.test_handler import runs
@@ -177,7 +177,7 @@ def test_what_came_right_meanwhile_is_left_alone(sentinel: Sentinel, store: Stor
     with store.read() as work:
         report = repair.compare(work)
     damage(store, lambda c: c.execute(usage.update().values(gpus=2)))
-    repair.mend(store, report)
+    repair.mend(store, report, TESTS)
     sound(sentinel)
     with store.begin() as work:
         assert audit.entries(work.connection, "usage/search/local/L4") == []
@@ -193,7 +193,7 @@ def test_a_repair_beside_decisions_leaves_the_books_right(
     with store.read() as work:
         report = repair.compare(work)
     decisions = [partial(deliver.forward, POLICY, proposal) for proposal in proposals]
-    repairs = [partial(repair.mend, store, report)] * 3
+    repairs = [partial(repair.mend, store, report, TESTS)] * 3
     in_parallel(*decisions[:3], *repairs, *decisions[3:])
     sound(sentinel)
     assert [line[6] for line in lines(owner_engine, "usage")] == [14]
@@ -207,7 +207,7 @@ def test_a_recount_waits_for_who_is_counting(sentinel: Sentinel, store: Store, d
     with store.begin() as work:
         more = work.ledger.reserved(id_of(), "local")["L4"].times(3)
         work.ledger.settle([(Reservation(id_of(), "local", "search", {"L4": more}), id_of())])
-        mending = threading.Thread(target=repair.mend, args=(store, report))
+        mending = threading.Thread(target=repair.mend, args=(store, report, TESTS))
         mending.start()
         mending.join(0.3)  # it waits for this transaction, wherever it is by now
         assert mending.is_alive()

@@ -6,7 +6,7 @@ from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
 from shared.policy.documents import PolicyDocument
 from shared.store.dead_letters import DeadLetter
 from shared.store.unit_of_work import Store
-from tests.builders import PROPOSED, Deliver, id_of
+from tests.builders import PROPOSED, TESTS, Deliver, id_of
 from tests.functions.cli.conftest import Sentinel
 
 
@@ -73,7 +73,7 @@ def test_a_plan_that_is_judged_twice_keeps_both_verdicts(sentinel: Sentinel, del
     deliver.decide()
     with store.begin() as work:
         [first] = work.plans.decisions_on(id_of())
-        work.audit("plan.approved", str(id_of()), plan=str(first["plan_id"]))
+        work.audit("plan.approved", str(id_of()), TESTS, plan=str(first["plan_id"]))
     with store.begin() as work:
         again = {**first, "id": uuid.uuid4(), "created_at": work.now, "warnings": ["judged again"]}
         work.plans.record_decision(again)
@@ -89,7 +89,7 @@ def test_revisions_are_woven_into_what_the_audit_log_says_of_them(
         workload = work.workloads.get(id_of())
         assert workload is not None
         work.deployments.add(revision(1, workload.plan_id))
-        work.audit("deployment.applied", str(id_of()), plan=str(workload.plan_id), revision=1)
+        work.audit("deployment.applied", str(id_of()), TESTS, plan=str(workload.plan_id), revision=1)
     with store.begin() as work:
         work.deployments.add(revision(2, workload.plan_id))
     told = sentinel("trace", id_of(), "-o", "json").json
@@ -112,7 +112,7 @@ def test_dead_letters_of_the_workload_are_part_of_its_story(sentinel: Sentinel, 
         work.dead_letters.keep(letter())
     with store.begin() as work:
         work.dead_letters.keep(letter())
-        work.audit("event.dead_lettered", str(id_of()), id="event-1", destination="http://policy-evaluation")
+        work.audit("event.dead_lettered", str(id_of()), TESTS, id="event-1", destination="http://policy-evaluation")
     last = sentinel("trace", id_of()).lines[-1]
     assert "event.dead_lettered" in last
     assert "error_code=422  reason=there is no workload  redriven=False" in last

@@ -15,6 +15,7 @@ from shared.eventing.processing import Answer
 from shared.store.unit_of_work import UnitOfWork
 from tests.builders import (
     PROPOSED,
+    TESTS,
     rows,
 )
 
@@ -27,7 +28,7 @@ def tells(*outgoing: Outgoing) -> TransactionalFunction[UnitOfWork]:
     """A function that audits, and tells these events."""
 
     def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        work.audit("seen", event.subject or "none")
+        work.audit("seen", event.subject or "none", TESTS)
         return outgoing
 
     return TransactionalFunction("teller", CATALOGUE.of(PlanProposed, Tick), handle)

@@ -19,6 +19,7 @@ from tests.builders import (
     POLICY,
     PROPOSED,
     SUBMITTED,
+    TESTS,
     Deliver,
     request,
     rows,
@@ -109,7 +110,7 @@ def test_a_connection_that_is_terminated_in_a_transaction_is_503_and_leaves_noth
     deliver: Deliver, owner_engine: sa.Engine
 ) -> None:
     def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        work.audit("seen", "x")
+        work.audit("seen", "x", TESTS)
         work.write_audits()
         pid = work.connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
         with owner_engine.connect() as connection:

@@ -23,6 +23,7 @@ from tests.builders import (
     PROPOSED,
     REJECTED,
     SUBMITTED,
+    TESTS,
     Deliver,
     in_parallel,
     request,
@@ -233,7 +234,7 @@ def test_the_same_id_with_other_data_is_refused_and_recorded(
 
 def failing(failure: Callable[[], Exception]) -> TransactionalFunction[UnitOfWork]:
     def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        work.audit("tried", "x")
+        work.audit("tried", "x", TESTS)
         work.write_audits()
         raise failure()
 
@@ -291,7 +292,7 @@ def test_two_deliveries_of_one_event_have_one_effect(deliver: Deliver, owner_eng
 
 def test_the_slower_of_two_deliveries_is_409_and_undone(deliver: Deliver, owner_engine: sa.Engine) -> None:
     def overtaken(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        work.audit("slower", "x")
+        work.audit("slower", "x", TESTS)
         assert deliver(tells(rejected()), PROPOSED, PLAN, event_id="e").status == 200
         return []
 
@@ -313,7 +314,7 @@ class Cluster:
         self.failure: Exception | None = None
 
     def prepare(self, event: Event, work: UnitOfWork) -> str | Done:
-        work.audit("intended", "x")
+        work.audit("intended", "x", TESTS)
         return Done([rejected()]) if event.subject == "nothing" else str(event.subject)
 
     def perform(self, task: str) -> int:
@@ -323,7 +324,7 @@ class Cluster:
         return len(self.performed)
 
     def conclude(self, event: Event, task: str, result: int, work: UnitOfWork) -> Sequence[Outgoing]:
-        work.audit("concluded", "x", result=result)
+        work.audit("concluded", "x", TESTS, result=result)
         return [rejected(name=str(result))]
 
     @property

@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.eventing import strict_json
 from shared.store import audit
 from shared.store.unit_of_work import Store
-from tests.builders import in_parallel, rows
+from tests.builders import TESTS, in_parallel, rows
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,7 +19,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def append(store: Store, *subjects: str) -> None:
     with store.begin() as work:
         for subject in subjects:
-            work.audit("tested", subject, number=1)
+            work.audit("tested", subject, TESTS, number=1)
 
 
 def problems(engine: sa.Engine) -> list[str]:
@@ -42,8 +43,8 @@ def chain(store: Store) -> Store:
 def test_what_was_appended_is_read_in_order_and_verifies(store: Store, owner_engine: sa.Engine) -> None:
     for number in range(3):
         with store.begin() as work:
-            work.audit("counted", "w", number=number, text="ä\n")
-            work.audit("other", "x")
+            work.audit("counted", "w", TESTS, number=number, text="ä\n")
+            work.audit("other", "x", TESTS)
     with store.begin() as work:
         found = audit.entries(work.connection, "w")
         assert [(e.action, e.subject, e.detail["number"], e.detail["text"]) for e in found] == [
@@ -56,11 +57,30 @@ def test_what_was_appended_is_read_in_order_and_verifies(store: Store, owner_eng
 
 def test_a_detail_cannot_replace_what_the_row_is_about(store: Store, owner_engine: sa.Engine) -> None:
     with store.begin() as work:
-        audit.append(work.connection, "real", "w", NOW, {"action": "forged", "subject": "y", "at": "never"})
+        detail = {"action": "forged", "subject": "y", "actor": "nobody", "at": "never"}
+        audit.append(work.connection, audit.NewEntry("real", "w", TESTS, {**detail}), NOW)
     assert problems(owner_engine) == []
     with store.begin() as work:
         [entry] = audit.entries(work.connection, "w")
-    assert (entry.action, entry.detail) == ("real", {"at": NOW.isoformat()})
+    assert (entry.action, entry.actor, entry.detail) == ("real", str(TESTS), {"at": NOW.isoformat()})
+
+
+def test_a_row_of_an_earlier_release_says_system_and_verifies(store: Store, owner_engine: sa.Engine) -> None:
+    append(store, "w")
+    with owner_engine.begin() as connection:
+        body = strict_json.canonical({"action": "old", "subject": "w", "at": NOW.isoformat()})
+        connection.execute(
+            sa.text("SELECT audit_append(CAST(:shard AS smallint), 'old', 'w', :body)"),
+            {"shard": audit.shard_of("w"), "body": body},
+        )
+    with store.begin() as work:
+        assert [entry.actor for entry in audit.entries(work.connection, "w")] == [str(TESTS), "system"]
+    assert problems(owner_engine) == []
+
+
+def test_an_actor_that_was_changed_shows(chain: Store, owner_engine: sa.Engine) -> None:
+    tamper(owner_engine, "UPDATE audit_log SET actor = 'user:mallory' WHERE sequence = 3")
+    assert problems(owner_engine) == [f"shard {audit.shard_of('w')}: row 3 was changed"]
 
 
 def test_an_empty_log_verifies(store: Store, owner_engine: sa.Engine) -> None:
@@ -70,7 +90,7 @@ def test_an_empty_log_verifies(store: Store, owner_engine: sa.Engine) -> None:
 def test_a_transaction_that_fails_leaves_no_gap(chain: Store, owner_engine: sa.Engine) -> None:
     def fail() -> None:
         with chain.begin() as work:
-            work.audit("lost", "w")
+            work.audit("lost", "w", TESTS)
             work.write_audits()
             raise ZeroDivisionError
 

@@ -102,7 +102,7 @@ def test_the_application_owns_nothing(engine: sa.Engine) -> None:
         "DROP TABLE workloads",
         "ALTER TABLE workloads ADD COLUMN x int",
         "CREATE TABLE mine (x int)",
-        "CREATE OR REPLACE FUNCTION audit_append(smallint, text, text, bytea) RETURNS void LANGUAGE sql AS 'SELECT 1'",
+        "DROP FUNCTION audit_append",
         "DELETE FROM alembic_version",
         "SET ROLE sentinel_owner",
         "SELECT pg_read_file('/etc/passwd')",
