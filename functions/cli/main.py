@@ -85,9 +85,9 @@ def submit(
 ) -> None:
     """Submit workloads, all in the files or none, and print their ids."""
     seconds = patience(wait, timeout)
-    from functions.cli import wishes
+    from functions.cli.commands import submissions
 
-    wishes.submit(platform_of(context), file, seconds, output)
+    submissions.submit(platform_of(context), file, seconds, output)
 
 
 @app.command()
@@ -102,9 +102,9 @@ def remove(
 ) -> None:
     """Withdraw a workload: what it runs is deleted."""
     seconds = patience(wait, timeout)
-    from functions.cli import wishes, workloads
+    from functions.cli.commands import submissions, workloads
 
-    wishes.remove(platform_of(context), workloads.Reference(name, team, namespace), seconds, output)
+    submissions.remove(platform_of(context), workloads.Reference(name, team, namespace), seconds, output)
 
 
 @app.command()
@@ -118,7 +118,7 @@ def get(
     output: Output = Format.TABLE,
 ) -> None:
     """Show workloads as they stand."""
-    from functions.cli import workloads
+    from functions.cli.commands import workloads
 
     if name is None:
         workloads.get(platform_of(context), team, namespace, phase, limit, output)
@@ -131,9 +131,9 @@ def trace(
     context: typer.Context, name: Name, team: Team = None, namespace: Namespace = None, output: Output = Format.TABLE
 ) -> None:
     """Show what happened to a workload, oldest first."""
-    from functions.cli import tracing, workloads
+    from functions.cli.commands import timeline, workloads
 
-    tracing.trace(platform_of(context), workloads.Reference(name, team, namespace), output)
+    timeline.trace(platform_of(context), workloads.Reference(name, team, namespace), output)
 
 
 @app.command()
@@ -142,9 +142,9 @@ def queue(context: typer.Context, limit: Limit = 1000, output: Output = Format.T
 
     What fits may go past a plan that waits for something that it takes, eight times at most, and past others freely.
     """
-    from functions.cli import queueing
+    from functions.cli.commands import queue as work
 
-    queueing.show_all(platform_of(context), limit, output)
+    work.show_all(platform_of(context), limit, output)
 
 
 @events.command("list")
@@ -155,9 +155,9 @@ def list_events(
     output: Output = Format.TABLE,
 ) -> None:
     """List dead letters, oldest first."""
-    from functions.cli import dead_letters
+    from functions.cli.commands import events as work
 
-    dead_letters.show_all(platform_of(context), redriven, limit, output)
+    work.show_all(platform_of(context), redriven, limit, output)
 
 
 @events.command("show")
@@ -167,9 +167,9 @@ def show_event(
     output: Output = Format.TABLE,
 ) -> None:
     """Show one dead letter with its attributes and its data as they came."""
-    from functions.cli import dead_letters
+    from functions.cli.commands import events as work
 
-    dead_letters.show(platform_of(context), letter, output)
+    work.show(platform_of(context), letter, output)
 
 
 @events.command("redrive")
@@ -180,9 +180,9 @@ def redrive_events(
     output: Output = Format.TABLE,
 ) -> None:
     """Send the same event again, under its own id, and let consumers count their attempts from zero."""
-    from functions.cli import dead_letters
+    from functions.cli.commands import events as work
 
-    dead_letters.redrive(platform_of(context), letter, everything, output)
+    work.redrive(platform_of(context), letter, everything, output)
 
 
 @clusters.command("add")
@@ -193,7 +193,7 @@ def add_cluster(
     gpus: Annotated[list[str] | None, typer.Option(metavar="SKU=COUNT", help="Its GPUs; may be repeated.")] = None,
 ) -> None:
     """Register a cluster, or replace what is known of it. Without --gpus its capacity is unknown."""
-    from functions.cli import clusters as work
+    from functions.cli.commands import clusters as work
 
     work.add(platform_of(context), name, label or [], gpus or [])
 
@@ -201,7 +201,7 @@ def add_cluster(
 @clusters.command("list")
 def list_clusters(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List the clusters."""
-    from functions.cli import clusters as work
+    from functions.cli.commands import clusters as work
 
     work.show_all(platform_of(context), output)
 
@@ -209,7 +209,7 @@ def list_clusters(context: typer.Context, output: Output = Format.TABLE) -> None
 @prices.command("set")
 def set_prices(context: typer.Context, file: File) -> None:
     """Set prices, all in the file or none: kind,sku,usd_per_hour,source,priced_on and, if wanted, cluster."""
-    from functions.cli import prices as work
+    from functions.cli.commands import prices as work
 
     work.set_all(platform_of(context), file)
 
@@ -217,7 +217,7 @@ def set_prices(context: typer.Context, file: File) -> None:
 @prices.command("list")
 def list_prices(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List the prices."""
-    from functions.cli import prices as work
+    from functions.cli.commands import prices as work
 
     work.show_all(platform_of(context), output)
 
@@ -233,6 +233,6 @@ def check_ledger(
     Kubeconfigs are those in CLUSTERS_DIR, or of the platform in its state directory. Exits with 1 when anything
     differs that was not repaired.
     """
-    from functions.cli import ledger as work
+    from functions.cli.commands import ledger as work
 
     work.check(platform_of(context), fix, output)

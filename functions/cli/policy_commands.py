@@ -16,7 +16,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A policy's name.")]
 @policies.command("add")
 def add_policies(context: typer.Context, file: Files, author: Author = None) -> None:
     """Add policies, all in the files or none; one of the same name is replaced."""
-    from functions.cli import policies as work
+    from functions.cli.commands import policies as work
 
     work.add(platform_of(context), file, author)
 
@@ -24,7 +24,7 @@ def add_policies(context: typer.Context, file: Files, author: Author = None) -> 
 @policies.command("list")
 def list_policies(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List the policies."""
-    from functions.cli import policies as work
+    from functions.cli.commands import policies as work
 
     work.show_all(platform_of(context), output)
 
@@ -32,7 +32,7 @@ def list_policies(context: typer.Context, output: Output = Format.TABLE) -> None
 @policies.command("show")
 def show_policy(context: typer.Context, name: Name, output: Output = Format.TABLE) -> None:
     """Show one policy with its document."""
-    from functions.cli import policies as work
+    from functions.cli.commands import policies as work
 
     work.show(platform_of(context), name, output)
 
@@ -40,7 +40,7 @@ def show_policy(context: typer.Context, name: Name, output: Output = Format.TABL
 @policies.command("enable")
 def enable_policy(context: typer.Context, name: Name, author: Author = None) -> None:
     """Put a policy into force."""
-    from functions.cli import policies as work
+    from functions.cli.commands import policies as work
 
     work.switch(platform_of(context), name, author, enabled=True)
 
@@ -48,7 +48,7 @@ def enable_policy(context: typer.Context, name: Name, author: Author = None) -> 
 @policies.command("disable")
 def disable_policy(context: typer.Context, name: Name, author: Author = None) -> None:
     """Take a policy out of force; it is kept, with its history."""
-    from functions.cli import policies as work
+    from functions.cli.commands import policies as work
 
     work.switch(platform_of(context), name, author, enabled=False)
 
@@ -56,7 +56,7 @@ def disable_policy(context: typer.Context, name: Name, author: Author = None) ->
 @policies.command("history")
 def show_history(context: typer.Context, name: Name, output: Output = Format.TABLE) -> None:
     """Show every version of a policy, oldest first: when, who, and what became different."""
-    from functions.cli import policy_history as work
+    from functions.cli.commands import policy_history as work
 
     work.show(platform_of(context), name, output)
 
@@ -64,7 +64,7 @@ def show_history(context: typer.Context, name: Name, output: Output = Format.TAB
 @policies.command("schema")
 def show_schema() -> None:
     """Print the JSON Schema of policy documents."""
-    from functions.cli import policies as work
+    from functions.cli.commands import policies as work
 
     work.schema()
 
@@ -81,7 +81,7 @@ def run_suites(
 
     Exits with 1 when a case fails, with 2 when a suite or a policy is bad.
     """
-    from functions.cli import policy_suites
+    from functions.cli.commands import policy_suites
 
     policy_suites.run_all(path, output, fail_on_warn=fail_on_warn)
 
@@ -92,9 +92,9 @@ def simulate(context: typer.Context, file: Files, output: Output = Format.TABLE)
 
     Exits with 0 when some cluster would approve each of them, with 1 otherwise.
     """
-    from functions.cli import simulating
+    from functions.cli.commands import simulation
 
-    simulating.simulate(platform_of(context), file, output)
+    simulation.simulate(platform_of(context), file, output)
 
 
 @policies.command("backtest")
@@ -113,6 +113,6 @@ def backtest(
     carried on.
     """
     reach = seconds("--since", since, "m|h|d", "12h or 30d")
-    from functions.cli import backtesting
+    from functions.cli.commands import backtest as backtesting
 
     backtesting.backtest(platform_of(context), file, reach, backtesting.How(only, limit), output)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.cli.policy_suites import Prepared, load
+from functions.cli.commands.policy_suites import Prepared, load
 from shared.policy.cases import run
 from shared.policy.suites import Case
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from functions.cli.output import age
+from functions.cli.views.printing import age
 from shared.models.lifecycle import Phase
 from shared.policy.documents import PolicyDocument
 from shared.store.tables import workloads

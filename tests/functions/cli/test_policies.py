@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import yaml
 
 from events.policy import PolicyChanged
-from functions.cli.policy_history import differences
+from functions.cli.commands.policy_history import differences
 from shared.policy.documents import PolicyDocument
 from shared.store import audit
 from shared.store.tables import policies

@@ -13,7 +13,7 @@ from pydantic import JsonValue, RootModel, ValidationError
 from functions.cli.documents import STDIN, Document, read_models
 from functions.cli.errors import BadInput, CommandFailed
 from functions.cli.options import Format
-from functions.cli.output import Cell, Style, print_data, print_table
+from functions.cli.views.printing import Cell, Style, print_data, print_table
 from shared.eventing.processing import describe
 from shared.policy.cases import DuplicatePolicy, Mismatch, Outcome, policies_of, run
 from shared.policy.documents import PolicyDocument

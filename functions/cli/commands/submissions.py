@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
-from functions.cli import following
+from functions.cli import waiting
+from functions.cli.commands.workloads import Reference, find_one, label
 from functions.cli.connection import Platform, open_store
 from functions.cli.documents import read_models
 from functions.cli.errors import BadInput, complain
-from functions.cli.following import Wish
 from functions.cli.options import Format
-from functions.cli.outbound import event_about, publish
-from functions.cli.output import print_ids
-from functions.cli.workloads import Reference, find_one, label
+from functions.cli.publishing import event_about, publish
+from functions.cli.views.printing import print_ids
+from functions.cli.waiting import Wish
 from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
 from shared.store import outbox
@@ -51,7 +51,7 @@ def _send(store: Store, platform: Platform, wishes: Sequence[Wish], patience: fl
     _print(wishes, form)
     publish(store, platform, [wish.event for wish in wishes])
     if patience is not None:
-        following.follow(store, wishes, patience)
+        waiting.follow(store, wishes, patience)
 
 
 def _print(wishes: Sequence[Wish], form: Format) -> None:
@@ -69,13 +69,13 @@ def _submission(where: str, spec: WorkloadSubmitted, work: UnitOfWork) -> Wish:
     event = event_about(spec.id, spec, work.now)
     if len(event.body) > MAX_BYTES:
         raise BadInput(f"{where}: has {len(event.body)} bytes as an event; at most {MAX_BYTES} fit into one")
-    return Wish(spec.id, _named(spec), event, following.RUNS)
+    return Wish(spec.id, _named(spec), event, waiting.RUNS)
 
 
 def _withdrawal(workload: Workload, work: UnitOfWork) -> Wish:
     spec = workload.spec
     data = WorkloadWithdrawn(name=spec.name, team=spec.team, namespace=spec.namespace)
-    return Wish(workload.id, label(workload), event_about(workload.id, data, work.now), following.GONE)
+    return Wish(workload.id, label(workload), event_about(workload.id, data, work.now), waiting.GONE)
 
 
 def _refuse_repeats(documents: Sequence[tuple[str, WorkloadSubmitted]]) -> None:

@@ -9,7 +9,7 @@ from functions.cli.connection import Platform, open_store
 from functions.cli.errors import BadInput
 from functions.cli.operator import operator
 from functions.cli.options import Format
-from functions.cli.output import print_data, print_table
+from functions.cli.views.printing import print_data, print_table
 from shared.eventing.processing import describe
 from shared.models.cluster import Cluster
 from shared.models.gpu import normalise_sku

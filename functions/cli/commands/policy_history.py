@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import CommandFailed
 from functions.cli.options import Format
-from functions.cli.output import moment, print_data, print_table
+from functions.cli.views.printing import moment, print_data, print_table
 from shared.store.policies import PolicyVersion
 
 _NOTHING = "nothing"

@@ -4,11 +4,11 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
+from functions.cli.commands.workloads import label
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import complain
 from functions.cli.options import Format
-from functions.cli.output import Cell, age, moment, print_data, print_table
-from functions.cli.workloads import label
+from functions.cli.views.printing import Cell, age, moment, print_data, print_table
 from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 

@@ -11,7 +11,7 @@ from functions.cli.connection import Platform, open_store
 from functions.cli.errors import CommandFailed, complain
 from functions.cli.operator import operator
 from functions.cli.options import Format
-from functions.cli.output import Cell, Style, print_data, print_table
+from functions.cli.views.printing import Cell, Style, print_data, print_table
 from shared.clusters.directory import ClusterDirectory
 from shared.errors import ClusterRefused, ClusterUnavailable
 from shared.models.amounts import NOTHING, Amounts

@@ -9,7 +9,7 @@ from functions.cli.connection import Platform, open_store
 from functions.cli.documents import read_models
 from functions.cli.errors import CommandFailed, complain
 from functions.cli.options import Format
-from functions.cli.output import Cell, Style, moment, print_data, print_table
+from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
 from shared.errors import WishRefused
 from shared.models.workload import WorkloadSpec
 from shared.policy.decision import Finding

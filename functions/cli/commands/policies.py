@@ -18,8 +18,8 @@ from functions.cli.documents import read_models
 from functions.cli.errors import BadInput, CommandFailed, complain, printable
 from functions.cli.operator import login, operator
 from functions.cli.options import Format
-from functions.cli.outbound import event_about, publish
-from functions.cli.output import Cell, Style, moment, print_data, print_table
+from functions.cli.publishing import event_about, publish
+from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
 from shared.eventing.event import WireEvent
 from shared.policy.documents import PolicyDocument
 from shared.policy.policy_set import StoredPolicy

@@ -6,11 +6,11 @@ from typing import Any
 import typer
 from pydantic import JsonValue
 
+from functions.cli.commands.workloads import Reference, find_one, label
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import CommandFailed
 from functions.cli.options import Format
-from functions.cli.output import Style, moment, print_data, print_table
-from functions.cli.workloads import Reference, find_one, label
+from functions.cli.views.printing import Style, moment, print_data, print_table
 from shared.models.workload import workload_id
 from shared.store.history import Moment, timeline
 from shared.store.unit_of_work import UnitOfWork

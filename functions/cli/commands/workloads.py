@@ -7,11 +7,11 @@ from datetime import datetime
 import typer
 from pydantic import JsonValue
 
+from functions.cli.commands.simulation import suggestion_view
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import CommandFailed, complain
 from functions.cli.options import Format
-from functions.cli.output import Cell, Style, age, print_data, print_table
-from functions.cli.simulating import suggestion_view
+from functions.cli.views.printing import Cell, Style, age, print_data, print_table
 from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
 from shared.store.simulation import Simulation

@@ -11,12 +11,12 @@ from pydantic import JsonValue, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from functions.cli.commands.policies import read_candidates
+from functions.cli.commands.simulation import finding_view
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import Interrupted, complain
 from functions.cli.options import Format
-from functions.cli.output import Cell, Style, moment, print_data, print_table
-from functions.cli.policies import read_candidates
-from functions.cli.simulating import finding_view
+from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
 from shared.policy.backtest import Backtest, Difference, Verdict
 from shared.policy.decision import PastDecision
 from shared.policy.documents import PolicyDocument

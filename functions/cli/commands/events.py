@@ -15,8 +15,8 @@ from functions.cli.connection import Platform, open_store
 from functions.cli.errors import BadInput, CommandFailed, complain, printable
 from functions.cli.operator import operator
 from functions.cli.options import Format
-from functions.cli.outbound import publish
-from functions.cli.output import age, moment, print_data, print_ids, print_table
+from functions.cli.publishing import publish
+from functions.cli.views.printing import age, moment, print_data, print_ids, print_table
 from shared.errors import MalformedEvent
 from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent

@@ -1,0 +1,1 @@
+"""The commands, one module a noun: parse, call an operation, present its result."""
