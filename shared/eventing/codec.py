@@ -102,7 +102,7 @@ def _with_payload(attributes: Mapping[str, str], payload: Mapping[str, JsonValue
         return Envelope(attributes, b"", None)
     data = payload["data"]
     if _is_json(attributes.get("datacontenttype")):
-        return Envelope(attributes, strict_json.canonical(data), data)
+        return Envelope(attributes, strict_json.compact(data), data)
     if not isinstance(data, str):
         raise MalformedEvent("data must be text when datacontenttype is not JSON")
     return Envelope(attributes, data.encode(), None)

@@ -52,6 +52,11 @@ def canonical(value: JsonValue) -> bytes:
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
+def compact(value: JsonValue) -> bytes:
+    """The value as text without spaces, the keys in the order that they came in."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
 def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     found = dict(pairs)
     if len(found) != len(pairs):

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -306,8 +306,23 @@ class WorkloadSpec(Wire):
         return workload_id(self.team, self.namespace, self.name)
 
     def content(self) -> dict[str, object]:
-        """The wire form without the generation: equal contents are the same wish."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"generation"})
+        """What is stored and compared: equal contents ask for the same.
+
+        It is the wire form without the generation. `env` is a list of [name, value] pairs, because its order counts
+        and a store of JSON keeps the order of arrays alone.
+        """
+        wire = self.model_dump(mode="json", by_alias=True, exclude={"generation"})
+        return {**wire, "env": [list(entry) for entry in wire["env"].items()]}
+
+    @classmethod
+    def from_content(cls, stored: Mapping[str, Any]) -> Self:
+        """The workload of a stored `content()`.
+
+        Earlier versions stored `env` as an object and gave the variables to pods in the order of their names.
+        """
+        env = stored.get("env") or ()
+        pairs = sorted(env.items()) if isinstance(env, Mapping) else env
+        return cls.model_validate({**stored, "env": dict(pairs)})
 
 
 def workload_id(team: str, namespace: str, name: str) -> uuid.UUID:

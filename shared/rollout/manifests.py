@@ -1,9 +1,9 @@
 """A workload as the one Kubernetes object that Sentinel applies for it.
 
 A manifest holds the fields that Sentinel owns and no others, because a server-side apply claims whatever it
-names. It follows from its arguments alone, whatever order a store has given the keys of maps. The pod
-template holds nothing that changes without the pods having to: scaling, or a new plan, must not restart them,
-so generation, plan and revision are annotations of the object alone.
+names. It follows from its arguments alone: the order of a map's keys does not count, that of environment
+variables does. The pod template holds nothing that changes without the pods having to: scaling, or a new plan,
+must not restart them, so generation, plan and revision are annotations of the object alone.
 
 Names: a Deployment is called like its workload; a StatefulSet too, cut to 52 characters, because its pods carry
 `<name>-<hash of 10>` as a label; a Job adds its revision, because its template cannot change, and is cut to 57,
@@ -180,8 +180,8 @@ def _container(spec: WorkloadSpec) -> KubernetesObject:
     if spec.args:
         container["args"] = list(spec.args)
     if spec.env:
-        # By name: a store that keeps JSON without its key order must not make another pod template.
-        container["env"] = [_env(name, spec.env[name]) for name in sorted(spec.env)]
+        # In the order given: $(NAME) is expanded only from a variable further up (Kubernetes, EnvVar.value).
+        container["env"] = [_env(name, entry) for name, entry in spec.env.items()]
     if spec.ports:
         # The protocol is a key of this list; server-side apply needs it stated.
         container["ports"] = [{"containerPort": port, "protocol": "TCP"} for port in spec.ports]

@@ -103,7 +103,7 @@ def _changing(workload: Workload) -> dict[str, Any]:
 def _workload(row: sa.Row[tuple[object, ...]]) -> Workload:
     return Workload(
         id=row.id,
-        spec=WorkloadSpec.model_validate(row.spec),
+        spec=WorkloadSpec.from_content(row.spec),
         generation=row.generation,
         usd_per_replica_hour=row.usd_per_replica_hour,
         phase=Phase(row.phase),

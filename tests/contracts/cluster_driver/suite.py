@@ -92,6 +92,13 @@ class ApplyContract:
         container = world.live(wish)["spec"]["template"]["spec"]["containers"][0]
         assert container["env"] == [{"name": "B", "value": "2"}]
 
+    def test_another_order_of_the_environment_arrives(self, world: World) -> None:
+        for revision, names in enumerate(["AB", "BA", "CBA", "BCA"], start=1):
+            wish = world.manifest(revision, env=dict.fromkeys(names, "x"), replicas=0)
+            world.driver.apply(wish)
+            env = world.live(wish)["spec"]["template"]["spec"]["containers"][0]["env"]
+            assert [entry["name"] for entry in env] == list(names)
+
     def test_text_of_every_plane_arrives_as_it_was_sent(self, world: World) -> None:
         text = '"\\ \x01\x7f\x85\u2028\ufeff\uffff😀\U0010fffd \\ud83d'
         wish = world.manifest(env={"A": text}, replicas=0)

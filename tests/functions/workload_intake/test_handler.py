@@ -248,6 +248,14 @@ def test_values_are_never_repeated_in_a_rejection(deliver: Deliver, owner_engine
 # Generations ---------------------------------------------------------------------------------------------------------
 
 
+def test_another_order_of_the_environment_is_another_wish(deliver: Deliver, store: Store) -> None:
+    env = {"PG_HOST": "db", "APP_URL": "pg://$(PG_HOST)"}
+    deliver.submit(generation=1, env=dict(reversed(env.items())))
+    assert deliver.submit(generation=1, env=dict(reversed(env.items()))).status == 202
+    assert told(deliver.submit(generation=1, env=env)).type == REJECTED
+    assert proposed(deliver.submit(generation=2, env=env)).generation == 2
+
+
 def test_posting_again_is_the_next_generation(deliver: Deliver, store: Store) -> None:
     first = proposed(deliver.submit())
     second = proposed(deliver.submit(image="nginx:1.30"))

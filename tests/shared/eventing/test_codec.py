@@ -289,6 +289,10 @@ def test_whatever_comes_is_an_event_or_malformed(headers: dict[str, str], comple
 # Digest --------------------------------------------------------------------------------------------------------------
 
 
+def test_the_data_of_a_structured_event_keeps_the_order_of_its_keys() -> None:
+    assert structured(data={"b": 1, "a": {"d": 2, "c": 3}}).body == b'{"b":1,"a":{"d":2,"c":3}}'
+
+
 def digest(body: bytes, **headers: str) -> bytes:
     return codec.digest(codec.decode(BINARY | JSON | {f"ce-{k}": v for k, v in headers.items()}, body))
 

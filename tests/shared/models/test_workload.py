@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from shared.models.workload import WorkloadSpec, WorkloadType, workload_id
 from tests.shared.rollout.strategies import wire_workloads
 
+ENV = [("URL", "$(PG_URL)"), ("PG_URL", "pg://$(PG_HOST)"), ("PG_HOST", "db")]
 MINIMAL = {"name": "test-inference", "type": "inference", "image": "nginx:1.29"}
 
 
@@ -156,10 +157,25 @@ def test_a_workload_is_its_team_namespace_and_name() -> None:
 @given(wire_workloads())
 def test_the_wire_form_comes_back_as_the_same_workload(wire: dict[str, Any]) -> None:
     spec = WorkloadSpec.model_validate(wire)
-    again = WorkloadSpec.model_validate(json.loads(json.dumps(spec.content())))
-    assert again == spec
-    assert again.content() == spec.content()
+    for again in (
+        WorkloadSpec.from_content(json.loads(json.dumps(spec.content()))),
+        WorkloadSpec.model_validate_json(spec.model_dump_json(by_alias=True, exclude={"generation"})),
+    ):
+        assert again == spec
+        assert list(again.env) == list(spec.env)
+        assert again.content() == spec.content()
     assert "generation" not in spec.content()
+
+
+def test_another_order_of_the_environment_is_another_content() -> None:
+    one, other = (WorkloadSpec.model_validate({**MINIMAL, "env": dict(pairs)}) for pairs in (ENV, ENV[::-1]))
+    assert one.content() != other.content()
+    assert one.model_dump(mode="json")["env"] == dict(ENV)
+
+
+def test_the_environment_of_a_row_of_an_earlier_version_is_in_the_order_of_names() -> None:
+    stored = {**WorkloadSpec.model_validate(MINIMAL).content(), "env": dict(ENV)}
+    assert list(WorkloadSpec.from_content(stored).env) == ["PG_HOST", "PG_URL", "URL"]
 
 
 def test_the_generation_is_no_part_of_the_wish() -> None:

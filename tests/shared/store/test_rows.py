@@ -1,5 +1,6 @@
 """What is written is what is read: catalogue, workloads, plans, revisions, dead letters, telemetry, history."""
 
+import json
 import uuid
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -120,6 +121,33 @@ def test_a_workload_comes_back_as_it_was(store: Store) -> None:
         assert found.created_at == found.updated_at is not None
         with pytest.raises(EventInHand, match="search/search/test-inference is being taken in right now"):
             work.workloads.add(made)
+
+
+def test_the_environment_comes_back_in_the_order_it_was_written_in(store: Store) -> None:
+    env = {"Z": "1", "URL": "$(Z)", "A_LONG_NAME": "2", "B": {"secret": "s", "key": "k"}}
+    made = workload(spec=WorkloadSpec.model_validate(submission(env=env)))
+    with store.begin() as work:
+        work.workloads.add(made)
+        found = work.workloads.get(made.id)
+    assert found is not None
+    assert list(found.spec.env) == list(env)
+    shown = found.as_json(spec=True)["spec"]
+    assert isinstance(shown, dict)
+    assert json.dumps(shown["env"]) == json.dumps(env)
+
+
+def test_a_workload_stored_with_its_environment_as_an_object_still_reads(store: Store, owner_engine: sa.Engine) -> None:
+    env = {"LONGER": "1", "B": "2", "A": "3"}
+    made = workload(spec=WorkloadSpec.model_validate(submission(env=env)))
+    with store.begin() as work:
+        work.workloads.add(made)
+    earlier = json.dumps(made.spec.model_dump(mode="json", by_alias=True, exclude={"generation"}))
+    with owner_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE workloads SET spec = CAST(:spec AS jsonb)"), {"spec": earlier})
+    with store.begin() as work:
+        found = work.workloads.get(made.id)
+    assert found is not None
+    assert list(found.spec.env.items()) == [("A", "3"), ("B", "2"), ("LONGER", "1")]
 
 
 def test_a_phase_moves_along_the_table_only(store: Store) -> None:
