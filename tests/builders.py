@@ -24,11 +24,13 @@ from shared.eventing.event import Envelope
 from shared.eventing.function import ClusterFunction, TransactionalFunction
 from shared.eventing.processing import Answer, Processor
 from shared.models.actor import Actor
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import RevisionStatus
 from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.rollout.manifests import manifest
+from shared.store.tables import metadata
 from shared.store.unit_of_work import Store, UnitOfWork
 
 SUBMITTED = "dev.sentinel.workload.submitted.v1"
@@ -54,6 +56,12 @@ POLICY: TransactionalFunction[UnitOfWork] = TransactionalFunction(
 )
 
 _ids = itertools.count(1)
+
+
+def set_columns(work: UnitOfWork, table: str, row_id: uuid.UUID, **values: object) -> None:
+    """Writes columns of one row past the store's methods: a state that no handler would reach in a test."""
+    found = metadata.tables[table]
+    work.connection.execute(found.update().where(found.c.id == row_id).values(**values))
 
 
 def submission(name: str = "test-inference", **fields: object) -> dict[str, Any]:

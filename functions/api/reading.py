@@ -73,8 +73,13 @@ def _one(store: Store, text: str) -> Answer:
     if workload is None:
         return _refused(HTTPStatus.NOT_FOUND, f"there is no workload {workload_id}")
     told: list[JsonValue] = [
-        {"plan": str(d["plan_id"]), "approved": d["approved"], "violations": d["violations"], "warnings": d["warnings"]}
-        for d in decisions
+        {
+            "plan": str(one.plan_id),
+            "approved": one.approved,
+            "violations": [dict(violation) for violation in one.violations],
+            "warnings": [*one.warnings],
+        }
+        for one in decisions
     ]
     return _answer(HTTPStatus.OK, {**workload.as_json(spec=True), "decisions": told})
 

@@ -14,7 +14,7 @@ from events.plan import PlanProposed
 from events.workload import WorkloadRejected
 from functions.cli.errors import CommandFailed, Interrupted, complain
 from shared.eventing.event import WireEvent
-from shared.models.lifecycle import SETTLED, Phase
+from shared.models.lifecycle import SETTLED_PHASES, Phase
 from shared.store import inbox
 from shared.store.unit_of_work import Store, UnitOfWork
 
@@ -98,7 +98,7 @@ def _standing(work: UnitOfWork, wish: Wish, generation: int | None) -> Progress:
         raise CommandFailed(f"{wish.label}: intake answered, and yet there is no such workload")
     if workload.withdrawn is not (wish.goal is GONE) or (generation and workload.generation > generation):
         return Progress(f"overtaken by a later wish; now {workload.phase}", done=False)
-    if workload.phase not in SETTLED:
+    if workload.phase not in SETTLED_PHASES:
         return Progress(workload.phase)
     told = f"{workload.phase}: {workload.reason}" if workload.reason else str(workload.phase)
     return Progress(told, done=workload.phase in wish.goal)

@@ -11,7 +11,8 @@ One execution a workload at a time, because two that both find no object would b
 import copy
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from events import CATALOGUE
@@ -23,16 +24,22 @@ from shared.errors import EventInHand, PoisonEvent
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.models.actor import Actor
-from shared.models.amounts import NOTHING
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
-from shared.models.lifecycle import Phase
-from shared.models.plan import ActionPlan, PlanStatus, Verb
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import (
+    ENDED_PLANS,
+    FINISHED_REVISIONS,
+    PLANS_UNDER_WAY,
+    UNDECIDED_PLANS,
+    Phase,
+    PlanStatus,
+    RevisionStatus,
+)
+from shared.models.plan import ActionPlan, Verb
 from shared.models.stored import Workload
 from shared.rollout import holding
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION, manifest
 from shared.store import keeping
 from shared.store.ledger import Reservation
-from shared.store.rows import amounts_to_json
 from shared.store.unit_of_work import UnitOfWork
 
 ACTOR = Actor.function("deployment-execution")
@@ -44,10 +51,6 @@ LEASE = timedelta(seconds=20)
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(seconds=10)
 
-_NOT_APPROVED = (PlanStatus.PROPOSED, PlanStatus.QUEUED, PlanStatus.DENIED)
-_ENDED = (RevisionStatus.COMPLETED, RevisionStatus.FAILED)
-_OVER = (PlanStatus.EXECUTED, PlanStatus.FAILED, PlanStatus.SUPERSEDED)
-
 
 def prepare(event: Event, work: UnitOfWork) -> Task | Done:
     """The intent, or Done when there is nothing left to execute. Raises PoisonEvent, EventInHand."""
@@ -56,12 +59,12 @@ def prepare(event: Event, work: UnitOfWork) -> Task | Done:
     plan = work.plans.get(data.plan)
     if workload is None or plan is None or plan.workload_id != workload.id:
         raise PoisonEvent(f"there is no plan {data.plan} for a workload {data.workload}")
-    if plan.status in _OVER:
+    if plan.status in ENDED_PLANS:
         return Done()
-    if plan.status in _NOT_APPROVED:
+    if plan.status not in PLANS_UNDER_WAY:
         raise PoisonEvent(f"plan {plan.id} was not approved: it is {plan.status}")
     # A workload without a revision has had nothing executed but, perhaps, this very plan.
-    in_hand = work.plans.in_hand(workload.id, work.now) if workload.revision or plan.lease_until else None
+    in_hand = work.plans.leased(workload.id, work.now) if workload.revision or plan.lease_until else None
     if in_hand is not None:
         raise EventInHand(f"plan {in_hand.id} of this workload is being executed, until {in_hand.lease_until}")
     if workload.plan_id != plan.id:
@@ -78,7 +81,7 @@ def conclude(event: Event, task: Task, outcome: Outcome, work: UnitOfWork) -> Se
     if workload is None or plan is None:
         return []
     current = workload.plan_id == plan.id
-    if _came_too_late(task, outcome, current, work):
+    if _came_too_late(task, plan, outcome, current, work):
         return []
     if plan.status is not PlanStatus.APPLYING:
         return []  # another execution, after a lapsed lease, was faster
@@ -86,9 +89,9 @@ def conclude(event: Event, task: Task, outcome: Outcome, work: UnitOfWork) -> Se
         case Away(message):
             return _wait(plan, workload, message, current, work)
         case Refused(reason, message):
-            return _failed(task, workload, reason, message, current, work)
+            return _failed(task, plan, workload, reason, message, current, work)
         case Applied() if task.apply is not None:
-            return _applied(task.apply, outcome, workload, current, work)
+            return _applied(task.apply, plan, outcome, workload, current, work)
         case Applied() if plan.decision.verb.applies:
             _end_superseded(plan, workload, work)
             return []
@@ -99,15 +102,19 @@ def conclude(event: Event, task: Task, outcome: Outcome, work: UnitOfWork) -> Se
 def overtaken(task: Task, outcome: Outcome, work: UnitOfWork) -> None:
     """Another delivery of the event was faster, and what it made may have ended since."""
     workload = work.workloads.get(task.plan.workload_id, lock=True)
-    if workload is not None:
-        _came_too_late(task, outcome, workload.plan_id == task.plan.id, work)
+    plan = work.plans.get(task.plan.id)
+    if workload is not None and plan is not None:
+        _came_too_late(task, plan, outcome, workload.plan_id == plan.id, work)
 
 
-def _came_too_late(task: Task, outcome: Outcome, current: bool, work: UnitOfWork) -> bool:
+def _came_too_late(task: Task, plan: ActionPlan, outcome: Outcome, current: bool, work: UnitOfWork) -> bool:
     """Whether it came to the cluster after its revision had ended; the tick announces it then, and it is taken away."""
-    if current or not isinstance(outcome, Applied) or task.apply is None or _left_behind(task.plan, work) is None:
+    if current or not isinstance(outcome, Applied) or task.apply is None or _left_behind(plan, work) is None:
         return False
-    work.plans.wait(task.plan, work.now, reason="it came to the cluster after its revision had ended")
+    if plan.status in UNDECIDED_PLANS:  # its hold expired, and policy has yet to see that it was overtaken
+        work.plans.supersede(plan, "its revision had ended")
+        plan = replace(plan, status=PlanStatus.SUPERSEDED)
+    work.plans.postpone(plan, work.now, "it came to the cluster after its revision had ended")
     return True
 
 
@@ -117,7 +124,7 @@ def _supersede(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Task |
     What verification does not look at any more is taken away.
     """
     if (behind := _left_behind(plan, work)) is not None:
-        work.plans.lease(plan.id, work.now + LEASE)
+        work.plans.lease(plan, work.now + LEASE)
         return Task(plan, str(workload.id), None, _references([behind]), force=False)
     _end_superseded(plan, workload, work)
     return Done()
@@ -142,26 +149,29 @@ def _same_object(one: Deployment, other: Deployment) -> bool:
 
 
 def _end_superseded(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> None:
-    work.plans.set_status(plan.id, PlanStatus.SUPERSEDED, reason=f"superseded by plan {workload.plan_id}")
+    work.plans.supersede(plan, f"superseded by plan {workload.plan_id}")
     work.audit("plan.superseded", str(workload.id), ACTOR, plan=str(plan.id), by=str(workload.plan_id))
     begun = work.deployments.of_plan(plan.id)
     if begun is not None and begun.status is RevisionStatus.INTENDED:
         _watch(begun, workload, work)
 
 
-def _watch(deployment: Deployment, workload: Workload, work: UnitOfWork, **more: object) -> None:
+def _watch(
+    deployment: Deployment,
+    workload: Workload,
+    work: UnitOfWork,
+    *,
+    uid: str | None = None,
+    applied_at: datetime | None = None,
+) -> None:
     """Gives a revision to verification, with a deadline from now on."""
-    work.deployments.update(
-        deployment.id,
-        status=RevisionStatus.VERIFYING,
-        observed_at=work.now,
-        deadline_at=work.now + workload.spec.deadline,
-        **more,
+    work.deployments.start_verifying(
+        deployment, work.now, work.now + workload.spec.deadline, uid=uid, applied_at=applied_at
     )
 
 
 def _intend(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Task:
-    work.plans.lease(plan.id, work.now + LEASE)
+    work.plans.lease(plan, work.now + LEASE)
     present = work.deployments.present(workload.id)
     if plan.decision.verb is Verb.REMOVE:
         work.workloads.advance(workload, Phase.APPLYING)
@@ -218,7 +228,7 @@ def _references(deployments: Sequence[Deployment]) -> tuple[ObjectReference, ...
 
 
 def _propose_again(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Outgoing:
-    work.plans.set_status(plan.id, PlanStatus.PROPOSED, reason="its hold expired before it was executed")
+    work.plans.propose_again(plan, "its hold expired before it was executed")
     work.workloads.advance(workload, Phase.PROPOSED)
     work.audit("plan.expired", str(workload.id), ACTOR, plan=str(plan.id))
     return Outgoing(PlanProposed.of(plan, source=plan.source), str(workload.id))
@@ -226,7 +236,7 @@ def _propose_again(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Ou
 
 def _wait(plan: ActionPlan, workload: Workload, message: str, current: bool, work: UnitOfWork) -> Sequence[Outgoing]:
     delay = min(FIRST_BACKOFF * 2 ** min(plan.attempts, 10), LONGEST_BACKOFF)
-    work.plans.wait(plan, work.now + delay, reason=message)
+    work.plans.postpone(plan, work.now + delay, message)
     if current:
         work.workloads.advance(workload, Phase.WAITING, reason=message)
     if plan.attempts == 0:
@@ -237,12 +247,14 @@ def _wait(plan: ActionPlan, workload: Workload, message: str, current: bool, wor
 
 
 def _failed(
-    task: Task, workload: Workload, reason: str, message: str, current: bool, work: UnitOfWork
+    task: Task, plan: ActionPlan, workload: Workload, reason: str, message: str, current: bool, work: UnitOfWork
 ) -> Sequence[Outgoing]:
     """What ran before still runs, and the reservation goes back to that."""
-    work.plans.set_status(task.plan.id, PlanStatus.FAILED, reason=message)
+    work.plans.mark_failed(plan, message)
     if task.apply is not None:
-        work.deployments.update(task.apply.id, status=RevisionStatus.FAILED, reason=reason)
+        stored = work.deployments.get(task.apply.id)
+        if stored is not None and stored.status is RevisionStatus.INTENDED:
+            work.deployments.mark_refused(stored, reason)
     if current:
         work.workloads.advance(workload, Phase.FAILED, reason=f"{reason}: {message}")
     newest = None if current else work.plans.get(workload.plan_id)
@@ -268,13 +280,13 @@ def _release(plan: ActionPlan, workload: Workload, runs: holding.Lines, work: Un
 
 
 def _applied(
-    deployment: Deployment, applied: Applied, workload: Workload, current: bool, work: UnitOfWork
+    deployment: Deployment, plan: ActionPlan, applied: Applied, workload: Workload, current: bool, work: UnitOfWork
 ) -> Sequence[Outgoing]:
-    work.plans.set_status(deployment.plan_id, PlanStatus.EXECUTED)
+    work.plans.mark_executed(plan)
     stored = work.deployments.get(deployment.id)
     if stored is None or stored.status is not RevisionStatus.INTENDED:
         return []  # its lease had lapsed, and a newer plan has replaced or removed it
-    _watch(deployment, workload, work, uid=applied.uid, applied_at=work.now)
+    _watch(stored, workload, work, uid=applied.uid, applied_at=work.now)
     work.deployments.supersede_before(workload.id, deployment.revision)
     if current:
         work.workloads.advance(workload, Phase.VERIFYING)
@@ -293,12 +305,11 @@ def _applied(
 
 def _removed(plan: ActionPlan, workload: Workload, current: bool, work: UnitOfWork) -> Sequence[Outgoing]:
     """The objects are deleted; the reservation stays until the pods are observed gone."""
-    work.plans.set_status(plan.id, PlanStatus.EXECUTED)
+    work.plans.mark_executed(plan)
     present = work.deployments.present(workload.id)
     for deployment in present:
-        over = deployment.status in _ENDED  # its pods have finished, and what they held was given back
-        left: dict[str, object] = {"amounts": amounts_to_json(NOTHING)} if over else {}
-        work.deployments.update(deployment.id, status=RevisionStatus.REMOVING, observed_at=work.now, **left)
+        over = deployment.status in FINISHED_REVISIONS  # its pods have finished, and what they held was given back
+        work.deployments.start_removal(deployment, work.now, holds_nothing=over)
     work.audit("deployment.removed", str(workload.id), ACTOR, plan=str(plan.id), cluster=plan.decision.cluster)
     if present:
         if current:

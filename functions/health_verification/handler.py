@@ -22,7 +22,7 @@ from shared.errors import PoisonEvent
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.models.deployment import Deployment
-from shared.store.deployments import SETTLED, WATCHED
+from shared.models.lifecycle import OBSERVED_REVISIONS, SETTLED_REVISIONS, WATCHED_REVISIONS
 from shared.store.unit_of_work import UnitOfWork
 
 ACCEPTS = CATALOGUE.of(
@@ -99,10 +99,10 @@ def _continued(data: VerificationContinued, work: UnitOfWork) -> Watch | Done:
 
 
 def _page(started: datetime, page: int, work: UnitOfWork) -> Watch:
-    found = work.deployments.oldest_observed(WATCHED, started - UNWATCHED, PAGE)
+    found = work.deployments.oldest_observed(WATCHED_REVISIONS, started - UNWATCHED, PAGE)
     more = len(found) == PAGE
     if page == 1:
-        found += work.deployments.oldest_observed(SETTLED, started - DRIFT_INTERVAL, SETTLED_PAGE)
+        found += work.deployments.oldest_observed(SETTLED_REVISIONS, started - DRIFT_INTERVAL, SETTLED_PAGE)
     return Watch(tuple(found), tick=True, page=page, more=more)
 
 
@@ -111,7 +111,7 @@ def _watch(deployments: Sequence[Deployment]) -> Watch | Done:
 
 
 def _open(deployments: Sequence[Deployment]) -> list[Deployment]:
-    return [d for d in deployments if d.status in (*WATCHED, *SETTLED)]
+    return [d for d in deployments if d.status in OBSERVED_REVISIONS]
 
 
 def _of_workloads(ids: Sequence[str], work: UnitOfWork) -> list[Deployment]:

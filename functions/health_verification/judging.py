@@ -17,7 +17,7 @@ order.
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from events.deployment import DeploymentHealthy, DeploymentRolledBack, DeploymentUnhealthy, WithReason
 from events.plan import PlanProposed
@@ -26,9 +26,9 @@ from functions.health_verification.observing import Seen
 from shared.eventing.event import Event, Outgoing
 from shared.models.actor import Actor
 from shared.models.amounts import Amounts
-from shared.models.deployment import Deployment, RevisionStatus
-from shared.models.lifecycle import Phase
-from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus, Verb, plan_id
+from shared.models.deployment import Deployment
+from shared.models.lifecycle import PLANS_IN_PROGRESS, Phase, PlanStatus, RevisionStatus
+from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
 from shared.models.stored import Workload
 from shared.rollout import holding
 from shared.rollout.manifests import surge_replicas
@@ -44,8 +44,6 @@ SECOND_LOOK = timedelta(seconds=5)
 
 JOB_FAILED = "JobFailed"
 """The verdict's reason for a Job that is over: unlike other broken revisions it has no pods left."""
-
-_UNDECIDED = (PlanStatus.PROPOSED, PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
 
 
 class Judge:
@@ -103,7 +101,7 @@ class Judge:
             case State.UNHEALTHY:
                 self._unhealthy(deployment, found)
             case _:
-                self._remember(deployment, ready_since=found.ready_since, reason=found.message)
+                self._record_readiness(deployment, found.ready_since, found.message)
                 if deployment.reference.kind == "Job" and not observation.others_occupying:
                     self._release_earlier(deployment)
 
@@ -121,7 +119,7 @@ class Judge:
         if workload.plan_id == deployment.plan_id:
             return False
         newest = self._work.plans.get(workload.plan_id)
-        return newest is not None and newest.status in _UNDECIDED
+        return newest is not None and newest.status in PLANS_IN_PROGRESS
 
     def _unhealthy(self, deployment: Deployment, found: Verdict) -> None:
         over = found.reason == JOB_FAILED
@@ -157,12 +155,12 @@ class Judge:
                 self._set(deployment, RevisionStatus.HEALTHY, found, phase)
                 self._tell(deployment, DeploymentHealthy, found)
             else:
-                self._remember(deployment, ready_since=found.ready_since, reason=found.message)
+                self._record_readiness(deployment, found.ready_since, found.message)
             return
         if found.state in (State.HEALTHY, State.READY):
-            self._remember(deployment, ready_since=deployment.ready_since or self._work.now)
+            self._record_readiness(deployment, deployment.ready_since or self._work.now)
         elif deployment.ready_since is not None:
-            self._remember(deployment, ready_since=None, reason=found.message)
+            self._record_readiness(deployment, None, found.message)
         elif deployment.observed_at is None or self._work.now - deployment.observed_at >= SECOND_LOOK:
             self._set(deployment, RevisionStatus.DEGRADED, found, Phase.DEGRADED)
             self._tell(deployment, DeploymentUnhealthy, found)
@@ -177,7 +175,7 @@ class Judge:
             if stays and workload.withdrawn and workload.phase is Phase.REMOVING:
                 self._remove_again(deployment, workload)
             return
-        self._remember(deployment, status=RevisionStatus.REMOVED)
+        self._work.deployments.mark_removed(deployment, self._work.now)
         if workload.phase is Phase.REMOVING and not self._work.deployments.live(workload.id):
             self._advance(workload, Phase.REMOVED, "")
         self._work.audit("deployment.gone", str(workload.id), ACTOR, revision=deployment.revision)
@@ -193,7 +191,7 @@ class Judge:
 
         A Job is not: it may have done its work. Nor is what was never seen: a superseded plan meant to make it.
         """
-        self._set(deployment, RevisionStatus.FAILED, found, Phase.UNHEALTHY, uid=None)
+        self._set(deployment, RevisionStatus.FAILED, found, Phase.UNHEALTHY, gone=True)
         self._tell(deployment, DeploymentUnhealthy, found)
         workload = self._workloads[deployment.workload_id]
         if deployment.reference.kind == "Job" or deployment.reference.uid is None or workload.withdrawn:
@@ -240,11 +238,20 @@ class Judge:
         )
 
     def _set(
-        self, deployment: Deployment, status: RevisionStatus, found: Verdict, phase: Phase, **more: object
+        self, deployment: Deployment, status: RevisionStatus, found: Verdict, phase: Phase, *, gone: bool = False
     ) -> None:
-        if status is RevisionStatus.HEALTHY:
-            more["healthy_at"] = self._work.now
-        self._remember(deployment, status=status, ready_since=found.ready_since, reason=found.reason, **more)
+        rows, now = self._work.deployments, self._work.now
+        match status:
+            case RevisionStatus.HEALTHY:
+                rows.mark_healthy(deployment, now, found.ready_since, found.reason)
+            case RevisionStatus.COMPLETED:
+                rows.mark_completed(deployment, now, found.reason)
+            case RevisionStatus.DEGRADED:
+                rows.mark_degraded(deployment, now, found.reason)
+            case RevisionStatus.UNHEALTHY:
+                rows.mark_unhealthy(deployment, now, found.reason)
+            case _:
+                rows.mark_failed(deployment, now, found.reason, gone=gone)
         workload = self._workloads[deployment.workload_id]
         if workload.plan_id == deployment.plan_id:
             healthy = phase in (Phase.HEALTHY, Phase.COMPLETED, Phase.ROLLED_BACK)
@@ -254,8 +261,11 @@ class Judge:
         self._work.workloads.advance(workload, phase, reason=reason)
         self._workloads[workload.id] = replace(workload, phase=phase)
 
-    def _remember(self, deployment: Deployment, **values: object) -> None:
-        self._work.deployments.update(deployment.id, observed_at=self._work.now, **values)
+    def _remember(self, deployment: Deployment) -> None:
+        self._work.deployments.observed(deployment, self._work.now)
+
+    def _record_readiness(self, deployment: Deployment, since: datetime | None, reason: str | None = None) -> None:
+        self._work.deployments.record_readiness(deployment, self._work.now, since, reason)
 
     def _tell(self, deployment: Deployment, kind: type[WithReason], found: Verdict) -> None:
         subject = str(deployment.workload_id)

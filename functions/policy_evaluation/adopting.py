@@ -4,7 +4,8 @@ from events.plan import PlanProposed
 from shared.errors import PoisonEvent
 from shared.models.actor import Actor
 from shared.models.amounts import Amounts
-from shared.models.plan import ActionPlan, PlanStatus, Verb
+from shared.models.lifecycle import PlanStatus
+from shared.models.plan import ActionPlan, Verb
 from shared.models.stored import Workload
 from shared.rollout import holding
 from shared.rollout.planning import scales

@@ -21,11 +21,11 @@ from shared.errors import PoisonEvent
 from shared.eventing.event import Event, Outgoing
 from shared.metrics import DECISIONS, DRY_RUN_DENIALS, count
 from shared.models.actor import Actor
-from shared.models.lifecycle import Phase
-from shared.models.plan import ActionPlan, PlanStatus
+from shared.models.lifecycle import UNDECIDED_PLANS, Phase, PlanStatus
+from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.policy import recorded
-from shared.policy.decision import Finding, reason
+from shared.policy.decision import DecisionRecord, Finding, reason
 from shared.policy.facts import Facts
 from shared.store import keeping
 from shared.store.judging import Judgement, case_for, judge, look_at
@@ -38,8 +38,6 @@ ACCEPTS = CATALOGUE.of(PlanProposed, PlanReconsidered, Tick, PolicyChanged, Rese
 
 HOLD = timedelta(minutes=10)
 """How long an approved plan may wait for its execution before it is proposed again."""
-
-_UNDECIDED = (PlanStatus.PROPOSED, PlanStatus.QUEUED)
 
 
 class Evaluation:
@@ -71,7 +69,7 @@ class Evaluation:
             plan, workload = adopt(data, workload, Actor.event_source(event.source), work)
         if plan.workload_id != workload.id:
             raise PoisonEvent(f"plan {plan.id} is not about workload {workload.id}")
-        if plan.status not in _UNDECIDED:
+        if plan.status not in UNDECIDED_PLANS:
             return []
         if workload.plan_id != plan.id:
             return [_superseded(plan, workload, work)]
@@ -111,7 +109,7 @@ def _approve(plan: ActionPlan, workload: Workload, judgement: Judgement, work: U
     if not judgement.view.reduces:
         work.spend(judgement.view)
     warnings = judgement.decision.warnings
-    work.plans.approve(plan.id, work.now + HOLD)
+    work.plans.approve(plan, work.now + HOLD)
     work.workloads.advance(workload, Phase.APPROVED)
     work.audit("plan.approved", str(workload.id), ACTOR, plan=str(plan.id), warnings=list(warnings))
     usd = plan.amounts.usd_per_hour
@@ -136,7 +134,7 @@ def _enqueue(plan: ActionPlan, workload: Workload, judgement: Judgement, work: U
 def _deny(plan: ActionPlan, workload: Workload, judgement: Judgement, work: UnitOfWork) -> Outgoing:
     decision = judgement.decision
     message = reason(decision.violations)
-    work.plans.set_status(plan.id, PlanStatus.DENIED, reason=message)
+    work.plans.deny(plan, message)
     work.workloads.advance(workload, Phase.DENIED, reason=message)
     work.audit(
         "plan.denied", str(workload.id), ACTOR, plan=str(plan.id), violations=[f.message for f in decision.violations]
@@ -147,7 +145,7 @@ def _deny(plan: ActionPlan, workload: Workload, judgement: Judgement, work: Unit
 
 def _superseded(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Outgoing:
     message = f"superseded by plan {workload.plan_id}"
-    work.plans.set_status(plan.id, PlanStatus.SUPERSEDED, reason=message)
+    work.plans.supersede(plan, message)
     work.audit("plan.superseded", str(workload.id), ACTOR, plan=str(plan.id), by=str(workload.plan_id))
     finding = Finding("", "superseded", "plan", str(workload.plan_id), str(plan.id), message)
     return Outgoing(PlanDenied.of(plan, violations=(_told(finding),)), str(workload.id))
@@ -155,7 +153,7 @@ def _superseded(plan: ActionPlan, workload: Workload, work: UnitOfWork) -> Outgo
 
 def _leave_queue(work: UnitOfWork) -> Sequence[Outgoing]:
     """Ends the plans in the queue whose workloads were withdrawn or submitted again, and so lost their place."""
-    left = work.plans.left_queue(queueing.PAGE)
+    left = work.plans.superseded_in_queue(queueing.PAGE)
     workloads = work.workloads.get_many({plan.workload_id for plan in left})
     return [_superseded(plan, workloads[plan.workload_id], work) for plan in left]
 
@@ -168,18 +166,19 @@ def _record(event: Event, judgement: Judgement, around: Facts, workload: Workloa
     view, decision, known = judgement.view, judgement.decision, judgement.facts
     facts = replace(known, usage={**around.usage, **known.usage}, priced_on=known.priced_on or around.priced_on)
     work.plans.record_decision(
-        {
-            "id": uuid.uuid5(view.plan_id, f"{event.source}\n{event.id}"),
-            "plan_id": view.plan_id,
-            "workload_id": view.workload_id,
-            "approved": decision.approved,
-            "violations": [_told(finding).model_dump(mode="json") for finding in decision.violations],
-            "warnings": list(decision.warnings),
-            "determining": list(decision.determining),
-            "dry_run": [_told(finding).model_dump(mode="json") for finding in decision.dry_run],
-            "facts": recorded.to_json(view, facts, work.now, waits=decision.waits),
-            "duration_us": judgement.microseconds,
-        }
+        DecisionRecord(
+            id=uuid.uuid5(view.plan_id, f"{event.source}\n{event.id}"),
+            plan_id=view.plan_id,
+            workload_id=view.workload_id,
+            approved=decision.approved,
+            violations=[recorded.finding_to_json(finding) for finding in decision.violations],
+            warnings=decision.warnings,
+            determining=decision.determining,
+            dry_run=[recorded.finding_to_json(finding) for finding in decision.dry_run],
+            facts=recorded.to_json(view, facts, work.now, waits=decision.waits),
+            duration_us=judgement.microseconds,
+            decided_at=work.now,
+        )
     )
     count(DECISIONS, verdict="approved" if decision.approved else "denied")
     for finding in decision.dry_run:

@@ -33,7 +33,7 @@ def let_past(plan: ActionPlan, judgement: Judgement, work: UnitOfWork) -> Findin
     earlier = ahead(_places(work), Place.of(plan, work.now), demand)
     blocking = in_the_way(earlier, demand)
     if blocking is None:
-        work.plans.overtake([place.plan_id for place in earlier])
+        work.plans.count_overtaking([place.plan_id for place in earlier])
     return blocking
 
 
@@ -61,7 +61,7 @@ def note(plan: ActionPlan, findings: Sequence[Finding], work: UnitOfWork) -> Non
     before = Place.of(plan, work.now)
     now = before.looked_at(findings)
     if now != before:
-        work.plans.note(plan, texts(now.waits_for), overtaken=now.overtaken, reason=reason(findings))
+        work.plans.update_queue_entry(plan, texts(now.waits_for), overtaken=now.overtaken, reason=reason(findings))
 
 
 def waits_for(findings: Iterable[Finding]) -> list[str]:

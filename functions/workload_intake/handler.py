@@ -19,8 +19,8 @@ from shared.eventing.event import Event, Outgoing
 from shared.eventing.processing import bad_fields
 from shared.models.actor import Actor
 from shared.models.amounts import NOTHING
-from shared.models.lifecycle import Phase
-from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus, Verb, plan_id
+from shared.models.lifecycle import Phase, PlanStatus
+from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
 from shared.models.workload import WorkloadSpec, workload_id
 from shared.rollout.planning import next_generation, place, propose
 from shared.rollout.pricing import Prices

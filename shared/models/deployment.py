@@ -3,25 +3,10 @@
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from shared.models.amounts import NOTHING, Amounts
-
-
-class RevisionStatus(StrEnum):
-    """How far one revision has come on its cluster."""
-
-    INTENDED = "intended"
-    VERIFYING = "verifying"
-    HEALTHY = "healthy"
-    DEGRADED = "degraded"
-    COMPLETED = "completed"
-    UNHEALTHY = "unhealthy"
-    SUPERSEDED = "superseded"
-    FAILED = "failed"
-    REMOVING = "removing"
-    REMOVED = "removed"
+from shared.models.lifecycle import RevisionStatus
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,6 @@
-"""The lifecycle of a workload, as a table.
+"""The three state machines of Sentinel, each as a table, and the sets of states that have a name.
 
-A phase says how far the newest plan of a workload has come. Any phase can be followed by PROPOSED,
-because a user may always post again and verification may always propose a rollback; everything
-else is in the table. Phases without an entry of their own are terminal: nothing happens until the
-next plan.
+A workload's phase says how far its newest plan has come:
 
     proposed --> denied
        |  '----> queued --> approved, denied
@@ -13,9 +10,21 @@ next plan.
                                    v          |   |---> rolled_back (the plan was a rollback)
                                 failed <------+   '---> unhealthy   (a rollback was proposed)
     removing --> removed
+
+Any phase can be followed by PROPOSED: a user may post again, and verification may propose a rollback.
+
+A plan goes from its proposal through policy to its execution. A plan that has ended goes back to WAITING only when a
+late execution brought its object to a cluster: that object has to be taken away.
+
+A revision is one application of a workload to a cluster.
+
+A state may always be written again. Any other step that is not in its table raises IllegalTransition.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from shared.errors import IllegalTransition
 
@@ -40,36 +49,166 @@ class Phase(StrEnum):
     REMOVED = "removed"
 
 
-TRANSITIONS: dict[Phase, frozenset[Phase]] = {
-    Phase.PROPOSED: frozenset({Phase.APPROVED, Phase.DENIED, Phase.QUEUED}),
-    Phase.QUEUED: frozenset({Phase.APPROVED, Phase.DENIED}),
-    Phase.APPROVED: frozenset({Phase.APPLYING, Phase.WAITING}),
-    Phase.WAITING: frozenset({Phase.APPLYING}),
-    Phase.APPLYING: frozenset({Phase.VERIFYING, Phase.WAITING, Phase.FAILED, Phase.REMOVING, Phase.REMOVED}),
-    Phase.VERIFYING: frozenset({Phase.HEALTHY, Phase.COMPLETED, Phase.ROLLED_BACK, Phase.UNHEALTHY, Phase.FAILED}),
-    Phase.HEALTHY: frozenset({Phase.DEGRADED, Phase.UNHEALTHY}),
-    Phase.ROLLED_BACK: frozenset({Phase.DEGRADED, Phase.UNHEALTHY}),
-    Phase.DEGRADED: frozenset({Phase.HEALTHY, Phase.ROLLED_BACK, Phase.UNHEALTHY}),
-    Phase.UNHEALTHY: frozenset({Phase.FAILED}),
-    Phase.REMOVING: frozenset({Phase.REMOVED}),
-}
+class PlanStatus(StrEnum):
+    """How far a plan has come; APPLYING holds a lease until `lease_until`."""
 
-SETTLED = frozenset(
+    PROPOSED = "proposed"
+    QUEUED = "queued"
+    APPROVED = "approved"
+    DENIED = "denied"
+    WAITING = "waiting"
+    APPLYING = "applying"
+    EXECUTED = "executed"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class RevisionStatus(StrEnum):
+    """How far one revision has come on its cluster."""
+
+    INTENDED = "intended"
+    VERIFYING = "verifying"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    COMPLETED = "completed"
+    UNHEALTHY = "unhealthy"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    REMOVING = "removing"
+    REMOVED = "removed"
+
+
+S = TypeVar("S", bound=StrEnum)
+
+
+@dataclass(frozen=True)
+class StateMachine(Generic[S]):
+    """What may follow what. `subject` names the machine in messages."""
+
+    subject: str
+    transitions: Mapping[S, frozenset[S]]
+
+    def advance(self, current: S, to: S) -> S:
+        """`to`, when it is `current` or the table leads there. Raises IllegalTransition when it does not."""
+        if to is not current and to not in self.transitions[current]:
+            raise IllegalTransition(f"a {self.subject} that is {current} cannot become {to}")
+        return to
+
+
+def _phases(*to: Phase) -> frozenset[Phase]:
+    return frozenset({Phase.PROPOSED, *to})
+
+
+PHASES: StateMachine[Phase] = StateMachine(
+    "workload",
     {
-        Phase.DENIED,
-        Phase.HEALTHY,
-        Phase.DEGRADED,
-        Phase.COMPLETED,
-        Phase.ROLLED_BACK,
-        Phase.FAILED,
-        Phase.REMOVED,
-    }
+        Phase.PROPOSED: _phases(Phase.APPROVED, Phase.DENIED, Phase.QUEUED),
+        Phase.DENIED: _phases(),
+        Phase.QUEUED: _phases(Phase.APPROVED, Phase.DENIED),
+        Phase.APPROVED: _phases(Phase.APPLYING, Phase.WAITING),
+        Phase.WAITING: _phases(Phase.APPLYING),
+        Phase.APPLYING: _phases(Phase.VERIFYING, Phase.WAITING, Phase.FAILED, Phase.REMOVING, Phase.REMOVED),
+        Phase.VERIFYING: _phases(Phase.HEALTHY, Phase.COMPLETED, Phase.ROLLED_BACK, Phase.UNHEALTHY, Phase.FAILED),
+        Phase.HEALTHY: _phases(Phase.DEGRADED, Phase.UNHEALTHY),
+        Phase.DEGRADED: _phases(Phase.HEALTHY, Phase.ROLLED_BACK, Phase.UNHEALTHY),
+        Phase.COMPLETED: _phases(),
+        Phase.UNHEALTHY: _phases(Phase.FAILED),
+        Phase.ROLLED_BACK: _phases(Phase.DEGRADED, Phase.UNHEALTHY),
+        Phase.FAILED: _phases(),
+        Phase.REMOVING: _phases(Phase.REMOVED),
+        Phase.REMOVED: _phases(),
+    },
+)
+
+_LATE = frozenset({PlanStatus.WAITING})  # its object came to the cluster after the plan had ended
+
+PLAN_STATUSES: StateMachine[PlanStatus] = StateMachine(
+    "plan",
+    {
+        PlanStatus.PROPOSED: frozenset(
+            {PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.QUEUED, PlanStatus.SUPERSEDED}
+        ),
+        PlanStatus.QUEUED: frozenset({PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.SUPERSEDED}),
+        # A hold that expired before the execution has the plan decided again.
+        PlanStatus.APPROVED: frozenset({PlanStatus.APPLYING, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}),
+        PlanStatus.WAITING: frozenset({PlanStatus.APPLYING, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}),
+        PlanStatus.APPLYING: frozenset(
+            {
+                PlanStatus.EXECUTED,
+                PlanStatus.FAILED,
+                PlanStatus.WAITING,
+                PlanStatus.PROPOSED,
+                PlanStatus.SUPERSEDED,
+            }
+        ),
+        PlanStatus.DENIED: frozenset(),
+        PlanStatus.EXECUTED: _LATE,
+        PlanStatus.FAILED: _LATE,
+        PlanStatus.SUPERSEDED: _LATE,
+    },
+)
+
+_REPLACED = frozenset({RevisionStatus.SUPERSEDED, RevisionStatus.REMOVING})  # by a newer revision, or by a removal
+
+REVISION_STATUSES: StateMachine[RevisionStatus] = StateMachine(
+    "revision",
+    {
+        RevisionStatus.INTENDED: _REPLACED | {RevisionStatus.VERIFYING, RevisionStatus.FAILED},
+        RevisionStatus.VERIFYING: _REPLACED
+        | {RevisionStatus.HEALTHY, RevisionStatus.COMPLETED, RevisionStatus.UNHEALTHY, RevisionStatus.FAILED},
+        RevisionStatus.HEALTHY: _REPLACED | {RevisionStatus.DEGRADED, RevisionStatus.FAILED},
+        RevisionStatus.DEGRADED: _REPLACED | {RevisionStatus.HEALTHY, RevisionStatus.FAILED},
+        RevisionStatus.COMPLETED: _REPLACED,
+        RevisionStatus.UNHEALTHY: _REPLACED,
+        RevisionStatus.FAILED: _REPLACED,
+        RevisionStatus.SUPERSEDED: frozenset(),
+        RevisionStatus.REMOVING: frozenset({RevisionStatus.REMOVED, RevisionStatus.SUPERSEDED}),
+        RevisionStatus.REMOVED: frozenset(),
+    },
+)
+
+
+# Tuples, so that SQL built from a set is the same text in every process.
+
+SETTLED_PHASES = (
+    Phase.DENIED,
+    Phase.HEALTHY,
+    Phase.DEGRADED,
+    Phase.COMPLETED,
+    Phase.ROLLED_BACK,
+    Phase.FAILED,
+    Phase.REMOVED,
 )
 """Phases in which Sentinel has nothing left to do of its own accord."""
 
+GOOD_PHASES = (Phase.HEALTHY, Phase.COMPLETED)
+"""What a user asked for is there."""
 
-def advance(current: Phase, to: Phase) -> Phase:
-    """`to`, when the table leads there from `current`. Raises IllegalTransition when it does not."""
-    if to is not Phase.PROPOSED and to is not current and to not in TRANSITIONS.get(current, frozenset()):
-        raise IllegalTransition(f"a workload that is {current} cannot become {to}")
-    return to
+UNDECIDED_PLANS = (PlanStatus.PROPOSED, PlanStatus.QUEUED)
+"""Policy has not approved or denied them."""
+
+PLANS_UNDER_WAY = (PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
+"""Approved, and not executed to the end: they hold their reservation, and are announced again when they are due."""
+
+PLANS_IN_PROGRESS = (PlanStatus.PROPOSED, *PLANS_UNDER_WAY)
+"""Plans that may change a cluster soon. A queued one may wait for days."""
+
+ENDED_PLANS = (PlanStatus.EXECUTED, PlanStatus.FAILED, PlanStatus.SUPERSEDED)
+"""Approved plans that have nothing left to do."""
+
+WATCHED_REVISIONS = (RevisionStatus.VERIFYING, RevisionStatus.REMOVING)
+"""Verification waits for them to become healthy, or to be gone."""
+
+SETTLED_REVISIONS = (RevisionStatus.HEALTHY, RevisionStatus.DEGRADED)
+"""They were healthy once, and are observed for drift."""
+
+OBSERVED_REVISIONS = (*WATCHED_REVISIONS, *SETTLED_REVISIONS)
+
+LIVE_REVISIONS = (RevisionStatus.INTENDED, *OBSERVED_REVISIONS, RevisionStatus.UNHEALTHY)
+"""What may take up resources."""
+
+FINISHED_REVISIONS = (RevisionStatus.COMPLETED, RevisionStatus.FAILED)
+"""Their pods have ended, and what they held was given back."""
+
+WITHDRAWN_REVISIONS = (RevisionStatus.REMOVING, RevisionStatus.REMOVED)
+"""They were taken from the cluster with their workload."""

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.models.amounts import Amounts
+from shared.models.lifecycle import PlanStatus
 from shared.models.workload import DnsLabel, Wire
 
 
@@ -33,20 +34,6 @@ class PlanSource(StrEnum):
     USER = "user"
     HEALTH = "health"
     DECISION_SERVICE = "decision_service"
-
-
-class PlanStatus(StrEnum):
-    """How far a plan has come; APPLYING holds a lease until `lease_until`."""
-
-    PROPOSED = "proposed"
-    QUEUED = "queued"
-    APPROVED = "approved"
-    DENIED = "denied"
-    WAITING = "waiting"
-    APPLYING = "applying"
-    EXECUTED = "executed"
-    FAILED = "failed"
-    SUPERSEDED = "superseded"
 
 
 class Decision(Wire):

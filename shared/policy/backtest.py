@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.policy import recorded
-from shared.policy.decision import Finding, PastDecision, PlanView
+from shared.policy.decision import DecisionRecord, Finding, PlanView
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.facts import Facts, Needs
 from shared.policy.policy_set import PolicySet, StoredPolicy
@@ -60,7 +60,7 @@ class Backtest:
         self._candidates = candidates
         self._today = today
 
-    def compare(self, past: PastDecision) -> Difference | None:
+    def compare(self, past: DecisionRecord) -> Difference | None:
         """None when nothing would have changed. Raises pydantic.ValidationError for facts that cannot be read."""
         known = recorded.from_json(dict(past.facts))
         was = _was(past, known)
@@ -91,7 +91,7 @@ def replay(known: Recorded, policies: PolicySet) -> Replayed:
     return Replayed(Verdict.UNKNOWN, certain, tuple(sorted({what for name in unsure for what in missing[name]})))
 
 
-def _was(past: PastDecision, known: Recorded) -> Verdict:
+def _was(past: DecisionRecord, known: Recorded) -> Verdict:
     if past.approved:
         return Verdict.APPROVED
     return Verdict.QUEUED if known.plan.queue and known.waits else Verdict.DENIED

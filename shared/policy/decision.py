@@ -145,10 +145,21 @@ class PolicyDecision:
 
 
 @dataclass(frozen=True)
-class PastDecision:
-    """A decision as it is kept: its verdict, its violations and the document of its facts."""
+class DecisionRecord:
+    """A decision as it is stored.
 
-    decided_at: datetime
+    violations, dry_run: findings as recorded.finding_to_json writes them. facts: the document of recorded.to_json.
+    duration_us: how long the evaluation took, in microseconds.
+    """
+
+    id: uuid.UUID
+    plan_id: uuid.UUID
+    workload_id: uuid.UUID
     approved: bool
     violations: Sequence[Mapping[str, Any]]
+    warnings: Sequence[str]
+    determining: Sequence[str]
+    dry_run: Sequence[Mapping[str, Any]]
     facts: Mapping[str, Any]
+    duration_us: int
+    decided_at: datetime

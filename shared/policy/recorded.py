@@ -9,7 +9,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from shared.models.amounts import Amounts
 from shared.models.plan import Verb
-from shared.policy.decision import PlanView
+from shared.policy.decision import Finding, PlanView
 from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
 from shared.policy.vocabulary import CountingScope
 
@@ -60,6 +60,7 @@ class Recorded:
         )
 
 
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(datetime)
 _ADAPTER: TypeAdapter[Recorded] = TypeAdapter(Recorded)
 
 
@@ -82,3 +83,16 @@ def to_json(plan: PlanView, facts: Facts, now: datetime, *, waits: bool = False)
 def from_json(document: Mapping[str, JsonValue]) -> Recorded:
     """Raises pydantic.ValidationError for a document that this version cannot read."""
     return _ADAPTER.validate_python(document)
+
+
+def finding_to_json(finding: Finding) -> dict[str, JsonValue]:
+    """A finding as it is kept beside its decision; what a plan waits for is kept with the plan."""
+    return {
+        "policy": finding.policy,
+        "rule": finding.rule,
+        "field": finding.field,
+        "limit": finding.limit,
+        "observed": finding.observed,
+        "message": finding.message,
+        "until": None if finding.until is None else _MOMENT.dump_python(finding.until, mode="json"),
+    }

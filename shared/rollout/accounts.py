@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.deployment import Deployment
-from shared.models.plan import ActionPlan, PlanStatus
+from shared.models.lifecycle import SETTLED_REVISIONS, PlanStatus
+from shared.models.plan import ActionPlan
 from shared.rollout import holding
 from shared.rollout.holding import Lines
 
@@ -101,7 +102,7 @@ def _bounds(account: Account, cluster: str) -> _Bounds:
 
 def _being_done(account: Account, cluster: str) -> Iterator[ActionPlan]:
     """The plans that the cluster's lines may be held for; see rule 2 above."""
-    unsettled = {revision.plan_id for revision in account.live if revision.status not in holding.SETTLED}
+    unsettled = {revision.plan_id for revision in account.live if revision.status not in SETTLED_REVISIONS}
     newest = account.newest
     undecided = newest is not None and newest.status is PlanStatus.PROPOSED
     held_for = {plan.id: plan for plan in account.plans}

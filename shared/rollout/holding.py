@@ -4,21 +4,17 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.deployment import Deployment, RevisionStatus
-from shared.models.plan import ActionPlan, PlanStatus
+from shared.models.deployment import Deployment
+from shared.models.lifecycle import PLANS_UNDER_WAY, SETTLED_REVISIONS, RevisionStatus
+from shared.models.plan import ActionPlan
 from shared.rollout.manifests import surge_replicas
 
 Lines = dict[str, Amounts]
 
-_UNDER_WAY = (PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
-
-
-SETTLED = (RevisionStatus.HEALTHY, RevisionStatus.DEGRADED)
-
 
 def holds(plan: ActionPlan) -> bool:
     """Whether a plan has a reservation that it still needs: settling it to what runs now would take that away."""
-    return plan.decision.verb.applies and plan.status in _UNDER_WAY
+    return plan.decision.verb.applies and plan.status in PLANS_UNDER_WAY
 
 
 def standing(live: Iterable[Deployment]) -> Lines:
@@ -60,7 +56,7 @@ def while_doing(
 
 def rolls_out(revision: Deployment) -> bool:
     """Whether the pods that a revision replaces, and those of its surge, may be there: a Job has neither."""
-    return revision.reference.kind != "Job" and revision.status not in (*SETTLED, RevisionStatus.REMOVING)
+    return revision.reference.kind != "Job" and revision.status not in (*SETTLED_REVISIONS, RevisionStatus.REMOVING)
 
 
 def kept(
@@ -87,7 +83,7 @@ def surging(sku: str, live: Sequence[Deployment], held: Mapping[str, Amounts]) -
 
     A rollout that has settled has none left, whatever is held for other plans.
     """
-    if all(revision.status in SETTLED for revision in live):
+    if all(revision.status in SETTLED_REVISIONS for revision in live):
         return 0
     beyond = held.get(sku, NOTHING).replicas - standing(live).get(sku, NOTHING).replicas
     return max(0, min(beyond, *(surge_replicas(revision.reference.kind) for revision in live)))

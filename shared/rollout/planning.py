@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from shared.errors import NoClusterMatches, UnknownPrice, WishRefused
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
-from shared.models.deployment import Deployment, RevisionStatus
-from shared.models.lifecycle import Phase
-from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus, Verb
+from shared.models.deployment import Deployment
+from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
+from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
 from shared.rollout import holding

@@ -8,22 +8,22 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.models.amounts import NOTHING
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import (
+    LIVE_REVISIONS,
+    OBSERVED_REVISIONS,
+    REVISION_STATUSES,
+    WITHDRAWN_REVISIONS,
+    RevisionStatus,
+)
 from shared.store.rows import amounts_from, amounts_to_json
 from shared.store.tables import action_plans, deployments
-
-WATCHED = (RevisionStatus.VERIFYING, RevisionStatus.REMOVING)
-SETTLED = (RevisionStatus.HEALTHY, RevisionStatus.DEGRADED)
-LIVE = (RevisionStatus.INTENDED, *WATCHED, *SETTLED, RevisionStatus.UNHEALTHY)
-"""What may take up resources."""
-
-_ENDED = (RevisionStatus.REMOVING, RevisionStatus.REMOVED)
-
 
 # Built once: putting it together costs more than PostgreSQL needs to answer it.
 _LIVE = (
     sa.select(deployments)
-    .where(deployments.c.workload_id == sa.bindparam("workload"), deployments.c.status.in_(LIVE))
+    .where(deployments.c.workload_id == sa.bindparam("workload"), deployments.c.status.in_(LIVE_REVISIONS))
     .order_by(deployments.c.revision)
 )
 
@@ -31,7 +31,7 @@ _LIVE = (
 def _present() -> sa.ColumnElement[bool]:
     """Revisions whose object may be on the cluster: of a Job that is over, too; not of what was refused."""
     failed_there = sa.and_(deployments.c.status == RevisionStatus.FAILED, deployments.c.uid.is_not(None))
-    return sa.or_(deployments.c.status.in_((*LIVE, RevisionStatus.COMPLETED)), failed_there)
+    return sa.or_(deployments.c.status.in_((*LIVE_REVISIONS, RevisionStatus.COMPLETED)), failed_there)
 
 
 def _newest(condition: Callable[[sa.FromClause], sa.ColumnElement[bool]]) -> sa.ScalarSelect[int]:
@@ -97,7 +97,7 @@ class DeploymentRows:
         """The live revisions of several workloads, each one's oldest first."""
         return self._many(
             sa.select(deployments)
-            .where(deployments.c.workload_id.in_(workload_ids), deployments.c.status.in_(LIVE))
+            .where(deployments.c.workload_id.in_(workload_ids), deployments.c.status.in_(LIVE_REVISIONS))
             .order_by(deployments.c.workload_id, deployments.c.revision)
         )
 
@@ -110,7 +110,7 @@ class DeploymentRows:
         )
         return self._many(
             sa.select(deployments)
-            .where(made, deployments.c.status.not_in(LIVE))
+            .where(made, deployments.c.status.not_in(LIVE_REVISIONS))
             .order_by(deployments.c.workload_id, deployments.c.revision)
         )
 
@@ -125,7 +125,7 @@ class DeploymentRows:
                 deployments.c.workload_id.in_(workload_ids),
                 deployments.c.status == RevisionStatus.SUPERSEDED,
                 deployments.c.revision >= _newest(lambda one: one.c.healthy_at.is_not(None)),
-                deployments.c.revision > _newest(lambda one: one.c.status.in_(_ENDED)),
+                deployments.c.revision > _newest(lambda one: one.c.status.in_(WITHDRAWN_REVISIONS)),
             )
             .order_by(deployments.c.workload_id, deployments.c.revision)
         )
@@ -135,7 +135,7 @@ class DeploymentRows:
         other = deployments.alias()
         newer = sa.exists().where(
             other.c.workload_id == deployments.c.workload_id,
-            sa.or_(other.c.revision > deployments.c.revision, other.c.status.in_(LIVE)),
+            sa.or_(other.c.revision > deployments.c.revision, other.c.status.in_(LIVE_REVISIONS)),
         )
         return self._many(
             sa.select(deployments).where(deployments.c.updated_at >= since, ~newer).order_by(deployments.c.id)
@@ -159,7 +159,7 @@ class DeploymentRows:
             .where(
                 deployments.c.workload_id == workload_id,
                 deployments.c.revision < before,
-                deployments.c.revision > _newest(lambda one: one.c.status.in_(_ENDED)),
+                deployments.c.revision > _newest(lambda one: one.c.status.in_(WITHDRAWN_REVISIONS)),
                 deployments.c.status != RevisionStatus.FAILED,
                 deployments.c.healthy_at.is_not(None),
             )
@@ -176,7 +176,7 @@ class DeploymentRows:
                 deployments.c.namespace == namespace,
                 deployments.c.name == name,
                 deployments.c.kind == kind,
-                deployments.c.status.in_((*WATCHED, *SETTLED)),
+                deployments.c.status.in_(OBSERVED_REVISIONS),
             )
             .order_by(deployments.c.id)
         )
@@ -190,10 +190,74 @@ class DeploymentRows:
             .limit(limit)
         )
 
-    def update(self, deployment_id: uuid.UUID, **values: object) -> None:
-        """Sets columns of one revision."""
+    def start_verifying(
+        self,
+        deployment: Deployment,
+        now: datetime,
+        deadline: datetime,
+        *,
+        uid: str | None = None,
+        applied_at: datetime | None = None,
+    ) -> None:
+        """Gives a revision to verification. uid: of the object that was applied, where that is known."""
+        applied: dict[str, object] = {"uid": uid} if uid is not None else {}
+        applied |= {"applied_at": applied_at} if applied_at is not None else {}
+        values = {"observed_at": now, "deadline_at": deadline, **applied}
+        self._move(deployment, RevisionStatus.VERIFYING, **values)
+
+    def observed(self, deployment: Deployment, now: datetime) -> None:
+        """Remembers that a revision was looked at."""
+        self._update(deployment, observed_at=now)
+
+    def record_readiness(
+        self, deployment: Deployment, now: datetime, ready_since: datetime | None, reason: str | None = None
+    ) -> None:
+        """Remembers since when a revision is ready, None when it is not, and why; None keeps the reason."""
+        values = {"reason": reason} if reason is not None else {}
+        self._update(deployment, observed_at=now, ready_since=ready_since, **values)
+
+    def mark_healthy(self, deployment: Deployment, now: datetime, ready_since: datetime | None, reason: str) -> None:
+        """A revision is healthy: a rollback may go back to it from now on."""
+        values = {"healthy_at": now, "ready_since": ready_since, "reason": reason}
+        self._move(deployment, RevisionStatus.HEALTHY, observed_at=now, **values)
+
+    def mark_degraded(self, deployment: Deployment, now: datetime, reason: str) -> None:
+        """A revision that was healthy has been found not ready."""
+        self._move(deployment, RevisionStatus.DEGRADED, observed_at=now, ready_since=None, reason=reason)
+
+    def mark_completed(self, deployment: Deployment, now: datetime, reason: str) -> None:
+        """A Job has done its work."""
+        self._move(deployment, RevisionStatus.COMPLETED, observed_at=now, reason=reason)
+
+    def mark_unhealthy(self, deployment: Deployment, now: datetime, reason: str) -> None:
+        """A revision did not become healthy; its pods may still be there."""
+        self._move(deployment, RevisionStatus.UNHEALTHY, observed_at=now, ready_since=None, reason=reason)
+
+    def mark_failed(self, deployment: Deployment, now: datetime, reason: str, *, gone: bool = False) -> None:
+        """A revision holds nothing any more. gone: its object is not there, and nothing is to be deleted."""
+        values = {"uid": None} if gone else {}
+        self._move(deployment, RevisionStatus.FAILED, observed_at=now, ready_since=None, reason=reason, **values)
+
+    def mark_refused(self, deployment: Deployment, reason: str) -> None:
+        """The cluster refused a revision: it never came to be there."""
+        self._move(deployment, RevisionStatus.FAILED, reason=reason)
+
+    def start_removal(self, deployment: Deployment, now: datetime, *, holds_nothing: bool = False) -> None:
+        """The object was deleted, and its pods are ending. holds_nothing: its pods had ended before."""
+        values = {"amounts": amounts_to_json(NOTHING)} if holds_nothing else {}
+        self._move(deployment, RevisionStatus.REMOVING, observed_at=now, **values)
+
+    def mark_removed(self, deployment: Deployment, now: datetime) -> None:
+        """The object and its pods were observed gone."""
+        self._move(deployment, RevisionStatus.REMOVED, observed_at=now)
+
+    def _move(self, deployment: Deployment, to: RevisionStatus, **values: object) -> None:
+        """Raises IllegalTransition for a step that the lifecycle's table does not have."""
+        self._update(deployment, status=REVISION_STATUSES.advance(deployment.status, to), **values)
+
+    def _update(self, deployment: Deployment, **values: object) -> None:
         self.connection.execute(
-            deployments.update().where(deployments.c.id == deployment_id).values(**values, updated_at=sa.func.now())
+            deployments.update().where(deployments.c.id == deployment.id).values(**values, updated_at=sa.func.now())
         )
 
     def supersede_before(self, workload_id: uuid.UUID, revision: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import PlanStatus
 from shared.policy.decision import PlanView
 from shared.policy.facts import ActionQuery, Facts, Needs, ServiceLevel
 from shared.policy.resources import ANY_SKU

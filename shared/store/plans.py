@@ -4,14 +4,14 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import EventInHand
-from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus
-from shared.policy.decision import PastDecision
+from shared.models.lifecycle import PLAN_STATUSES, PLANS_UNDER_WAY, PlanStatus
+from shared.models.plan import ActionPlan, Decision, PlanSource
+from shared.policy.decision import DecisionRecord
 from shared.store.rows import amounts_from, amounts_to_json
 from shared.store.tables import action_plans, policy_decisions, workloads
 
@@ -50,30 +50,46 @@ class PlanRows:
         statement = sa.select(action_plans).where(action_plans.c.id.in_(plan_ids))
         return {row.id: _plan(row) for row in self.connection.execute(statement)}
 
-    def set_status(self, plan_id: uuid.UUID, status: PlanStatus, *, reason: str = "") -> None:
-        """Ends or advances a plan; it then waits for nothing and nobody holds it."""
-        self._update(plan_id, status=status, reason=reason, next_attempt_at=None, lease_until=None)
-
-    def approve(self, plan_id: uuid.UUID, until: datetime) -> None:
+    def approve(self, plan: ActionPlan, until: datetime) -> None:
         """Approves a plan; when nobody has executed it by `until`, it is announced again."""
-        self._update(plan_id, status=PlanStatus.APPROVED, reason="", next_attempt_at=until, lease_until=None)
+        self._move(plan, PlanStatus.APPROVED, reason="", next_attempt_at=until, lease_until=None)
 
-    def lease(self, plan_id: uuid.UUID, until: datetime) -> None:
+    def deny(self, plan: ActionPlan, reason: str) -> None:
+        """Ends a plan that policy refuses."""
+        self._end(plan, PlanStatus.DENIED, reason)
+
+    def supersede(self, plan: ActionPlan, reason: str) -> None:
+        """Ends a plan whose place a newer one has taken."""
+        self._end(plan, PlanStatus.SUPERSEDED, reason)
+
+    def propose_again(self, plan: ActionPlan, reason: str) -> None:
+        """Gives an approved plan back to policy."""
+        self._end(plan, PlanStatus.PROPOSED, reason)
+
+    def mark_executed(self, plan: ActionPlan) -> None:
+        """Ends a plan that its cluster has taken."""
+        self._end(plan, PlanStatus.EXECUTED, "")
+
+    def mark_failed(self, plan: ActionPlan, reason: str) -> None:
+        """Ends a plan that its cluster will never take."""
+        self._end(plan, PlanStatus.FAILED, reason)
+
+    def lease(self, plan: ActionPlan, until: datetime) -> None:
         """Claims a plan for one execution: nobody else executes it before `until`."""
-        self._update(plan_id, status=PlanStatus.APPLYING, lease_until=until, next_attempt_at=until)
+        self._move(plan, PlanStatus.APPLYING, lease_until=until, next_attempt_at=until)
 
-    def wait(self, plan: ActionPlan, until: datetime, *, reason: str) -> None:
+    def postpone(self, plan: ActionPlan, until: datetime, reason: str) -> None:
         """Gives a plan back until `until`; the tick takes it up again."""
-        self._update(
-            plan.id,
-            status=PlanStatus.WAITING,
+        self._move(
+            plan,
+            PlanStatus.WAITING,
             next_attempt_at=until,
             lease_until=None,
             attempts=plan.attempts + 1,
             reason=reason,
         )
 
-    def in_hand(self, workload_id: uuid.UUID, now: datetime) -> ActionPlan | None:
+    def leased(self, workload_id: uuid.UUID, now: datetime) -> ActionPlan | None:
         """The plan of a workload that is being executed right now, if any."""
         statement = (
             sa.select(action_plans)
@@ -96,9 +112,7 @@ class PlanRows:
         """
         due = (
             sa.select(action_plans.c.id)
-            .where(
-                action_plans.c.status.in_(("approved", "waiting", "applying")), action_plans.c.next_attempt_at <= now
-            )
+            .where(action_plans.c.status.in_(PLANS_UNDER_WAY), action_plans.c.next_attempt_at <= now)
             .order_by(action_plans.c.next_attempt_at, action_plans.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -112,15 +126,15 @@ class PlanRows:
 
     def enqueue(self, plan: ActionPlan, now: datetime, waits_for: Sequence[str], *, reason: str) -> None:
         """Puts a plan into the queue; one that was in it before gets its place back."""
-        self._update(
-            plan.id,
-            status=PlanStatus.QUEUED,
+        self._move(
+            plan,
+            PlanStatus.QUEUED,
             queued_at=plan.queued_at or now,
             waits_for=list(waits_for),
             reason=reason,
         )
 
-    def note(self, plan: ActionPlan, waits_for: Sequence[str], *, overtaken: int, reason: str) -> None:
+    def update_queue_entry(self, plan: ActionPlan, waits_for: Sequence[str], *, overtaken: int, reason: str) -> None:
         """Keeps what a plan in the queue was found to wait for, unless it has left or was overtaken since it was read.
 
         Never waits: whose row somebody has locked is left as it is, and looked at again by the next cue.
@@ -148,7 +162,7 @@ class PlanRows:
             statement = statement.where(behind)
         return [_plan(row) for row in self.connection.execute(statement, {"most": limit})]
 
-    def left_queue(self, limit: int) -> list[ActionPlan]:
+    def superseded_in_queue(self, limit: int) -> list[ActionPlan]:
         """Plans that still stand in the queue though their workloads have newer ones, locked; others skip them."""
         statement = (
             sa.select(action_plans)
@@ -164,7 +178,7 @@ class PlanRows:
         statement = sa.select(sa.exists().where(action_plans.c.status == PlanStatus.QUEUED))
         return bool(self.connection.execute(statement).scalar_one())
 
-    def overtake(self, plan_ids: Sequence[uuid.UUID]) -> None:
+    def count_overtaking(self, plan_ids: Sequence[uuid.UUID]) -> None:
         """Counts that a later plan was let past these. Their rows are locked in one order, whoever counts which."""
         if plan_ids:
             rows = sa.select(action_plans.c.id).where(action_plans.c.id.in_(plan_ids)).order_by(action_plans.c.id)
@@ -174,43 +188,52 @@ class PlanRows:
                 .values(overtaken=action_plans.c.overtaken + 1, updated_at=sa.func.now())
             )
 
-    def record_decision(self, row: dict[str, Any]) -> None:
+    def record_decision(self, record: DecisionRecord) -> None:
         """Keeps the verdict on a plan, with the facts it rested on.
 
         Raises EventInHand when another delivery of the event was faster: a plan that stays in the queue may be decided
         by each of two deliveries.
         """
+        row = {name: getattr(record, name) for name in _DECISION_COLUMNS}
+        row["created_at"] = record.decided_at
+        row |= {name: list(row[name]) for name in ("violations", "warnings", "determining", "dry_run")}
         if self.connection.execute(_RECORD, row).rowcount == 0:
-            raise EventInHand(f"plan {row['plan_id']} was decided by another delivery of this event meanwhile")
+            raise EventInHand(f"plan {record.plan_id} was decided by another delivery of this event meanwhile")
 
-    def decisions_on(self, workload_id: uuid.UUID) -> list[dict[str, Any]]:
+    def decisions_on(self, workload_id: uuid.UUID) -> list[DecisionRecord]:
         """Every verdict on a workload's plans, oldest first."""
         statement = (
             sa.select(policy_decisions)
             .where(policy_decisions.c.workload_id == workload_id)
             .order_by(policy_decisions.c.created_at, policy_decisions.c.id)
         )
-        return [dict(row) for row in self.connection.execute(statement).mappings()]
+        return [_decision(row) for row in self.connection.execute(statement)]
 
     def count_decisions(self, since: datetime) -> int:
         """How many verdicts were reached since then."""
         statement = sa.select(sa.func.count()).where(policy_decisions.c.created_at >= since)
         return int(self.connection.execute(statement.select_from(policy_decisions)).scalar_one())
 
-    def decisions_since(self, since: datetime) -> Iterator[PastDecision]:
+    def decisions_since(self, since: datetime) -> Iterator[DecisionRecord]:
         """Every verdict since then, oldest first, fetched from the server a page at a time."""
         columns = policy_decisions.c
         statement = (
-            sa.select(columns.created_at, columns.approved, columns.violations, columns.facts)
+            sa.select(policy_decisions)
             .where(columns.created_at >= since)
             .order_by(columns.created_at, columns.id)
             .execution_options(yield_per=_PAGE)
         )
         for row in self.connection.execute(statement):
-            yield PastDecision(row.created_at, row.approved, row.violations, row.facts)
+            yield _decision(row)
 
-    def _update(self, plan_id: uuid.UUID, **values: object) -> None:
-        self.connection.execute(_UPDATE, {"plan": plan_id, **values})
+    def _end(self, plan: ActionPlan, to: PlanStatus, reason: str) -> None:
+        """The plan then waits for nothing, and nobody holds it."""
+        self._move(plan, to, reason=reason, next_attempt_at=None, lease_until=None)
+
+    def _move(self, plan: ActionPlan, to: PlanStatus, **values: object) -> None:
+        """Raises IllegalTransition for a step that the lifecycle's table does not have."""
+        status = PLAN_STATUSES.advance(plan.status, to)
+        self.connection.execute(_UPDATE, {"plan": plan.id, "status": status, **values})
 
 
 def _is_newest() -> sa.ColumnElement[bool]:
@@ -240,10 +263,30 @@ def _plan(row: sa.Row[tuple[object, ...]]) -> ActionPlan:
     )
 
 
+def _decision(row: sa.Row[tuple[object, ...]]) -> DecisionRecord:
+    return DecisionRecord(
+        id=row.id,
+        plan_id=row.plan_id,
+        workload_id=row.workload_id,
+        approved=row.approved,
+        violations=tuple(row.violations),
+        warnings=tuple(row.warnings),
+        determining=tuple(row.determining),
+        dry_run=tuple(row.dry_run),
+        facts=row.facts,
+        duration_us=row.duration_us,
+        decided_at=row.created_at,
+    )
+
+
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
 
 _GET = sa.select(action_plans).where(action_plans.c.id == sa.bindparam("plan"))
 _UPDATE = action_plans.update().where(action_plans.c.id == sa.bindparam("plan"))
+_DECISION_COLUMNS = (
+    *("id", "plan_id", "workload_id", "approved", "violations", "warnings", "determining", "dry_run", "facts"),
+    "duration_us",
+)
 _RECORD = insert(policy_decisions).on_conflict_do_nothing(index_elements=["id"])
 _QUEUE = (
     sa.select(action_plans)

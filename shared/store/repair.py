@@ -16,9 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.actor import Actor
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import LIVE_REVISIONS, PLANS_UNDER_WAY
 from shared.rollout.accounts import Account, LineDifference, awaits_execution, corrected, differences
-from shared.store.deployments import LIVE
 from shared.store.ledger import Reservation, accrued
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, amounts_to_columns, amounts_to_json
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
@@ -28,7 +27,6 @@ HOLD = timedelta(minutes=10)
 """How long a hold that was lost is given anew; execution comes for it before, or has it judged again."""
 
 _PAGE = 500
-_UNDER_WAY = (PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
 _LINE = ("team", "cluster", "sku")
 
 
@@ -110,8 +108,8 @@ def _page(work: UnitOfWork, after: uuid.UUID) -> Sequence[uuid.UUID]:
     own = workloads.c.id
     concerned = sa.or_(
         sa.exists().where(reservations.c.workload_id == own),
-        sa.exists().where(deployments.c.workload_id == own, deployments.c.status.in_(LIVE)),
-        sa.exists().where(action_plans.c.id == workloads.c.plan_id, action_plans.c.status.in_(_UNDER_WAY)),
+        sa.exists().where(deployments.c.workload_id == own, deployments.c.status.in_(LIVE_REVISIONS)),
+        sa.exists().where(action_plans.c.id == workloads.c.plan_id, action_plans.c.status.in_(PLANS_UNDER_WAY)),
     )
     statement = sa.select(own).where(own > after, concerned).order_by(own).limit(_PAGE)
     return work.connection.execute(statement).scalars().all()

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import EventInHand
-from shared.models.lifecycle import Phase, advance
+from shared.models.lifecycle import PHASES, Phase
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
 from shared.store.tables import workloads
@@ -58,12 +58,12 @@ class WorkloadRows:
 
     def advance(self, workload: Workload, phase: Phase, *, reason: str = "") -> None:
         """Moves the phase along the lifecycle's table. Raises IllegalTransition."""
-        changed = {"phase": advance(workload.phase, phase), "reason": reason}
+        changed = {"phase": PHASES.advance(workload.phase, phase), "reason": reason}
         self.connection.execute(_UPDATE, {"workload": workload.id, **changed})
 
     def start_revision(self, workload: Workload, revision: int) -> None:
         """Remembers the newest revision and that it is being applied."""
-        changed = {"phase": advance(workload.phase, Phase.APPLYING), "revision": revision}
+        changed = {"phase": PHASES.advance(workload.phase, Phase.APPLYING), "revision": revision}
         self.connection.execute(_UPDATE, {"workload": workload.id, **changed})
 
     def find(

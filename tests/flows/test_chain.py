@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.deployment import RevisionStatus
-from shared.models.lifecycle import Phase
+from shared.models.lifecycle import Phase, RevisionStatus
 from shared.models.stored import Workload
 from shared.policy.documents import PolicyDocument
 from tests.flows.running import RunningPlatform

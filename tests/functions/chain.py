@@ -32,7 +32,7 @@ from shared.eventing.function import ClusterFunction
 from shared.eventing.processing import Answer
 from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment
-from shared.models.lifecycle import SETTLED, Phase
+from shared.models.lifecycle import SETTLED_PHASES, Phase
 from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
@@ -169,7 +169,7 @@ class Chain:
 
     def settle(self, name: str = "web", *, team: str = "search") -> Workload:
         """Ticks until Sentinel has nothing left to do for a workload."""
-        return self.until(lambda: self.workload(name, team=team), lambda w: w.phase in SETTLED)
+        return self.until(lambda: self.workload(name, team=team), lambda w: w.phase in SETTLED_PHASES)
 
     def until(self, look: Callable[[], T], accept: Callable[[T], bool]) -> T:
         """Ticks until what `look` returns is acceptable; fails with the last thing seen."""

@@ -4,9 +4,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.models.deployment import RevisionStatus
-from shared.models.lifecycle import Phase
-from shared.models.plan import PlanStatus, Verb
+from shared.models.lifecycle import Phase, PlanStatus
+from shared.models.plan import Verb
 from shared.policy.documents import PolicyDocument
 from tests.builders import rows
 from tests.functions.chain import Chain
@@ -44,7 +43,7 @@ def expect_only_fewer(chain: Chain, engine: sa.Engine, image: str) -> None:
     assert (plan.decision.verb, plan.status) == (Verb.SCALE, PlanStatus.EXECUTED)
     with chain.store.begin() as work:
         decision = work.plans.decisions_on(chain.id())[-1]
-    assert (decision["approved"], len(decision["warnings"])) == (True, 3)
+    assert (decision.approved, len(decision.warnings)) == (True, 3)
     assert len(rows(engine, "actions")) == spent
     assert chain.site.object()["spec"]["replicas"] == 2
     assert chain.gpus() <= held
@@ -76,6 +75,6 @@ def test_a_restored_revision_that_is_degraded(chain: Chain, owner_engine: sa.Eng
     is_never_ready(chain, replicas=5)
     chain.workload_is(Phase.ROLLED_BACK)
     with chain.store.begin() as work:  # as verification does after two looks at pods that are not ready
-        work.deployments.update(chain.revisions()[-1].id, status=RevisionStatus.DEGRADED)
+        work.deployments.mark_degraded(chain.revisions()[-1], work.now, "")
         work.workloads.advance(chain.workload(), Phase.DEGRADED)
     expect_only_fewer(chain, owner_engine, "fate.test/ready")

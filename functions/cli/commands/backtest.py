@@ -18,7 +18,7 @@ from functions.cli.errors import Interrupted, complain
 from functions.cli.options import Format
 from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
 from shared.policy.backtest import Backtest, Difference, Verdict
-from shared.policy.decision import PastDecision
+from shared.policy.decision import DecisionRecord
 from shared.policy.documents import PolicyDocument
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.store.unit_of_work import UnitOfWork
@@ -118,7 +118,7 @@ def _replay(work: UnitOfWork, candidates: Sequence[StoredPolicy], how: How, foun
         found.replayed += 1
 
 
-def _shown(decisions: Iterator[PastDecision], total: int) -> Iterator[PastDecision]:
+def _shown(decisions: Iterator[DecisionRecord], total: int) -> Iterator[DecisionRecord]:
     """The same decisions, with a progress bar where somebody watches."""
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:

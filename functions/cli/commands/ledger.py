@@ -15,7 +15,8 @@ from functions.cli.views.printing import Cell, Style, print_data, print_table
 from shared.clusters.directory import ClusterDirectory
 from shared.errors import ClusterRefused, ClusterUnavailable
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.deployment import Deployment, RevisionStatus
+from shared.models.deployment import Deployment
+from shared.models.lifecycle import RevisionStatus
 from shared.models.quantities import format_bytes, format_millicores
 from shared.rollout.accounts import Account
 from shared.store import repair

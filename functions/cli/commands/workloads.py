@@ -12,7 +12,7 @@ from functions.cli.connection import Platform, open_store
 from functions.cli.errors import CommandFailed, complain
 from functions.cli.options import Format
 from functions.cli.views.printing import Cell, Style, age, print_data, print_table
-from shared.models.lifecycle import Phase
+from shared.models.lifecycle import GOOD_PHASES, Phase
 from shared.models.stored import Workload
 from shared.store.simulation import Simulation
 from shared.store.unit_of_work import UnitOfWork
@@ -21,7 +21,6 @@ _HEADER = (
     *("NAME", "TEAM", "NAMESPACE", "TYPE", "PHASE", "GENERATION", "REVISION"),
     *("REPLICAS", "GPUS", "USD/H", "CLUSTER", "AGE"),
 )
-_GOOD = (Phase.HEALTHY, Phase.COMPLETED)
 _BAD = (Phase.DENIED, Phase.DEGRADED, Phase.UNHEALTHY, Phase.ROLLED_BACK, Phase.FAILED)
 _QUIET = (Phase.REMOVED,)
 _FEW = 5  # how many workloads a message lists
@@ -109,7 +108,7 @@ def _listed(workloads: list[Workload]) -> str:
 
 def phase_style(phase: Phase) -> Style:
     """Green for what runs as wanted, red for what does not, yellow for what is on its way."""
-    if phase in _GOOD:
+    if phase in GOOD_PHASES:
         return Style.GOOD
     if phase in _BAD:
         return Style.BAD

@@ -11,7 +11,8 @@ from shared.clusters.answers import Answer
 from shared.clusters.kubeconfig import Connection
 from shared.clusters.kubernetes import KubernetesDriver
 from shared.clusters.transport import Transport
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import RevisionStatus
 from shared.models.workload import WorkloadSpec
 from shared.rollout.manifests import KubernetesObject, manifest
 from shared.rollout.verdict import State, Verdict, verdict

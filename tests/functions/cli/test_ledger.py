@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shared.models.deployment import RevisionStatus
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import PlanStatus, RevisionStatus
 from shared.store import audit, repair
 from shared.store.ledger import Reservation
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads

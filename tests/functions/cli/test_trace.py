@@ -1,8 +1,10 @@
 """`sentinel trace`: one line for each thing that happened, with everything that is known about it."""
 
 import uuid
+from dataclasses import replace
 
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import RevisionStatus
 from shared.policy.documents import PolicyDocument
 from shared.store.dead_letters import DeadLetter
 from shared.store.unit_of_work import Store
@@ -73,9 +75,9 @@ def test_a_plan_that_is_judged_twice_keeps_both_verdicts(sentinel: Sentinel, del
     deliver.decide()
     with store.begin() as work:
         [first] = work.plans.decisions_on(id_of())
-        work.audit("plan.approved", str(id_of()), TESTS, plan=str(first["plan_id"]))
+        work.audit("plan.approved", str(id_of()), TESTS, plan=str(first.plan_id))
     with store.begin() as work:
-        again = {**first, "id": uuid.uuid4(), "created_at": work.now, "warnings": ["judged again"]}
+        again = replace(first, id=uuid.uuid4(), decided_at=work.now, warnings=["judged again"])
         work.plans.record_decision(again)
     told = sentinel("trace", id_of(), "-o", "json").json
     assert [one["detail"].get("warnings") for one in told] == [None, ["no_policy_matched"], ["judged again"]]

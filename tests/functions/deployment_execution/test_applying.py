@@ -1,8 +1,7 @@
 """Execution brings approved plans onto a cluster, and takes them away."""
 
 from events.plan import PlanApproved
-from shared.models.lifecycle import Phase
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import Phase, PlanStatus
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION
 from shared.store import repair
 from tests.builders import told

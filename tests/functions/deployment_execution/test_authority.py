@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from events.plan import PlanApproved
-from shared.models.lifecycle import Phase
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import Phase, PlanStatus
 from shared.store import repair
 from tests.functions.chain import PLAN_APPROVED, TICK, Chain
 

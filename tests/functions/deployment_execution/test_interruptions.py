@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.eventing.processing import Answer
-from shared.models.lifecycle import Phase
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import Phase, PlanStatus
 from tests.functions.chain import Chain
 from tests.functions.cluster import Crash, troubled
 from tests.functions.serving import served
@@ -105,7 +104,7 @@ def test_a_slow_execution_does_not_revive_a_revision_that_was_replaced(chain: Ch
     assert chain.site.object()["spec"]["template"]["spec"]["containers"][0]["image"] == "fate.test/ready:2"
     chain.tick()
     assert chain.settle().phase is Phase.HEALTHY
-    assert [d.status for d in chain.revisions()] == ["failed", "healthy"]
+    assert [d.status for d in chain.revisions()] == ["superseded", "healthy"]
     assert chain.gpus() == 1
 
 

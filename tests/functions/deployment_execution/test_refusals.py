@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.models.lifecycle import Phase
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import Phase, PlanStatus
 from shared.store import audit
 from tests.builders import told
 from tests.functions.chain import Chain

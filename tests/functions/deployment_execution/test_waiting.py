@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.clusters.kubeconfig import Connection
-from shared.models.lifecycle import Phase
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import Phase, PlanStatus
 from tests.functions.chain import Chain
 from tests.functions.cluster import kubeconfig_of, troubled
 

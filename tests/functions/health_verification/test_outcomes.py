@@ -5,7 +5,7 @@ import pytest
 from shared.models.lifecycle import Phase
 from shared.rollout.manifests import INSTANCE_LABEL
 from shared.store import outbox
-from tests.builders import request, told
+from tests.builders import request, set_columns, told
 from tests.functions.chain import Chain
 
 NEVER = "fate.test/never-ready"
@@ -116,7 +116,7 @@ def test_a_rollback_that_fails_too_is_the_end(chain: Chain) -> None:
     first = chain.revisions()[0]
     first.manifest["spec"]["template"]["spec"]["containers"][0]["image"] = "fate.test/image-pull:rotten"
     with chain.store.begin() as work:
-        work.deployments.update(first.id, manifest=first.manifest)
+        set_columns(work, "deployments", first.id, manifest=first.manifest)
     chain.follow(answer)
     chain.workload_is(Phase.FAILED)
     assert [d.status for d in chain.revisions()] == ["superseded", "superseded", "unhealthy"]

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from functions.health_verification import handler
 from shared.models.lifecycle import Phase
 from shared.store.tables import deployments
-from tests.builders import request, told
+from tests.builders import request, set_columns, told
 from tests.functions.chain import TICK, Chain
 
 CONTINUED = "dev.sentinel.verification.continued.v1"
@@ -119,7 +119,7 @@ def test_a_namespace_that_may_not_be_read_hides_nobody_else(chain: Chain, kubeco
     chain.apply("seen", resources=NO_GPU)
     hidden = chain.revisions("hidden")[0]
     with chain.store.begin() as work:  # a name that no path can hold: the server refuses to say anything about it
-        work.deployments.update(hidden.id, name="../..", observed_at=work.now - timedelta(hours=1))
+        set_columns(work, "deployments", hidden.id, name="../..", observed_at=work.now - timedelta(hours=1))
     chain.workload_is(Phase.HEALTHY, "seen")
     assert chain.workload("hidden").phase is Phase.VERIFYING
 

@@ -72,7 +72,7 @@ def test_the_decision_keeps_what_the_cluster_had(deliver: Deliver, small: Store)
     approved(wish(deliver, "third", 1, queue=False, priority=1))
     with small.begin() as work:
         kept = {
-            name: recorded.from_json(work.plans.decisions_on(id_of(name))[-1]["facts"]) for name in ("second", "third")
+            name: recorded.from_json(work.plans.decisions_on(id_of(name))[-1].facts) for name in ("second", "third")
         }
     second = kept["second"]
     assert (second.plan.queue, second.waits, second.facts.capacity) == (True, True, {"L4": HAS, "H100": 4})
@@ -183,7 +183,7 @@ def test_plans_at_once_do_not_go_past_more_often_than_that(deliver: Deliver, sma
     large = queued(wish(deliver, "large", HAS)).plan
     with small.begin() as work:
         for _ in range(MAX_OVERTAKES - 2):
-            work.plans.overtake([large])
+            work.plans.count_overtaking([large])
     proposed = [deliver.submit(f"w-{n}", team=f"team-{n}", replicas=1) for n in range(6)]
     answers = in_parallel(*(partial(deliver.forward, POLICY, one) for one in proposed))
     assert sorted(answer.headers["ce-type"].split(".")[3] for answer in answers) == ["approved"] * 2 + ["denied"] * 4

@@ -53,7 +53,7 @@ def starve(store: Store) -> ActionPlan:
     large = newest(store, "large")
     with store.begin() as work:
         for _ in range(MAX_OVERTAKES):
-            work.plans.overtake([large.id])
+            work.plans.count_overtaking([large.id])
     return newest(store, "large")
 
 
@@ -87,7 +87,7 @@ def test_who_takes_some_of_it_is_counted_and_then_held_back_or_denied_with_the_r
     free(few, "early")
     with few.begin() as work:
         for _ in range(MAX_OVERTAKES - 1):
-            work.plans.overtake([newest(few, "large").id])
+            work.plans.count_overtaking([newest(few, "large").id])
     reason = (
         f"plan {newest(few, 'large').id} was overtaken 8 times and goes first; "
         "this plan would take team/search gpus[H100], which it waits for"
@@ -181,21 +181,21 @@ def test_a_cue_finds_out_what_a_plan_of_an_older_version_waits_for(deliver: Deli
 def test_a_note_on_a_plan_that_was_overtaken_or_left_meanwhile_is_dropped(few: Store) -> None:
     stale = newest(few, "large")
     with few.begin() as work:
-        work.plans.overtake([stale.id])
+        work.plans.count_overtaking([stale.id])
     current = newest(few, "large")
     with few.begin() as work:
-        work.plans.note(stale, ["team/search cpu"], overtaken=5, reason="old")
+        work.plans.update_queue_entry(stale, ["team/search cpu"], overtaken=5, reason="old")
     assert newest(few, "large") == current
     with few.begin() as work:
-        work.plans.approve(current.id, work.now)
-        work.plans.note(current, ["team/search cpu"], overtaken=5, reason="old")
+        work.plans.approve(current, work.now)
+        work.plans.update_queue_entry(current, ["team/search cpu"], overtaken=5, reason="old")
     assert plan(few, stale.id).waits_for == current.waits_for
 
 
 def test_a_note_waits_for_nobody(few: Store) -> None:
     large = newest(few, "large")
     with few.begin() as one, few.begin() as other:
-        one.plans.overtake([large.id])
+        one.plans.count_overtaking([large.id])
         other.connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
-        other.plans.note(large, ["team/search cpu"], overtaken=5, reason="old")
+        other.plans.update_queue_entry(large, ["team/search cpu"], overtaken=5, reason="old")
     assert (newest(few, "large").waits_for, newest(few, "large").overtaken) == (large.waits_for, 1)

@@ -11,12 +11,24 @@ import sqlalchemy as sa
 from events.plan import PlanApproved, PlanDenied
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
-from shared.models.lifecycle import Phase
-from shared.models.plan import ActionPlan, PlanStatus
+from shared.models.lifecycle import Phase, PlanStatus
+from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.builders import APPROVED, DENIED, POLICY, PROPOSED, Deliver, id_of, in_parallel, revision_of, rows, told
+from tests.builders import (
+    APPROVED,
+    DENIED,
+    POLICY,
+    PROPOSED,
+    Deliver,
+    id_of,
+    in_parallel,
+    revision_of,
+    rows,
+    set_columns,
+    told,
+)
 
 
 def policy(store: Store, *rules: dict[str, Any], name: str = "limit", **fields: Any) -> None:
@@ -82,7 +94,7 @@ def runs(store: Store, name: str = "test-inference", phase: Phase = Phase.HEALTH
         )
         work.deployments.add(revision_of(known, done))
         work.deployments.supersede_before(known.id, known.revision + 1)
-        work.plans.set_status(done.id, PlanStatus.EXECUTED)
+        set_columns(work, "action_plans", done.id, status=PlanStatus.EXECUTED)
         work.ledger.commit(done.id, work.now)
 
 
@@ -159,7 +171,9 @@ def test_a_plan_is_judged_again_when_execution_proposes_it_again(
     with store.begin() as work:
         known = work.workloads.get(data.workload, lock=True)
         assert known is not None
-        work.plans.set_status(data.plan, PlanStatus.PROPOSED)
+        found = work.plans.get(data.plan)
+        assert found is not None
+        work.plans.propose_again(found, "its hold expired")
         work.workloads.advance(known, Phase.PROPOSED)
     policy(store, quota(gpus=1))
     denied(deliver(POLICY, PROPOSED, proposed.body, source="/sentinel/deployment-execution"))
@@ -175,7 +189,9 @@ def test_a_plan_that_is_judged_again_is_not_held_up_by_its_own_action(deliver: D
     with store.begin() as work:
         known = work.workloads.get(data.workload, lock=True)
         assert known is not None
-        work.plans.set_status(data.plan, PlanStatus.PROPOSED)
+        found = work.plans.get(data.plan)
+        assert found is not None
+        work.plans.propose_again(found, "its hold expired")
         work.workloads.advance(known, Phase.PROPOSED)
     approved(deliver(POLICY, PROPOSED, proposed.body, source="/sentinel/deployment-execution"))
     denied(deliver.decide(name="another"))

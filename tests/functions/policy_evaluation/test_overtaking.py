@@ -79,4 +79,4 @@ def starve(deliver: Deliver, store: Store) -> None:
     waiting = queued(wish(deliver, "large", ROOM))
     with store.begin() as work:
         for _ in range(MAX_OVERTAKES):
-            work.plans.overtake([waiting.plan])
+            work.plans.count_overtaking([waiting.plan])

@@ -10,8 +10,7 @@ from events.plan import PlanReconsidered
 from functions.policy_evaluation.queueing import PAGE
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.processing import Answer
-from shared.models.lifecycle import Phase
-from shared.models.plan import PlanStatus
+from shared.models.lifecycle import Phase, PlanStatus
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.unit_of_work import Store

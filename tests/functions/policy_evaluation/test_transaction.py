@@ -77,7 +77,7 @@ def test_what_a_plan_leaves_elsewhere_is_not_in_the_facts(
     deliver.decide("moves", replicas=2, clusters={"matchLabels": {"region": "eu"}})
     deliver.decide("moves", replicas=3, clusters={"matchLabels": {"region": "us"}})
     with store.begin() as work:
-        usage = recorded.from_json(work.plans.decisions_on(id_of("moves"))[-1]["facts"]).facts.usage
+        usage = recorded.from_json(work.plans.decisions_on(id_of("moves"))[-1].facts).facts.usage
         held = work.ledger.holdings(id_of("moves")).lines
     assert {name: lines["L4"].gpus for name, lines in held.items()} == {"east": 3}
     told = {scope.kind: known.by_sku["L4"].gpus if known.by_sku else 0 for scope, known in usage.items()}

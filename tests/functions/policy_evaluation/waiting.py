@@ -15,8 +15,8 @@ from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent
 from shared.eventing.function import ClusterFunction
 from shared.eventing.processing import Answer
-from shared.models.deployment import Deployment, RevisionStatus
-from shared.models.lifecycle import Phase
+from shared.models.deployment import Deployment
+from shared.models.lifecycle import Phase, RevisionStatus
 from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.policy.documents import PolicyDocument

@@ -12,9 +12,8 @@ from events.plan import PlanProposed
 from events.workload import WorkloadRejected
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
-from shared.models.deployment import RevisionStatus
-from shared.models.lifecycle import Phase
-from shared.models.plan import PlanSource, PlanStatus, Verb
+from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
+from shared.models.plan import PlanSource, Verb
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.store.unit_of_work import Store

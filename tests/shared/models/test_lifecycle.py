@@ -1,15 +1,31 @@
-"""The lifecycle: what the table allows, and nothing else."""
+"""The state machines: what the tables allow, and nothing else."""
 
 import itertools
+from enum import StrEnum
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.errors import IllegalTransition
-from shared.models.lifecycle import SETTLED, TRANSITIONS, Phase, advance
+from shared.models.lifecycle import (
+    LIVE_REVISIONS,
+    PHASES,
+    PLAN_STATUSES,
+    PLANS_UNDER_WAY,
+    REVISION_STATUSES,
+    SETTLED_PHASES,
+    UNDECIDED_PLANS,
+    Phase,
+    PlanStatus,
+    RevisionStatus,
+    StateMachine,
+)
 
-phases = st.sampled_from(Phase)
+MACHINES: list[tuple[StateMachine[Any], type[StrEnum], set[StrEnum]]] = [
+    (PHASES, Phase, {Phase.PROPOSED}),
+    (PLAN_STATUSES, PlanStatus, {PlanStatus.PROPOSED}),
+    (REVISION_STATUSES, RevisionStatus, {RevisionStatus.INTENDED}),
+]
 
 
 @pytest.mark.parametrize(
@@ -26,36 +42,52 @@ phases = st.sampled_from(Phase)
 def test_the_paths_of_the_picture_are_open(path: str) -> None:
     steps = [Phase(step) for step in path.split()]
     for current, to in itertools.pairwise(steps):
-        assert advance(current, to) is to
+        assert PHASES.advance(current, to) is to
 
 
 @pytest.mark.parametrize(
-    ("current", "to"),
+    ("machine", "current", "to"),
     [
-        (Phase.DENIED, Phase.APPLYING),
-        (Phase.PROPOSED, Phase.APPLYING),  # policy is not skipped
-        (Phase.PROPOSED, Phase.HEALTHY),
-        (Phase.REMOVED, Phase.VERIFYING),
-        (Phase.COMPLETED, Phase.HEALTHY),
-        (Phase.FAILED, Phase.VERIFYING),
+        (PHASES, Phase.DENIED, Phase.APPLYING),
+        (PHASES, Phase.PROPOSED, Phase.APPLYING),  # policy is not skipped
+        (PHASES, Phase.PROPOSED, Phase.HEALTHY),
+        (PHASES, Phase.REMOVED, Phase.VERIFYING),
+        (PHASES, Phase.COMPLETED, Phase.HEALTHY),
+        (PHASES, Phase.FAILED, Phase.VERIFYING),
+        (PLAN_STATUSES, PlanStatus.PROPOSED, PlanStatus.APPLYING),
+        (PLAN_STATUSES, PlanStatus.QUEUED, PlanStatus.WAITING),
+        (PLAN_STATUSES, PlanStatus.DENIED, PlanStatus.APPROVED),
+        (PLAN_STATUSES, PlanStatus.SUPERSEDED, PlanStatus.APPROVED),
+        (REVISION_STATUSES, RevisionStatus.REMOVED, RevisionStatus.VERIFYING),
+        (REVISION_STATUSES, RevisionStatus.SUPERSEDED, RevisionStatus.HEALTHY),
+        (REVISION_STATUSES, RevisionStatus.INTENDED, RevisionStatus.HEALTHY),
+        (REVISION_STATUSES, RevisionStatus.UNHEALTHY, RevisionStatus.HEALTHY),
     ],
 )
-def test_other_paths_are_closed(current: Phase, to: Phase) -> None:
-    with pytest.raises(IllegalTransition, match=f"a workload that is {current} cannot become {to}"):
-        advance(current, to)
+def test_other_paths_are_closed(machine: StateMachine[Any], current: StrEnum, to: StrEnum) -> None:
+    with pytest.raises(IllegalTransition, match=f"a {machine.subject} that is {current} cannot become {to}"):
+        machine.advance(current, to)
 
 
-@given(phases, phases)
-def test_a_step_is_in_the_table_or_a_new_proposal_or_none(current: Phase, to: Phase) -> None:
-    allowed = to is Phase.PROPOSED or to is current or to in TRANSITIONS.get(current, frozenset())
-    if allowed:
-        assert advance(current, to) is to
-    else:
-        with pytest.raises(IllegalTransition):
-            advance(current, to)
+@pytest.mark.parametrize(("machine", "states", "first"), MACHINES)
+def test_each_table_says_of_every_pair_of_states_whether_the_step_is_allowed(
+    machine: StateMachine[Any], states: type[StrEnum], first: set[StrEnum]
+) -> None:
+    assert set(machine.transitions) == set(states)
+    for current, to in itertools.product(states, repeat=2):
+        if to is current or to in machine.transitions[current]:
+            assert machine.advance(current, to) is to
+        else:
+            with pytest.raises(IllegalTransition):
+                machine.advance(current, to)
 
 
-def test_every_phase_can_be_reached_and_every_unsettled_one_left() -> None:
-    reached = {Phase.PROPOSED}.union(*TRANSITIONS.values())
-    assert reached == set(Phase)
-    assert all(TRANSITIONS.get(phase) for phase in set(Phase) - SETTLED)
+@pytest.mark.parametrize(("machine", "states", "first"), MACHINES)
+def test_every_state_can_be_reached(machine: StateMachine[Any], states: type[StrEnum], first: set[StrEnum]) -> None:
+    assert first.union(*machine.transitions.values()) == set(states)
+
+
+def test_what_is_not_settled_can_be_left() -> None:
+    assert all(PHASES.transitions[phase] - {Phase.PROPOSED} for phase in set(Phase) - set(SETTLED_PHASES))
+    assert all(PLAN_STATUSES.transitions[status] for status in (*UNDECIDED_PLANS, *PLANS_UNDER_WAY))
+    assert all(REVISION_STATUSES.transitions[status] for status in LIVE_REVISIONS)

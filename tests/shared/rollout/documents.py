@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import RevisionStatus
 from shared.rollout.observation import Observation
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

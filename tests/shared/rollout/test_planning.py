@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shared.models.amounts import Amounts
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import RevisionStatus
 from shared.models.workload import WorkloadSpec
 from shared.rollout.holding import surging
 from shared.rollout.manifests import manifest

@@ -28,7 +28,8 @@ from shared.eventing import codec
 from shared.eventing.function import ClusterFunction
 from shared.eventing.processing import Answer
 from shared.models.amounts import NOTHING
-from shared.models.deployment import Deployment, RevisionStatus
+from shared.models.deployment import Deployment
+from shared.models.lifecycle import RevisionStatus
 from shared.models.stored import Workload
 from shared.rollout import holding
 from shared.rollout.manifests import surge_replicas

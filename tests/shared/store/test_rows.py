@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from shared.errors import EventInHand, IllegalTransition
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
-from shared.models.deployment import Deployment, ObjectReference, RevisionStatus
-from shared.models.lifecycle import Phase
-from shared.models.plan import ActionPlan, Decision, PlanSource, PlanStatus, Verb
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
+from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
 from shared.policy.documents import PolicyDocument
@@ -201,11 +201,11 @@ def test_a_plan_is_leased_waits_and_ends(store: Store) -> None:
     with store.begin() as work:
         now = work.now
         work.plans.add(made)
-        work.plans.lease(made.id, now)
+        work.plans.lease(replace(made, status=PlanStatus.APPROVED), now)
         leased = work.plans.get(made.id)
         assert leased is not None
         assert (leased.status, leased.lease_until, leased.next_attempt_at) == (PlanStatus.APPLYING, now, now)
-        work.plans.wait(leased, now + timedelta(seconds=5), reason="away")
+        work.plans.postpone(leased, now + timedelta(seconds=5), "away")
         waiting = work.plans.get(made.id)
         assert waiting is not None
         assert (waiting.status, waiting.attempts, waiting.reason, waiting.lease_until) == (
@@ -214,7 +214,8 @@ def test_a_plan_is_leased_waits_and_ends(store: Store) -> None:
             "away",
             None,
         )
-        work.plans.set_status(made.id, PlanStatus.EXECUTED)
+        work.plans.lease(waiting, now)
+        work.plans.mark_executed(replace(waiting, status=PlanStatus.APPLYING))
         done = work.plans.get(made.id)
         assert done is not None
         assert (done.status, done.next_attempt_at, done.reason) == (PlanStatus.EXECUTED, None, "")
@@ -231,7 +232,10 @@ def test_a_revision_comes_back_as_it_was(store: Store) -> None:
         assert work.deployments.revision(WORKLOAD, 1) == made
         assert work.deployments.of_plan(made.plan_id) == made
         assert work.deployments.get(uuid.uuid4()) is None
-        work.deployments.update(made.id, status=RevisionStatus.HEALTHY, uid="u", reason="r", ready_since=work.now)
+        work.deployments.start_verifying(made, work.now, work.now, uid="u")
+        verifying = work.deployments.get(made.id)
+        assert verifying is not None
+        work.deployments.mark_healthy(verifying, work.now, work.now, "r")
         found = work.deployments.get(made.id)
     assert found is not None
     assert (found.status, found.reference.uid, found.reason) == (RevisionStatus.HEALTHY, "u", "r")
@@ -247,7 +251,7 @@ def test_a_newer_revision_retires_the_older_and_the_last_good_is_found(store: St
             made = deployment(number, status)
             work.deployments.add(made)
             if status is RevisionStatus.HEALTHY:
-                work.deployments.update(made.id, healthy_at=work.now)
+                work.deployments.mark_healthy(made, work.now, work.now, "")
         assert [d.revision for d in work.deployments.live(WORKLOAD)] == [1, 2, 3]
         good = work.deployments.last_good(WORKLOAD, 3)
         assert good is not None

@@ -100,7 +100,7 @@ class Stage:
     async def broken_rules(self, workload: uuid.UUID) -> Collection[str]:
         """The types of the rules that the newest plan was denied by."""
         decisions = await self._read(lambda work: work.plans.decisions_on(workload))
-        return [violation["rule"] for violation in decisions[-1]["violations"]]
+        return [violation["rule"] for violation in decisions[-1].violations]
 
     async def deployment(self, name: str) -> dict[str, Any] | None:
         """The Deployment on the cluster."""
