@@ -60,12 +60,12 @@ $$
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A migrated server; `url` is the application's role, `owner_url` the owner's."""
-    with tempfile.TemporaryDirectory(prefix="sentinel-test-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # as root, PostgreSQL runs as another user, who must be able to enter
-        with EmbeddedPostgres(directory, durable=False) as server:
-            upgrade(server.owner_url)
-            yield server
+    with (
+        tempfile.TemporaryDirectory(prefix="sentinel-test-") as directory,
+        EmbeddedPostgres(Path(directory), durable=False) as server,
+    ):
+        upgrade(server.owner_url)
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -94,17 +94,14 @@ def table(rows: list[Row]) -> Table:
 
 @contextmanager
 def _database() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="sentinel-bench-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)  # as root, PostgreSQL runs as another user, who must be able to enter
-        with EmbeddedPostgres(directory) as server:
-            upgrade(server.owner_url)
-            store = Store(connect(server.url))
-            with store.begin() as work:
-                work.catalogue.register_cluster(Cluster("local", {"region": "eu"}, None))
-                work.policies.put(PolicyDocument.model_validate({"name": "bench", "rules": _RULES}), "bench")
-            store.close()
-            yield server.url
+    with tempfile.TemporaryDirectory(prefix="sentinel-bench-") as name, EmbeddedPostgres(Path(name)) as server:
+        upgrade(server.owner_url)
+        store = Store(connect(server.url))
+        with store.begin() as work:
+            work.catalogue.register_cluster(Cluster("local", {"region": "eu"}, None))
+            work.policies.put(PolicyDocument.model_validate({"name": "bench", "rules": _RULES}), "bench")
+        store.close()
+        yield server.url
 
 
 def _run(store: Store, url: str, label: str, count: int, apart: bool, plans: int) -> _Run:

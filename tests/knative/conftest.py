@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,11 +38,8 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-def state() -> Iterator[Path]:
-    """One that PostgreSQL's own user can enter, when root runs the tests: pytest's directories are closed to others."""
-    with tempfile.TemporaryDirectory(prefix="sentinel-test-") as directory:
-        Path(directory).chmod(0o755)
-        yield Path(directory) / "state"
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
 
 
 Subscribe = Callable[..., Subscription]

