@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
+NVIDIA_PREFIX = "nvidia.com/"
 GPU_RESOURCE = "nvidia.com/gpu"
 
 

@@ -249,6 +249,36 @@ class Security(Wire):
         return tuple(name for name, wanted in shared.items() if wanted)
 
 
+def _absent_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+class Toleration(Wire):
+    """A taint of nodes that the pods accept: core/v1 Toleration, with the rules of Kubernetes' own validation.
+
+    Without a key it accepts every taint, without an effect every effect. toleration_seconds: how long a pod stays on a
+    node that gets such a taint with the effect NoExecute; without it, for good.
+    """
+
+    key: Annotated[LabelKey | None, BeforeValidator(_absent_if_empty)] = None
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: LabelValue = ""
+    effect: Annotated[
+        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, BeforeValidator(_absent_if_empty)
+    ] = None
+    toleration_seconds: Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.key is None and self.operator != "Exists":
+            raise ValueError("operator must be Exists when there is no key: that accepts every taint")
+        if self.operator == "Exists" and self.value:
+            raise ValueError("value must be left out when operator is Exists")
+        if self.toleration_seconds is not None and self.effect != "NoExecute":
+            raise ValueError("effect must be NoExecute when tolerationSeconds is given")
+        return self
+
+
 class ClusterSelector(Wire):
     """Which registered clusters may run the workload; empty selects all."""
 
@@ -276,6 +306,8 @@ class WorkloadSpec(Wire):
     volumes: tuple[Volume, ...] = ()
     security: Security = Security()
     clusters: ClusterSelector = ClusterSelector()
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     deadline: Annotated[timedelta, AfterValidator(_positive), Field(le=timedelta(days=30))] = timedelta(minutes=10)
     bake: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=1))] = timedelta(seconds=10)

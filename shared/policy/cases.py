@@ -126,6 +126,8 @@ def _plan(part: PlanPart, known: FactsPart, now: datetime) -> PlanView:
         held=_lines(part.holds),
         created_at=None if known.created_at is None else _moment(known.created_at, now),
         queue=part.queue or False,
+        tolerations=part.tolerations or (),
+        node_selector=part.node_selector or (),
     )
 
 

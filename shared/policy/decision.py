@@ -23,7 +23,8 @@ class PlanView:
 
     lines: what the plan will hold, by GPU SKU. held: what its workload holds on that cluster now. created_at: when the
     workload was first taken in, None for one that is new. queue: whether its workload asks to wait rather than be
-    denied.
+    denied. tolerations: the keys of the taints that its pods tolerate on request, "" for every taint. node_selector:
+    its keys.
     """
 
     plan_id: uuid.UUID
@@ -42,6 +43,8 @@ class PlanView:
     held: Mapping[str, Amounts]
     created_at: datetime | None = None
     queue: bool = False
+    tolerations: tuple[str, ...] = ()
+    node_selector: tuple[str, ...] = ()
 
     @cached_property
     def reduces(self) -> bool:

@@ -142,7 +142,7 @@ class PlanPart(PolicyModel):
     """A plan, or what is different about it.
 
     takes: what it will hold. holds: what its workload holds there now. queue: its workload would rather wait than be
-    denied.
+    denied. tolerations: keys of taints, "" for every taint. node_selector: keys.
     """
 
     name: DnsLabel | None = None
@@ -158,6 +158,8 @@ class PlanPart(PolicyModel):
     takes: Holding | None = None
     holds: Holding | None = None
     queue: bool | None = None
+    tolerations: tuple[str, ...] | None = None
+    node_selector: tuple[str, ...] | None = None
 
 
 class FactsPart(PolicyModel):

@@ -13,12 +13,13 @@ because the host name of an indexed pod is `<name>-<index>`. What is cut ends in
 import hashlib
 import math
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from shared.models.gpu import PRODUCT_LABEL, product_of, resource_name
+from shared.models.gpu import GPU_RESOURCE, NVIDIA_PREFIX, PRODUCT_LABEL, product_of, resource_name
 from shared.models.quantities import format_bytes, format_millicores
-from shared.models.workload import SecretReference, Security, Volume, WorkloadSpec
+from shared.models.workload import SecretReference, Security, Toleration, Volume, WorkloadSpec
 
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -75,13 +76,30 @@ def manifest(
     }
 
 
+GPU_TOLERATION: KubernetesObject = {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
+"""What pods with GPUs tolerate, as Kubernetes' ExtendedResourceToleration admission adds it where it is switched on."""
+
+
 @dataclass(frozen=True)
 class Hardening:
-    """What of a workload decides whether it may run at all."""
+    """What of a workload decides whether it may run at all.
+
+    tolerations: the keys that were asked for, "" for every taint; GPU_TOLERATION of a workload with GPUs is none of
+    them. node_selector: its keys.
+    """
 
     image: str
     security: Security
     host_paths: tuple[str, ...]
+    tolerations: tuple[str, ...] = ()
+    node_selector: tuple[str, ...] = ()
+
+
+def hardening(spec: WorkloadSpec) -> Hardening:
+    """What `hardening_of` would read from the manifest of this workload."""
+    paths = tuple(volume.host_path for volume in spec.volumes if volume.host_path is not None)
+    tolerations = _toleration_keys(map(_toleration, spec.tolerations), gpus=spec.resources.gpu.count > 0)
+    return Hardening(spec.image, spec.security, paths, tolerations, tuple(sorted(spec.node_selector)))
 
 
 def hardening_of(document: KubernetesObject) -> Hardening:
@@ -97,7 +115,13 @@ def hardening_of(document: KubernetesObject) -> Hardening:
         add_capabilities=tuple(context.get("capabilities", {}).get("add", ())),
     )
     paths = tuple(volume["hostPath"]["path"] for volume in pod.get("volumes", ()) if "hostPath" in volume)
-    return Hardening(container["image"], security, paths)
+    gpus = any(name.startswith(NVIDIA_PREFIX) for name in container["resources"]["limits"])
+    tolerations = _toleration_keys(pod.get("tolerations", ()), gpus=gpus)
+    return Hardening(container["image"], security, paths, tolerations, tuple(sorted(pod.get("nodeSelector", ()))))
+
+
+def _toleration_keys(tolerations: Iterable[KubernetesObject], *, gpus: bool) -> tuple[str, ...]:
+    return tuple(t.get("key", "") for t in tolerations if not (gpus and t == GPU_TOLERATION))
 
 
 def _labels(spec: WorkloadSpec, workload_id: uuid.UUID) -> dict[str, str]:
@@ -163,7 +187,20 @@ def _pod(spec: WorkloadSpec) -> KubernetesObject:
         pod["affinity"] = {
             "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
         }
+    if spec.node_selector:
+        pod["nodeSelector"] = dict(sorted(spec.node_selector.items()))
+    if tolerations := _tolerations(spec):
+        pod["tolerations"] = tolerations
     return pod
+
+
+def _tolerations(spec: WorkloadSpec) -> list[KubernetesObject]:
+    asked = [_toleration(toleration) for toleration in spec.tolerations]
+    return [*asked, dict(GPU_TOLERATION)] if spec.resources.gpu.count and GPU_TOLERATION not in asked else asked
+
+
+def _toleration(toleration: Toleration) -> KubernetesObject:
+    return toleration.model_dump(by_alias=True, exclude_none=True, exclude={"value"} if not toleration.value else None)
 
 
 def _container(spec: WorkloadSpec) -> KubernetesObject:

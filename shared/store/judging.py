@@ -12,14 +12,12 @@ from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment
 from shared.models.plan import ActionPlan, Verb
 from shared.models.stored import Workload
-from shared.models.workload import WorkloadSpec
 from shared.policy.decision import PlanView, PolicyDecision
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.facts import Facts, Needs
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.queue import Demand
-from shared.rollout import holding
-from shared.rollout.manifests import Hardening, hardening_of
+from shared.rollout import holding, manifests
 from shared.store import keeping
 from shared.store.unit_of_work import UnitOfWork
 
@@ -68,7 +66,7 @@ def view_of(
     """A plan as policy sees it, from its parts; those that are `replaced` as keeping.replaced finds them."""
     spec = workload.spec
     removes = plan.decision.verb is Verb.REMOVE
-    hardening = _hardening(spec) if restored is None else hardening_of(restored.manifest)
+    hardening = manifests.hardening(spec) if restored is None else manifests.hardening_of(restored.manifest)
     return PlanView(
         plan_id=plan.id,
         workload_id=workload.id,
@@ -82,6 +80,8 @@ def view_of(
         image=hardening.image,
         security=hardening.security,
         host_paths=hardening.host_paths,
+        tolerations=hardening.tolerations,
+        node_selector=hardening.node_selector,
         lines={} if removes else holding.while_doing(plan, spec.type.kind, live, replaced, held),
         held=held,
         created_at=workload.created_at,
@@ -115,8 +115,3 @@ def judge(case: Case, known: Facts, work: UnitOfWork) -> Judgement:
     started = time.perf_counter_ns()
     decision = evaluate(case.view, case.policies, facts, work.now)
     return Judgement(case.view, case.needs, facts, decision, (time.perf_counter_ns() - started) // 1000)
-
-
-def _hardening(spec: WorkloadSpec) -> Hardening:
-    paths = tuple(volume.host_path for volume in spec.volumes if volume.host_path is not None)
-    return Hardening(spec.image, spec.security, paths)

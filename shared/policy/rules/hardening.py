@@ -1,13 +1,14 @@
 """image and security: what may run at all."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.models.image import canonical_registry, parse_image
 from shared.models.plan import Verb
+from shared.models.workload import LabelKey
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.situation import Situation
 
@@ -74,7 +75,12 @@ class ImageRule(RuleModel):
 
 
 class SecurityRule(RuleModel):
-    """What a pod may not have, each on unless it is switched off. It binds rollbacks too: only a removal is safe."""
+    """What a pod may not have, each on unless it is switched off. It binds rollbacks too: only a removal is safe.
+
+    allowed_toleration_keys, allowed_node_selector_keys: the only keys that a workload may name; without them any, and
+    empty none. A toleration without a key tolerates everything, so that a list never allows it. What a workload with
+    GPUs tolerates by itself (nvidia.com/gpu) is not looked at.
+    """
 
     spares_reducing: ClassVar[bool] = False
 
@@ -83,6 +89,8 @@ class SecurityRule(RuleModel):
     no_host_paths: bool = True
     no_host_namespaces: bool = True
     allowed_capabilities: tuple[Annotated[str, AfterValidator(_capability)], ...] = ()
+    allowed_toleration_keys: tuple[LabelKey, ...] | None = None
+    allowed_node_selector_keys: tuple[LabelKey, ...] | None = None
 
     def check(self, situation: Situation) -> Iterator[Breach]:
         plan = situation.plan
@@ -100,6 +108,14 @@ class SecurityRule(RuleModel):
         if extra := sorted(set(security.add_capabilities) - set(self.allowed_capabilities)):
             names, allowed = ", ".join(extra), ", ".join(self.allowed_capabilities) or "none"
             yield Breach("security.add_capabilities", allowed, names, f"added capabilities are not allowed: {names}")
+        yield from _others("tolerations", "tolerations", plan.tolerations, self.allowed_toleration_keys)
+        yield from _others("node_selector", "node selectors", plan.node_selector, self.allowed_node_selector_keys)
+
+
+def _others(field: str, noun: str, keys: Iterable[str], allowed: tuple[str, ...] | None) -> Iterator[Breach]:
+    if allowed is not None and (extra := sorted(set(keys) - set(allowed))):
+        names, limit = ", ".join(key or "every taint" for key in extra), ", ".join(allowed) or "none"
+        yield Breach(field, limit, names, f"{noun} are not allowed: {names}")
 
 
 def _under(home: str, place: str) -> bool:

@@ -92,6 +92,33 @@ class ApplyContract:
         container = world.live(wish)["spec"]["template"]["spec"]["containers"][0]
         assert container["env"] == [{"name": "B", "value": "2"}]
 
+    def test_tolerations_and_node_selectors_come_change_and_go(self, world: World) -> None:
+        dedicated = {"key": "dedicated", "operator": "Exists"}
+        fields: list[dict[str, Any]] = [
+            {"tolerations": [dedicated], "nodeSelector": {"disk": "ssd"}},
+            {"tolerations": [{"operator": "Exists"}], "nodeSelector": {"zone": "a"}},
+            {},
+        ]
+        for revision, wanted in enumerate(fields, start=1):
+            wish = world.manifest(revision, replicas=0, **wanted)
+            world.driver.apply(wish)
+            pod = world.live(wish)["spec"]["template"]["spec"]
+            assert {name: pod[name] for name in ("tolerations", "nodeSelector") if name in pod} == wanted
+
+    def test_tolerations_that_someone_else_changed_are_a_conflict_until_a_rollback_takes_them_back(
+        self, world: World
+    ) -> None:
+        gpu = {"gpu": {"count": 1}}
+        wish = world.manifest(resources=gpu, replicas=0)
+        world.driver.apply(wish)
+        theirs = {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}
+        world.someone.patch(world.path(wish), {"spec": theirs})
+        with pytest.raises(ClusterConflict, match=r'tolerations: conflict with "kubectl-edit"'):
+            world.driver.apply(world.manifest(2, resources=gpu, replicas=0))
+        world.driver.apply(world.manifest(3, resources=gpu, replicas=0), force=True)
+        pod = world.live(wish)["spec"]["template"]["spec"]
+        assert pod["tolerations"] == wish["spec"]["template"]["spec"]["tolerations"]
+
     def test_another_order_of_the_environment_arrives(self, world: World) -> None:
         for revision, names in enumerate(["AB", "BA", "CBA", "BCA"], start=1):
             wish = world.manifest(revision, env=dict.fromkeys(names, "x"), replicas=0)
@@ -260,6 +287,26 @@ class ObservationContract:
         wish = world.manifest(replicas=0)
         world.driver.apply(wish)
         assert world.wait_for(wish, State.HEALTHY).reason == "ScaledToZero"
+
+
+class GpuNodeContract:
+    def test_only_workloads_with_gpus_run_on_a_node_with_the_taint_of_gpu_nodes(self, world: World) -> None:
+        with world.gpu_node(taints=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]) as node:
+            there = {"nodeSelector": {"kubernetes.io/hostname": node}}
+            with_gpu = world.manifest(name="with", replicas=1, resources={"gpu": {"count": 1}}, **there)
+            without = world.manifest(name="without", replicas=1, **there)
+            world.driver.apply(without)
+            world.driver.apply(with_gpu)
+            world.wait_for(with_gpu, State.HEALTHY)
+            eventually(lambda: world.verdict(without).reason, lambda reason: reason == "Unschedulable")
+            assert "untolerated taint" in world.verdict(without, expired=True).message
+
+    def test_a_workload_runs_where_its_own_toleration_lets_it(self, world: World) -> None:
+        with world.gpu_node(taints=[{"key": "dedicated", "value": "ml", "effect": "NoSchedule"}]) as node:
+            there = {"nodeSelector": {"kubernetes.io/hostname": node}}
+            wish = world.manifest(replicas=1, tolerations=[{"key": "dedicated", "value": "ml"}], **there)
+            world.driver.apply(wish)
+            world.wait_for(wish, State.HEALTHY)
 
 
 class ClusterContract:

@@ -2,7 +2,8 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
@@ -87,6 +88,20 @@ class World:
 
     def live(self, document: Mapping[str, Any]) -> dict[str, Any]:
         return self.someone.get(self.path(document))
+
+    @contextmanager
+    def gpu_node(self, *, taints: Sequence[Mapping[str, str]] = (), product: str | None = None) -> Iterator[str]:
+        """The name of a node with GPUs that has exactly these taints, and this product, for a while."""
+        nodes = self.someone.get("/api/v1/nodes")["items"]
+        node = next(one for one in nodes if int(one["status"]["allocatable"].get("nvidia.com/gpu", 0)))
+        path, labels = f"/api/v1/nodes/{node['metadata']['name']}", node["metadata"]["labels"]
+        changed = {} if product is None else {"nvidia.com/gpu.product": product}
+        self.someone.patch(path, {"metadata": {"labels": changed}, "spec": {"taints": list(taints)}})
+        try:
+            yield str(labels["kubernetes.io/hostname"])
+        finally:
+            before = {key: labels.get(key) for key in changed}
+            self.someone.patch(path, {"metadata": {"labels": before}, "spec": {"taints": node["spec"].get("taints")}})
 
     def verdict(self, document: Mapping[str, Any], *, expired: bool = False) -> Verdict:
         now = datetime.now(UTC)

@@ -163,6 +163,14 @@ def test_a_decided_plan_is_not_decided_again(deliver: Deliver, owner_engine: sa.
     assert (again.status, len(rows(owner_engine, "policy_decisions"))) == (202, 1)
 
 
+def test_tolerations_and_node_selectors_are_judged_and_that_of_gpu_nodes_is_not(deliver: Deliver, store: Store) -> None:
+    policy(store, {"type": "security", "allowed_toleration_keys": [], "allowed_node_selector_keys": []})
+    approved(deliver.decide("plain"))
+    asked = {"tolerations": [{"operator": "Exists"}], "nodeSelector": {"disk": "ssd"}}
+    found = denied(deliver.decide("asking", **asked)).violations
+    assert [(one.field, one.observed) for one in found] == [("tolerations", "every taint"), ("node_selector", "disk")]
+
+
 def test_a_plan_is_judged_again_when_execution_proposes_it_again(
     deliver: Deliver, store: Store, owner_engine: sa.Engine
 ) -> None:

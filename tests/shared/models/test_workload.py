@@ -117,6 +117,25 @@ def test_every_bad_field_is_named_at_once() -> None:
         ({"labels": {"p" * 254 + "/x": "y"}}, "labels." + "p" * 254 + "/x.[key]", "label key"),
         ({"type": "batch", "replicas": 0}, "", "at least 1"),
         ({"volumes": [{"name": "v", "mountPath": "/v", "hostPath": "/a/../b"}]}, "volumes.0.hostPath", "'..'"),
+        ({"nodeSelector": {"a b": "x"}}, "nodeSelector.a b.[key]", "label key"),
+        ({"nodeSelector": {"disk": "-ssd"}}, "nodeSelector.disk", "label value"),
+        ({"tolerations": [{}]}, "tolerations.0", "operator must be Exists when there is no key"),
+        ({"tolerations": [{"key": "", "value": "x"}]}, "tolerations.0", "operator must be Exists when there is no key"),
+        ({"tolerations": [{"key": "a b"}]}, "tolerations.0.key", "label key"),
+        ({"tolerations": [{"key": "a", "operator": "Lt"}]}, "tolerations.0.operator", "'Exists' or 'Equal'"),
+        (
+            {"tolerations": [{"key": "a", "operator": "Exists", "value": "x"}]},
+            "tolerations.0",
+            "value must be left out",
+        ),
+        ({"tolerations": [{"key": "a", "value": "x y"}]}, "tolerations.0.value", "label value"),
+        (
+            {"tolerations": [{"key": "a", "effect": "Never"}]},
+            "tolerations.0.effect",
+            "'NoSchedule', 'PreferNoSchedule'",
+        ),
+        ({"tolerations": [{"key": "a", "tolerationSeconds": 5}]}, "tolerations.0", "effect must be NoExecute"),
+        ({"tolerations": [{"key": "a", "tolerationSeconds": 1.5}]}, "tolerations.0.tolerationSeconds", "valid integer"),
     ],
 )
 def test_a_complaint_says_what_would_be_right(fields: dict[str, Any], path: str, words: str) -> None:

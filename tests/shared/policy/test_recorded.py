@@ -32,6 +32,8 @@ def test_everything_survives() -> None:
         host_paths=("/data",),
         created_at=NOW - timedelta(microseconds=1),
         queue=True,
+        tolerations=("dedicated", ""),
+        node_selector=("disk",),
     )
     query = ActionQuery(plan.counting(ScopeKind.TEAM), (Verb.SCALE,), HOUR)
     level = ServiceLevel(0.25, 10.5, 1.0, {50: 0.1, 99: 0.5}, NOW)

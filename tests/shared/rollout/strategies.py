@@ -31,6 +31,14 @@ env_values = st.one_of(
     texts,
     st.builds(lambda s, k: {"secret": s, "key": k}, dns_subdomains, st.sampled_from(["key", "a.b-c_d"])),
 )
+tolerations = st.one_of(
+    st.sampled_from([{"operator": "Exists"}, {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]),
+    st.fixed_dictionaries({"key": label_keys, "value": label_values}, optional={"effect": st.just("PreferNoSchedule")}),
+    st.fixed_dictionaries(
+        {"key": label_keys, "operator": st.just("Exists"), "effect": st.just("NoExecute")},
+        optional={"tolerationSeconds": st.integers(-(2**63), 2**63 - 1)},
+    ),
+)
 volume_sources = st.one_of(
     st.just({"emptyDir": True}),
     dns_subdomains.map(lambda name: {"claim": name}),
@@ -78,6 +86,8 @@ def wire_workloads(draw: st.DrawFn) -> dict[str, Any]:
             st.one_of(st.none(), st.fixed_dictionaries({"path": st.just("/health"), "port": st.integers(1, 65535)}))
         ),
         "volumes": draw(_volumes()),
+        "nodeSelector": draw(st.dictionaries(label_keys, label_values, max_size=2)),
+        "tolerations": draw(st.lists(tolerations, max_size=3)),
         "labels": draw(st.dictionaries(label_keys, label_values, max_size=3)),
         "deadline": draw(st.timedeltas(timedelta(microseconds=1), timedelta(days=30))).total_seconds(),
     }

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.models.workload import WorkloadSpec
-from shared.rollout.manifests import KubernetesObject, manifest, object_name, surge_replicas
+from shared.rollout.manifests import KubernetesObject, hardening, hardening_of, manifest, object_name, surge_replicas
 from tests.shared.rollout.strategies import wire_workloads, workloads
 
 PLAN = uuid.UUID(int=7)
@@ -125,6 +125,48 @@ def test_any_gpu_or_none_needs_no_affinity(gpu: dict[str, Any]) -> None:
 def test_a_mig_slice_is_a_resource_of_its_own() -> None:
     limits = container(made(resources={"gpu": {"count": 2, "sku": "H100", "mig": "1g.10gb"}}))["resources"]["limits"]
     assert limits == {"cpu": "1", "memory": "1Gi", "nvidia.com/mig-1g.10gb": "2"}
+
+
+GPUS = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+DEDICATED = {"key": "dedicated", "operator": "Equal", "value": "ml", "effect": "NoExecute", "tolerationSeconds": 60}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "given", "expected"),
+    [
+        ({"count": 1}, [], [GPUS]),
+        ({"count": 1, "mig": "1g.10gb"}, [], [GPUS]),
+        ({"count": 1}, [DEDICATED], [DEDICATED, GPUS]),
+        ({"count": 1}, [GPUS], [GPUS]),
+        ({"count": 0, "sku": "H100"}, [DEDICATED], [DEDICATED]),
+        ({}, [{"operator": "Exists"}], [{"operator": "Exists"}]),
+        ({}, [{"key": "", "operator": "Exists", "effect": ""}], [{"operator": "Exists"}]),
+        ({}, [{"key": "a"}], [{"key": "a", "operator": "Equal"}]),
+    ],
+)
+def test_pods_tolerate_what_was_asked_for_and_the_taint_of_gpu_nodes_when_they_have_gpus(
+    gpu: dict[str, Any], given: list[dict[str, Any]], expected: list[dict[str, Any]]
+) -> None:
+    pod = made(resources={"gpu": gpu}, tolerations=given)["spec"]["template"]["spec"]
+    assert pod["tolerations"] == expected
+
+
+def test_a_node_selector_is_the_pods() -> None:
+    pod = made(nodeSelector={"zone": "b", "disk": "ssd"})["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"disk": "ssd", "zone": "b"}
+
+
+@given(workloads)
+def test_what_policy_looks_at_reads_back_from_the_manifest(spec: WorkloadSpec) -> None:
+    document = manifest(spec, workload_id=spec.id, plan_id=PLAN, revision=1, generation=1)
+    assert hardening_of(json.loads(json.dumps(document))) == hardening(spec)
+
+
+@pytest.mark.parametrize(("count", "keys"), [(1, ("dedicated", "")), (0, ("nvidia.com/gpu", "dedicated", ""))])
+def test_the_taint_of_gpu_nodes_is_asked_for_only_by_who_needs_no_gpu(count: int, keys: tuple[str, ...]) -> None:
+    tolerations = [GPUS, DEDICATED, {"operator": "Exists"}]
+    document = made(resources={"gpu": {"count": count}}, tolerations=tolerations)
+    assert hardening_of(document).tolerations == keys
 
 
 def test_a_bare_workload_claims_nothing_that_it_does_not_name() -> None:

@@ -28,6 +28,16 @@ def test_policies_are_replaced_by_name_and_an_unreadable_one_says_why(store: Sto
     assert broken.enabled
 
 
+def test_a_document_of_before_a_field_was_added_is_no_other_document(store: Store) -> None:
+    document = PolicyDocument.model_validate({"name": "a", "rules": [{"type": "security"}]})
+    before = {"name": "a", "rules": [{"type": "security", "no_privileged": True}]}
+    with store.begin() as work:
+        work.policies.put(document, "tests")
+        work.connection.execute(sa.update(policies).values(document=before))
+        assert work.policies.put(document, "tests") is None
+        assert len(work.policies.history("a")) == 1
+
+
 OLD: dict[str, Any] = {"name": "old", "rules": [{"type": "of-old", "n": 1}], "selector": {"teams": ["x"]}}
 
 
