@@ -9,6 +9,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Recipes read what the user gives from the environment, in quotes: a path may hold spaces, quotes, `%` or `$`. `value`
+# keeps make from expanding a `$` in it. `run` and `demo` take KUBECONFIG only from make's own command line, so that a
+# cluster which the shell happens to point at is left alone.
+export GIVEN_PORT := $(value PORT)
+export GIVEN_STATE := $(value STATE)
+export GIVEN_PYTHON := $(value PYTHON)
+export GIVEN_TRACE := $(value TRACE)
+export GIVEN_NODES := $(value NODES)
+export GIVEN_LIMIT := $(value LIMIT)
+export GIVEN_SPEED := $(value SPEED)
+export GIVEN_KEEP := $(value KEEP)
+export GIVEN_KUBECONFIG := $(value KUBECONFIG)
+export CHOSEN_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(value KUBECONFIG))
+
 # Byte code makes cold starts shorter; some shells switch it off.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -19,38 +33,38 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Sentinel needs Python 3.11 or later; try: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@"$$GIVEN_PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Sentinel needs Python 3.11 or later; try: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once)"
-	@$(PYTHON) -m venv $(VENV)
+	@"$$GIVEN_PYTHON" -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 run: $(READY) ## start the laptop platform in the foreground (PORT, STATE, KUBECONFIG, LOG_FORMAT)
-	@exec $(BIN)/python -m knative.local --port $(PORT) --state $(STATE) $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+	@exec $(BIN)/python -m knative.local --port="$$GIVEN_PORT" --state="$$GIVEN_STATE" $${CHOSEN_KUBECONFIG:+--kubeconfig="$$CHOSEN_KUBECONFIG"}
 
 demo: $(READY) ## run five workloads through the chain on a temporary platform, and judge the outcomes (KUBECONFIG)
-	@exec $(BIN)/python -m knative.local.tools.demo $(if $(filter command line,$(origin KUBECONFIG)),--kubeconfig $(KUBECONFIG))
+	@exec $(BIN)/python -m knative.local.tools.demo $${CHOSEN_KUBECONFIG:+--kubeconfig="$$CHOSEN_KUBECONFIG"}
 
 replay: $(READY) ## replay a cluster trace: TRACE=pods.csv [NODES=nodes.csv] [LIMIT=n] [SPEED=x] [KEEP=1]
-	@test -n "$(TRACE)" || { echo "usage: make replay TRACE=pods.csv [NODES=nodes.csv] [LIMIT=n] [SPEED=x] [KEEP=1]" >&2; exit 2; }
-	@exec $(BIN)/python -m knative.local.tools.replay $(TRACE) $(if $(NODES),--nodes $(NODES)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SPEED),--speed $(SPEED)) $(if $(KEEP),--keep)
+	@test -n "$$GIVEN_TRACE" || { echo "usage: make replay TRACE=pods.csv [NODES=nodes.csv] [LIMIT=n] [SPEED=x] [KEEP=1]" >&2; exit 2; }
+	@exec $(BIN)/python -m knative.local.tools.replay $${GIVEN_NODES:+--nodes="$$GIVEN_NODES"} $${GIVEN_LIMIT:+--limit="$$GIVEN_LIMIT"} $${GIVEN_SPEED:+--speed="$$GIVEN_SPEED"} $${GIVEN_KEEP:+--keep} -- "$$GIVEN_TRACE"
 
 test: $(READY) ## the whole test suite with coverage; needs nothing but this machine
 	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not cluster" --cov --cov-report=term-missing:skip-covered
 
 test-load: $(READY) ## thousands of random plans decided by eight processes at once (minutes; SENTINEL_LOAD_STEPS, SENTINEL_LOAD_SEED)
-	SENTINEL_LOAD_STEPS=$(or $(SENTINEL_LOAD_STEPS),400) $(BIN)/python -m pytest tests/shared/store/test_ledger_under_load.py
+	SENTINEL_LOAD_STEPS="$${SENTINEL_LOAD_STEPS:-400}" $(BIN)/python -m pytest tests/shared/store/test_ledger_under_load.py
 
 test-cluster: $(READY) ## the tests and the demo that need a disposable Kubernetes cluster (KUBECONFIG=path)
-	@test -n "$(KUBECONFIG)" || { echo "make test-cluster needs KUBECONFIG=path of a disposable cluster (kind, kwokctl, or any other)" >&2; exit 2; }
-	KUBECONFIG=$(KUBECONFIG) $(BIN)/python -m pytest -m cluster
+	@test -n "$$GIVEN_KUBECONFIG" || { echo "make test-cluster needs KUBECONFIG=path of a disposable cluster (kind, kwokctl, or any other)" >&2; exit 2; }
+	KUBECONFIG="$$GIVEN_KUBECONFIG" $(BIN)/python -m pytest -m cluster
 
 check: $(READY) ## lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/python -m mypy
+	$(BIN)/python -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
 format: $(READY) ## format the code and sort its imports
 	$(BIN)/ruff check --fix .

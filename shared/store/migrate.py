@@ -45,7 +45,8 @@ def _seed_prices(catalogue: CatalogueRows) -> None:
 def configuration(connection: sa.Connection) -> Config:
     """Alembic's settings, for a connection that is already open."""
     config = Config()
-    config.set_main_option("script_location", str(files("shared.store").joinpath("migrations")))
+    location = str(files("shared.store").joinpath("migrations"))
+    config.set_main_option("script_location", location.replace("%", "%%"))  # configparser interpolates
     config.attributes["connection"] = connection
     return config
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Self
@@ -203,13 +204,14 @@ class Platform:
     def index(self) -> str:
         """What is served, as text."""
         brokers = [assembly.broker_url(f"http://localhost:{self.port}", name) for name in self.brokers]
+        kubectl = f"kubectl --kubeconfig {shlex.quote(str(self.kubeconfig))}"
         return "\n".join(
             [
                 "Sentinel on this machine",
                 "",
                 *(f"  events      POST {url}" for url in brokers),
                 *(f"  function    {url}" for url in self.function_urls()),
-                f"  kubernetes  kubectl --kubeconfig {self.kubeconfig} get deployments,pods,jobs,statefulsets,nodes -A",
+                f"  kubernetes  {kubectl} get deployments,pods,jobs,statefulsets,nodes -A",
                 f"  state       {self.state.path}",
                 "",
             ]

@@ -1,10 +1,12 @@
 """Migrations and roles: the tables are what the code thinks, and the application may do no more than it must."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -53,6 +55,16 @@ def test_two_runs_at_once_and_a_third_make_one_schema(fresh_url: str) -> None:
     engine = connect(fresh_url)
     assert len(rows(engine, "prices")) == len(default_prices())
     engine.dispose()
+
+
+@pytest.mark.parametrize("name", ["jenkins%2Fmain", "100%", "%(here)s", "a b $HOME ü"])
+def test_the_migrations_may_be_in_a_checkout_of_any_path(
+    name: str, fresh_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(Path(migrate.__file__).with_name("migrations"), tmp_path / name / "migrations")
+    monkeypatch.setattr(migrate, "files", lambda _: tmp_path / name)
+    upgrade(fresh_url)
+    assert tables(fresh_url) == {*metadata.tables, "alembic_version"}
 
 
 def test_down_and_up_again(fresh_url: str) -> None:
