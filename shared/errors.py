@@ -12,6 +12,9 @@
     +-- IllegalTransition         a phase that the lifecycle does not lead to
     +-- UnknownPrice              a fact that a workload's cost depends on is missing, which denies
     +-- NoClusterMatches          no registered cluster may run a workload
+    +-- NotFound                  nothing has the name or id that a command gave
+    +-- AmbiguousName             several workloads have the name that a command gave
+    +-- PolicyUnreadable          a policy of another version, which cannot be put into force
     +-- WishRefused               a workload that cannot be planned, with the field to mend
     +-- ClusterError              a Kubernetes API server said no, or nothing
         +-- ClusterUnavailable    try again later; costs nobody an attempt
@@ -83,6 +86,18 @@ class UnknownPrice(SentinelError):
 
 class NoClusterMatches(SentinelError):
     """No registered cluster may run a workload; the message says of each why not."""
+
+
+class NotFound(SentinelError):
+    """Nothing has the name or the id that was given."""
+
+
+class AmbiguousName(SentinelError):
+    """Several workloads have the name that was given; the message lists some of them."""
+
+
+class PolicyUnreadable(SentinelError):
+    """The stored policy is of a version that this release cannot read, so it cannot be put into force."""
 
 
 class WishRefused(SentinelError):

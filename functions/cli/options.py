@@ -33,10 +33,11 @@ Output = Annotated[Format, typer.Option("-o", "--output", help="How to print it.
 Files = Annotated[list[str], typer.Option("-f", "--file", metavar="FILE|-", help="YAML or JSON; may be repeated.")]
 File = Annotated[str, typer.Option("-f", "--file", metavar="FILE|-", help="CSV.")]
 Author = Annotated[str | None, typer.Option(help="Who changes it, for the history.  [default: who is logged in]")]
+Name = Annotated[str, typer.Argument(metavar="NAME|ID", help="A workload's name or id.")]
 Team = Annotated[str | None, typer.Option(help="Only this team's.")]
 Namespace = Annotated[str | None, typer.Option(help="Only in this namespace.")]
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most this many.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Follow until nothing is left to do, and judge the outcome.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow until nothing is left to do, and exit with the outcome.")]
 Timeout = Annotated[
     str | None, typer.Option(metavar="DURATION", help=f"How long to wait: 90s, 5m, 1h.  [default: {DEFAULT_TIMEOUT}]")
 ]

@@ -42,6 +42,8 @@ def publish(store: Store, platform: Platform, stored: Sequence[WireEvent]) -> No
 
     Raises CommandFailed when the broker will never take one of these events.
     """
+    if not stored:
+        return
     if platform.broker is None:
         complain(f"{_count(stored)} stored; the relay publishes (K_SINK names no broker to publish to from here)")
         return

@@ -7,23 +7,20 @@ extensions (Knative Eventing, delivery failure): `knativeerrordest`, the URL tha
 
 import base64
 import binascii
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 
 from shared.errors import EventError, MalformedEvent
 from shared.eventing.processing import Answer, problem
 from shared.models.actor import Actor
-from shared.store.dead_letters import DeadLetter
+from shared.models.dead_letter import DeadLetter, index_key
+from shared.operations import dead_letters
 from shared.store.unit_of_work import Store
 
 ACTOR = Actor.function("dead-letter")
 
 _BROKERS_OWN = ("knativeerror", "knativekafka")
 _MAX_REASON = 2000
-_MAX_KEY = (
-    400  # characters; three of them and a hash must stay below 2,704 bytes, PostgreSQL's limit for an index entry
-)
 
 
 def keeper(store: Store) -> Callable[[dict[str, str], bytes], Answer]:
@@ -33,16 +30,7 @@ def keeper(store: Store) -> Callable[[dict[str, str], bytes], Answer]:
         try:
             letter = read(headers, body)
             with store.begin() as work:
-                work.dead_letters.keep(letter)
-                work.audit(
-                    "event.dead_lettered",
-                    _key(letter.subject or letter.source or "unknown"),
-                    ACTOR,
-                    id=letter.event_id,
-                    type=letter.type,
-                    destination=letter.destination,
-                    reason=letter.reason,
-                )
+                dead_letters.keep(work, letter, ACTOR)
         except EventError as error:
             return problem(error)
         return Answer(202, {}, b"", f"kept: {letter.reason}")
@@ -60,9 +48,9 @@ def read(headers: Mapping[str, str], body: bytes) -> DeadLetter:
         attributes["datacontenttype"] = content_type
     code = extensions.get("knativeerrorcode", "")
     return DeadLetter(
-        destination=_key(extensions.get("knativeerrordest", "")),
-        source=_key(attributes.get("source", "")),
-        event_id=_key(attributes.get("id", "")),
+        destination=index_key(extensions.get("knativeerrordest", "")),
+        source=index_key(attributes.get("source", "")),
+        event_id=index_key(attributes.get("id", "")),
         type=attributes.get("type", ""),
         subject=attributes.get("subject"),
         attributes=attributes,
@@ -70,14 +58,6 @@ def read(headers: Mapping[str, str], body: bytes) -> DeadLetter:
         error_code=int(code) if code.isdecimal() and len(code) < 9 else None,
         reason=_reason(extensions.get("knativeerrordata", ""), code),
     )
-
-
-def _key(text: str) -> str:
-    """Text that fits an index; the attributes hold all of it."""
-    if len(text) <= _MAX_KEY:
-        return text
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return f"{text[: _MAX_KEY - len(digest) - 1]}…{digest}"
 
 
 def _reason(data: str, code: str) -> str:

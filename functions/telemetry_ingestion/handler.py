@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from events import CATALOGUE
 from events.telemetry import TelemetryGpu, TelemetryWorkload
 from shared.eventing.event import Event, Outgoing
-from shared.store.telemetry import Sample
+from shared.models.telemetry import Sample
+from shared.operations import telemetry
 from shared.store.unit_of_work import UnitOfWork
 
 ACCEPTS = CATALOGUE.of(TelemetryGpu, TelemetryWorkload)
 
 
 def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-    """Tells nothing: telemetry ends here until something is wrong."""
-    work.telemetry.add(_samples(event.data))
+    """Emits nothing: telemetry ends here until something is wrong."""
+    telemetry.record(work, _samples(event.data))
     return []
 
 

@@ -337,6 +337,11 @@ class WorkloadSpec(Wire):
     def id(self) -> uuid.UUID:
         return workload_id(self.team, self.namespace, self.name)
 
+    @property
+    def full_name(self) -> str:
+        """team/namespace/name."""
+        return f"{self.team}/{self.namespace}/{self.name}"
+
     def content(self) -> dict[str, object]:
         """What is stored and compared: equal contents ask for the same.
 

@@ -40,6 +40,13 @@ class StoredPolicy:
         """One that cannot be read is, unless it says `"enabled": false` in so many words."""
         return self.unread.get("enabled") is not False if self.document is None else self.document.enabled
 
+    def as_json(self) -> dict[str, JsonValue]:
+        """The document as it can be put again; of one that cannot be read, what is stored."""
+        if self.document is None:
+            return dict(self.unread)
+        written: dict[str, JsonValue] = self.document.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return written
+
     @property
     def order(self) -> tuple[bool, int, str, uuid.UUID]:
         """Unreadable ones first; then priority, higher first; then name; then id."""

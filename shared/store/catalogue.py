@@ -1,5 +1,6 @@
 """What changes rarely and is read often: registered clusters and prices."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class CatalogueRows:
             (row["cluster"], row["sku"]): amounts_from(row) for row in self.connection.execute(statement).mappings()
         }
 
-    def set_prices(self, rows: list[Price]) -> None:
+    def set_prices(self, rows: Sequence[Price]) -> None:
         """Adds prices; a price for the same thing is replaced."""
         for row in rows:
             values = {"usd_per_hour": row.usd_per_hour, "source": row.source, "priced_on": row.priced_on}

@@ -2,36 +2,13 @@
 
 import hashlib
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.models.dead_letter import DeadLetter
 from shared.store.tables import dead_letters
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """An event that nobody could handle.
-
-    destination: the URL it could not be delivered to. error_code: the last HTTP answer, None when there was none.
-    """
-
-    destination: str
-    source: str
-    event_id: str
-    type: str
-    subject: str | None
-    attributes: Mapping[str, str]
-    body: bytes
-    error_code: int | None
-    reason: str
-    id: uuid.UUID | None = None
-    deliveries: int = 1
-    created_at: datetime | None = None
-    redriven_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -91,10 +68,11 @@ class DeadLetterRows:
         )
         return [_letter(row) for row in self.connection.execute(statement)]
 
-    def mark_redriven(self, letter_id: uuid.UUID) -> None:
+    def mark_redriven(self, letter: DeadLetter) -> None:
+        """A stored letter is no longer open: its event was sent again."""
         self.connection.execute(
             dead_letters.update()
-            .where(dead_letters.c.id == letter_id)
+            .where(dead_letters.c.id == letter.id)
             .values(redriven_at=sa.func.now(), updated_at=sa.func.now())
         )
 

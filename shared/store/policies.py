@@ -6,41 +6,21 @@ revision in its own transaction and compiles the set again only when that has mo
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import JsonValue, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.errors import NotFound, PolicyUnreadable
 from shared.eventing.processing import describe
 from shared.policy.documents import PolicyDocument
+from shared.policy.history import PolicyChange, PolicyVersion
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.store.tables import policies, policy_set, policy_versions
 
 _ONLY_ROW = 1
 _REVISION = sa.select(policy_set.c.revision)
-
-
-class PolicyChange(StrEnum):
-    """What a version did to its policy."""
-
-    ADDED = "added"
-    REPLACED = "replaced"
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-
-
-@dataclass(frozen=True)
-class PolicyVersion:
-    """One entry of a policy's history."""
-
-    version: int
-    change: PolicyChange
-    author: str
-    changed_at: datetime
-    document: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,16 +38,18 @@ class PolicyRows:
             return None
         return self._write(document.name, row, body, PolicyChange.REPLACED if row else PolicyChange.ADDED, author)
 
-    def switch(self, name: str, author: str, *, enabled: bool) -> StoredPolicy | None:
-        """Enables or disables a policy; None when it is so already. Raises KeyError when there is none of that name.
+    def set_enabled(self, name: str, author: str, *, enabled: bool) -> StoredPolicy | None:
+        """Enables or disables a policy; None when it is so already. Raises NotFound.
 
-        One that cannot be read may be disabled, and stays as it is otherwise. To enable it raises KeyError too: it
+        One that cannot be read may be disabled, and stays as it is otherwise. To enable it raises PolicyUnreadable: it
         could only deny.
         """
         row = self._to_be_changed(name)
-        stored = None if row is None else _stored(row)
-        if stored is None or (enabled and stored.document is None):
-            raise KeyError(name)
+        if row is None:
+            raise NotFound(f"there is no policy {name[:80]}")
+        stored = _stored(row)
+        if enabled and stored.document is None:
+            raise PolicyUnreadable(f"policy {name} cannot be read: {stored.problem}")
         if stored.enabled is enabled:
             return None
         as_it_is = stored.unread if stored.document is None else stored.document.model_dump(mode="json", by_alias=True)

@@ -1,12 +1,12 @@
 """Telemetry samples, as they came."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import sqlalchemy as sa
-from pydantic import JsonValue
+
+from shared.models.telemetry import Sample
 
 # One parameter for a whole batch: nearly as fast as COPY, and some eight times faster than a row of parameters each.
 _ADD = sa.text("""
@@ -14,16 +14,6 @@ _ADD = sa.text("""
     SELECT row ->> 'kind', row ->> 'subject', CAST(row ->> 'observed_at' AS timestamptz), row -> 'sample'
       FROM jsonb_array_elements(CAST(:batch AS jsonb)) AS row
 """)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What was measured at one moment on a node or of a workload, as `kind` says."""
-
-    kind: str
-    subject: str
-    observed_at: datetime
-    sample: Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True)

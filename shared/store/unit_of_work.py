@@ -16,7 +16,7 @@ from shared.models.actor import Actor
 from shared.policy.decision import PlanView
 from shared.policy.facts import NOT_KNOWN, Facts, Needs
 from shared.store import audit, facts, inbox, outbox, surroundings
-from shared.store.audit import NewEntry
+from shared.store.audit import AuditEntry, NewEntry
 from shared.store.catalogue import CatalogueRows
 from shared.store.database import transient_errors
 from shared.store.dead_letters import DeadLetterRows
@@ -96,6 +96,22 @@ class UnitOfWork:
     def audit(self, action: str, subject: str, actor: Actor, **detail: JsonValue) -> None:
         """Records what `actor` does to `subject`, if this transaction commits. `detail` must hold no secret."""
         self._audits.append(NewEntry(action, subject, actor, detail))
+
+    def audit_entries(self, subject: str) -> list[AuditEntry]:
+        """All that was done to one subject, oldest first."""
+        return audit.entries(self.connection, subject)
+
+    def add_to_outbox(self, events: Sequence[WireEvent]) -> None:
+        """Announces events, if this transaction commits: the relay publishes what nobody publishes earlier."""
+        outbox.add(self.connection, events)
+
+    def answer(self, consumer: str, source: str, event_id: str) -> inbox.Answered | None:
+        """What a consumer answered to an event; None while it has not handled it."""
+        return inbox.answer(self.connection, consumer, source, event_id)
+
+    def reset_attempts(self, source: str, event_id: str) -> None:
+        """Lets every consumer that did not handle an event count its attempts from zero."""
+        inbox.reset_attempts(self.connection, source, event_id)
 
     def write_audits(self) -> None:
         """Appends the kept-back audit rows, in the order of their subjects: shard locks are taken in one order."""

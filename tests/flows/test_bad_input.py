@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store import audit
-from shared.store.dead_letters import DeadLetter
 from tests.flows.running import SUBMITTED, RunningPlatform, binary, eventually, workload
 
 pytestmark = pytest.mark.xdist_group("platform")

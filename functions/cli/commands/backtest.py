@@ -1,21 +1,24 @@
 """`sentinel policy backtest`: what candidate policies would have decided on the plans of the past."""
 
+from __future__ import annotations
+
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import typer
 from pydantic import JsonValue, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from functions.cli.commands.policies import read_candidates
 from functions.cli.commands.simulation import finding_view
 from functions.cli.connection import Platform, open_store
 from functions.cli.errors import Interrupted, complain
-from functions.cli.options import Format
+from functions.cli.options import Files, Format, Limit, Output, platform_of, seconds
+from functions.cli.policy_files import read_policies
 from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
 from shared.policy.backtest import Backtest, Difference, Verdict
 from shared.policy.decision import DecisionRecord
@@ -70,9 +73,26 @@ class Found:
             self.listed.append(difference)
 
 
-def backtest(platform: Platform, files: Sequence[str], seconds: float, how: How, form: Format) -> None:
-    """Prints what would have been different. Raises Interrupted on Ctrl-C, with what was found up to then printed."""
-    candidates = [_as_if_always(document) for document in read_candidates(files)]
+def backtest(
+    context: typer.Context,
+    file: Files,
+    since: Annotated[str, typer.Option(metavar="DURATION", help="How far back: 12h, 30d.")] = "30d",
+    only: Annotated[bool, typer.Option("--only", help="The candidates alone, without today's other policies.")] = False,
+    limit: Limit = 1000,
+    output: Output = Format.TABLE,
+) -> None:
+    """Replay recorded decisions against candidate policies, and list what would have been different.
+
+    Candidates replace today's policies of the same name, as if they had always been in force. Each plan is evaluated on
+    the facts that were recorded with its decision; what another decision would have changed for later plans is not
+    carried on. Ctrl-C prints what was found up to then.
+    """
+    reach = seconds("--since", since, "m|h|d", "12h or 30d")
+    _backtest(platform_of(context), file, reach, How(only, limit), output)
+
+
+def _backtest(platform: Platform, files: Sequence[str], seconds: float, how: How, form: Format) -> None:
+    candidates = [_as_if_always(document) for document in read_policies(files)]
     found: Found | None = None
     interrupted = False
     with open_store(platform) as store:

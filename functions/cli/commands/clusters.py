@@ -1,19 +1,26 @@
 """`sentinel cluster`: which clusters there are. Their credentials are files that only functions read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
-from pydantic import Field, JsonValue, ValidationError
+import typer
+from pydantic import Field, ValidationError
 
-from functions.cli.connection import Platform, open_store
+from functions.cli.connection import open_store
 from functions.cli.errors import BadInput
 from functions.cli.operator import operator
-from functions.cli.options import Format
+from functions.cli.options import PLAIN, Format, Output, platform_of
+from functions.cli.views import clusters as views
 from functions.cli.views.printing import print_data, print_table
 from shared.eventing.processing import describe
 from shared.models.cluster import Cluster
 from shared.models.gpu import normalise_sku
 from shared.models.workload import DnsLabel, LabelKey, LabelValue, Text, Wire
+from shared.operations import clusters as operations
+
+app = typer.Typer(help="Clusters that workloads may be placed on.", **PLAIN)
 
 
 class _Registration(Wire):
@@ -24,35 +31,35 @@ class _Registration(Wire):
     gpus: dict[Text, Annotated[int, Field(ge=0, le=1_000_000)]] | None
 
 
-def add(platform: Platform, name: str, labels: Sequence[str], gpus: Sequence[str]) -> None:
-    """Registers a cluster, or replaces what is known of it; without `gpus` its capacity is unknown. Raises BadInput."""
-    counts = _pairs("--gpus", gpus, normalise_sku)
+@app.command()
+def add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="As in the name of its kubeconfig in CLUSTERS_DIR.")],
+    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated.")] = None,
+    gpus: Annotated[list[str] | None, typer.Option(metavar="SKU=COUNT", help="Its GPUs; may be repeated.")] = None,
+) -> None:
+    """Register a cluster, or replace what is known of it. Without --gpus its capacity is unknown."""
+    counts = _pairs("--gpus", gpus or [], normalise_sku)
     try:
-        cluster = _Registration.model_validate(
-            {"name": name, "labels": _pairs("--label", labels), "gpus": counts or None}
+        registration = _Registration.model_validate(
+            {"name": name, "labels": _pairs("--label", label or []), "gpus": counts or None}
         )
     except ValidationError as error:
         raise BadInput(describe(error)) from None
-    with open_store(platform) as store, store.begin() as work:
-        work.catalogue.register_cluster(Cluster(cluster.name, cluster.labels, cluster.gpus))
-        subject = f"cluster/{cluster.name}"
-        work.audit("cluster.registered", subject, operator(), **cluster.model_dump(mode="json", exclude={"name"}))
+    cluster = Cluster(registration.name, registration.labels, registration.gpus)
+    with open_store(platform_of(context)) as store, store.begin() as work:
+        operations.register(work, cluster, operator())
 
 
-def show_all(platform: Platform, form: Format) -> None:
-    """Prints the clusters by name."""
-    with open_store(platform) as store, store.begin() as work:
-        clusters = work.catalogue.clusters()
-    if form is Format.TABLE:
-        rows = [(one.name, _joined(one.labels), _joined(one.gpus)) for one in clusters]
-        print_table(("NAME", "LABELS", "GPUS"), rows)
-        return
-    print_data([_view(one) for one in clusters], form)
-
-
-def _view(cluster: Cluster) -> dict[str, JsonValue]:
-    gpus = None if cluster.gpus is None else dict[str, JsonValue](cluster.gpus)
-    return {"name": cluster.name, "labels": dict(cluster.labels), "gpus": gpus}
+@app.command("list")
+def list_clusters(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """List the clusters, by name."""
+    with open_store(platform_of(context)) as store, store.begin() as work:
+        clusters = operations.list_clusters(work)
+    if output is Format.TABLE:
+        print_table(views.HEADER, [views.cells(cluster) for cluster in clusters])
+    else:
+        print_data([views.as_json(cluster) for cluster in clusters], output)
 
 
 def _pairs(option: str, texts: Sequence[str], spelled: Callable[[str], str] = str) -> dict[str, str]:
@@ -66,7 +73,3 @@ def _pairs(option: str, texts: Sequence[str], spelled: Callable[[str], str] = st
             raise BadInput(f"{option} gives {name} twice")
         pairs[name] = value
     return pairs
-
-
-def _joined(values: Mapping[str, object] | None) -> str:
-    return "unknown" if values is None else ",".join(f"{name}={value}" for name, value in sorted(values.items()))

@@ -1,107 +1,100 @@
-"""`sentinel events`: dead letters, and the way back for them.
+"""`sentinel events`: dead letters, and how to redrive them."""
 
-A redrive sends the same event again, under its own id and source and with its own bytes. Consumers that handled it
-answer what they answered before; those that gave up count from zero.
-"""
+from __future__ import annotations
 
 import base64
 import uuid
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from pydantic import JsonValue
 
-from functions.cli.connection import Platform, open_store
+from functions.cli.connection import open_store
 from functions.cli.errors import BadInput, CommandFailed, complain, printable
 from functions.cli.operator import operator
-from functions.cli.options import Format
+from functions.cli.options import PLAIN, Format, Limit, Output, platform_of
 from functions.cli.publishing import publish
-from functions.cli.views.printing import age, moment, print_data, print_ids, print_table
+from functions.cli.views import events as views
+from functions.cli.views.printing import print_data, print_ids, print_table
 from shared.errors import MalformedEvent
 from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent
-from shared.store import inbox, outbox
-from shared.store.dead_letters import DeadLetter
-from shared.store.unit_of_work import UnitOfWork
+from shared.models.dead_letter import DeadLetter
+from shared.operations import dead_letters as operations
 
-_HEADER = ("ID", "TYPE", "SUBJECT", "DESTINATION", "CODE", "AGE", "REASON")
-_AT_ONCE = 10_000
+app = typer.Typer(help="Dead letters: events that a broker gave up on.", **PLAIN)
 
 
-def show_all(platform: Platform, redriven: bool, limit: int, form: Format) -> None:
-    """Prints dead letters, oldest first; with `redriven` also those that were sent again."""
-    with open_store(platform) as store, store.begin() as work:
-        found = work.dead_letters.find(include_redriven=redriven, limit=limit + 1)
+@app.command("list")
+def list_letters(
+    context: typer.Context,
+    redriven: Annotated[bool, typer.Option("--redriven", help="Also those that were sent again.")] = False,
+    limit: Limit = 1000,
+    output: Output = Format.TABLE,
+) -> None:
+    """List dead letters, oldest first."""
+    with open_store(platform_of(context)) as store, store.begin() as work:
+        page = operations.list_letters(work, limit, include_redriven=redriven)
         now = work.now
-    letters = found[:limit]
-    if form is Format.TABLE:
-        rows = [
-            (
-                str(one.id),
-                one.type,
-                one.subject or "",
-                one.destination,
-                "" if one.error_code is None else str(one.error_code),
-                age(one.created_at, now),
-                one.reason,
-            )
-            for one in letters
-        ]
-        print_table(_HEADER, rows)
+    if output is Format.TABLE:
+        print_table(views.HEADER, [views.cells(letter, now) for letter in page.letters])
     else:
-        print_data([_view(one) for one in letters], form)
-    if len(found) > limit:
+        print_data([views.as_json(letter) for letter in page.letters], output)
+    if page.more:
         complain(f"only the oldest {limit} are shown; see the rest with --limit")
 
 
-def show(platform: Platform, letter_id: str, form: Format) -> None:
-    """Prints one dead letter with the event as it came."""
-    with open_store(platform) as store, store.begin() as work:
-        letter = _one(work, letter_id)
-    if form is not Format.TABLE:
-        print_data({**_view(letter), "event": {**letter.attributes, **_data(letter)}}, form)
+@app.command()
+def show(
+    context: typer.Context,
+    letter: Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id.")],
+    output: Output = Format.TABLE,
+) -> None:
+    """Show one dead letter with its attributes and its data as they came."""
+    with open_store(platform_of(context)) as store, store.begin() as work:
+        found = operations.get(work, _id(letter))
+    if output is not Format.TABLE:
+        print_data({**views.as_json(found), "event": {**found.attributes, **_data(found)}}, output)
         return
-    told = {**_view(letter), **{f"ce-{name}": value for name, value in letter.attributes.items()}}
-    print_table(("FIELD", "VALUE"), [(name, str(value)) for name, value in told.items() if value not in (None, "")])
+    print_table(views.DETAIL_HEADER, views.detail_cells(found))
     typer.echo("")
-    for line in letter.body.decode(errors="backslashreplace").splitlines():
+    for line in found.body.decode(errors="backslashreplace").splitlines():
         typer.echo(printable(line))
 
 
-def redrive(platform: Platform, letter_id: str | None, everything: bool, form: Format) -> None:
-    """Sends one dead letter again, or all open ones, and prints their ids.
+@app.command()
+def redrive(
+    context: typer.Context,
+    letter: Annotated[str | None, typer.Argument(metavar="[ID]", help="A dead letter's id.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that were not sent again yet.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Send the same event again, under its own id, and let consumers count their attempts from zero.
 
-    Raises CommandFailed for what is malformed: it would only come back.
+    A malformed event stays: it would only come back.
     """
-    if (letter_id is None) is not everything:
+    if (letter is None) is not everything:
         raise BadInput("name one dead letter by its id, or all open ones with --all")
+    platform = platform_of(context)
     with open_store(platform) as store:
         with store.begin() as work:
-            letters = work.dead_letters.find(limit=_AT_ONCE) if letter_id is None else [_one(work, letter_id)]
-            malformed = {letter.id: reason for letter in letters if (reason := _malformed(letter))}
-            good = [letter for letter in letters if letter.id not in malformed]
-            events = _send_again(good, work)
-        print_ids([{"id": str(one.id), "eventId": one.event_id, "source": one.source} for one in good], form)
-        if events:
-            publish(store, platform, events)
-    if len(letters) == _AT_ONCE:
-        complain(f"{_AT_ONCE} were looked at; there may be more: run it again")
-    if malformed:
-        raise CommandFailed("\n".join(f"{key} is malformed, and stays: {why}" for key, why in malformed.items()))
+            letter_id = None if letter is None else _id(letter)
+            redriven = operations.redrive(work, letter_id, _envelope, operator())
+            events = _events(redriven.letters)
+            work.add_to_outbox(events)
+        print_ids([views.redriven_as_json(one) for one in redriven.letters], output)
+        publish(store, platform, events)
+    if redriven.more:
+        complain(f"{operations.REDRIVE_LIMIT} were looked at; there may be more: run it again")
+    if redriven.malformed:
+        reasons = [f"{one.id} is malformed, and stays: {why}" for one, why in redriven.malformed]
+        raise CommandFailed("\n".join(reasons))
 
 
-def _send_again(letters: Sequence[DeadLetter], work: UnitOfWork) -> list[WireEvent]:
-    """Queues each event once, however many destinations gave up on it: the broker offers it to all of them."""
-    events: dict[tuple[str, str], WireEvent] = {}
-    for letter in letters:
-        events[letter.source, letter.event_id] = WireEvent(letter.attributes, letter.body)
-        inbox.reset_attempts(work.connection, letter.source, letter.event_id)
-        assert letter.id is not None
-        work.dead_letters.mark_redriven(letter.id)
-        subject = letter.subject or letter.source
-        detail = {"id": letter.event_id, "type": letter.type, "destination": letter.destination}
-        work.audit("event.redriven", subject, operator(), **detail)
-    outbox.add(work.connection, list(events.values()))
+def _events(letters: Sequence[DeadLetter]) -> list[WireEvent]:
+    """Each event once, however many destinations gave up on it: the broker offers it to all of them."""
+    events = {(one.source, one.event_id): WireEvent(one.attributes, one.body) for one in letters}
     return list(events.values())
 
 
@@ -113,39 +106,11 @@ def _envelope(letter: DeadLetter) -> Envelope:
     return codec.decode(headers, letter.body)
 
 
-def _malformed(letter: DeadLetter) -> str:
-    """Why no consumer will ever take this event, "" when one may. What the outbox holds can always be sent."""
+def _id(text: str) -> uuid.UUID:
     try:
-        _envelope(letter)
-    except MalformedEvent as error:
-        return str(error)
-    return ""
-
-
-def _one(work: UnitOfWork, letter_id: str) -> DeadLetter:
-    try:
-        letter = work.dead_letters.get(uuid.UUID(letter_id))
+        return uuid.UUID(text)
     except ValueError:
-        raise BadInput(f"{letter_id[:80]} is not the id of a dead letter: see `sentinel events list`") from None
-    if letter is None:
-        raise CommandFailed(f"there is no dead letter {letter_id}")
-    return letter
-
-
-def _view(letter: DeadLetter) -> dict[str, JsonValue]:
-    return {
-        "id": str(letter.id),
-        "type": letter.type,
-        "subject": letter.subject,
-        "eventId": letter.event_id,
-        "source": letter.source,
-        "destination": letter.destination,
-        "code": letter.error_code,
-        "reason": letter.reason,
-        "deliveries": letter.deliveries,
-        "createdAt": moment(letter.created_at),
-        "redrivenAt": moment(letter.redriven_at),
-    }
+        raise BadInput(f"{text[:80]} is not the id of a dead letter: see `sentinel events list`") from None
 
 
 def _data(letter: DeadLetter) -> dict[str, JsonValue]:

@@ -1,16 +1,20 @@
 """`sentinel ledger check`: whether the books are right, by Sentinel's own record and by what clusters run."""
 
+from __future__ import annotations
+
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated
 
+import typer
 from pydantic import JsonValue
 
-from functions.cli.connection import Platform, open_store
+from functions.cli.connection import open_store
 from functions.cli.errors import CommandFailed, complain
 from functions.cli.operator import operator
-from functions.cli.options import Format
+from functions.cli.options import PLAIN, Format, Output, platform_of
 from functions.cli.views.printing import Cell, Style, print_data, print_table
 from shared.clusters.directory import ClusterDirectory
 from shared.errors import ClusterRefused, ClusterUnavailable
@@ -23,6 +27,8 @@ from shared.store import repair
 from shared.store.repair import Report
 from shared.store.rows import amounts_to_json
 from shared.store.unit_of_work import Store
+
+app = typer.Typer(help="What workloads hold, and whether the ledger is right.", **PLAIN)
 
 _HEADER = ("WHAT", "WHO", "CLUSTER", "SKU", "LEDGER", "EXPECTED", "WHY")
 _LATELY = timedelta(days=7)
@@ -59,11 +65,18 @@ class _Standing:
         return self.revision.id, self.revision.status, self.replicas
 
 
-def check(platform: Platform, fix: bool, form: Format) -> None:
-    """Prints what differs. Raises CommandFailed when anything did that was not mended.
+@app.command()
+def check(
+    context: typer.Context,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair what differs, one workload a transaction.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Compare the ledger with what Sentinel's revisions say and, where kubeconfigs are at hand, with the clusters.
 
-    Clusters are compared where their kubeconfigs are at hand; what runs there is never changed from here.
+    Kubeconfigs are those in CLUSTERS_DIR, or of the platform in its state directory. Nothing is ever changed on a
+    cluster. Exits with 1 when anything differs that was not repaired.
     """
+    platform = platform_of(context)
     with open_store(platform) as store:
         with store.read() as work:
             report = left = repair.compare(work)
@@ -76,10 +89,10 @@ def check(platform: Platform, fix: bool, form: Format) -> None:
             complain("clusters were not compared: set CLUSTERS_DIR to the directory of their kubeconfigs")
         else:
             found += _on_clusters(ClusterDirectory(platform.clusters), store)
-    if form is Format.TABLE:
+    if output is Format.TABLE:
         print_table(_HEADER, [_cells(one) for one in found])
     else:
-        print_data([_view(one) for one in found], form)
+        print_data([_view(one) for one in found], output)
     _conclude(report, left, [one for one in found if one.expected is None], fix)
 
 

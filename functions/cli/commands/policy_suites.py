@@ -1,18 +1,20 @@
 """`sentinel policy test`: suites of cases against policies, without any platform."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import JsonValue, RootModel, ValidationError
 
 from functions.cli.documents import STDIN, Document, read_models
 from functions.cli.errors import BadInput, CommandFailed
-from functions.cli.options import Format
+from functions.cli.options import Format, Output
 from functions.cli.views.printing import Cell, Style, print_data, print_table
 from shared.eventing.processing import describe
 from shared.policy.cases import DuplicatePolicy, Mismatch, Outcome, policies_of, run
@@ -47,13 +49,22 @@ class Result:
         return not self.mismatches
 
 
-def run_all(paths: Sequence[str], form: Format, *, fail_on_warn: bool) -> None:
-    """Runs every case of every suite and prints what came of it. Raises BadInput before any ran; CommandFailed."""
-    results = [result for prepared in load(paths) for result in _results(prepared, fail_on_warn)]
-    if form is Format.TABLE:
+def run_suites(
+    path: Annotated[list[str], typer.Argument(metavar="FILE|DIR|-...", help="Suites; a directory is searched.")],
+    fail_on_warn: Annotated[
+        bool, typer.Option("--fail-on-warn", help="Fail cases with warnings that they do not expect.")
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run suites of cases against the policies in them, without a platform.
+
+    Exits with 1 when a case fails, with 2 when a suite or a policy is bad.
+    """
+    results = [result for prepared in load(path) for result in _results(prepared, fail_on_warn)]
+    if output is Format.TABLE:
         _print(results)
     else:
-        print_data([_view(result) for result in results], form)
+        print_data([_view(result) for result in results], output)
     if failed := sum(not result.passed for result in results):
         raise CommandFailed(f"{failed} of {len(results)} {'case' if len(results) == 1 else 'cases'} failed")
 

@@ -1,5 +1,7 @@
 """`sentinel price`: what a GPU, a CPU core and a GiB of memory cost an hour."""
 
+from __future__ import annotations
+
 import csv
 import io
 from datetime import date
@@ -9,18 +11,21 @@ from typing import Annotated, Self
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from functions.cli.connection import Platform, open_store
+from functions.cli.connection import open_store
 from functions.cli.documents import label_of, read_text
 from functions.cli.errors import BadInput
 from functions.cli.operator import operator
-from functions.cli.options import Format
+from functions.cli.options import PLAIN, File, Format, Output, platform_of
+from functions.cli.views import prices as views
 from functions.cli.views.printing import print_data, print_table
 from shared.eventing.processing import describe
 from shared.models.gpu import normalise_sku
 from shared.models.workload import DnsLabel, Text
+from shared.operations import prices as operations
 from shared.rollout.pricing import Price, PriceKind
 
-_HEADER = ("KIND", "SKU", "CLUSTER", "USD/H", "PRICED ON", "SOURCE")
+app = typer.Typer(help="Prices of GPUs, CPU cores and memory.", **PLAIN)
+
 _REQUIRED = ("kind", "sku", "usd_per_hour", "source", "priced_on")
 
 
@@ -47,41 +52,24 @@ class _Row(BaseModel):
         return Price(self.kind, self.usd_per_hour, self.source, self.priced_on, sku=sku, cluster=self.cluster or "")
 
 
-def set_all(platform: Platform, file: str) -> None:
-    """Adds every price in the file, or none when one is bad; a price of the same thing is replaced. Raises BadInput."""
+@app.command("set")
+def set_prices(context: typer.Context, file: File) -> None:
+    """Set prices, all in the file or none: kind,sku,usd_per_hour,source,priced_on and, if wanted, cluster."""
     prices = _read(file)
-    with open_store(platform) as store, store.begin() as work:
-        work.catalogue.set_prices(prices)
-        told = [f"{p.kind} {p.sku} {p.cluster}".strip() + f" {p.usd_per_hour:f}" for p in prices]
-        work.audit("prices.set", "prices", operator(), prices=list(told))
+    with open_store(platform_of(context)) as store, store.begin() as work:
+        operations.set_prices(work, prices, operator())
     typer.echo(f"{len(prices)} prices set")
 
 
-def show_all(platform: Platform, form: Format) -> None:
-    """Prints the catalogue by kind, SKU and cluster."""
-    with open_store(platform) as store, store.begin() as work:
-        prices = work.catalogue.prices()
-    if form is Format.TABLE:
-        rows = [
-            (p.kind, p.sku, p.cluster or "all", f"{p.usd_per_hour:f}", p.priced_on.isoformat(), p.source)
-            for p in prices
-        ]
-        print_table(_HEADER, rows)
-        return
-    print_data(
-        [
-            {
-                "kind": p.kind.value,
-                "sku": p.sku,
-                "cluster": p.cluster,
-                "usdPerHour": f"{p.usd_per_hour:f}",
-                "pricedOn": p.priced_on.isoformat(),
-                "source": p.source,
-            }
-            for p in prices
-        ],
-        form,
-    )
+@app.command("list")
+def list_prices(context: typer.Context, output: Output = Format.TABLE) -> None:
+    """List the prices, by kind, SKU and cluster."""
+    with open_store(platform_of(context)) as store, store.begin() as work:
+        prices = operations.list_prices(work)
+    if output is Format.TABLE:
+        print_table(views.HEADER, [views.cells(price) for price in prices])
+    else:
+        print_data([views.as_json(price) for price in prices], output)
 
 
 def _read(file: str) -> list[Price]:

@@ -1,19 +1,21 @@
 """`sentinel policy simulate`: what policy would say to a workload now, and what would pass."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 
 import typer
 from pydantic import JsonValue
 
-from functions.cli.connection import Platform, open_store
+from functions.cli.connection import open_store
 from functions.cli.documents import read_models
 from functions.cli.errors import CommandFailed, complain
-from functions.cli.options import Format
+from functions.cli.options import Files, Format, Output, platform_of
 from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
+from functions.cli.views.workloads import suggestion_as_json
 from shared.errors import WishRefused
 from shared.models.workload import WorkloadSpec
 from shared.policy.decision import Finding
-from shared.policy.explain import Suggestion
 from shared.store.simulation import Outcome, Outlook, Simulation
 
 _HEADER = ("WORKLOAD", "CLUSTER", "PLACED", "OUTCOME", "VERB", "REPLICAS", "GPUS", "USD/H", "POLICIES")
@@ -22,30 +24,31 @@ _STYLES = {Outcome.APPROVED: Style.GOOD, Outcome.QUEUED: Style.BUSY}
 _Judged = tuple[WorkloadSpec, list[Outlook]]
 
 
-def simulate(platform: Platform, files: Sequence[str], form: Format) -> None:
-    """Prints the decision on every workload in the files, each as if it were posted alone, for each cluster.
+def simulate(context: typer.Context, file: Files, output: Output = Format.TABLE) -> None:
+    """Show what policy would decide on workloads now, on every cluster that could take them. Leaves no trace.
 
-    Raises CommandFailed when one would be approved on no cluster, or rejected by intake.
+    Each workload is decided as if it were posted alone. Exits with 0 when some cluster would approve each of them,
+    with 1 otherwise.
     """
-    specs = [spec for _, spec in read_models(files, WorkloadSpec)]
+    specs = [spec for _, spec in read_models(file, WorkloadSpec)]
     judged: list[_Judged] = []
     rejected: list[str] = []
-    with open_store(platform) as store, store.read() as work:
+    with open_store(platform_of(context)) as store, store.read() as work:
         simulation = Simulation(work)
         for spec in specs:
             try:
                 judged.append((spec, simulation.outlooks(spec)))
             except WishRefused as refused:
-                rejected.append(f"{_label(spec)}: would be rejected: {refused}")
-    if form is Format.TABLE:
+                rejected.append(f"{spec.full_name}: would be rejected: {refused}")
+    if output is Format.TABLE:
         _print(judged)
     else:
-        print_data([_view(spec, outlook) for spec, outlooks in judged for outlook in outlooks], form)
+        print_data([_view(spec, outlook) for spec, outlooks in judged for outlook in outlooks], output)
     for spec, outlooks in judged:
         if not outlooks:
-            complain(f"{_label(spec)}: is at this generation already; nothing would be done")
+            complain(f"{spec.full_name}: is at this generation already; nothing would be done")
     hopeless = [
-        f"{_label(spec)}: no cluster would approve it"
+        f"{spec.full_name}: no cluster would approve it"
         for spec, outlooks in judged
         if outlooks and all(outlook.outcome is not Outcome.APPROVED for outlook in outlooks)
     ]
@@ -66,7 +69,7 @@ def _print(judged: Sequence[_Judged]) -> None:
 
 def _cells(spec: WorkloadSpec, outlook: Outlook) -> tuple[Cell, ...]:
     outcome = (outlook.outcome, _STYLES.get(outlook.outcome, Style.BAD))
-    head = (_label(spec), outlook.cluster, "yes" if outlook.chosen else "no", outcome)
+    head = (spec.full_name, outlook.cluster, "yes" if outlook.chosen else "no", outcome)
     if outlook.proposal is None:
         return (*head, "", "", "", "", "")
     plan = outlook.proposal.plan
@@ -81,7 +84,7 @@ def _cells(spec: WorkloadSpec, outlook: Outlook) -> tuple[Cell, ...]:
 
 
 def _details(spec: WorkloadSpec, outlook: Outlook) -> Iterator[tuple[Cell, ...]]:
-    where = (_label(spec), outlook.cluster)
+    where = (spec.full_name, outlook.cluster)
     decision = outlook.decision
     for what, findings, style in (
         ("violation", decision.violations, Style.BAD),
@@ -104,7 +107,7 @@ def _suggestions(outlook: Outlook) -> list[str]:
 def _view(spec: WorkloadSpec, outlook: Outlook) -> dict[str, JsonValue]:
     decision, plan = outlook.decision, outlook.proposal.plan if outlook.proposal else None
     return {
-        "workload": _label(spec),
+        "workload": spec.full_name,
         "id": str(spec.id),
         "cluster": outlook.cluster,
         "placed": outlook.chosen,
@@ -119,7 +122,7 @@ def _view(spec: WorkloadSpec, outlook: Outlook) -> dict[str, JsonValue]:
         "dryRun": [finding_view(one) for one in decision.dry_run],
         "determining": list(decision.determining),
         "couldWait": outlook.could_wait,
-        "suggestions": [suggestion_view(one) for one in outlook.suggestions],
+        "suggestions": [suggestion_as_json(one) for one in outlook.suggestions],
     }
 
 
@@ -134,19 +137,3 @@ def finding_view(finding: Finding) -> dict[str, JsonValue]:
         "message": finding.message,
         "until": moment(finding.until),
     }
-
-
-def suggestion_view(suggestion: Suggestion) -> dict[str, JsonValue]:
-    """A suggestion for programs; a change that it does not make is null."""
-    change = suggestion.change
-    return {
-        "message": suggestion.message,
-        "replicas": change.replicas,
-        "sku": change.sku,
-        "cluster": change.cluster,
-        "at": moment(change.at),
-    }
-
-
-def _label(spec: WorkloadSpec) -> str:
-    return f"{spec.team}/{spec.namespace}/{spec.name}"

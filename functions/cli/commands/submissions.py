@@ -1,90 +1,115 @@
-"""`sentinel submit` and `sentinel remove`: what a user wants, as events for intake."""
+"""`sentinel submit` and `sentinel remove`: submissions and withdrawals, as events for intake."""
+
+from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Annotated
+
+import typer
 
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
 from functions.cli import waiting
-from functions.cli.commands.workloads import Reference, find_one, label
 from functions.cli.connection import Platform, open_store
 from functions.cli.documents import read_models
 from functions.cli.errors import BadInput, complain
-from functions.cli.options import Format
+from functions.cli.options import PLAIN, Files, Format, Name, Output, Timeout, Wait, patience, platform_of
 from functions.cli.publishing import event_about, publish
+from functions.cli.references import naming_hint
 from functions.cli.views.printing import print_ids
-from functions.cli.waiting import Wish
+from functions.cli.waiting import SentRequest
 from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
-from shared.store import outbox
+from shared.operations import workloads
+from shared.operations.workloads import WorkloadReference
 from shared.store.unit_of_work import Store, UnitOfWork
+
+app = typer.Typer(**PLAIN)
 
 MAX_BYTES = 900_000
 """The largest submission: an event has to fit into 1 MiB, with its attributes and what brokers add to them."""
 
 
-def submit(platform: Platform, files: Sequence[str], patience: float | None, form: Format) -> None:
-    """Submits every workload in the files, or none when one is bad; prints their ids, in order."""
-    documents = read_models(files, WorkloadSubmitted)
+@app.command()
+def submit(
+    context: typer.Context, file: Files, wait: Wait = False, timeout: Timeout = None, output: Output = Format.TABLE
+) -> None:
+    """Submit workloads, all in the files or none, and print their ids, in order."""
+    seconds = patience(wait, timeout)
+    platform = platform_of(context)
+    documents = read_models(file, WorkloadSubmitted)
     _refuse_repeats(documents)
     with open_store(platform) as store:
         with store.begin() as work:
-            wishes = [_submission(where, spec, work) for where, spec in documents]
-            outbox.add(work.connection, [wish.event for wish in wishes])
-        _send(store, platform, wishes, patience, form)
+            requests = [_submission(where, spec, work) for where, spec in documents]
+            work.add_to_outbox([request.event for request in requests])
+        _send(store, platform, requests, seconds, output)
 
 
-def remove(platform: Platform, reference: Reference, patience: float | None, form: Format) -> None:
-    """Withdraws one workload and prints its id. One that is removed already is left alone."""
+@app.command()
+def remove(
+    context: typer.Context,
+    name: Name,
+    team: Annotated[str, typer.Option(help="The workload's team.")] = "default",
+    namespace: Annotated[str, typer.Option(help="The workload's namespace.")] = "default",
+    wait: Wait = False,
+    timeout: Timeout = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Withdraw a workload: what it runs is deleted. One that is removed already is left alone."""
+    seconds = patience(wait, timeout)
+    platform = platform_of(context)
     with open_store(platform) as store:
         with store.begin() as work:
-            workload = find_one(work, reference)
+            with naming_hint():
+                workload = workloads.get(work, WorkloadReference(name, team, namespace))
             if workload.withdrawn and workload.phase is Phase.REMOVED:
-                complain(f"{label(workload)} is removed already")
-                _print([], form)
+                complain(f"{workload.spec.full_name} is removed already")
+                _print([], output)
                 return
-            wish = _withdrawal(workload, work)
-            outbox.add(work.connection, [wish.event])
-        _send(store, platform, [wish], patience, form)
+            request = _withdrawal(workload, work)
+            work.add_to_outbox([request.event])
+        _send(store, platform, [request], seconds, output)
 
 
-def _send(store: Store, platform: Platform, wishes: Sequence[Wish], patience: float | None, form: Format) -> None:
-    _print(wishes, form)
-    publish(store, platform, [wish.event for wish in wishes])
-    if patience is not None:
-        waiting.follow(store, wishes, patience)
+def _send(
+    store: Store, platform: Platform, requests: Sequence[SentRequest], seconds: float | None, output: Format
+) -> None:
+    _print(requests, output)
+    publish(store, platform, [request.event for request in requests])
+    if seconds is not None:
+        waiting.follow(store, requests, seconds)
 
 
-def _print(wishes: Sequence[Wish], form: Format) -> None:
-    """Ids alone, a line each; programs are also told which workload and which event each is of."""
+def _print(requests: Sequence[SentRequest], output: Format) -> None:
+    """Ids alone, a line each; programs also get the workload and the event of each."""
     print_ids(
         [
-            {"id": str(wish.workload_id), "workload": wish.label, "eventId": wish.event.attributes["id"]}
-            for wish in wishes
+            {"id": str(one.workload_id), "workload": one.label, "eventId": one.event.attributes["id"]}
+            for one in requests
         ],
-        form,
+        output,
     )
 
 
-def _submission(where: str, spec: WorkloadSubmitted, work: UnitOfWork) -> Wish:
+def _submission(where: str, spec: WorkloadSubmitted, work: UnitOfWork) -> SentRequest:
     event = event_about(spec.id, spec, work.now)
     if len(event.body) > MAX_BYTES:
         raise BadInput(f"{where}: has {len(event.body)} bytes as an event; at most {MAX_BYTES} fit into one")
-    return Wish(spec.id, _named(spec), event, waiting.RUNS)
+    return SentRequest(spec.id, spec.full_name, event, waiting.RUNS)
 
 
-def _withdrawal(workload: Workload, work: UnitOfWork) -> Wish:
+def _withdrawal(workload: Workload, work: UnitOfWork) -> SentRequest:
     spec = workload.spec
     data = WorkloadWithdrawn(name=spec.name, team=spec.team, namespace=spec.namespace)
-    return Wish(workload.id, label(workload), event_about(workload.id, data, work.now), waiting.GONE)
+    return SentRequest(workload.id, spec.full_name, event_about(workload.id, data, work.now), waiting.GONE)
 
 
 def _refuse_repeats(documents: Sequence[tuple[str, WorkloadSubmitted]]) -> None:
-    """Events are not ordered, so which of two wishes for one workload would be the later one is anybody's guess."""
-    counts = Counter(_named(spec) for _, spec in documents)
-    repeats = [f"{where}: {_named(spec)} is in there twice" for where, spec in documents if counts[_named(spec)] > 1]
+    """Events are not ordered, so nobody knows which of two submissions of one workload would be the later one."""
+    counts = Counter(spec.full_name for _, spec in documents)
+    repeats = [
+        f"{where}: {spec.full_name} is in there twice" for where, spec in documents if counts[spec.full_name] > 1
+    ]
     if repeats:
         raise BadInput("\n".join(repeats))
-
-
-def _named(spec: WorkloadSubmitted) -> str:
-    return f"{spec.team}/{spec.namespace}/{spec.name}"

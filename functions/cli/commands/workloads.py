@@ -1,133 +1,74 @@
-"""`sentinel get`: workloads as they stand, and how other commands find the one that was named."""
+"""`sentinel get`: workloads with their phase."""
 
-import uuid
-from dataclasses import dataclass
-from datetime import datetime
+from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 from pydantic import JsonValue
 
-from functions.cli.commands.simulation import suggestion_view
 from functions.cli.connection import Platform, open_store
-from functions.cli.errors import CommandFailed, complain
-from functions.cli.options import Format
-from functions.cli.views.printing import Cell, Style, age, print_data, print_table
-from shared.models.lifecycle import GOOD_PHASES, Phase
-from shared.models.stored import Workload
-from shared.store.simulation import Simulation
-from shared.store.unit_of_work import UnitOfWork
+from functions.cli.errors import complain
+from functions.cli.options import PLAIN, Format, Limit, Namespace, Output, Team, platform_of
+from functions.cli.references import naming_hint
+from functions.cli.views import workloads as views
+from functions.cli.views.printing import print_data, print_table
+from shared.models.lifecycle import Phase
+from shared.operations import workloads as operations
+from shared.operations.workloads import WorkloadFilter, WorkloadReference
 
-_HEADER = (
-    *("NAME", "TEAM", "NAMESPACE", "TYPE", "PHASE", "GENERATION", "REVISION"),
-    *("REPLICAS", "GPUS", "USD/H", "CLUSTER", "AGE"),
-)
-_BAD = (Phase.DENIED, Phase.DEGRADED, Phase.UNHEALTHY, Phase.ROLLED_BACK, Phase.FAILED)
-_QUIET = (Phase.REMOVED,)
-_FEW = 5  # how many workloads a message lists
+app = typer.Typer(**PLAIN)
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A workload as a user names it: by id, or by name within a team and a namespace (None: any)."""
-
-    text: str
-    team: str | None
-    namespace: str | None
-
-    @property
-    def id(self) -> uuid.UUID | None:
-        try:
-            return uuid.UUID(self.text)
-        except ValueError:
-            return None
-
-
+@app.command()
 def get(
-    platform: Platform, team: str | None, namespace: str | None, phase: Phase | None, limit: int, form: Format
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME|ID]", help="Only this one, in detail.")] = None,
+    team: Team = None,
+    namespace: Namespace = None,
+    phase: Annotated[Phase | None, typer.Option(help="Only in this phase.")] = None,
+    limit: Limit = 1000,
+    output: Output = Format.TABLE,
 ) -> None:
-    """Prints every workload that fits, in the order of team, namespace and name."""
-    with open_store(platform) as store, store.begin() as work:
-        found = work.workloads.find(team=team, namespace=namespace, phase=phase, limit=limit + 1)
-        now = work.now
-    shown = found[:limit]
-    if form is Format.TABLE:
-        print_table(_HEADER, [_cells(workload, now) for workload in shown])
+    """Show workloads with their phase.
+
+    One that policy denied is shown with what would pass instead, on the facts of today: the facts of its decision say
+    nothing of other clusters and GPUs.
+    """
+    platform = platform_of(context)
+    if name is None:
+        _list(platform, WorkloadFilter(team=team, namespace=namespace, phase=phase), limit, output)
     else:
-        print_data([workload.as_json() for workload in shown], form)
-    if len(found) > limit:
+        _describe(platform, WorkloadReference(name, team, namespace), output)
+
+
+def _list(platform: Platform, wanted: WorkloadFilter, limit: int, output: Format) -> None:
+    with open_store(platform) as store, store.begin() as work:
+        page = operations.list_workloads(work, wanted, limit)
+        now = work.now
+    if output is Format.TABLE:
+        print_table(views.HEADER, [views.cells(workload, now) for workload in page.workloads])
+    else:
+        print_data([workload.as_json() for workload in page.workloads], output)
+    if page.more:
         complain(f"only the first {limit} are shown; see the rest with --limit, or narrow with --team or --phase")
 
 
-def get_one(platform: Platform, reference: Reference, form: Format) -> None:
-    """Prints one workload with everything that is known of it; of a denied one, also what would pass instead.
-
-    That is judged on today's facts: those of its decision say nothing of other clusters and SKUs.
-    """
+def _describe(platform: Platform, reference: WorkloadReference, output: Format) -> None:
     with open_store(platform) as store, store.read() as work:
-        workload = find_one(work, reference)
+        with naming_hint():
+            workload = operations.get(work, reference)
+        suggestions = operations.alternatives(work, workload)
         now = work.now
-        denied = work.plans.get(workload.plan_id) if workload.phase is Phase.DENIED else None
-        instead = [] if denied is None else Simulation(work).instead(denied, workload)
-    if form is not Format.TABLE:
-        more: dict[str, JsonValue] = {} if denied is None else {"wouldPass": [suggestion_view(one) for one in instead]}
-        print_data(workload.as_json(spec=True) | more, form)
+    if output is not Format.TABLE:
+        more: dict[str, JsonValue] = (
+            {} if suggestions is None else {"wouldPass": [views.suggestion_as_json(one) for one in suggestions]}
+        )
+        print_data(workload.as_json(spec=True) | more, output)
         return
-    print_table(("ID", *_HEADER, "REASON"), [(str(workload.id), *_cells(workload, now), workload.reason)])
-    if denied is not None:
+    cells = (str(workload.id), *views.cells(workload, now), workload.reason)
+    print_table(("ID", *views.HEADER, "REASON"), [cells])
+    if suggestions is not None:
         typer.echo("")
-        told = [one.message for one in instead] or ["nothing that was tried: neither less, nor elsewhere, nor later"]
-        print_table(("WOULD PASS ON TODAY'S FACTS",), [(message,) for message in told])
-
-
-def find_one(work: UnitOfWork, reference: Reference) -> Workload:
-    """The workload that is meant. Raises CommandFailed when there is none, or when the name fits several."""
-    name, team, namespace = reference.text, reference.team, reference.namespace
-    if reference.id is not None:
-        found = [w for w in [work.workloads.get(reference.id)] if w is not None]
-    else:
-        found = work.workloads.find(name=name, team=team, namespace=namespace, limit=_FEW + 1)
-    if len(found) > 1:
-        raise CommandFailed(f"{name} may mean {_listed(found)}: give --team and --namespace, or the id")
-    if not found:
-        others = work.workloads.find(name=name, limit=_FEW + 1)
-        hint = f"; of that name there is {_listed(others)}" if others else ""
-        where = f" in team {team}" * (team is not None) + f" in namespace {namespace}" * (namespace is not None)
-        raise CommandFailed(f"there is no workload {name}{where}{hint}")
-    return found[0]
-
-
-def label(workload: Workload) -> str:
-    """team/namespace/name."""
-    return f"{workload.spec.team}/{workload.spec.namespace}/{workload.spec.name}"
-
-
-def _listed(workloads: list[Workload]) -> str:
-    some = ", ".join(f"{label(w)} ({w.id})" for w in workloads[:_FEW])
-    return f"{some} and more" if len(workloads) > _FEW else some
-
-
-def phase_style(phase: Phase) -> Style:
-    """Green for what runs as wanted, red for what does not, yellow for what is on its way."""
-    if phase in GOOD_PHASES:
-        return Style.GOOD
-    if phase in _BAD:
-        return Style.BAD
-    return Style.PLAIN if phase in _QUIET else Style.BUSY
-
-
-def _cells(workload: Workload, now: datetime) -> tuple[Cell, ...]:
-    spec = workload.spec
-    return (
-        spec.name,
-        spec.team,
-        spec.namespace,
-        spec.type,
-        (workload.phase, phase_style(workload.phase)),
-        str(workload.generation),
-        str(workload.revision),
-        str(spec.replicas),
-        str(spec.replicas * spec.resources.gpu.count),
-        f"{workload.usd_per_replica_hour * spec.replicas:.2f}",
-        workload.cluster,
-        age(workload.created_at, now),
-    )
+        lines = [one.message for one in suggestions] or [views.NO_SUGGESTION]
+        print_table(("WOULD PASS ON TODAY'S FACTS",), [(line,) for line in lines])

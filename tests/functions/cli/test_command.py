@@ -82,8 +82,8 @@ def test_database_url_comes_before_the_state_directory_of_the_environment(
 ) -> None:
     assert lost("get", SENTINEL_STATE=str(state)).code == 0
     assert lost("get", SENTINEL_STATE=str(tmp_path / "none"), DATABASE_URL=database_url).code == 0
-    wish = json.dumps(submission())
-    ran = lost("submit", "-f", "-", stdin=wish, SENTINEL_STATE=str(state), DATABASE_URL=database_url)
+    workload = json.dumps(submission())
+    ran = lost("submit", "-f", "-", stdin=workload, SENTINEL_STATE=str(state), DATABASE_URL=database_url)
     assert "the relay publishes" in ran.err
     assert broker.events == []
 

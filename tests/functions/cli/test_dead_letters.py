@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from shared.eventing.processing import Answer
+from shared.models.dead_letter import DeadLetter
 from shared.store import audit, inbox
-from shared.store.dead_letters import DeadLetter
 from shared.store.tables import inbox as inbox_table
 from shared.store.tables import outbox
 from shared.store.unit_of_work import Store

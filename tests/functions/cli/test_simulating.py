@@ -108,8 +108,8 @@ def test_nothing_is_written_and_no_token_is_spent(
 def test_a_simulation_decides_as_the_decision_that_follows(sentinel: Sentinel, store: Store, deliver: Deliver) -> None:
     policy(store, {"type": "quota", "gpus": 5}, {"type": "cost_ceiling", "scope": "team", "usd_per_hour": "4"})
     for number, replicas in enumerate((2, 4, 1, 3, 2)):
-        wish = submission(f"w-{number}", replicas=replicas)
-        [outlook] = simulate(sentinel, wish).json
+        workload = submission(f"w-{number}", replicas=replicas)
+        [outlook] = simulate(sentinel, workload).json
         answer = told(deliver.decide(f"w-{number}", replicas=replicas))
         if outlook["outcome"] == "approved":
             assert answer.type == APPROVED
@@ -150,8 +150,8 @@ def test_what_a_first_plan_holds_elsewhere_is_given_up_by_the_next(
     policy(store, {"type": "quota", "gpus": 2})
     deliver.decide()
     register(store, "east", {"L4": 4}, region="us")
-    wish = submission(clusters={"matchLabels": {"region": "us"}})
-    [east] = simulate(sentinel, wish).json
+    workload = submission(clusters={"matchLabels": {"region": "us"}})
+    [east] = simulate(sentinel, workload).json
     assert (east["cluster"], east["outcome"]) == ("east", "approved")
 
 

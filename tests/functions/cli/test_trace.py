@@ -3,10 +3,10 @@
 import uuid
 from dataclasses import replace
 
+from shared.models.dead_letter import DeadLetter
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import RevisionStatus
 from shared.policy.documents import PolicyDocument
-from shared.store.dead_letters import DeadLetter
 from shared.store.unit_of_work import Store
 from tests.builders import PROPOSED, TESTS, Deliver, id_of
 from tests.functions.cli.conftest import Sentinel

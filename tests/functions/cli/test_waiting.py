@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from shared.eventing import codec
+from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.policy.documents import PolicyDocument
-from shared.store.dead_letters import DeadLetter
 from shared.store.unit_of_work import Store
 from tests.builders import INTAKE, POLICY, SUBMITTED, Deliver, id_of, submission
 from tests.functions.cli.brokers import Broker
@@ -92,8 +92,8 @@ def test_a_denied_plan_fails_with_the_policys_reason(sentinel: Sentinel, chain: 
 
 
 def test_a_rejection_names_the_field(sentinel: Sentinel, chain: Chain) -> None:
-    wish = submission(resources={"cpu": "1", "memory": "1Gi", "gpu": {"count": 1, "sku": "X9"}})
-    ran = sentinel("submit", "-f", "-", "--wait", "--timeout", "60s", stdin=json.dumps(wish))
+    workload = submission(resources={"cpu": "1", "memory": "1Gi", "gpu": {"count": 1, "sku": "X9"}})
+    ran = sentinel("submit", "-f", "-", "--wait", "--timeout", "60s", stdin=json.dumps(workload))
     assert ran.code == 1
     assert f"sentinel: {LABEL}: rejected: " in ran.err
     assert "X9" in ran.err
@@ -142,14 +142,14 @@ def test_an_older_state_is_not_taken_for_the_answer(sentinel: Sentinel, chain: C
     assert ran.err.splitlines()[-1] == f"sentinel: {LABEL}: failed"
 
 
-def test_the_same_wish_again_stands_as_it_stands(sentinel: Sentinel, chain: Chain, deliver: Deliver) -> None:
+def test_the_same_submission_again_changes_nothing(sentinel: Sentinel, chain: Chain, deliver: Deliver) -> None:
     deliver.decide(generation=1)
     chain.reach(*ROLLOUT)
     ran = sentinel("submit", "-f", "-", "--wait", "--timeout", "60s", stdin=json.dumps(submission(generation=1)))
     assert (ran.code, ran.err.splitlines()[-1]) == (0, f"sentinel: {LABEL}: healthy")
 
 
-def test_a_later_wish_ends_the_wait_for_an_earlier_one(
+def test_a_later_submission_ends_the_wait_for_an_earlier_one(
     sentinel: Sentinel, broker: Broker, deliver: Deliver, store: Store
 ) -> None:
     def overtake(headers: dict[str, str], body: bytes) -> None:
@@ -159,7 +159,7 @@ def test_a_later_wish_ends_the_wait_for_an_earlier_one(
     broker.taken = overtake
     ran = sentinel("submit", "-f", "-", "--wait", "--timeout", "60s", stdin=json.dumps(submission()))
     assert ran.code == 1
-    assert ran.err == f"sentinel: {LABEL}: overtaken by a later wish; now proposed\n"
+    assert ran.err == f"sentinel: {LABEL}: overtaken by a later submission or withdrawal; now proposed\n"
 
 
 def test_a_wait_that_is_too_short_says_where_it_stands(sentinel: Sentinel) -> None:

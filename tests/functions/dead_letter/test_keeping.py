@@ -9,9 +9,9 @@ import pytest
 
 from functions.dead_letter.handler import keeper
 from shared.eventing.processing import Answer
+from shared.models.dead_letter import DeadLetter
 from shared.store import audit
 from shared.store.database import connect
-from shared.store.dead_letters import DeadLetter
 from shared.store.unit_of_work import Store
 
 Keep = Callable[[dict[str, str], bytes], Answer]
@@ -167,7 +167,7 @@ def test_the_same_letter_again_counts_up_and_is_open_again(store: Store, keep: K
     first = only(store)
     assert first.id is not None
     with store.begin() as work:
-        work.dead_letters.mark_redriven(first.id)
+        work.dead_letters.mark_redriven(first)
         assert work.dead_letters.find() == []
     keep(headers(reason=b"again", code="500"), b"{}")
     letter = only(store)

@@ -229,7 +229,7 @@ def test_an_unreadable_policy_that_is_disabled_denies_nothing(
         connection.execute(sa.text("UPDATE policies SET document = CAST(:d AS jsonb)"), {"d": unreadable})
     denied(deliver.decide())
     with store.begin() as work:
-        assert work.policies.switch("limit", "ada", enabled=False)
+        assert work.policies.set_enabled("limit", "ada", enabled=False)
     assert approved(deliver.decide(image="nginx:1.30")).warnings == ("no_policy_matched",)
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from shared.errors import PolicyUnreadable
 from shared.policy.documents import PolicyDocument
+from shared.policy.history import PolicyChange
 from shared.policy.policy_set import PolicySet, StoredPolicy
-from shared.store.policies import PolicyChange
 from shared.store.tables import policies
 from shared.store.unit_of_work import Store
 
@@ -54,14 +55,14 @@ def spoilt(store: Store) -> Store:
 def test_an_unreadable_policy_can_be_disabled_and_stays_as_it_is_otherwise(spoilt: Store) -> None:
     with spoilt.begin() as work:
         before = work.policies.revision()
-        disabled = work.policies.switch("old", "bo", enabled=False)
+        disabled = work.policies.set_enabled("old", "bo", enabled=False)
         assert disabled is not None
         assert (disabled.document, disabled.enabled, disabled.version) == (None, False, 2)
         assert disabled.problem.startswith("rules.0")
         assert work.policies.get("old") == disabled
         assert work.policies.revision() != before
         newest = work.policies.history("old")[-1]
-        assert work.policies.switch("old", "bo", enabled=False) is None
+        assert work.policies.set_enabled("old", "bo", enabled=False) is None
         assert len(work.policies.history("old")) == 2
         [stored] = PolicySet([disabled, StoredPolicy("other", None, "bad")]).policies
     assert (newest.version, newest.change, newest.author) == (2, PolicyChange.DISABLED, "bo")
@@ -72,9 +73,9 @@ def test_an_unreadable_policy_can_be_disabled_and_stays_as_it_is_otherwise(spoil
 def test_an_unreadable_policy_cannot_be_enabled_but_replaced(spoilt: Store) -> None:
     good = PolicyDocument.model_validate({"name": "old", "rules": [{"type": "quota", "gpus": 2}]})
     with spoilt.begin() as work:
-        work.policies.switch("old", "bo", enabled=False)
-        with pytest.raises(KeyError):
-            work.policies.switch("old", "bo", enabled=True)
+        work.policies.set_enabled("old", "bo", enabled=False)
+        with pytest.raises(PolicyUnreadable, match="policy old cannot be read: rules"):
+            work.policies.set_enabled("old", "bo", enabled=True)
         replaced = work.policies.put(good, "bo")
         assert replaced is not None
         assert (replaced.document, replaced.enabled, replaced.version, replaced.unread) == (good, True, 3, {})
@@ -96,6 +97,6 @@ def test_what_is_not_even_an_object_denies_and_can_be_disabled(spoilt: Store, do
         work.connection.execute(sa.update(policies).values(document=document))
         [stored] = work.policies.all()
         assert (stored.document, stored.enabled) == (None, True)
-        disabled = work.policies.switch("old", "bo", enabled=False)
+        disabled = work.policies.set_enabled("old", "bo", enabled=False)
         assert disabled is not None
         assert not disabled.enabled

@@ -12,17 +12,17 @@ import sqlalchemy as sa
 from shared.errors import EventInHand, IllegalTransition
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
+from shared.models.dead_letter import DeadLetter
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.models.stored import Workload
+from shared.models.telemetry import Sample
 from shared.models.workload import WorkloadSpec
 from shared.policy.documents import PolicyDocument
 from shared.rollout.pricing import Price, PriceKind, Prices
 from shared.store import history
-from shared.store.dead_letters import DeadLetter
 from shared.store.ledger import Reservation
-from shared.store.telemetry import Sample
 from shared.store.unit_of_work import Store
 from tests.builders import Deliver, id_of, rows, submission
 
@@ -281,7 +281,7 @@ def test_a_dead_letter_keeps_its_bytes_and_counts(store: Store) -> None:
         assert work.dead_letters.get(first.id) == first
         assert work.dead_letters.get(uuid.uuid4()) is None
         assert len(work.dead_letters.of_event("/s", "e")) == 2
-        work.dead_letters.mark_redriven(first.id)
+        work.dead_letters.mark_redriven(first)
         assert [one.id for one in work.dead_letters.find()] == [second.id]
         assert len(work.dead_letters.find(include_redriven=True)) == 2
         work.dead_letters.keep(letter())

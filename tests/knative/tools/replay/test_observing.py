@@ -6,8 +6,8 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from knative.local.tools.replay.observing import Books, Watcher, books
+from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
-from shared.store.dead_letters import DeadLetter
 from shared.store.tables import policy_decisions, workloads
 from shared.store.unit_of_work import Store
 

@@ -1,0 +1,116 @@
+"""Workloads: list them, find the one that a user names, and show the queue."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.errors import AmbiguousName, NotFound
+from shared.models.lifecycle import Phase
+
+if TYPE_CHECKING:
+    from shared.models.plan import ActionPlan
+    from shared.models.stored import Workload
+    from shared.policy.explain import Suggestion
+    from shared.store.unit_of_work import UnitOfWork
+
+_LISTED = 5  # how many workloads a message lists
+
+
+@dataclass(frozen=True)
+class WorkloadReference:
+    """A workload as a user names it: by id, or by name within a team and a namespace (None: any)."""
+
+    text: str
+    team: str | None = None
+    namespace: str | None = None
+
+    @property
+    def id(self) -> uuid.UUID | None:
+        try:
+            return uuid.UUID(self.text)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class WorkloadFilter:
+    """Which workloads are listed; None takes any."""
+
+    team: str | None = None
+    namespace: str | None = None
+    name: str | None = None
+    phase: Phase | None = None
+
+
+@dataclass(frozen=True)
+class WorkloadPage:
+    """The first workloads that fit, in the order of team, namespace and name. more: there are others."""
+
+    workloads: list[Workload]
+    more: bool
+
+
+@dataclass(frozen=True)
+class QueuedPlan:
+    """A plan that waits, with its place in the queue from 1, and its workload."""
+
+    position: int
+    plan: ActionPlan
+    workload: Workload
+
+
+@dataclass(frozen=True)
+class QueuePage:
+    """The head of the queue, first goes first. more: others wait behind it."""
+
+    plans: list[QueuedPlan]
+    more: bool
+
+
+def list_workloads(work: UnitOfWork, wanted: WorkloadFilter, limit: int) -> WorkloadPage:
+    """At most `limit` workloads."""
+    found = work.workloads.find(
+        team=wanted.team, namespace=wanted.namespace, name=wanted.name, phase=wanted.phase, limit=limit + 1
+    )
+    return WorkloadPage(found[:limit], len(found) > limit)
+
+
+def get(work: UnitOfWork, reference: WorkloadReference) -> Workload:
+    """The workload that is meant. Raises NotFound, and AmbiguousName when the name fits several."""
+    name, team, namespace = reference.text, reference.team, reference.namespace
+    if reference.id is not None:
+        found = [w for w in [work.workloads.get(reference.id)] if w is not None]
+    else:
+        found = work.workloads.find(name=name, team=team, namespace=namespace, limit=_LISTED + 1)
+    if len(found) > 1:
+        raise AmbiguousName(f"{name} may mean {_listed(found)}")
+    if not found:
+        others = work.workloads.find(name=name, limit=_LISTED + 1)
+        hint = f"; of that name there is {_listed(others)}" if others else ""
+        where = f" in team {team}" * (team is not None) + f" in namespace {namespace}" * (namespace is not None)
+        raise NotFound(f"there is no workload {name}{where}{hint}")
+    return found[0]
+
+
+def alternatives(work: UnitOfWork, workload: Workload) -> list[Suggestion] | None:
+    """What would pass now in place of a plan that was denied; None for a workload that is not denied."""
+    if workload.phase is not Phase.DENIED or (denied := work.plans.get(workload.plan_id)) is None:
+        return None
+    from shared.store.simulation import Simulation  # brings all rules along, and most commands need none
+
+    return Simulation(work).instead(denied, workload)
+
+
+def list_queue(work: UnitOfWork, limit: int) -> QueuePage:
+    """At most `limit` plans that wait for quota or capacity."""
+    plans = work.plans.queue(limit + 1)
+    workloads = work.workloads.get_many([plan.workload_id for plan in plans])
+    queued = [QueuedPlan(at, plan, workloads[plan.workload_id]) for at, plan in enumerate(plans[:limit], start=1)]
+    return QueuePage(queued, len(plans) > limit)
+
+
+def _listed(workloads: list[Workload]) -> str:
+    some = ", ".join(f"{w.spec.full_name} ({w.id})" for w in workloads[:_LISTED])
+    return f"{some} and more" if len(workloads) > _LISTED else some
