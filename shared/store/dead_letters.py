@@ -68,6 +68,12 @@ class DeadLetterRows:
         )
         return [_letter(row) for row in self.connection.execute(statement)]
 
+    def of_subject(self, subject: str) -> list[DeadLetter]:
+        """Every letter about one subject, redriven or not, oldest first."""
+        statement = sa.select(dead_letters).where(dead_letters.c.subject == subject)
+        rows = self.connection.execute(statement.order_by(dead_letters.c.created_at, dead_letters.c.id))
+        return [_letter(row) for row in rows]
+
     def mark_redriven(self, letter: DeadLetter) -> None:
         """A stored letter is no longer open: its event was sent again."""
         self.connection.execute(

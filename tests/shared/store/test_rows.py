@@ -19,9 +19,7 @@ from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.models.stored import Workload
 from shared.models.telemetry import Sample
 from shared.models.workload import WorkloadSpec
-from shared.policy.documents import PolicyDocument
 from shared.rollout.pricing import Price, PriceKind, Prices
-from shared.store import history
 from shared.store.ledger import Reservation
 from shared.store.unit_of_work import Store
 from tests.builders import Deliver, id_of, rows, submission
@@ -262,7 +260,7 @@ def test_a_newer_revision_retires_the_older_and_the_last_good_is_found(store: St
     assert (statuses[0], statuses[-1]) == (RevisionStatus.SUPERSEDED, RevisionStatus.INTENDED)
 
 
-# Dead letters, telemetry, history ------------------------------------------------------------------------------------
+# Dead letters, telemetry ---------------------------------------------------------------------------------------------
 
 
 def letter(**changes: object) -> DeadLetter:
@@ -297,28 +295,3 @@ def test_telemetry_is_stored_as_it_came(store: Store, owner_engine: sa.Engine) -
         row["subject"]: (row["kind"], row["observed_at"], row["sample"]) for row in rows(owner_engine, "telemetry")
     }
     assert found == {"node-ä": ("gpu", at, {"m": 1.5}), "w": ("workload", at, {"n": None})}
-
-
-def test_the_history_of_a_workload_in_its_order(store: Store, deliver: Deliver) -> None:
-    with store.begin() as work:
-        rules = [{"type": "quota", "gpus": 2}]
-        work.policies.put(PolicyDocument.model_validate({"name": "limit", "rules": rules}), "tests")
-    deliver.decide()
-    deliver.decide(replicas=9)
-    deliver.submit(replicas=-1)
-    with store.begin() as work:
-        work.dead_letters.keep(letter())
-        work.deployments.add(deployment(1))
-    with store.begin() as work:
-        moments = history.timeline(work.connection, WORKLOAD)
-        assert history.timeline(work.connection, uuid.uuid4()) == []
-    assert [moment.what for moment in moments[:5]] == [
-        "plan.proposed",
-        "plan.approved",
-        "plan.proposed",
-        "plan.denied",
-        "workload.rejected",
-    ]
-    assert {moment.what for moment in moments[5:]} == {"event.dead_lettered", "deployment.intended"}
-    assert moments[3].detail["policies"] == ["limit"]
-    assert moments[0].detail["verb"] == "deploy"
