@@ -27,7 +27,7 @@ needs_root = pytest.mark.skipif(
     server_account().user is None, reason="needs root with the capabilities to become another user"
 )
 needs_readable_checkout = pytest.mark.skipif(
-    not all(Account(user=pwd.getpwnam("nobody")).passes(Path(path)) for path in (ROOT, sys.prefix)),
+    not all(Account(user=pwd.getpwnam("nobody")).passes(Path(path)) for path in (ROOT, sys.prefix, sys.base_prefix)),
     reason="needs a checkout that other users can enter",
 )
 needs_user_namespaces = pytest.mark.skipif(
