@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Self
@@ -18,6 +16,8 @@ from functions.cli.operator import operator
 from functions.cli.options import PLAIN, File, Format, Output, platform_of
 from functions.cli.views import prices as views
 from functions.cli.views.printing import print_data, print_table
+from shared import csv_file
+from shared.csv_file import CsvError
 from shared.eventing.processing import describe
 from shared.models.gpu import normalise_sku
 from shared.models.workload import DnsLabel, Text
@@ -73,23 +73,21 @@ def list_prices(context: typer.Context, output: Output = Format.TABLE) -> None:
 
 
 def _read(file: str) -> list[Price]:
-    reader = csv.DictReader(io.StringIO(read_text(file)), strict=True)
     label = label_of(file)
-    missing = [column for column in _REQUIRED if column not in (reader.fieldnames or ())]
-    if missing:
-        raise BadInput(f"{label}: the column {missing[0]} is missing; the first line names {', '.join(_REQUIRED)}")
     prices: dict[tuple[str, str, str], Price] = {}
     problems: list[str] = []
     try:
-        for row in reader:
+        for row in csv_file.rows(read_text(file), label, _REQUIRED):
+            where = f"{label}, line {row.line}"
             try:
-                price = _Row.model_validate({str(k or "more"): v for k, v in row.items() if (k, v) != ("cluster", "")})
+                # A cluster that is left out is every cluster.
+                price = _Row.model_validate({k: v for k, v in row.cells.items() if (k, v) != ("cluster", "")})
             except ValidationError as error:
-                problems.append(f"{label}, line {reader.line_num}: {describe(error)}")
+                problems.append(f"{where}: {describe(error)}")
                 continue
-            _keep(price.price(), prices, f"{label}, line {reader.line_num}", problems)
-    except csv.Error as error:
-        problems.append(f"{label}, after line {reader.line_num}: {error}")
+            _keep(price.price(), prices, where, problems)
+    except CsvError as error:
+        problems.append(str(error))
     if problems:
         raise BadInput("\n".join(problems))
     if not prices:

@@ -100,8 +100,9 @@ def test_prices_are_replaced_and_may_be_of_one_cluster(sentinel: Sentinel, store
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", ": the column kind is missing; the first line names kind, sku, usd_per_hour, source, priced_on"),
-        ("kind,sku\n", ": the column usd_per_hour is missing"),
+        ("", ", line 1: there is no column kind; needed are kind, sku, usd_per_hour, source, priced_on"),
+        ("kind,sku\n", ", line 1: there is no column usd_per_hour"),
+        (COLUMNS.replace(",", ";") + "\n", ", line 1: the columns are separated by ';'; separate them by ','"),
         (f"{COLUMNS}\n", ": no price in it"),
         (f"{COLUMNS}\ngpu,L4,-1,x,2026-01-01\n", ", line 2: usd_per_hour: Input should be greater than or equal to 0"),
         (f"{COLUMNS}\ngpu,L4,NaN,x,2026-01-01\n", ", line 2: usd_per_hour: Input should be a finite number"),
@@ -109,11 +110,11 @@ def test_prices_are_replaced_and_may_be_of_one_cluster(sentinel: Sentinel, store
         (f"{COLUMNS}\ngpu,,1,x,2026-01-01\n", ", line 2: data: a gpu needs a sku, and nothing else has one"),
         (f"{COLUMNS}\ncpu,L4,1,x,2026-01-01\n", ", line 2: data: a gpu needs a sku, and nothing else has one"),
         (f"{COLUMNS}\ntpu,v5,1,x,yesterday\n", ", line 2: kind: Input should be 'gpu', 'cpu' or 'memory'; priced_on:"),
-        (f"{COLUMNS}\ngpu,L4,1,x\n", ", line 2: priced_on:"),
-        (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01,y,z\n", ", line 2: more: Extra inputs are not permitted"),
+        (f"{COLUMNS}\ngpu,L4,1,x\n", ", line 2, column priced_on: is missing; the line has 4 cells"),
+        (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01,y,z\n", ", line 2: has 7 cells, and the header has 5; the cell 'y'"),
         (f"{COLUMNS},colour\ngpu,L4,1,x,2026-01-01,red\n", ", line 2: colour: Extra inputs are not permitted"),
         (f"{COLUMNS}\ngpu,L4,1,x,2026-01-01\ngpu,l4,2,x,2026-01-01\n", ", line 3: the same thing has a price further"),
-        (f'{COLUMNS}\ngpu,L4,1,"x"y,2026-01-01\n', ", after line 1: ',' expected after '\"'"),
+        (f'{COLUMNS}\ngpu,L4,1,"x"y,2026-01-01\n', ", line 2: not CSV: ',' expected after '\"'"),
     ],
 )
 def test_no_price_is_set_when_one_is_bad(sentinel: Sentinel, text: str, said: str) -> None:

@@ -4,18 +4,22 @@ The format is that of Alibaba's GPU cluster traces of 2023. Columns are found by
 
     pods   name, cpu_milli, memory_mib, num_gpu, gpu_milli (share of one GPU, 1000 is the whole), gpu_spec (models that
            will do, separated by `|`; empty: any), qos, creation_time, deletion_time (seconds; empty: never)
-    nodes  sn, cpu_milli, memory_mib, gpu, model
+    nodes  sn, cpu_milli, memory_mib, gpu, model (empty for a node without GPUs)
 
-Whatever is wrong is an error that names the file, the line and the column; a trace is taken whole or not at all.
+Whatever is wrong is an error that names the file, the line and the column (`shared.csv_file`); a trace is taken whole
+or not at all.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+
+from shared import csv_file
+from shared.csv_file import CsvError, Row
 
 _POD_COLUMNS = (
     "name",
@@ -35,7 +39,7 @@ _LARGEST = 2**40  # beyond any machine and any time; a number over it is a mista
 
 
 class TraceError(Exception):
-    """The file is not a trace; the message names the file, the line and the column."""
+    """The trace cannot be replayed; the message names what is wrong and, in a file, the line and the column."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Node:
-    """cpu in millicores, memory in MiB."""
+    """cpu in millicores, memory in MiB; `model` is empty where there are no GPUs."""
 
     name: str
     cpu: int
@@ -68,7 +72,10 @@ class Node:
 
 def read_pods(path: Path, limit: int | None = None) -> list[Pod]:
     """The first `limit` pods, or all of them, in the order of their creation (then of the file). Raises TraceError."""
-    pods = [_pod(row) for row in _rows(path, _POD_COLUMNS, "name", limit)]
+    try:
+        pods = [_pod(row) for row in _rows(path, _POD_COLUMNS, "name", limit)]
+    except CsvError as error:
+        raise TraceError(str(error)) from None
     if not pods:
         raise TraceError(f"{path}: holds no pods, only a header")
     return sorted(pods, key=lambda pod: pod.created)
@@ -76,51 +83,30 @@ def read_pods(path: Path, limit: int | None = None) -> list[Pod]:
 
 def read_nodes(path: Path) -> list[Node]:
     """Every node, in the order of the file. Raises TraceError."""
-    nodes = [_node(row) for row in _rows(path, _NODE_COLUMNS, "sn", None)]
+    try:
+        nodes = [_node(row) for row in _rows(path, _NODE_COLUMNS, "sn", None)]
+    except CsvError as error:
+        raise TraceError(str(error)) from None
     if not nodes:
         raise TraceError(f"{path}: holds no nodes, only a header")
     return nodes
 
 
-@dataclass(frozen=True)
-class _Row:
-    path: Path
-    line: int
-    cells: dict[str, str]
-
-    def whole(self, column: str) -> int:
-        text = self.cells[column]
-        if not re.fullmatch(r"[0-9]{1,13}", text) or int(text) > _LARGEST:
-            raise self.error(column, f"{text[:40]!r} must be a whole number, zero or more")
-        return int(text)
-
-    def optional(self, column: str) -> int | None:
-        return self.whole(column) if self.cells[column] else None
-
-    def matching(self, column: str, pattern: re.Pattern[str], rule: str) -> str:
-        text = self.cells[column]
-        if not pattern.fullmatch(text):
-            raise self.error(column, f"{text[:80]!r} must be {rule}")
-        return text
-
-    def error(self, column: str, message: str) -> TraceError:
-        return TraceError(f"{self.path}, line {self.line}, column {column}: {message}")
-
-
-def _pod(row: _Row) -> Pod:
-    gpus = row.whole("num_gpu")
-    if row.whole("gpu_milli") and not gpus:
+def _pod(row: Row) -> Pod:
+    gpus = row.whole("num_gpu", _LARGEST)
+    if row.whole("gpu_milli", _LARGEST) and not gpus:
         gpus = 1
     models = tuple(model.strip() for model in row.cells["gpu_spec"].split("|") if model.strip())
     if any(not _LABEL_VALUE.fullmatch(model) for model in models):
         raise row.error("gpu_spec", "must be GPU models separated by '|', or empty")
-    created, deleted = row.whole("creation_time"), row.optional("deletion_time")
+    created = row.whole("creation_time", _LARGEST)
+    deleted = row.whole("deletion_time", _LARGEST) if row.cells["deletion_time"] else None
     if deleted is not None and deleted < created:
         raise row.error("deletion_time", f"{deleted} is before the creation at {created}")
     return Pod(
         name=row.matching("name", _DNS_LABEL, "a name of lower-case letters, digits and '-', at most 63 characters"),
-        cpu=row.whole("cpu_milli"),
-        memory_mib=row.whole("memory_mib"),
+        cpu=row.whole("cpu_milli", _LARGEST),
+        memory_mib=row.whole("memory_mib", _LARGEST),
         gpus=gpus,
         models=models,
         qos=row.matching("qos", _LABEL_VALUE, "a word, such as LS or BE"),
@@ -129,46 +115,29 @@ def _pod(row: _Row) -> Pod:
     )
 
 
-def _node(row: _Row) -> Node:
+def _node(row: Row) -> Node:
+    gpus, model = row.whole("gpu", _LARGEST), row.cells["model"]
+    if gpus or model:
+        row.matching("model", _LABEL_VALUE, "a GPU model, such as T4; only a node without GPUs has none")
     return Node(
         name=row.matching("sn", _DNS_LABEL, "a name of lower-case letters, digits and '-', at most 63 characters"),
-        cpu=row.whole("cpu_milli"),
-        memory_mib=row.whole("memory_mib"),
-        gpus=row.whole("gpu"),
-        model=row.matching("model", _LABEL_VALUE, "a GPU model, such as T4"),
+        cpu=row.whole("cpu_milli", _LARGEST),
+        memory_mib=row.whole("memory_mib", _LARGEST),
+        gpus=gpus,
+        model=model,
     )
 
 
-def _rows(path: Path, columns: tuple[str, ...], key: str, limit: int | None) -> Iterator[_Row]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            yield from _parsed(path, csv.reader(file, strict=True), columns, key, limit)
-    except OSError as error:
-        raise TraceError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TraceError(f"{path}: is not text in UTF-8") from None
-
-
-def _parsed(
-    path: Path, reader: Iterator[list[str]], columns: tuple[str, ...], key: str, limit: int | None
-) -> Iterator[_Row]:
+def _rows(path: Path, columns: tuple[str, ...], key: str, limit: int | None) -> Iterator[Row]:
+    """The first `limit` lines, each with a key of its own."""
     seen: dict[str, int] = {}
-    line = 0
     try:
-        header = [cell.strip() for cell in next(reader, [])]
-        for column in columns:
-            if column not in header:
-                raise TraceError(f"{path}, line 1: there is no column {column}; needed are {', '.join(columns)}")
-        for line, cells in enumerate(reader, start=2):
-            if limit is not None and len(seen) >= limit:
-                return
-            if len(cells) != len(header):
-                raise TraceError(f"{path}, line {line}: {len(cells)} columns, but the header has {len(header)}")
-            row = _Row(path, line, dict(zip(header, (cell.strip() for cell in cells), strict=True)))
+        text = csv_file.decoded(path.read_bytes(), str(path))
+        for row in islice(csv_file.rows(text, str(path), columns), limit):
             name = row.cells[key]
             if name in seen:
                 raise row.error(key, f"{name!r} is in line {seen[name]} already")
-            seen[name] = line
+            seen[name] = row.line
             yield row
-    except csv.Error as error:
-        raise TraceError(f"{path}, line {line + 1}: not CSV: {error}") from None
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror}") from None

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from knative.local.tools.replay.trace import Node, Pod, TraceError, read_nodes, read_pods
+from knative.local.tools.replay.workloads import node_object
 
 HEADER = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time"
 NODES = "sn,cpu_milli,memory_mib,gpu,model"
@@ -59,13 +60,14 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
         ),
         ([HEADER, "a,1,1,-1,0,,LS,Running,0,1,0"], "line 2, column num_gpu: '-1' must be a whole number"),
         ([HEADER, "a,1,1,nan,0,,LS,Running,0,1,0"], "line 2, column num_gpu: 'nan' must be a whole number"),
+        ([HEADER, "a,1,1,1.5,0,,LS,Running,0,1,0"], "line 2, column num_gpu: '1.5' must be a whole number"),
         ([HEADER, "a,1,1,9999999999999,0,,LS,Running,0,1,0"], "line 2, column num_gpu"),
         ([HEADER, "a,1,1,0,0,,LS,Running,5,1,0"], "line 2, column deletion_time: 1 is before the creation at 5"),
         ([HEADER, "a,1,1,0,0,,LS,Running,0,1,0"] * 1 + ["a,1,1,0,0,,LS,Running,0,1,0"], "'a' is in line 2 already"),
         ([HEADER, "A_b,1,1,0,0,,LS,Running,0,1,0"], "line 2, column name: 'A_b' must be a name of lower-case"),
         ([HEADER, "a,1,1,1,1000,T4|?!,LS,Running,0,1,0"], "line 2, column gpu_spec"),
         ([HEADER, "a,1,1,0,0,,,Running,0,1,0"], "line 2, column qos: '' must be a word"),
-        ([HEADER, "a,1,1"], "line 2: 3 columns, but the header has 11"),
+        ([HEADER, "a,1,1"], "line 2, column num_gpu: is missing; the line has 3 cells, and the header has 11"),
         ([HEADER, '"a,1,1'], "not CSV"),
     ],
 )
@@ -79,9 +81,17 @@ def test_names_what_is_wrong_and_where(tmp_path: Path, lines: list[str], message
 def test_a_file_that_is_not_there_or_not_text_is_an_error_of_the_same_kind(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="cannot be read: No such file"):
         read_pods(tmp_path / "missing.csv")
-    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TraceError, match="not text in UTF-8"):
+    (tmp_path / "binary.csv").write_bytes(b"\xfe\x00")
+    with pytest.raises(TraceError, match="line 1: byte 0 is not UTF-8; save it as CSV in UTF-8"):
         read_nodes(tmp_path / "binary.csv")
+
+
+def test_a_node_without_gpus_has_no_model(tmp_path: Path) -> None:
+    path = write(tmp_path, NODES, "node-1,96000,393216,0,", "node-2,96000,393216,0.0,", "node-3,1,1,8,T4")
+    assert [(node.gpus, node.model) for node in read_nodes(path)] == [(0, ""), (0, ""), (8, "T4")]
+    assert node_object(read_nodes(path)[0])["metadata"]["labels"] == {"kubernetes.io/hostname": "node-1"}
+    with pytest.raises(TraceError, match="line 2, column model: '' must be a GPU model, such as T4; only a node"):
+        read_nodes(write(tmp_path, NODES, "node-1,96000,393216,1,"))
 
 
 def test_nodes_without_rows_are_an_error(tmp_path: Path) -> None:
