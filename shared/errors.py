@@ -11,6 +11,7 @@
     +-- InvalidQuantity           text that is not a Kubernetes quantity
     +-- IllegalTransition         a phase that the lifecycle does not lead to
     +-- UnknownPrice              a fact that a workload's cost depends on is missing, which denies
+    +-- UnknownMigProfile         a GPU cannot be divided like this
     +-- NoClusterMatches          no registered cluster may run a workload
     +-- NotFound                  nothing has the name or id that a command gave
     +-- AmbiguousName             several workloads have the name that a command gave
@@ -82,6 +83,10 @@ class IllegalTransition(SentinelError):
 
 class UnknownPrice(SentinelError):
     """A workload's cost cannot be known; the message names what has no price, and what has one."""
+
+
+class UnknownMigProfile(SentinelError):
+    """A GPU has no MIG profile of this name; the message names those that it has."""
 
 
 class NoClusterMatches(SentinelError):

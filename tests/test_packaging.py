@@ -25,6 +25,7 @@ def test_our_packages_are_those_of_the_checkout(name: str) -> None:
     "data",
     [
         "shared/models/gpus.csv",
+        "shared/models/mig_profiles.csv",
         "shared/rollout/prices.csv",
         "shared/store/migrations/env.py",
         "shared/store/migrations/script.py.mako",

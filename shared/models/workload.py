@@ -31,7 +31,6 @@ from shared.models import gpu as gpus
 from shared.models import quantities
 
 WORKLOAD_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000001")
-MIG_PROFILE = re.compile(r"[1-7]g\.[0-9]{1,3}gb(\.me)?")
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _LABEL_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -85,6 +84,10 @@ def _at_most(limit: int, text: str) -> AfterValidator:
 
 def _sku(value: object) -> object:
     return gpus.normalise_sku(value) if isinstance(value, str) else value
+
+
+def _mig_profile(value: object) -> object:
+    return value.replace("+", ".") if isinstance(value, str) else value
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -170,11 +173,41 @@ class Wire(BaseModel):
 
 
 class GpuRequest(Wire):
-    """GPUs of one replica. Without a SKU any GPU will do; with a MIG profile the count is of slices."""
+    """GPUs of one replica. Without a SKU any GPU will do; with a MIG profile the count is of slices.
+
+    product: the one value of the node label nvidia.com/gpu.product that will do. A SKU that spells out such a value
+    sets it.
+    """
 
     count: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
     sku: Annotated[LabelValue, StringConstraints(min_length=1), BeforeValidator(_sku)] | None = None
-    mig: Annotated[str, _matching(MIG_PROFILE.pattern, 'must be a MIG profile such as "1g.10gb"')] | None = None
+    product: Annotated[LabelValue, StringConstraints(min_length=1)] | None = None
+    mig: (
+        Annotated[
+            str,
+            BeforeValidator(_mig_profile),
+            _matching(gpus.MIG_PROFILE.pattern, 'must be a MIG profile such as "1g.10gb"'),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sku_and_product(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        sku, product = data.get("sku"), data.get("product")
+        if product is None and isinstance(sku, str) and (named := gpus.product_named(sku)):
+            return {**data, "product": named}
+        return {**data, "sku": product} if sku is None and product is not None else data
+
+    @model_validator(mode="after")
+    def _one_gpu(self) -> Self:
+        if self.product is not None and (sku := gpus.normalise_sku(self.product)) != self.sku:
+            raise ValueError(
+                f"product {self.product} is a GPU of the SKU {sku}, and sku says {self.sku}; leave one out"
+            )
+        return self
 
 
 class Resources(Wire):

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from shared.models.gpu import GPU_RESOURCE, NVIDIA_PREFIX, PRODUCT_LABEL, product_of, resource_name
+from shared.models.gpu import GPU_RESOURCE, NVIDIA_PREFIX, PRODUCT_LABEL, matching_products, resource_name
 from shared.models.quantities import format_bytes, format_millicores
 from shared.models.workload import SecretReference, Security, Toleration, Volume, WorkloadSpec
 
@@ -182,7 +182,7 @@ def _pod(spec: WorkloadSpec) -> KubernetesObject:
     pod |= dict.fromkeys(spec.security.host_namespaces, True)
     gpu = spec.resources.gpu
     if gpu.count and gpu.sku is not None:
-        product = {"key": PRODUCT_LABEL, "operator": "In", "values": [product_of(gpu.sku)]}
+        product = {"key": PRODUCT_LABEL, "operator": "In", "values": matching_products(gpu.sku, gpu.product, ())}
         terms = [{"matchExpressions": [product]}]
         pod["affinity"] = {
             "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.errors import NoClusterMatches, UnknownPrice, WishRefused
+from shared.errors import NoClusterMatches, UnknownMigProfile, UnknownPrice, WishRefused
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.models.deployment import Deployment
@@ -82,7 +82,8 @@ def propose(
     plan_id: uuid.UUID,
     generation: int,
 ) -> Proposal:
-    """The plan for a wish on a cluster, at the catalogue's prices. Raises WishRefused for what has no price.
+    """The plan for a wish on a cluster, at the catalogue's prices. Raises WishRefused for what has no price, and
+    for a MIG profile that its GPU does not have.
 
     live: the workload's live revisions. held: what it holds on the cluster, by GPU SKU.
     """
@@ -90,6 +91,8 @@ def propose(
         replica = replica_amounts(spec, prices, cluster)
     except UnknownPrice as error:
         raise WishRefused("resources.gpu.sku", str(error)) from None
+    except UnknownMigProfile as error:
+        raise WishRefused("resources.gpu.mig", str(error)) from None
     verb, sku = _verb(spec, known, live), spec.resources.gpu.sku or ""
     surge = surge_replicas(spec.type.kind) if verb is Verb.UPDATE else 0
     if verb is Verb.SCALE:

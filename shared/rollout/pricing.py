@@ -15,15 +15,16 @@ from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from importlib.resources import files
 
-from shared.errors import UnknownPrice
+from shared.errors import UnknownMigProfile, UnknownPrice
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
+from shared.models.gpu import parse_sku
+from shared.models.mig import profiles_of, share_of
 from shared.models.workload import GpuRequest, WorkloadSpec
 
 USD_STEP = Decimal("0.000001")
 """Amounts are rounded up to this, the scale that the ledger stores: a sum of them never hides a cent."""
 
-_MIG_SLICES = 7  # compute slices of a whole GPU; the leading number of a profile counts them
 _GIB = 1024**3
 
 
@@ -103,9 +104,11 @@ def default_prices() -> list[Price]:
 def replica_amounts(spec: WorkloadSpec, prices: Prices, cluster: Cluster) -> Amounts:
     """What ONE replica takes up on this cluster; `usd_per_hour` is rounded up to USD_STEP.
 
-    A MIG slice of profile "Ng..." costs N/7 of its GPU. Without a SKU the price is that of the dearest GPU that the
+    A MIG slice costs its share of the GPU, see shared.models.mig. A SKU that is itself a slice, or a GPU that pods
+    share by turns, may have a price of its own; without one a slice costs its share, and a shared GPU as much as a
+    whole one, because nobody says how many share it. Without a SKU the price is that of the dearest GPU that the
     cluster is known to have, or of the dearest in the catalogue when its capacity is not known.
-    Raises UnknownPrice, naming what has no price and what has one.
+    Raises UnknownPrice, naming what has no price and what has one, and UnknownMigProfile.
     """
     here = prices.at(cluster.name)
     resources = spec.resources
@@ -124,28 +127,44 @@ def replica_amounts(spec: WorkloadSpec, prices: Prices, cluster: Cluster) -> Amo
 def _gpu_usd(request: GpuRequest, prices: Prices, cluster: Cluster) -> Decimal:
     if request.count == 0:
         return Decimal(0)
-    whole = max(_gpu_price(sku, prices, cluster) for sku in _possible_skus(request, prices, cluster))
-    if request.mig is None:
-        return request.count * whole
-    slices = int(request.mig.partition("g")[0])
-    return request.count * whole * slices / _MIG_SLICES
+    return request.count * max(_one_usd(sku, request.mig, prices, cluster) for sku in _skus(request, prices, cluster))
 
 
-def _possible_skus(request: GpuRequest, prices: Prices, cluster: Cluster) -> list[str]:
+def _one_usd(sku: str, mig: str | None, prices: Prices, cluster: Cluster) -> Decimal:
+    """The price of one GPU, or of one slice of it with the profile `mig`."""
+    name = parse_sku(sku)
+    if mig is not None and name.mig is not None:
+        raise UnknownMigProfile(f"GPU {sku} is a slice already; leave mig out")
+    if sku in prices.gpus:
+        whole, profile = prices.gpus[sku], mig
+    else:
+        whole, profile = _gpu_price(name.gpu, sku, prices, cluster), mig or name.mig
+    if profile is None:
+        return whole
+    share = share_of(name.gpu, profile)
+    return whole * share.numerator / share.denominator
+
+
+def _skus(request: GpuRequest, prices: Prices, cluster: Cluster) -> list[str]:
+    """The SKUs that a request may get."""
     if request.sku is not None:
         return [request.sku]
     present = sorted(sku for sku, count in (cluster.gpus or {}).items() if count > 0)
     skus = present or sorted(prices.gpus)
     if not skus:
         raise UnknownPrice("no GPU has a price; add one to the catalogue")
-    return skus
+    if request.mig is None:
+        return skus
+    if not (divided := [sku for sku in skus if request.mig in profiles_of(sku)]):
+        raise UnknownMigProfile(f"no GPU that cluster {cluster.name} may have has the MIG profile {request.mig}")
+    return divided
 
 
-def _gpu_price(sku: str, prices: Prices, cluster: Cluster) -> Decimal:
-    if sku not in prices.gpus:
+def _gpu_price(gpu: str, asked: str, prices: Prices, cluster: Cluster) -> Decimal:
+    if gpu not in prices.gpus:
         known = ", ".join(sorted(prices.gpus)) or "none"
-        raise UnknownPrice(f"GPU {sku} has no price on cluster {cluster.name}; priced GPUs: {known}")
-    return prices.gpus[sku]
+        raise UnknownPrice(f"GPU {asked} has no price on cluster {cluster.name}; priced GPUs: {known}")
+    return prices.gpus[gpu]
 
 
 def _stated(price: Decimal | None, what: str, cluster: Cluster) -> Decimal:

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from shared.models.gpu import parse_sku
 from shared.models.lifecycle import PlanStatus
 from shared.policy.decision import PlanView
 from shared.policy.facts import ActionQuery, Facts, Needs, ServiceLevel
@@ -66,9 +67,13 @@ def record_action(connection: sa.Connection, plan: PlanView, now: datetime) -> N
 
 
 def oldest_price(connection: sa.Connection, plan: PlanView) -> date | None:
-    """The date of the oldest price that the plan's cost rests on; a cluster's own price hides the general one."""
-    skus = [sku for sku, amounts in plan.lines.items() if amounts.gpus]
-    values = {"cluster": plan.cluster, "skus": skus, "any_gpu": ANY_SKU in skus}
+    """The date of the oldest price that the plan's cost rests on; a cluster's own price hides the general one.
+
+    The cost of a slice may rest on the price of its GPU, see shared.rollout.pricing.
+    """
+    skus = {sku for sku, amounts in plan.lines.items() if amounts.gpus}
+    priced = sorted(skus | {parse_sku(sku).gpu for sku in skus if sku != ANY_SKU})
+    values = {"cluster": plan.cluster, "skus": priced, "any_gpu": ANY_SKU in skus}
     found: date | None = connection.execute(_OLDEST_PRICE, values).scalar_one()
     return found
 

@@ -208,6 +208,6 @@ def _changed(spec: WorkloadSpec, change: Change) -> WorkloadSpec:
     if change.replicas is not None:
         spec = spec.model_copy(update={"replicas": change.replicas})
     if change.sku is not None:
-        gpu = spec.resources.gpu.model_copy(update={"sku": change.sku})
+        gpu = spec.resources.gpu.model_copy(update={"sku": change.sku, "product": None})
         spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpu": gpu})})
     return spec

@@ -292,7 +292,7 @@ class ObservationContract:
 class GpuNodeContract:
     def test_only_workloads_with_gpus_run_on_a_node_with_the_taint_of_gpu_nodes(self, world: World) -> None:
         with world.gpu_node(taints=[{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]) as node:
-            there = {"nodeSelector": {"kubernetes.io/hostname": node}}
+            there: dict[str, Any] = {"nodeSelector": {"kubernetes.io/hostname": node}}
             with_gpu = world.manifest(name="with", replicas=1, resources={"gpu": {"count": 1}}, **there)
             without = world.manifest(name="without", replicas=1, **there)
             world.driver.apply(without)
@@ -303,7 +303,7 @@ class GpuNodeContract:
 
     def test_a_workload_runs_where_its_own_toleration_lets_it(self, world: World) -> None:
         with world.gpu_node(taints=[{"key": "dedicated", "value": "ml", "effect": "NoSchedule"}]) as node:
-            there = {"nodeSelector": {"kubernetes.io/hostname": node}}
+            there: dict[str, Any] = {"nodeSelector": {"kubernetes.io/hostname": node}}
             wish = world.manifest(replicas=1, tolerations=[{"key": "dedicated", "value": "ml"}], **there)
             world.driver.apply(wish)
             world.wait_for(wish, State.HEALTHY)

@@ -255,6 +255,13 @@ def test_another_order_of_the_environment_is_another_wish(deliver: Deliver, stor
     assert proposed(deliver.submit(generation=2, env=env)).generation == 2
 
 
+def test_a_slice_that_its_gpu_does_not_have_is_refused_with_those_that_it_has(deliver: Deliver, store: Store) -> None:
+    with store.begin() as work:
+        work.catalogue.register_cluster(Cluster("local", {"region": "eu"}, {"A100-40GB": 8}))
+    found = errors(deliver.submit(resources={"gpu": {"count": 1, "sku": "A100-40GB", "mig": "1g.6gb"}}))
+    assert found["resources.gpu.mig"].startswith("GPU A100-40GB has no MIG profile 1g.6gb; it has 1g.5gb, ")
+
+
 def test_posting_again_is_the_next_generation(deliver: Deliver, store: Store) -> None:
     first = proposed(deliver.submit())
     second = proposed(deliver.submit(image="nginx:1.30"))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
-from shared.models.workload import WorkloadSpec, WorkloadType, workload_id
+from shared.models.workload import GpuRequest, WorkloadSpec, WorkloadType, workload_id
 from tests.shared.rollout.strategies import wire_workloads
 
 ENV = [("URL", "$(PG_URL)"), ("PG_URL", "pg://$(PG_HOST)"), ("PG_HOST", "db")]
@@ -35,6 +35,31 @@ def test_units_and_names_are_normalised() -> None:
     spec = WorkloadSpec.model_validate({**MINIMAL, "resources": resources, "deadline": "PT90S"})
     assert (spec.resources.cpu, spec.resources.memory, spec.resources.gpu.sku) == (4000, 8 * 2**30, "L4")
     assert spec.deadline == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "sku", "product"),
+    [
+        ({"sku": "h100"}, "H100", None),
+        ({"sku": "NVIDIA-H100-80GB-HBM3"}, "H100", "NVIDIA-H100-80GB-HBM3"),
+        ({"sku": "NVIDIA H100 PCIe"}, "H100-PCIE", "NVIDIA-H100-PCIe"),
+        ({"sku": "NVIDIA-GeForce-RTX-6090"}, "NVIDIA-GEFORCE-RTX-6090", "NVIDIA-GeForce-RTX-6090"),
+        ({"product": "Tesla-P4"}, "P4", "Tesla-P4"),
+        ({"sku": "A100-40GB", "product": "A100-SXM4-40GB"}, "A100-40GB", "A100-SXM4-40GB"),
+        ({}, None, None),
+    ],
+)
+def test_a_product_that_is_spelled_out_is_kept_beside_its_sku(
+    gpu: dict[str, str], sku: str | None, product: str | None
+) -> None:
+    found = GpuRequest.model_validate({"count": 1, **gpu})
+    assert (found.sku, found.product) == (sku, product)
+    assert GpuRequest.model_validate(found.model_dump(mode="json", by_alias=True)) == found
+
+
+@pytest.mark.parametrize(("given", "profile"), [("1g.5gb+me", "1g.5gb.me"), ("1g.24gb-me", "1g.24gb-me")])
+def test_a_mig_profile_is_spelled_as_in_its_resource(given: str, profile: str) -> None:
+    assert GpuRequest.model_validate({"count": 1, "mig": given}).mig == profile
 
 
 @pytest.mark.parametrize(
@@ -105,6 +130,9 @@ def test_every_bad_field_is_named_at_once() -> None:
         ({"resources": {"cpu": float("nan")}}, "resources.cpu", "is not a Kubernetes quantity"),
         ({"deadline": "P31D"}, "deadline", "30"),
         ({"resources": {"gpu": {"mig": "1g.١gb"}}}, "resources.gpu.mig", "MIG profile"),
+        ({"resources": {"gpu": {"mig": "1c.3g.20gb"}}}, "resources.gpu.mig", "MIG profile"),
+        ({"resources": {"gpu": {"sku": "H100", "product": "NVIDIA-L4"}}}, "resources.gpu", "is a GPU of the SKU L4"),
+        ({"resources": {"gpu": {"product": "a b"}}}, "resources.gpu.product", "label value"),
         ({"image": ""}, "image", "at least 1 character"),
         ({"args": ["a\0"]}, "args.0", "NUL"),
         ({"command": ["a\nb"]}, "command.0", "control characters"),

@@ -109,12 +109,30 @@ def test_volumes_have_their_sources() -> None:
     ]
 
 
-def test_a_sku_becomes_affinity_to_its_product() -> None:
+def test_a_sku_becomes_affinity_to_its_products() -> None:
     required = made()["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
-    product = {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-H100-80GB-HBM3"]}
+    values = ["NVIDIA-H100", "NVIDIA-H100-80GB-HBM3"]
+    product = {"key": "nvidia.com/gpu.product", "operator": "In", "values": values}
     assert required == {
         "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [product]}]}
     }
+
+
+@pytest.mark.parametrize(
+    ("sku", "values"),
+    [
+        ("NVIDIA-GeForce-RTX-5090", ["NVIDIA-GeForce-RTX-5090"]),
+        ("RTX 5090", ["NVIDIA-GeForce-RTX-5090"]),
+        ("Tesla-P4", ["Tesla-P4"]),
+        ("NVIDIA-H100-PCIe", ["NVIDIA-H100-PCIe"]),
+        ("A100-40GB-MIG-1g.5gb", ["A100-SXM4-40GB-MIG-1g.5gb", "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"]),
+        ("NVIDIA-L4-SHARED", ["NVIDIA-L4-SHARED"]),
+    ],
+)
+def test_the_affinity_has_the_case_of_node_labels(sku: str, values: list[str]) -> None:
+    affinity = made(resources={"gpu": {"count": 1, "sku": sku}})["spec"]["template"]["spec"]["affinity"]
+    [term] = affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"][0]["values"] == values
 
 
 @pytest.mark.parametrize("gpu", [{"count": 1}, {"count": 0, "sku": "H100"}, {}])
