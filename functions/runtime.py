@@ -1,9 +1,12 @@
-"""Builds a function from its parts: the only place where adapters meet handlers.
+"""Composes functions with their adapters. This is the only place where adapters meet handlers.
 
 Nothing is connected at import: the engine opens its first connection with the first event.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import functions_framework.aio
@@ -11,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events import CATALOGUE
-from shared.eventing.endpoint import Target, endpoint
+from shared.eventing.endpoint import Target, asking, endpoint
 from shared.eventing.function import ClusterFunction, TransactionalFunction
-from shared.eventing.processing import Processor
+from shared.eventing.processing import Answer, Processor
 from shared.observability import configure_logging
 from shared.settings import FunctionSettings
 from shared.store.database import connect
@@ -23,22 +26,40 @@ LOCK_TIMEOUT = timedelta(seconds=10)
 """A function that hangs in a transaction must not hang the others: they answer 503, and are asked again."""
 
 
-def open_store(settings: FunctionSettings) -> Store:
-    """The store of a function: no overflow, so that pools times replicas stay below max_connections."""
-    return Store(
-        connect(settings.database_url, pool_size=settings.pool_size, max_overflow=0, lock_timeout=LOCK_TIMEOUT)
-    )
+@dataclass(frozen=True)
+class Ports:
+    """What a function may be built from: its settings, and one store that all its parts share."""
+
+    settings: FunctionSettings
+
+    @cached_property
+    def store(self) -> Store:
+        """The store on one engine. It has no overflow, so pools times replicas stay below max_connections."""
+        size, url = self.settings.pool_size, self.settings.database_url
+        return Store(connect(url, pool_size=size, max_overflow=0, lock_timeout=LOCK_TIMEOUT))
 
 
-def function_target(
-    function: TransactionalFunction[Any] | ClusterFunction[Any, Any, Any], settings: FunctionSettings
-) -> Target:
-    """The functions-framework target of a function that handles events from the catalogue."""
-    processor = Processor(function, open_store(settings), CATALOGUE, f"/sentinel/{function.name}")
-    return as_target(endpoint(processor.process, threads=settings.pool_size))
+def event_target(build: Callable[[Ports], TransactionalFunction[Any] | ClusterFunction[Any, Any, Any]]) -> Target:
+    """The target of a function that handles events from the catalogue. Raises ConfigurationError."""
+    ports = Ports(FunctionSettings.from_environment())
+    function = build(ports)
+    processor = Processor(function, ports.store, CATALOGUE, f"/sentinel/{function.name}")
+    return _as_target(endpoint(processor.process, threads=ports.settings.pool_size))
 
 
-def as_target(respond: Target) -> Target:
+def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], Answer]]) -> Target:
+    """The target of a function that takes requests as they come, before they are events. Raises ConfigurationError."""
+    ports = Ports(FunctionSettings.from_environment())
+    return _as_target(endpoint(build(ports), threads=ports.settings.pool_size))
+
+
+def reading_target(build: Callable[[Ports], Callable[[str, Mapping[str, str]], Answer]]) -> Target:
+    """The target of a function that answers GET requests. Raises ConfigurationError."""
+    ports = Ports(FunctionSettings.from_environment())
+    return _as_target(asking(build(ports), threads=ports.settings.pool_size))
+
+
+def _as_target(respond: Target) -> Target:
     """Registers an endpoint with functions-framework under the name `handle`, with the http signature."""
     configure_logging()
 

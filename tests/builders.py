@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from events import CATALOGUE
-from functions.policy_evaluation import handler as policy_evaluation
-from functions.workload_intake import handler as workload_intake
+from functions.policy_evaluation import function as policy_evaluation
+from functions.workload_intake import function as workload_intake
 from shared.eventing import codec
 from shared.eventing.event import Envelope
 from shared.eventing.function import ClusterFunction, TransactionalFunction
@@ -46,14 +46,8 @@ TESTS = Actor.operator("tests")
 R = TypeVar("R")
 Function = TransactionalFunction[UnitOfWork] | ClusterFunction[UnitOfWork, Any, Any]
 
-INTAKE: TransactionalFunction[UnitOfWork] = TransactionalFunction(
-    "workload-intake", workload_intake.ACCEPTS, workload_intake.handle
-)
-POLICY: TransactionalFunction[UnitOfWork] = TransactionalFunction(
-    "policy-evaluation",
-    policy_evaluation.ACCEPTS,
-    policy_evaluation.Evaluation().handle,
-)
+INTAKE = workload_intake.build()
+POLICY = policy_evaluation.build()
 
 _ids = itertools.count(1)
 

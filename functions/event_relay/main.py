@@ -1,14 +1,7 @@
 """The functions-framework target of event-relay."""
 
-from functions.event_relay import handler
-from functions.runtime import function_target, open_store
-from shared.eventing.function import ClusterFunction
+from functions import runtime
+from functions.event_relay.function import build
 from shared.eventing.publishing import HttpPublisher
-from shared.settings import FunctionSettings
 
-settings = FunctionSettings.from_environment()
-publish = handler.publisher(open_store(settings), HttpPublisher(settings.required_sink()))
-handle = function_target(
-    ClusterFunction("event-relay", handler.ACCEPTS, handler.prepare, publish, handler.conclude),
-    settings,
-)
+handle = runtime.event_target(lambda ports: build(ports.store, HttpPublisher(ports.settings.required_sink())))

@@ -1,11 +1,6 @@
 """The functions-framework target of telemetry-ingestion."""
 
-from functions.runtime import function_target
-from functions.telemetry_ingestion import handler
-from shared.eventing.function import TransactionalFunction
-from shared.settings import FunctionSettings
+from functions import runtime
+from functions.telemetry_ingestion.function import build
 
-handle = function_target(
-    TransactionalFunction("telemetry-ingestion", handler.ACCEPTS, handler.handle),
-    FunctionSettings.from_environment(),
-)
+handle = runtime.event_target(lambda ports: build())

@@ -22,13 +22,12 @@ from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved
 from events.foreign import Tick
 from events.plan import PlanApproved
-from functions.deployment_execution import handler as execution
+from functions.deployment_execution import function as execution
 from functions.deployment_execution.performing import Performer
-from functions.health_verification import handler as verification
+from functions.health_verification import function as verification
 from functions.health_verification.observing import Observer
 from shared.eventing import codec
 from shared.eventing.event import WireEvent
-from shared.eventing.function import ClusterFunction
 from shared.eventing.processing import Answer
 from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment
@@ -40,7 +39,7 @@ from shared.policy.documents import PolicyDocument
 from shared.store import outbox
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
 from shared.store.tables import action_plans, audit_log, deployments, inbox, reservations, usage
-from shared.store.unit_of_work import Store, UnitOfWork
+from shared.store.unit_of_work import Store
 from tests.builders import INTAKE, POLICY, SUBMITTED, WITHDRAWN, Deliver, Function, request
 from tests.functions.cluster import Crash, Gate, Site
 
@@ -65,21 +64,8 @@ class Chain:
     def __post_init__(self) -> None:
         self._known: set[str] = set()
         self.deliver = Deliver(self.store)
-        self.execution: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
-            "deployment-execution",
-            execution.ACCEPTS,
-            execution.prepare,
-            Performer(self.site).perform,
-            execution.conclude,
-            execution.overtaken,
-        )
-        self.verification: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
-            "health-verification",
-            verification.ACCEPTS,
-            verification.prepare,
-            Observer(self.site).observe,
-            verification.conclude,
-        )
+        self.execution = execution.build(Performer(self.site).perform)
+        self.verification = verification.build(Observer(self.site).observe)
         functions: tuple[Function, ...] = (INTAKE, POLICY, self.execution, self.verification)
         self.routes: dict[str, Function] = {name: function for function in functions for name in function.accepts}
 

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from functions.api.reading import reader
+from functions.api.function import build
 from shared.eventing.endpoint import asking
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
@@ -38,7 +38,7 @@ class Client:
 
 @pytest.fixture
 def client(store: Store) -> Iterator[Client]:
-    target = asking(reader(store), threads=2)
+    target = asking(build(store), threads=2)
     app = Starlette(routes=[Route("/{path:path}", target, methods=["GET", "POST"])])
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
@@ -102,5 +102,5 @@ def test_health_is_200(client: Client) -> None:
 
 def test_a_database_that_is_away_is_503() -> None:
     away = Store(connect("postgresql+pg8000://nobody@127.0.0.1:1/none"))
-    answer = reader(away)("/workloads", {})
+    answer = build(away)("/workloads", {})
     assert answer.status == 503

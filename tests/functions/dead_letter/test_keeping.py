@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from functions.dead_letter.handler import keeper
+from functions.dead_letter.function import build
 from shared.eventing.processing import Answer
 from shared.models.dead_letter import DeadLetter
 from shared.store import audit
@@ -19,7 +19,7 @@ Keep = Callable[[dict[str, str], bytes], Answer]
 
 @pytest.fixture
 def keep(store: Store) -> Keep:
-    return keeper(store)
+    return build(store)
 
 
 def headers(
@@ -203,4 +203,4 @@ def test_what_is_no_event_is_refused_and_leaves_nothing(store: Store, keep: Keep
 
 def test_a_database_that_is_away_is_a_503() -> None:
     engine = connect("postgresql+pg8000://sentinel@/sentinel?unix_sock=/nowhere/.s.PGSQL.5432")
-    assert keeper(Store(engine))(headers(), b"{}").status == 503
+    assert build(Store(engine))(headers(), b"{}").status == 503

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,14 +14,14 @@ from events import CATALOGUE
 from events.continuation import RelayContinued
 from events.foreign import Tick
 from functions.event_relay import handler
+from functions.event_relay.function import build
 from shared.eventing.event import WireEvent
-from shared.eventing.function import ClusterFunction
 from shared.eventing.processing import Answer
 from shared.eventing.publishing import HttpPublisher
 from shared.store import outbox
 from shared.store.tables import inbox as inbox_table
 from shared.store.tables import outbox as outbox_table
-from shared.store.unit_of_work import Store, UnitOfWork
+from shared.store.unit_of_work import Store
 from tests.builders import Deliver, request, told
 
 TICK = CATALOGUE.name_of(Tick)
@@ -84,11 +83,7 @@ class Relay:
     sink: Sink
 
     def __post_init__(self) -> None:
-        publish = handler.publisher(self.store, HttpPublisher(self.sink.url))
-        accepts = CATALOGUE.of(Tick, RelayContinued)
-        self.function: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
-            "event-relay", accepts, handler.prepare, publish, handler.conclude
-        )
+        self.function = build(self.store, HttpPublisher(self.sink.url))
         self.deliver = Deliver(self.store)
 
     def tick(self) -> Answer:

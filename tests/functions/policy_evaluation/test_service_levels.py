@@ -6,17 +6,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from functions.telemetry_ingestion import handler as telemetry_ingestion
-from shared.eventing.function import TransactionalFunction
+from functions.telemetry_ingestion import function as telemetry_ingestion
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
-from shared.store.unit_of_work import Store, UnitOfWork
+from shared.store.unit_of_work import Store
 from tests.builders import Deliver, id_of
 from tests.functions.policy_evaluation.test_handler import approved, denied, policy, runs
 
-INGESTION: TransactionalFunction[UnitOfWork] = TransactionalFunction(
-    "telemetry-ingestion", telemetry_ingestion.ACCEPTS, telemetry_ingestion.handle
-)
+INGESTION = telemetry_ingestion.build()
 REPORT = "dev.sentinel.telemetry.workload.v1"
 AGE = timedelta(days=40)
 

@@ -1,19 +1,19 @@
 """What tests of the queue do and look at: wishes that wait, cues, releases, a cluster on which all succeeds at once."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved
 from events.plan import PlanApproved, PlanDenied, PlanQueued, PlanReconsidered
 from events.policy import PolicyChanged, QueueContinued, ReservationReleased
-from functions.deployment_execution import handler as execution
+from functions.deployment_execution import function as execution
 from functions.deployment_execution.performing import Applied, Outcome, Task
-from functions.health_verification import handler as verification
+from functions.health_verification import function as verification
 from functions.health_verification.observing import Seen, Watch
 from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent
-from shared.eventing.function import ClusterFunction
 from shared.eventing.processing import Answer
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import Phase, RevisionStatus
@@ -23,7 +23,7 @@ from shared.policy.documents import PolicyDocument
 from shared.rollout.observation import Observation
 from shared.store.ledger import Reservation
 from shared.store.tables import outbox
-from shared.store.unit_of_work import Store, UnitOfWork
+from shared.store.unit_of_work import Store
 from tests.builders import POLICY, Deliver, id_of, told
 
 TICK = "dev.knative.sources.ping"
@@ -154,13 +154,5 @@ def _look(watch: Watch) -> Seen:
     return {deployment.id: _as_wished(deployment) for deployment in watch.deployments}
 
 
-OBLIGING_EXECUTION: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
-    "deployment-execution", CATALOGUE.of(PlanApproved), execution.prepare, _succeeds, execution.conclude
-)
-OBLIGING_VERIFICATION: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
-    "health-verification",
-    CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
-    verification.prepare,
-    _look,
-    verification.conclude,
-)
+OBLIGING_EXECUTION = replace(execution.build(_succeeds), accepts=CATALOGUE.of(PlanApproved))
+OBLIGING_VERIFICATION = replace(verification.build(_look), accepts=CATALOGUE.of(DeploymentApplied, DeploymentRemoved))

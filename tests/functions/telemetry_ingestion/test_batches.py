@@ -8,17 +8,14 @@ import sqlalchemy as sa
 
 from events import CATALOGUE
 from events.telemetry import MAX_SAMPLES, TelemetryGpu, TelemetryWorkload
-from functions.telemetry_ingestion import handler
-from shared.eventing.function import TransactionalFunction
+from functions.telemetry_ingestion.function import build
 from shared.store.tables import telemetry
-from shared.store.unit_of_work import Store, UnitOfWork
+from shared.store.unit_of_work import Store
 from tests.builders import Deliver, request
 
 GPU = CATALOGUE.name_of(TelemetryGpu)
 WORKLOAD = CATALOGUE.name_of(TelemetryWorkload)
-INGESTION: TransactionalFunction[UnitOfWork] = TransactionalFunction(
-    "telemetry-ingestion", CATALOGUE.of(TelemetryGpu, TelemetryWorkload), handler.handle
-)
+INGESTION = build()
 
 
 def sample(number: int = 0, **fields: object) -> dict[str, Any]:

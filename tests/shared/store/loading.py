@@ -12,7 +12,7 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ import sqlalchemy as sa
 
 from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved
-from functions.deployment_execution import handler as execution
+from functions.deployment_execution import function as execution
 from functions.deployment_execution.performing import Applied, Away, Outcome, Refused, Task
-from functions.health_verification import handler as verification
+from functions.health_verification import function as verification
 from functions.health_verification.observing import Seen, Watch
 from shared.eventing import codec
 from shared.eventing.function import ClusterFunction
@@ -121,7 +121,7 @@ def run(load: Load, number: int, again: int) -> None:
 
 def execution_that(performs: Callable[[Task], Outcome]) -> ClusterFunction[UnitOfWork, Any, Any]:
     """The execution function on a cluster that does this."""
-    return ClusterFunction("deployment-execution", execution.ACCEPTS, execution.prepare, performs, execution.conclude)
+    return execution.build(performs)
 
 
 class _Process:
@@ -134,12 +134,8 @@ class _Process:
         self._shared = [f"shared-{n}" for n in range(_SHARED)]
         self._ids = [id_of(name, self._shape(name)[0]) for name in (*self._own, *self._shared)]
         self._execution = execution_that(self._perform)
-        self._verification: ClusterFunction[UnitOfWork, Any, Any] = ClusterFunction(
-            "health-verification",
-            CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
-            verification.prepare,
-            self._observe,
-            verification.conclude,
+        self._verification = replace(
+            verification.build(self._observe), accepts=CATALOGUE.of(DeploymentApplied, DeploymentRemoved)
         )
         functions: tuple[Function, ...] = (INTAKE, POLICY, self._execution, self._verification)
         self._routes = {name: function for function in functions for name in function.accepts}

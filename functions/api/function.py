@@ -1,0 +1,12 @@
+"""The function api, built from its parts."""
+
+from collections.abc import Callable, Mapping
+
+from functions.api import reading
+from shared.eventing.processing import Answer
+from shared.store.unit_of_work import Store
+
+
+def build(store: Store) -> Callable[[str, Mapping[str, str]], Answer]:
+    """(path, query parameters) -> answer, read from `store`."""
+    return reading.reader(store)

@@ -1,0 +1,13 @@
+"""The function event-relay, built from its parts."""
+
+from functions.event_relay import handler
+from shared.eventing.function import ClusterFunction
+from shared.store.relay import Publisher, Relayed
+from shared.store.unit_of_work import Store, UnitOfWork
+
+
+def build(store: Store, sink: Publisher) -> ClusterFunction[UnitOfWork, int, Relayed]:
+    """The function that publishes the outbox of `store` to `sink`."""
+    return ClusterFunction(
+        "event-relay", handler.ACCEPTS, handler.prepare, handler.publisher(store, sink), handler.conclude
+    )
