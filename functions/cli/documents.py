@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from functions.cli import strict_yaml
 from functions.cli.errors import BadInput
 from shared.eventing import strict_json
 from shared.eventing.processing import describe
@@ -30,20 +30,6 @@ class Document:
 
     where: str
     data: Any
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe subset, without repeated keys: the last of two would win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value[:60]!r} appears twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def read_models(files: Sequence[str], model: type[M]) -> list[tuple[str, M]]:
@@ -95,13 +81,9 @@ def _parse(label: str, text: str) -> list[Any]:
         if text.lstrip()[:1] in ("{", "["):
             with suppress(strict_json.InvalidJson) if label.endswith(_YAML) else nullcontext():
                 return [strict_json.parse(text.encode())]
-        return list(yaml.load_all(text, Loader=_StrictLoader))
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise BadInput(f"{label}{line}: not YAML: {error.problem}") from None
+        return strict_yaml.load_all(text)
     except strict_json.InvalidJson as error:
         raise BadInput(f"{label}: not JSON: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadInput(f"{label}: not YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise BadInput(f"{label}: nested too deeply") from None
+    except strict_yaml.InvalidYaml as error:
+        line = "" if error.line is None else f", line {error.line}"
+        raise BadInput(f"{label}{line}: not YAML: {error}") from None

@@ -29,6 +29,7 @@ from shared.eventing.function import MAX_ATTEMPTS, Claim, ClusterFunction, Done,
 
 _COPIED = ("traceparent", "tracestate")
 _HOP = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _MAX_REASON = 2000
 
 
@@ -158,13 +159,30 @@ def describe(error: ValidationError) -> str:
 def bad_fields(error: ValidationError) -> list[tuple[str, str]]:
     """(dotted path, message) of every bad field. Values are left out: they may be secrets, or huge."""
     found = []
-    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    errors = error.errors(include_url=False, include_context=False)
     for one in errors:
         if one["type"] == "too_short" and any(_inside(other["loc"], one["loc"]) for other in errors):
             continue  # pydantic leaves bad items out before it counts; their own errors are already here
         path = ".".join(_legible(str(part)[:80]) for part in one["loc"])
-        found.append((path, one["msg"].removeprefix("Value error, ")))
+        found.append((path, _advised(one["type"], one["msg"].removeprefix("Value error, "), one["input"])))
     return found
+
+
+def _advised(kind: str, message: str, given: object) -> str:
+    """The message, with what to write where JSON or YAML has read another type than was meant."""
+    if kind == "string_type":
+        match given:
+            case None:
+                return 'must be text, not null: write "" for empty text, or leave it out'
+            case bool():
+                return "must be text, not true or false: put quotes around it"
+            case int() | float():
+                return "must be text, not a number: put quotes around it"
+            case _:
+                return f"must be text, not {'a list' if isinstance(given, list) else 'an object'}"
+    if kind in ("int_type", "float_type") and isinstance(given, str) and _NUMBER.fullmatch(given):
+        return f"{message}: leave the quotes out"
+    return message
 
 
 def _inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:

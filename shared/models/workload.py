@@ -29,6 +29,7 @@ from pydantic.alias_generators import to_camel
 
 from shared.models import gpu as gpus
 from shared.models import quantities
+from shared.models.kubernetes_object import refuse_as_workload
 
 WORKLOAD_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000001")
 
@@ -90,6 +91,12 @@ def _mig_profile(value: object) -> object:
     return value.replace("+", ".") if isinstance(value, str) else value
 
 
+def _container_port(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError("must be the container's port, a number from 1 to 65535 without quotes; no host port")
+    return value
+
+
 def _positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than zero")
@@ -125,7 +132,7 @@ Image = Annotated[
 ]
 EnvName = Annotated[str, _matching(r"[A-Za-z_.-][A-Za-z0-9_.-]*", "must be an environment variable name")]
 EnvValue = Annotated[str, StringConstraints(max_length=32768), AfterValidator(without_nul)]
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Port = Annotated[int, BeforeValidator(_container_port), Field(ge=1, le=65535, strict=True)]
 _QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "examples": ["4", "500m", "8Gi"]}, {"type": "number", "minimum": 0}]}
 AbsolutePath = Annotated[
     str, StringConstraints(max_length=1024), _matching(r"/[^:\x00-\x1f]*", "must be an absolute path without ':'")
@@ -235,7 +242,7 @@ class SecretReference(Wire):
 EnvEntry = Annotated[
     Annotated[EnvValue, Tag("value")] | Annotated[SecretReference, Tag("secretReference")],
     # Told apart by what is there, so that an error speaks of the one that was meant.
-    Discriminator(lambda entry: "value" if isinstance(entry, str) else "secretReference"),
+    Discriminator(lambda entry: "secretReference" if isinstance(entry, Mapping | SecretReference) else "value"),
 ]
 
 
@@ -347,6 +354,11 @@ class WorkloadSpec(Wire):
     queue: bool = False
     priority: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
     generation: Annotated[int, Field(ge=1, le=2**53, strict=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_kubernetes_object(cls, data: Any) -> Any:
+        return refuse_as_workload(data)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

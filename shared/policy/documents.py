@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shared.models.kubernetes_object import refuse_as_policy
 from shared.models.plan import Verb
 from shared.models.workload import DnsLabel, LabelKey, LabelValue, WorkloadType, without_nul
 from shared.policy.facts import Wants
@@ -104,6 +105,11 @@ class PolicyDocument(PolicyModel):
     exceptions: Annotated[tuple[PolicyException, ...], Field(max_length=1000)] = ()
     deny_unmatched: bool = False
     rules: Annotated[tuple[Rule, ...], Field(max_length=100)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_kubernetes_object(cls, data: Any) -> Any:
+        return refuse_as_policy(data)
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from pydantic import ValidationError
 
+from shared.eventing.processing import bad_fields
 from shared.models.workload import GpuRequest, WorkloadSpec, WorkloadType, workload_id
 from tests.shared.rollout.strategies import wire_workloads
 
@@ -102,7 +103,7 @@ def test_every_bad_field_is_named_at_once() -> None:
         "env.C.value",
         "env.D.secretReference.secret",
         "env.D.secretReference.key",
-        "env.E.secretReference",
+        "env.E.value",
         "ports.0",
         "ports.1",
         "probe.path",
@@ -170,6 +171,32 @@ def test_a_complaint_says_what_would_be_right(fields: dict[str, Any], path: str,
     found = complaints(**fields)
     assert list(found) == [path]
     assert words in found[path]
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "said"),
+    [
+        ({"env": {"DEBUG": True}}, "env.DEBUG.value", "must be text, not true or false: put quotes around it"),
+        ({"env": {"LEVEL": 3}}, "env.LEVEL.value", "must be text, not a number: put quotes around it"),
+        ({"env": {"RATE": 1.5}}, "env.RATE.value", "must be text, not a number: put quotes around it"),
+        ({"env": {"EMPTY": None}}, "env.EMPTY.value",
+         'must be text, not null: write "" for empty text, or leave it out'),
+        ({"env": {"LIST": ["a"]}}, "env.LIST.value", "must be text, not a list"),
+        ({"env": {1: "a"}}, "env.1.[key]", "must be text, not a number: put quotes around it"),
+        ({"args": ["--port", 8080]}, "args.1", "must be text, not a number: put quotes around it"),
+        ({"command": ["sleep", 60]}, "command.1", "must be text, not a number: put quotes around it"),
+        ({"labels": {"version": 1.1}}, "labels.version", "must be text, not a number: put quotes around it"),
+        ({"labels": {"spot": False}}, "labels.spot", "must be text, not true or false: put quotes around it"),
+        ({"team": {"name": "a"}}, "team", "must be text, not an object"),
+        ({"replicas": "2"}, "replicas", "Input should be a valid integer: leave the quotes out"),
+        ({"ports": ["22:22"]}, "ports.0",
+         "must be the container's port, a number from 1 to 65535 without quotes; no host port"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_says_what_to_write(fields: dict[str, Any], path: str, said: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        WorkloadSpec.model_validate({**MINIMAL, **fields})
+    assert bad_fields(refusal.value) == [(path, said)]
 
 
 @pytest.mark.parametrize(
