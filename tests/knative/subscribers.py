@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from knative.local.broker.http_server import Handler, http_server
 from knative.local.runtime.report import Report
-from knative.local.serving.gateway import Handler, http_server
 
 BOUND_SECONDS = 20.0
 

@@ -14,16 +14,13 @@ from aiohttp import web
 from knative.local.broker import wire
 from knative.local.broker.broker import Broker
 from knative.local.broker.delivery import MAX_EVENT_BYTES
+from knative.local.broker.http_server import TooLarge, read_body
 from knative.local.broker.log import LogUnavailable
 from knative.local.broker.wire import MalformedEvent, UnusableKey
 
 _MAX_HEADER_BYTES = 8 * 1024
 _MAX_URI_BYTES = 4 * 1024
 PROBES = ("/healthz", "/readyz")
-
-
-class TooLarge(Exception):
-    """The body exceeds what one event may have."""
 
 
 class Ingress:
@@ -60,18 +57,6 @@ class Ingress:
         except LogUnavailable as error:
             return _answer(503, f"the log cannot be written: {error}")
         return web.Response(status=202)
-
-
-async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The whole body. Raises TooLarge over `limit` bytes, without reading on."""
-    if (request.content_length or 0) > limit:
-        raise TooLarge
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge
-    return bytes(body)
 
 
 def _answer(status: int, reason: str) -> web.Response:

@@ -22,6 +22,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from knative.local.broker.broker import Broker
+from knative.local.broker.http_server import http_server
 from knative.local.broker.ingress import Ingress
 from knative.local.broker.log import LogUnavailable
 from knative.local.broker.targets import new_session
@@ -34,7 +35,7 @@ from knative.local.runtime.kubeconfig import flatten
 from knative.local.runtime.report import Report
 from knative.local.runtime.secrets import Secrets
 from knative.local.runtime.standin import StandInApi, StandInFailed
-from knative.local.serving.gateway import Gateway, http_server
+from knative.local.serving.gateway import Gateway
 from knative.local.serving.services import LocalService, ServiceSpec
 from knative.local.sources import apiserver, ping
 from shared.errors import SentinelError

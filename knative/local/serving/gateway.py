@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
 
 from knative.local.broker.delivery import Response
-from knative.local.broker.ingress import Ingress, TooLarge, read_body
-from knative.local.runtime.report import Report
+from knative.local.broker.http_server import TooLarge, read_body
+from knative.local.broker.ingress import Ingress
 from knative.local.serving.services import LocalService
 
 _SUFFIX = ".localhost"
 _MAX_BODY_BYTES = 8 * 1024 * 1024
-_KEEP_ALIVE_SECONDS = 75.0
-# Above what the ingress allows, so that it is the ingress that refuses, with the right status.
-_PARSER_LIMIT = 64 * 1024
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -40,22 +35,6 @@ _HOP_BY_HOP = frozenset(
         "expect",
     }
 )
-
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-def http_server(handle: Handler, report: Report) -> web.Server:
-    """An HTTP server that answers with what `handle` says; what goes wrong is told to the report."""
-    return web.Server(
-        handle,
-        access_log=None,
-        keepalive_timeout=_KEEP_ALIVE_SECONDS,
-        max_line_size=_PARSER_LIMIT,
-        max_field_size=_PARSER_LIMIT,
-        auto_decompress=False,
-        logger=_logger(report),
-    )
 
 
 class Gateway:
@@ -106,25 +85,3 @@ async def _exchange(
         response.headers.clear()
         response.headers.extend(kept)
         return response
-
-
-class _Telling(logging.Handler):
-    """Tells what aiohttp logs: in a line, what a caller sent that is no HTTP; in full, a defect of ours."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__(logging.WARNING)
-        self._report = report
-        self._full = logging.Formatter()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
-            self._report.warning(f"a request that is not HTTP was refused: {' '.join(error.message.split())[:200]}")
-        else:
-            self._report.error(self._full.format(record))
-
-
-def _logger(report: Report) -> logging.Logger:
-    logger = logging.Logger("gateway")  # of its own: other servers of the process have other reports
-    logger.addHandler(_Telling(report))
-    return logger
