@@ -1,1 +1,1 @@
-"""The REST face: what an HTTP client may ask. Reads only; wishes are events."""
+"""The REST face: what an HTTP client may ask. It only reads: submissions and withdrawals are events."""

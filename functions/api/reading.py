@@ -1,7 +1,7 @@
-"""How workloads stand.
+"""Workloads with their phase.
 
 GET /workloads?team=&namespace=&name=&phase=&limit=    {"items": [...], "more": false}
-GET /workloads/{id}                                    one workload, with its spec and the verdicts on its plans
+GET /workloads/{id}                                    one workload, with its spec and the decisions on its plans
 """
 
 import json
@@ -11,9 +11,11 @@ from http import HTTPStatus
 
 from pydantic import JsonValue
 
-from shared.errors import EventError
+from shared.errors import EventError, NotFound
 from shared.eventing.processing import Answer, problem
 from shared.models.lifecycle import Phase
+from shared.operations import workloads
+from shared.operations.workloads import WorkloadFilter
 from shared.store.unit_of_work import Store
 
 DEFAULT_LIMIT = 100
@@ -50,16 +52,16 @@ def _list(store: Store, query: Mapping[str, str]) -> Answer:
         return _refused(HTTPStatus.BAD_REQUEST, f"limit must be a number from 1 to {MAX_LIMIT}")
     if (phase := query.get("phase")) is not None and phase not in list(Phase):
         return _refused(HTTPStatus.BAD_REQUEST, f"phase must be one of {', '.join(Phase)}")
+    wanted = WorkloadFilter(
+        team=query.get("team"),
+        namespace=query.get("namespace"),
+        name=query.get("name"),
+        phase=Phase(phase) if phase else None,
+    )
     with store.begin() as work:
-        found = work.workloads.find(
-            team=query.get("team"),
-            namespace=query.get("namespace"),
-            name=query.get("name"),
-            phase=Phase(phase) if phase else None,
-            limit=int(limit) + 1,
-        )
-    items: list[JsonValue] = [workload.as_json() for workload in found[: int(limit)]]
-    return _answer(HTTPStatus.OK, {"items": items, "more": len(found) > int(limit)})
+        page = workloads.list_workloads(work, wanted, int(limit))
+    items: list[JsonValue] = [workload.as_json() for workload in page.workloads]
+    return _answer(HTTPStatus.OK, {"items": items, "more": page.more})
 
 
 def _one(store: Store, text: str) -> Answer:
@@ -67,21 +69,21 @@ def _one(store: Store, text: str) -> Answer:
         workload_id = uuid.UUID(text)
     except ValueError:
         return _refused(HTTPStatus.BAD_REQUEST, f"{text[:60]!r} is not a workload's id; find it with /workloads?name=")
-    with store.begin() as work:
-        workload = work.workloads.get(workload_id)
-        decisions = work.plans.decisions_on(workload_id) if workload else []
-    if workload is None:
-        return _refused(HTTPStatus.NOT_FOUND, f"there is no workload {workload_id}")
-    told: list[JsonValue] = [
+    try:
+        with store.begin() as work:
+            found = workloads.get_with_decisions(work, workload_id)
+    except NotFound as error:
+        return _refused(HTTPStatus.NOT_FOUND, str(error))
+    decisions: list[JsonValue] = [
         {
             "plan": str(one.plan_id),
             "approved": one.approved,
             "violations": [dict(violation) for violation in one.violations],
             "warnings": [*one.warnings],
         }
-        for one in decisions
+        for one in found.decisions
     ]
-    return _answer(HTTPStatus.OK, {**workload.as_json(spec=True), "decisions": told})
+    return _answer(HTTPStatus.OK, {**found.workload.as_json(spec=True), "decisions": decisions})
 
 
 def _answer(status: HTTPStatus, document: dict[str, JsonValue]) -> Answer:

@@ -12,6 +12,7 @@ from shared.models.lifecycle import Phase
 if TYPE_CHECKING:
     from shared.models.plan import ActionPlan
     from shared.models.stored import Workload
+    from shared.policy.decision import DecisionRecord
     from shared.policy.explain import Suggestion
     from shared.store.unit_of_work import UnitOfWork
 
@@ -50,6 +51,14 @@ class WorkloadPage:
 
     workloads: list[Workload]
     more: bool
+
+
+@dataclass(frozen=True)
+class DecidedWorkload:
+    """A workload with every policy decision on its plans, oldest first."""
+
+    workload: Workload
+    decisions: list[DecisionRecord]
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,12 @@ def get(work: UnitOfWork, reference: WorkloadReference) -> Workload:
         where = f" in team {team}" * (team is not None) + f" in namespace {namespace}" * (namespace is not None)
         raise NotFound(f"there is no workload {name}{where}{hint}")
     return found[0]
+
+
+def get_with_decisions(work: UnitOfWork, workload_id: uuid.UUID) -> DecidedWorkload:
+    """A workload with what policy decided on it. Raises NotFound."""
+    workload = get(work, WorkloadReference(str(workload_id)))
+    return DecidedWorkload(workload, work.plans.decisions_on(workload_id))
 
 
 def alternatives(work: UnitOfWork, workload: Workload) -> list[Suggestion] | None:

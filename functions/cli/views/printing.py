@@ -1,35 +1,39 @@
 """What commands print: a table for people, JSON or YAML for programs.
 
 Nothing is ever truncated: a line that is too long is the terminal's to wrap. Without a terminal there are no colours
-and no other bytes than the columns, so that `cut`, `awk` and `grep` work.
+and no other bytes than the columns, so that `cut`, `awk` and `grep` work. rich and PyYAML are imported where they are
+needed: most commands that read need neither, and both take longer to import than a table takes to print.
 """
 
+from __future__ import annotations
+
 import json
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import typer
-import yaml
-from pydantic import JsonValue
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
 
 from functions.cli.errors import printable
 from functions.cli.options import Format
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 _GAP = "  "
 
 
 class Style(StrEnum):
-    """How a cell looks on a terminal; each is a style of rich."""
+    """How a cell looks on a terminal: the number of an ANSI attribute (ECMA-48, Select Graphic Rendition)."""
 
     PLAIN = ""
-    HEADER = "bold"
-    GOOD = "green"
-    BAD = "red"
-    BUSY = "yellow"
+    HEADER = "1"
+    GOOD = "32"
+    BAD = "31"
+    BUSY = "33"
 
 
 Cell = str | tuple[str, Style]
@@ -40,6 +44,8 @@ def print_data(value: JsonValue, form: Format) -> None:
     if form is Format.JSON:
         typer.echo(json.dumps(value, indent=2))
     else:
+        import yaml
+
         typer.echo(yaml.safe_dump(value, sort_keys=False, default_flow_style=False), nl=False)
 
 
@@ -55,16 +61,17 @@ def print_ids(objects: Sequence[dict[str, JsonValue]], form: Format) -> None:
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     """Prints columns that are as wide as their widest cell, the last one excepted."""
     lines = [[(name, Style.HEADER) for name in header], *([_styled(cell) for cell in row] for row in rows)]
-    widths = [max(cell_len(line[column][0]) for line in lines) for column in range(len(header))]
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    widths = [max(_width(line[column][0]) for line in lines) for column in range(len(header))]
+    colours = _wants_colours(os.environ)
     for line in lines:
-        text = Text()
-        for (content, style), width in zip(line[:-1], widths, strict=False):
-            text.append(content, style)
-            text.append(" " * (width - cell_len(content)) + _GAP)
-        text.append(*line[-1])
-        text.rstrip()
-        console.print(text)
+        last = max((at for at, (text, _) in enumerate(line) if text.strip()), default=-1)
+        cells = [
+            _coloured(text, style, colours) + " " * (width - _width(text)) + _GAP
+            for (text, style), width in zip(line[: max(last, 0)], widths, strict=False)
+        ]
+        if last >= 0:
+            cells.append(_coloured(line[last][0].rstrip(), line[last][1], colours))
+        typer.echo("".join(cells), color=colours)
 
 
 def moment(value: datetime | None) -> str | None:
@@ -84,3 +91,25 @@ def age(since: datetime | None, now: datetime) -> str:
 def _styled(cell: Cell) -> tuple[str, Style]:
     content, style = (cell, Style.PLAIN) if isinstance(cell, str) else cell
     return printable(content), style
+
+
+def _coloured(text: str, style: Style, colours: bool) -> str:
+    return f"\x1b[{style}m{text}\x1b[0m" if colours and text and style is not Style.PLAIN else text
+
+
+def _wants_colours(environment: Mapping[str, str]) -> bool:
+    """On a terminal that knows colours, or with FORCE_COLOR; never with NO_COLOR (no-color.org)."""
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("TERM", "").lower() in ("dumb", "unknown"):
+        return False
+    return bool(environment.get("FORCE_COLOR")) or sys.stdout.isatty()
+
+
+def _width(text: str) -> int:
+    """How many columns a terminal takes for the text."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
