@@ -78,7 +78,7 @@ def test_one_workload_by_name_or_id_comes_with_its_spec_and_reason(
         work.workloads.advance(workload, Phase.DENIED, reason="too dear\x1b[2J\nfor us")
     detail = sentinel("get", "test-inference", "-o", "json").json
     assert detail == sentinel("get", id_of(), "-o", "yaml").yaml
-    assert detail["spec"]["resources"]["gpu"] == {"count": 1, "sku": "L4", "mig": None}
+    assert detail["spec"]["resources"]["gpu"] == {"count": 1, "sku": "L4", "mig": None, "product": None}
     header, line = sentinel("get", id_of()).lines[:2]
     assert header.split()[0::12] == ["ID", "AGE"]
     assert header.split()[-1] == "REASON"
