@@ -44,6 +44,10 @@ UNWATCHED = timedelta(seconds=2)
 """A revision that was looked at this recently is left to the next tick."""
 
 DRIFT_INTERVAL = timedelta(seconds=60)
+NODES_INTERVAL = timedelta(minutes=10)
+"""How often the nodes of a cluster are read: their GPU products change when somebody adds nodes, or a driver."""
+
+CLUSTERS_PAGE = 5
 ANNOUNCE_AGAIN = timedelta(seconds=15)
 STALE = timedelta(minutes=1)
 """A continuation that comes this late is dropped: the ticks since have looked at the oldest first."""
@@ -74,7 +78,9 @@ def conclude(event: Event, watch: Watch, seen: Seen, work: UnitOfWork) -> Sequen
     then the continuation, that pages need not wait for each other.
     """
     judge = Judge(event, work)
-    judge.judge_all(watch.deployments, seen)
+    judge.judge_all(watch.deployments, seen.revisions)
+    for cluster, products in seen.products.items():
+        work.catalogue.record_products(cluster, products)
     due = _announce(work) if watch.tick else []
     outgoing = [*judge.outgoing, *due]
     if (watch.more or len(due) == PAGE) and watch.page < MAX_PAGES:
@@ -101,9 +107,11 @@ def _continued(data: VerificationContinued, work: UnitOfWork) -> Watch | Done:
 def _page(started: datetime, page: int, work: UnitOfWork) -> Watch:
     found = work.deployments.oldest_observed(WATCHED_REVISIONS, started - UNWATCHED, PAGE)
     more = len(found) == PAGE
+    clusters: tuple[str, ...] = ()
     if page == 1:
+        clusters = work.catalogue.take_unread(work.now, work.now - NODES_INTERVAL, CLUSTERS_PAGE)
         found += work.deployments.oldest_observed(SETTLED_REVISIONS, started - DRIFT_INTERVAL, SETTLED_PAGE)
-    return Watch(tuple(found), tick=True, page=page, more=more)
+    return Watch(tuple(found), tick=True, page=page, more=more, clusters=clusters)
 
 
 def _watch(deployments: Sequence[Deployment]) -> Watch | Done:

@@ -15,14 +15,13 @@ order.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from events.deployment import DeploymentHealthy, DeploymentRolledBack, DeploymentUnhealthy, WithReason
 from events.plan import PlanProposed
 from events.policy import ReservationReleased
-from functions.health_verification.observing import Seen
 from shared.eventing.event import Event, Outgoing
 from shared.models.actor import Actor
 from shared.models.amounts import Amounts
@@ -57,7 +56,7 @@ class Judge:
         self._workloads: dict[uuid.UUID, Workload] = {}
         self._unsettled: dict[uuid.UUID, uuid.UUID] = {}
 
-    def judge_all(self, watched: Sequence[Deployment], seen: Seen) -> None:
+    def judge_all(self, watched: Sequence[Deployment], seen: Mapping[uuid.UUID, Observation]) -> None:
         """Judges what was seen; a revision that changed since it was looked at is left to the next look."""
         if not watched:
             return

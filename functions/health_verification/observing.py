@@ -2,8 +2,8 @@
 
 import logging
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from shared.clusters.driver import ClusterDriver
@@ -22,16 +22,27 @@ class Clusters(Protocol):
 
 @dataclass(frozen=True)
 class Watch:
-    """The revisions to look at. `tick` also announces work whose time has come; `page` counts a tick's pages from 1."""
+    """The revisions to look at. `tick` also announces work whose time has come; `page` counts a tick's pages from 1.
+
+    clusters: those whose nodes to read.
+    """
 
     deployments: tuple[Deployment, ...]
     tick: bool = False
     page: int = 1
     more: bool = False
+    clusters: tuple[str, ...] = ()
 
 
-Seen = Mapping[uuid.UUID, Observation]
-"""What was seen of each revision; one whose cluster did not answer, or would not show it, is absent."""
+@dataclass(frozen=True)
+class Seen:
+    """What was seen. What a cluster that did not answer has, or would not show, is absent.
+
+    revisions: by their ids. products: the GPU products on the nodes of a cluster.
+    """
+
+    revisions: Mapping[uuid.UUID, Observation]
+    products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Observer:
@@ -55,4 +66,13 @@ class Observer:
             except ClusterUnavailable as error:
                 logger.warning("%s", error)
                 away.add(deployment.cluster)
-        return seen
+        return Seen(seen, self._products(name for name in watch.clusters if name not in away))
+
+    def _products(self, clusters: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        products: dict[str, tuple[str, ...]] = {}
+        for name in clusters:
+            try:
+                products[name] = self._clusters.driver(name).gpu_products()
+            except (ClusterRefused, ClusterUnavailable) as error:
+                logger.warning("the nodes of cluster %s cannot be read: %s", name, error)
+        return products

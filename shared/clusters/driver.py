@@ -65,3 +65,7 @@ class ClusterDriver(Protocol):
     def gpus(self) -> dict[str, int]:
         """Whole GPUs that pods may be given, by SKU, on the nodes that are not cordoned."""
         ...
+
+    def gpu_products(self) -> tuple[str, ...]:
+        """The values of the label nvidia.com/gpu.product on all nodes, sorted."""
+        ...

@@ -103,6 +103,10 @@ class KubernetesDriver:
                 found[sku] = found.get(sku, 0) + count
         return dict(sorted(found.items()))
 
+    def gpu_products(self) -> tuple[str, ...]:
+        nodes = self._list("/api/v1/nodes", labelSelector=PRODUCT_LABEL)
+        return tuple(sorted({node["metadata"]["labels"][PRODUCT_LABEL] for node in nodes}))
+
     def _read(self, reference: ObjectReference) -> dict[str, Any] | None:
         answer = self._transport.get(_path(reference))
         if answer.is_absent(_resource(reference), reference.name):

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 class Cluster:
     """A cluster that workloads may be placed on.
 
-    `gpus` is its capacity by SKU, or None when it is not known. Credentials are never here: they are files
-    in the directory that CLUSTERS_DIR names, one kubeconfig a cluster.
+    `gpus` is its capacity by SKU, or None when it is not known. `products` are the values of the label
+    nvidia.com/gpu.product on its nodes, as they were read last; none before the first reading. Credentials are never
+    here: they are files in the directory that CLUSTERS_DIR names, one kubeconfig a cluster.
     """
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     gpus: Mapping[str, int] | None = None
+    products: tuple[str, ...] = ()
 
     def has_gpu(self, sku: str | None) -> bool:
         """Whether it may have GPUs of this SKU (None: of any); an unknown capacity may."""

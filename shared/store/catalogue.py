@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
@@ -15,6 +16,26 @@ from shared.store.tables import clusters, prices, usage
 
 _PRICES = sa.select(prices).order_by(prices.c.kind, prices.c.sku, prices.c.cluster)
 _PRICES_AT = _PRICES.where(prices.c.cluster.in_(["", sa.bindparam("at")]))
+_PRODUCTS = sa.select(clusters.c.products).where(clusters.c.name == sa.bindparam("cluster"))
+_UNREAD = (
+    sa.select(clusters.c.id)
+    .where(sa.or_(clusters.c.products_read_at.is_(None), clusters.c.products_read_at < sa.bindparam("read_before")))
+    .order_by(clusters.c.products_read_at.nulls_first(), clusters.c.name)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_TAKE_UNREAD = (
+    clusters.update()
+    .where(clusters.c.id.in_(_UNREAD))
+    .values(products_read_at=sa.bindparam("taken_at"))
+    .returning(clusters.c.name)
+)
+_SHOWN = sa.bindparam("shown", type_=JSONB)
+_RECORD_PRODUCTS = (
+    clusters.update()
+    .where(clusters.c.name == sa.bindparam("cluster"), clusters.c.products != _SHOWN)
+    .values(products=_SHOWN)
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +45,7 @@ class CatalogueRows:
     connection: sa.Connection
 
     def register_cluster(self, cluster: Cluster) -> None:
-        """Adds a cluster, or replaces what is known of it."""
+        """Adds a cluster, or replaces what is known of it but the products, which its nodes say."""
         values = {
             "labels": dict(cluster.labels),
             "gpus": None if cluster.gpus is None else dict(cluster.gpus),
@@ -36,7 +57,23 @@ class CatalogueRows:
 
     def clusters(self) -> list[Cluster]:
         rows = self.connection.execute(sa.select(clusters).order_by(clusters.c.name))
-        return [Cluster(row.name, row.labels, row.gpus) for row in rows]
+        return [Cluster(row.name, row.labels, row.gpus, tuple(row.products)) for row in rows]
+
+    def products(self, cluster: str) -> tuple[str, ...]:
+        """The GPU products on a cluster's nodes, as they were read last."""
+        return tuple(self.connection.execute(_PRODUCTS, {"cluster": cluster}).scalar_one_or_none() or ())
+
+    def take_unread(self, now: datetime, read_before: datetime, limit: int) -> tuple[str, ...]:
+        """The clusters whose products were never read, or read last before a moment. Nobody else gets them meanwhile.
+
+        A cluster that does not answer is not asked again before its next turn.
+        """
+        values = {"taken_at": now, "read_before": read_before, "most": limit}
+        return tuple(sorted(self.connection.execute(_TAKE_UNREAD, values).scalars()))
+
+    def record_products(self, cluster: str, products: Sequence[str]) -> None:
+        """Replaces the products of a cluster by those that its nodes show now."""
+        self.connection.execute(_RECORD_PRODUCTS, {"cluster": cluster, "shown": list(products)})
 
     def reserved(self) -> dict[tuple[str, str], Amounts]:
         """What the ledger holds, by (cluster, GPU SKU)."""

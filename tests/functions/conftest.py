@@ -44,4 +44,7 @@ def site(kubeconfig: Path, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def chain(store: Store, site: Site) -> Chain:
+    """The nodes of its cluster were read just now, so that a tick asks the cluster for revisions alone."""
+    with store.begin() as work:
+        work.catalogue.take_unread(work.now, work.now, 10)
     return Chain(store, site)

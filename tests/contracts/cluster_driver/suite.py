@@ -301,6 +301,26 @@ class GpuNodeContract:
             eventually(lambda: world.verdict(without).reason, lambda reason: reason == "Unschedulable")
             assert "untolerated taint" in world.verdict(without, expired=True).message
 
+    @pytest.mark.parametrize(
+        ("product", "sku"),
+        [
+            ("NVIDIA-GeForce-RTX-5090", "RTX-5090"),
+            ("Tesla-P4", "Tesla-P4"),
+            ("NVIDIA-H100-PCIe", "nvidia-h100-pcie"),
+            ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "A100-40GB-MIG-1g.5gb"),
+            ("NVIDIA-L4-SHARED", "NVIDIA-L4-SHARED"),
+        ],
+    )
+    def test_a_sku_finds_the_node_with_its_product_in_the_nodes_own_case(
+        self, world: World, product: str, sku: str
+    ) -> None:
+        with world.gpu_node(product=product) as node:
+            wish = world.manifest(replicas=1, resources={"gpu": {"count": 1, "sku": sku}})
+            world.driver.apply(wish)
+            world.wait_for(wish, State.HEALTHY)
+            pods = world.someone.get(f"/api/v1/namespaces/{world.namespace}/pods")["items"]
+            assert [pod["spec"]["nodeName"] for pod in pods] == [node]
+
     def test_a_workload_runs_where_its_own_toleration_lets_it(self, world: World) -> None:
         with world.gpu_node(taints=[{"key": "dedicated", "value": "ml", "effect": "NoSchedule"}]) as node:
             there: dict[str, Any] = {"nodeSelector": {"kubernetes.io/hostname": node}}
@@ -319,6 +339,10 @@ class ClusterContract:
         gpus = world.driver.gpus()
         assert gpus
         assert all(count > 0 for count in gpus.values())
+
+    def test_gpu_products_are_the_labels_of_nodes(self, world: World) -> None:
+        with world.gpu_node(product="NVIDIA-GeForce-RTX-6090"):
+            assert "NVIDIA-GeForce-RTX-6090" in world.driver.gpu_products()
 
     def test_a_namespace_that_cannot_be_is_refused(self, world: World) -> None:
         with pytest.raises(ClusterRefused, match="UPPER"):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from functions.health_verification import handler
 from shared.models.lifecycle import Phase
-from shared.store.tables import deployments
+from shared.store.tables import clusters, deployments
 from tests.builders import request, set_columns, told
 from tests.functions.chain import TICK, Chain
 
@@ -158,3 +158,37 @@ def test_an_approved_plan_whose_event_was_lost_is_announced_and_proposed_again(c
     announced = chain.send(request(TICK, {}, subject=None))
     assert told(announced).type == "dev.sentinel.plan.approved.v1"
     assert told(chain.forward(announced)).type == "dev.sentinel.plan.proposed.v1"
+
+
+def test_a_tick_reads_the_gpu_products_of_a_cluster_once_in_ten_minutes(chain: Chain) -> None:
+    fleet = ("NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3", "NVIDIA-L4")
+    for seconds, shown in ((599, ()), (601, fleet)):
+        read_long_ago(chain, seconds)
+        assert chain.send(request(TICK, {}, subject=None)).status == 202
+        assert products(chain) == shown
+    record(chain, ())
+    chain.send(request(TICK, {}, subject=None))
+    assert products(chain) == ()
+
+
+def test_a_cluster_that_is_away_keeps_the_products_that_are_known(chain: Chain) -> None:
+    record(chain, ("NVIDIA-L4",))
+    read_long_ago(chain, 601)
+    chain.site.go_away()
+    assert chain.send(request(TICK, {}, subject=None)).status == 202
+    assert products(chain) == ("NVIDIA-L4",)
+
+
+def read_long_ago(chain: Chain, seconds: int) -> None:
+    with chain.store.begin() as work:
+        work.connection.execute(clusters.update().values(products_read_at=work.now - timedelta(seconds=seconds)))
+
+
+def record(chain: Chain, shown: tuple[str, ...]) -> None:
+    with chain.store.begin() as work:
+        work.catalogue.record_products("local", shown)
+
+
+def products(chain: Chain) -> tuple[str, ...]:
+    with chain.store.begin() as work:
+        return work.catalogue.products("local")

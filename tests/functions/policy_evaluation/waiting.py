@@ -151,7 +151,7 @@ def _as_wished(deployment: Deployment) -> Observation:
 
 
 def _look(watch: Watch) -> Seen:
-    return {deployment.id: _as_wished(deployment) for deployment in watch.deployments}
+    return Seen({deployment.id: _as_wished(deployment) for deployment in watch.deployments})
 
 
 OBLIGING_EXECUTION = replace(execution.build(_succeeds), accepts=CATALOGUE.of(PlanApproved))

@@ -143,3 +143,10 @@ def test_gpus_are_those_of_nodes_that_take_pods(server: ScriptedServer) -> None:
     ]
     server.will(200, {"items": nodes})
     assert server.driver().gpus() == {"H100": 14, "L4": 4}
+
+
+def test_the_gpu_products_of_all_nodes_keep_their_case(server: ScriptedServer) -> None:
+    nodes = [node("Tesla-P4", "8"), node("NVIDIA-L4-SHARED", "40", cordoned=True), node("Tesla-P4", None)]
+    server.will(200, {"items": nodes})
+    assert server.driver().gpu_products() == ("NVIDIA-L4-SHARED", "Tesla-P4")
+    assert "labelSelector=nvidia.com/gpu.product" in server.asked[0].path

@@ -284,7 +284,7 @@ class _Process:
         return Refused("Invalid", "the cluster will not have it") if chance < 0.96 else Away("the cluster is away")
 
     def _observe(self, watch: Watch) -> Seen:
-        return {deployment.id: self._seen(deployment) for deployment in watch.deployments}
+        return Seen({deployment.id: self._seen(deployment) for deployment in watch.deployments})
 
     def _seen(self, deployment: Deployment) -> Observation:
         if deployment.status is RevisionStatus.REMOVING:

@@ -75,6 +75,32 @@ def test_a_cluster_is_registered_and_replaced(store: Store) -> None:
     assert (found.name, found.labels, found.gpus) == ("a", {"y": "2"}, None)
 
 
+def test_the_nodes_of_a_cluster_are_read_by_one_at_a_time_and_again_after_a_while(store: Store) -> None:
+    with store.begin() as work:
+        now = work.now
+        work.catalogue.register_cluster(Cluster("b"))
+        work.catalogue.register_cluster(Cluster("a"))
+        assert work.catalogue.take_unread(now, now - timedelta(minutes=1), 2) == ("a", "b")
+        with store.begin() as other:
+            taken = other.catalogue.take_unread(now, now - timedelta(minutes=1), 2)
+        assert not {"a", "b"} & {*taken}
+    with store.begin() as work:
+        assert work.catalogue.take_unread(now, now - timedelta(minutes=1), 2) == ()
+        assert work.catalogue.take_unread(now, now + timedelta(minutes=1), 1) == ("a",)
+
+
+def test_the_products_on_the_nodes_of_a_cluster_outlast_its_registration(store: Store) -> None:
+    with store.begin() as work:
+        work.catalogue.register_cluster(Cluster("a"))
+        assert work.catalogue.products("a") == work.catalogue.products("nowhere") == ()
+        work.catalogue.record_products("a", ["NVIDIA-GeForce-RTX-6090", "NVIDIA-L4"])
+        work.catalogue.register_cluster(Cluster("a", {"y": "2"}, {"L4": 1}))
+        [found] = [cluster for cluster in work.catalogue.clusters() if cluster.name == "a"]
+        assert found.products == work.catalogue.products("a") == ("NVIDIA-GeForce-RTX-6090", "NVIDIA-L4")
+        work.catalogue.record_products("a", [])
+        assert work.catalogue.products("a") == ()
+
+
 def test_prices_are_added_and_replaced(store: Store) -> None:
     price = Price(PriceKind.GPU, Decimal("9.5"), "us", date(2026, 1, 1), sku="X9", cluster="moon")
     with store.begin() as work:
