@@ -6,7 +6,8 @@
     |   +-- MalformedEvent        400  not a CloudEvent (permanent)
     |   +-- EventTooLarge         413  over the body cap (permanent)
     |   +-- PoisonEvent           422  a CloudEvent that may not be acted on (permanent)
-    |   +-- EventInHand           409  this very event is being handled (transient)
+    |   +-- OperationRefused      422  what an operation may not do, now or later, with the field to mend (permanent)
+    |   +-- AlreadyInProgress     409  the same work is being done right now (transient)
     |   +-- StoreUnavailable      503  our own database is away (transient)
     +-- InvalidQuantity           text that is not a Kubernetes quantity
     +-- IllegalTransition         a phase that the lifecycle does not lead to
@@ -16,7 +17,6 @@
     +-- NotFound                  nothing has the name or id that a command gave
     +-- AmbiguousName             several workloads have the name that a command gave
     +-- PolicyUnreadable          a policy of another version, which cannot be put into force
-    +-- WishRefused               a workload that cannot be planned, with the field to mend
     +-- ClusterError              a Kubernetes API server said no, or nothing
         +-- ClusterUnavailable    try again later; costs nobody an attempt
         +-- ClusterConflict       the object changed since it was read
@@ -61,8 +61,18 @@ class PoisonEvent(EventError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-class EventInHand(EventError):
-    """Another delivery of the same event is being handled; the broker asks again."""
+class OperationRefused(EventError):
+    """What an operation may not do, now or later; `errors` says why: (field, message), the field may be ""."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, field: str, message: str, *others: tuple[str, str]) -> None:
+        self.errors = ((field, message), *others)
+        super().__init__("; ".join(f"{name}: {said}" if name else said for name, said in self.errors))
+
+
+class AlreadyInProgress(EventError):
+    """The same event is being handled, or the same work is being done, by somebody else; the caller asks again."""
 
     status = HTTPStatus.CONFLICT
 
@@ -103,14 +113,6 @@ class AmbiguousName(SentinelError):
 
 class PolicyUnreadable(SentinelError):
     """The stored policy is of a version that this release cannot read, so it cannot be put into force."""
-
-
-class WishRefused(SentinelError):
-    """A workload that cannot be planned as it is wished; `errors` says why, field by field."""
-
-    def __init__(self, field: str, message: str, *others: tuple[str, str]) -> None:
-        self.errors = ((field, message), *others)
-        super().__init__("; ".join(f"{name}: {said}" if name else said for name, said in self.errors))
 
 
 class ClusterError(SentinelError):

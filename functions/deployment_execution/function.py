@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from functions.deployment_execution import handler
-from functions.deployment_execution.performing import Outcome, Task
 from shared.eventing.function import ClusterFunction
+from shared.operations.apply import ClusterTask, TaskOutcome
 from shared.store.unit_of_work import UnitOfWork
 
 
-def build(perform: Callable[[Task], Outcome]) -> ClusterFunction[UnitOfWork, Any, Outcome]:
-    """perform: brings a task onto its cluster; what `performing.Performer` does."""
+def build(perform: Callable[[ClusterTask], TaskOutcome]) -> ClusterFunction[UnitOfWork, Any, TaskOutcome]:
+    """perform: carries a task out on its cluster, as shared.operations.apply.carry_out does."""
     return ClusterFunction(
         "deployment-execution", handler.ACCEPTS, handler.prepare, perform, handler.conclude, handler.overtaken
     )

@@ -6,9 +6,12 @@ looked at for a while, one page at a time. So a lost notice costs time, never tr
 announced a page at a time too: all of a cluster's are due at once when it comes back.
 """
 
+from __future__ import annotations
+
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from events import CATALOGUE
 from events.continuation import TICK_SUBJECT, VerificationContinued
@@ -23,7 +26,9 @@ from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import OBSERVED_REVISIONS, SETTLED_REVISIONS, WATCHED_REVISIONS
-from shared.store.unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from shared.store.unit_of_work import UnitOfWork
 
 ACCEPTS = CATALOGUE.of(
     DeploymentApplied,

@@ -14,10 +14,13 @@ anything is judged, and all settlements come after, so that pages of a tick and 
 order.
 """
 
+from __future__ import annotations
+
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from events.deployment import DeploymentHealthy, DeploymentRolledBack, DeploymentUnhealthy, WithReason
 from events.plan import PlanProposed
@@ -28,13 +31,15 @@ from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import PLANS_IN_PROGRESS, Phase, PlanStatus, RevisionStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
+from shared.models.reservation import Reservation
 from shared.models.stored import Workload
 from shared.rollout import holding
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import Observation, instance_of
 from shared.rollout.verdict import State, Verdict, verdict
-from shared.store.ledger import Reservation
-from shared.store.unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from shared.store.unit_of_work import UnitOfWork
 
 ACTOR = Actor.function("health-verification")
 

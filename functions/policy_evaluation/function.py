@@ -7,4 +7,4 @@ from shared.store.unit_of_work import UnitOfWork
 
 def build() -> TransactionalFunction[UnitOfWork]:
     """The function; it needs nothing but the transaction that each event brings."""
-    return TransactionalFunction("policy-evaluation", handler.ACCEPTS, handler.Evaluation().handle)
+    return TransactionalFunction("policy-evaluation", handler.ACCEPTS, handler.PolicyEvaluation().handle)

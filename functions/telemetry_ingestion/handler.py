@@ -1,5 +1,7 @@
 """Stores a batch: one row for each sample, all of them or none."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from events import CATALOGUE

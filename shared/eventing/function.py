@@ -42,7 +42,7 @@ class Transaction(Protocol):
     """An open transaction; what it did is kept only when its `with` block ends without an error."""
 
     def finish(self, consumer: str, event: Envelope, reply: WireEvent | None, others: Sequence[WireEvent]) -> None:
-        """Stores the reply, and the others in the outbox. Raises EventInHand if another delivery was faster."""
+        """Stores the reply, and the others in the outbox. Raises AlreadyInProgress if another delivery was faster."""
 
 
 class EventStore(Protocol[U_co]):

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.errors import EventError, EventInHand, MalformedEvent, PoisonEvent
+from shared.errors import AlreadyInProgress, EventError, MalformedEvent, PoisonEvent
 from shared.eventing import codec
 from shared.eventing.event import MAX_HOPS, Catalogue, Envelope, Event, EventType, Outgoing, WireEvent, outgoing_id
 from shared.eventing.function import MAX_ATTEMPTS, Claim, ClusterFunction, Done, EventStore, TransactionalFunction
@@ -110,7 +110,7 @@ class Processor:
             with self.store.transaction(claim.now) as transaction:
                 told = function.conclude(event, work, result, transaction)
                 return self._finish(event, told, transaction, wants_reply)
-        except EventInHand:
+        except AlreadyInProgress:
             if function.overtaken is not None:
                 with self.store.transaction(claim.now) as transaction:
                     function.overtaken(work, result, transaction)

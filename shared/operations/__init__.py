@@ -1,5 +1,8 @@
-"""The use cases, one module each: (work, command, actor) -> result.
+"""The use cases of Sentinel, one module each: `(work, command, actor) -> result`.
 
-No SQL, no HTTP and no event type is in here. The edge (a function, the command line, the REST face) calls an operation
-and turns its result into an event, an answer or lines of text.
+An operation reads through an open unit of work, decides, and writes. It knows no SQL, no HTTP and no event type: its
+result says in the domain's words what happened. Functions, the REST face and the command line call it, and turn the
+result into an event, an answer or a line of text.
+
+The unit of work belongs to the caller, who commits it: what several operations do in one unit of work happens together.
 """

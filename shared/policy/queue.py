@@ -145,7 +145,7 @@ def in_the_way(earlier: Sequence[Place], demand: Demand) -> Finding | None:
     return Finding("", QUEUE_RULE, "queue", "", "", message, waits_for=contended)
 
 
-class Cue:
+class QueueScan:
     """One look through the queue in its order: who would be approved if those found before were.
 
     Decides nothing: a plan that was found here is decided on its own, with everything that it counts in locked.

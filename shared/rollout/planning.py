@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.errors import NoClusterMatches, UnknownMigProfile, UnknownPrice, WishRefused
+from shared.errors import NoClusterMatches, OperationRefused, UnknownMigProfile, UnknownPrice
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.models.deployment import Deployment
@@ -30,7 +30,7 @@ class Proposal:
 
 
 def next_generation(spec: WorkloadSpec, known: Workload | None) -> int | None:
-    """The generation that a wish becomes; None when it is the present one already. Raises WishRefused.
+    """The generation that a wish becomes; None when it is the present one already. Raises OperationRefused.
 
     A number that the caller gives orders its own wishes: a higher one is taken, the present one with the same content
     is the same wish, anything else is refused.
@@ -42,7 +42,7 @@ def next_generation(spec: WorkloadSpec, known: Workload | None) -> int | None:
     same = spec.content() == known.spec.content() and not known.withdrawn
     if spec.generation == known.generation and same:
         return None
-    raise WishRefused(
+    raise OperationRefused(
         "generation",
         f"the workload is at generation {known.generation}; give a higher number, or none to be next in line",
     )
@@ -54,18 +54,18 @@ def present(known: Workload | None) -> Workload | None:
 
 
 def place(spec: WorkloadSpec, known: Workload | None, clusters: Iterable[Cluster], reserved: Reserved) -> Cluster:
-    """The cluster that a wish goes to: where its workload runs, if it runs. Raises WishRefused."""
+    """The cluster that a wish goes to: where its workload runs, if it runs. Raises OperationRefused."""
     there = present(known)
     if there and there.spec.type.kind != spec.type.kind:
-        raise WishRefused(
+        raise OperationRefused(
             "type", f"would change the kind from {there.spec.type.kind} to {spec.type.kind}; withdraw it first"
         )
     try:
         chosen = choose_cluster(spec, clusters, reserved, there.cluster if there else None)
     except NoClusterMatches as error:
-        raise WishRefused("clusters", str(error)) from None
+        raise OperationRefused("clusters", str(error)) from None
     if there and chosen.name != there.cluster:
-        raise WishRefused(
+        raise OperationRefused(
             "clusters", f"no longer allow cluster {there.cluster}, where the workload runs; withdraw it first"
         )
     return chosen
@@ -82,7 +82,7 @@ def propose(
     plan_id: uuid.UUID,
     generation: int,
 ) -> Proposal:
-    """The plan for a wish on a cluster, at the catalogue's prices. Raises WishRefused for what has no price, and
+    """The plan for a wish on a cluster, at the catalogue's prices. Raises OperationRefused for what has no price, and
     for a MIG profile that its GPU does not have.
 
     live: the workload's live revisions. held: what it holds on the cluster, by GPU SKU.
@@ -90,9 +90,9 @@ def propose(
     try:
         replica = replica_amounts(spec, prices, cluster)
     except UnknownPrice as error:
-        raise WishRefused("resources.gpu.sku", str(error)) from None
+        raise OperationRefused("resources.gpu.sku", str(error)) from None
     except UnknownMigProfile as error:
-        raise WishRefused("resources.gpu.mig", str(error)) from None
+        raise OperationRefused("resources.gpu.mig", str(error)) from None
     verb, sku = _verb(spec, known, live), spec.resources.gpu.sku or ""
     surge = surge_replicas(spec.type.kind) if verb is Verb.UPDATE else 0
     if verb is Verb.SCALE:

@@ -1,6 +1,7 @@
 """Loads the facts that a decision needs, from Sentinel's own tables."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from shared.models.gpu import parse_sku
 from shared.models.lifecycle import PlanStatus
 from shared.policy.decision import PlanView
-from shared.policy.facts import ActionQuery, Facts, Needs, ServiceLevel
+from shared.policy.facts import NOT_KNOWN, ActionQuery, Facts, Needs, ServiceLevel
+from shared.policy.holdings import WorkloadHoldings
 from shared.policy.resources import ANY_SKU
 from shared.policy.vocabulary import ScopeKind
 from shared.rollout.pricing import PriceKind
@@ -24,77 +26,91 @@ _SCOPE_COLUMNS = {
 }
 
 
-def load(connection: sa.Connection, needs: Needs, plan: PlanView, now: datetime, known: Facts) -> Facts:
-    """The facts about a plan at `now`. The scopes in `needs.locked` must be locked by the caller.
+@dataclass(frozen=True)
+class FactRows:
+    """What policy decides on, inside one transaction."""
 
-    known: what was read already, and may not have changed since: it is not read again.
-    """
-    usage = {scope: known.usage[scope] for scope in needs.counted & known.usage.keys()}
-    return Facts(
-        usage=usage | Ledger(connection).usage(needs.counted - usage.keys()),
-        actions={query: _actions(connection, query, plan.plan_id, now) for query in needs.actions},
-        service={w: _service_level(connection, plan.workload_id, w, now) for w in needs.windows},
-        priced_on=(known.priced_on or oldest_price(connection, plan)) if needs.prices else None,
-        capacity=None if needs.capacity is None else _capacity(connection, needs.capacity.key),
-    )
+    connection: sa.Connection
 
+    def load(self, needs: Needs, plan: PlanView, now: datetime, known: Facts = NOT_KNOWN) -> Facts:
+        """The facts about a plan at `now`. The caller has locked the scopes in `needs.locked`, if it decides.
 
-def capped(connection: sa.Connection, plan: PlanView) -> bool:
-    """Whether a plan counts in the GPUs of its cluster: it takes some, and it is known how many there are.
+        known: what was read already, and may not have changed since: it is not read again.
+        """
+        usage = {scope: known.usage[scope] for scope in needs.counted & known.usage.keys()}
+        return Facts(
+            usage=usage | Ledger(self.connection).usage(needs.counted - usage.keys()),
+            actions={query: self._actions(query, plan.plan_id, now) for query in needs.actions},
+            service={w: _service_level(self.connection, plan.workload_id, w, now) for w in needs.windows},
+            priced_on=(known.priced_on or self._oldest_price(plan)) if needs.prices else None,
+            capacity=None if needs.capacity is None else self._capacity(needs.capacity.key),
+        )
 
-    One that does not queue is never refused for them. So it counts in them, and waits for whoever else does, only
-    while some plan waits there, which it may not pass freely: teams that share no rule hold up each other for nothing
-    less.
-    """
-    if not plan.adds_gpus:
-        return False
-    scope = plan.counting(ScopeKind.CLUSTER)
-    values = {"cluster": scope.key, "scope": str(scope), "queues": plan.queue}
-    return connection.execute(_CAPPED, values).scalar_one_or_none() is True
+    def context(self, plan: PlanView, needs: Needs, holdings: WorkloadHoldings) -> Facts:
+        """What is true at the moment of a decision, besides the facts that it needs: for a backtest of later policies.
 
+        The first quota of a team has nothing to be tried on when nobody wrote down what the team held. So this is the
+        usage of the scopes that the plan does not count in (team, cluster and everything), the usage of its workload,
+        and the date of the oldest price. It decides nothing, so it is read before the scopes are locked.
+        """
+        others = {plan.counting(kind) for kind in (ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL)}
+        usage = Ledger(self.connection).usage(others - needs.counted)
+        return Facts(
+            usage={plan.counting(ScopeKind.WORKLOAD): holdings.usage, **usage}, priced_on=self._oldest_price(plan)
+        )
 
-def record_action(connection: sa.Connection, plan: PlanView, now: datetime) -> None:
-    """Spends what an approved plan spends of rate limits: once, however often it is judged."""
-    row = {
-        "plan_id": plan.plan_id,
-        "workload_id": plan.workload_id,
-        "team": plan.team,
-        "cluster": plan.cluster,
-        "verb": plan.verb,
-        "taken_at": now,
-    }
-    connection.execute(_RECORD, row)
+    def counts_in_capacity(self, plan: PlanView) -> bool:
+        """Whether a plan counts in the GPUs of its cluster: it takes some, and it is known how many there are.
 
+        A plan that does not queue is never refused for them. So it counts in them, and waits for others that do, only
+        while some plan waits there, which it may not pass freely: teams that share no rule do not hold up each other
+        for anything less.
+        """
+        if not plan.adds_gpus:
+            return False
+        scope = plan.counting(ScopeKind.CLUSTER)
+        values = {"cluster": scope.key, "scope": str(scope), "queues": plan.queue}
+        return self.connection.execute(_CAPPED, values).scalar_one_or_none() is True
 
-def oldest_price(connection: sa.Connection, plan: PlanView) -> date | None:
-    """The date of the oldest price that the plan's cost rests on; a cluster's own price hides the general one.
+    def record_action(self, plan: PlanView, now: datetime) -> None:
+        """Counts an approved plan against rate limits: once, however often it is decided."""
+        row = {
+            "plan_id": plan.plan_id,
+            "workload_id": plan.workload_id,
+            "team": plan.team,
+            "cluster": plan.cluster,
+            "verb": plan.verb,
+            "taken_at": now,
+        }
+        self.connection.execute(_RECORD, row)
 
-    The cost of a slice may rest on the price of its GPU, see shared.rollout.pricing.
-    """
-    skus = {sku for sku, amounts in plan.lines.items() if amounts.gpus}
-    priced = sorted(skus | {parse_sku(sku).gpu for sku in skus if sku != ANY_SKU})
-    values = {"cluster": plan.cluster, "skus": priced, "any_gpu": ANY_SKU in skus}
-    found: date | None = connection.execute(_OLDEST_PRICE, values).scalar_one()
-    return found
+    def _oldest_price(self, plan: PlanView) -> date | None:
+        """The date of the oldest price that the plan's cost rests on; a cluster's own price hides the general one.
 
+        The cost of a slice may rest on the price of its GPU, see shared.rollout.pricing.
+        """
+        skus = {sku for sku, amounts in plan.lines.items() if amounts.gpus}
+        priced = sorted(skus | {parse_sku(sku).gpu for sku in skus if sku != ANY_SKU})
+        values = {"cluster": plan.cluster, "skus": priced, "any_gpu": ANY_SKU in skus}
+        found: date | None = self.connection.execute(_OLDEST_PRICE, values).scalar_one()
+        return found
 
-def _capacity(connection: sa.Connection, cluster: str) -> dict[str, int] | None:
-    found: dict[str, int] | None = connection.execute(_CAPACITY, {"cluster": cluster}).scalar_one_or_none()
-    return found
+    def _capacity(self, cluster: str) -> dict[str, int] | None:
+        found: dict[str, int] | None = self.connection.execute(_CAPACITY, {"cluster": cluster}).scalar_one_or_none()
+        return found
 
-
-def _actions(connection: sa.Connection, query: ActionQuery, plan_id: uuid.UUID, now: datetime) -> tuple[datetime, ...]:
-    """What others have spent: a plan that was approved before, and is judged again, does not stand in its own way."""
-    statement = sa.select(actions.c.taken_at).where(
-        actions.c.taken_at > now - query.window, actions.c.plan_id != plan_id
-    )
-    if query.scope.kind is ScopeKind.WORKLOAD:
-        statement = statement.where(actions.c.workload_id == uuid.UUID(query.scope.key))
-    elif query.scope.kind in _SCOPE_COLUMNS:
-        statement = statement.where(_SCOPE_COLUMNS[query.scope.kind] == query.scope.key)
-    if query.verbs:
-        statement = statement.where(actions.c.verb.in_(query.verbs))
-    return tuple(connection.execute(statement.order_by(actions.c.taken_at)).scalars())
+    def _actions(self, query: ActionQuery, plan_id: uuid.UUID, now: datetime) -> tuple[datetime, ...]:
+        """What other plans have spent: an approved plan that is decided again is not held up by itself."""
+        statement = sa.select(actions.c.taken_at).where(
+            actions.c.taken_at > now - query.window, actions.c.plan_id != plan_id
+        )
+        if query.scope.kind is ScopeKind.WORKLOAD:
+            statement = statement.where(actions.c.workload_id == uuid.UUID(query.scope.key))
+        elif query.scope.kind in _SCOPE_COLUMNS:
+            statement = statement.where(_SCOPE_COLUMNS[query.scope.kind] == query.scope.key)
+        if query.verbs:
+            statement = statement.where(actions.c.verb.in_(query.verbs))
+        return tuple(self.connection.execute(statement.order_by(actions.c.taken_at)).scalars())
 
 
 def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: timedelta, now: datetime) -> ServiceLevel:

@@ -28,7 +28,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.amounts import NOTHING, Amounts
+from shared.models.reservation import Reservation
 from shared.policy.facts import ScopeUsage
+from shared.policy.holdings import WorkloadHoldings, sum_by_sku
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, amounts_to_columns
 from shared.store.tables import reservations, usage, workload_costs
@@ -55,40 +57,6 @@ _CHARGE = sa.text("""
 
 Changes = dict[tuple[str, str, str], Amounts]
 """What usage grows by, for each (team, cluster, GPU SKU)."""
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """The lines that one workload holds on one cluster, by GPU SKU."""
-
-    workload_id: uuid.UUID
-    cluster: str
-    team: str
-    lines: Mapping[str, Amounts]
-
-
-@dataclass(frozen=True)
-class WorkloadHoldings:
-    """All that one workload holds: its lines by cluster and GPU SKU, and what it has cost this month, in US dollars."""
-
-    workload_id: uuid.UUID
-    lines: Mapping[str, Mapping[str, Amounts]]
-    month_to_date_usd: Decimal
-
-    def at(self, cluster: str) -> Mapping[str, Amounts]:
-        """The lines on one cluster."""
-        return self.lines.get(cluster, {})
-
-    def elsewhere(self, cluster: str) -> dict[str, Mapping[str, Amounts]]:
-        """The lines on all other clusters."""
-        return {name: lines for name, lines in self.lines.items() if name != cluster}
-
-    @property
-    def usage(self) -> ScopeUsage:
-        """The same as usage in the workload's own scope."""
-        return ScopeUsage(
-            _summed(line for lines in self.lines.values() for line in lines.items()), self.month_to_date_usd
-        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +89,7 @@ class Ledger:
             found |= {scope: _total(row for row in rows if row[_mark(kind)]) for kind, scope in by_kind.items()}
         return found
 
-    def holdings(self, workload_id: uuid.UUID) -> "WorkloadHoldings":
+    def holdings(self, workload_id: uuid.UUID) -> WorkloadHoldings:
         """What a workload holds everywhere. Its own lock keeps it as it is."""
         rows = self.connection.execute(_HOLDINGS, {"workload": workload_id}).mappings().all()
         lines: dict[str, dict[str, Amounts]] = {}
@@ -136,7 +104,7 @@ class Ledger:
         rows = self.connection.execute(_RESERVED, {"workload": workload_id, "cluster": cluster})
         return {row["sku"]: amounts_from(row) for row in rows.mappings()}
 
-    def leave(self, holdings: "WorkloadHoldings", team: str, cluster: str) -> None:
+    def leave(self, holdings: WorkloadHoldings, team: str, cluster: str) -> None:
         """Releases what a workload holds on any cluster but this one: a plan that never ran there may have held it."""
         owner = holdings.workload_id
         self.settle([(Reservation(owner, other, team, {}), owner) for other in holdings.elsewhere(cluster)])
@@ -249,15 +217,7 @@ def _mark(kind: ScopeKind) -> str:
 def _total(rows: Iterable[Mapping[Any, Any]]) -> ScopeUsage:
     rows = list(rows)
     month = sum((row["month"] for row in rows), Decimal(0))
-    return ScopeUsage(_summed((row["sku"], amounts_from(row)) for row in rows), month)
-
-
-def _summed(lines: Iterable[tuple[str, Amounts]]) -> dict[str, Amounts]:
-    """By GPU SKU; one of which nothing is held is left out."""
-    by_sku: dict[str, Amounts] = {}
-    for sku, amounts in lines:
-        by_sku[sku] = by_sku.get(sku, NOTHING) + amounts
-    return {sku: amounts for sku, amounts in by_sku.items() if amounts != NOTHING}
+    return ScopeUsage(sum_by_sku((row["sku"], amounts_from(row)) for row in rows), month)
 
 
 def _holdings() -> sa.Select[Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.errors import EventInHand
+from shared.errors import AlreadyInProgress
 from shared.models.lifecycle import PLAN_STATUSES, PLANS_UNDER_WAY, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource
 from shared.policy.decision import DecisionRecord
@@ -191,14 +191,14 @@ class PlanRows:
     def record_decision(self, record: DecisionRecord) -> None:
         """Keeps the verdict on a plan, with the facts it rested on.
 
-        Raises EventInHand when another delivery of the event was faster: a plan that stays in the queue may be decided
-        by each of two deliveries.
+        Raises AlreadyInProgress when another delivery of the event was faster: a plan that stays in the queue may be
+        decided by each of two deliveries.
         """
         row = {name: getattr(record, name) for name in _DECISION_COLUMNS}
         row["created_at"] = record.decided_at
         row |= {name: list(row[name]) for name in ("violations", "warnings", "determining", "dry_run")}
         if self.connection.execute(_RECORD, row).rowcount == 0:
-            raise EventInHand(f"plan {record.plan_id} was decided by another delivery of this event meanwhile")
+            raise AlreadyInProgress(f"plan {record.plan_id} was decided by another delivery of this event meanwhile")
 
     def decisions_on(self, workload_id: uuid.UUID) -> list[DecisionRecord]:
         """Every verdict on a workload's plans, oldest first."""

@@ -1,7 +1,6 @@
-"""Policies with their history, and the compiled set that decisions are made on.
+"""Policies with their history.
 
-Every change makes a new version, kept for ever, and a new revision of the whole set. A decision reads the
-revision in its own transaction and compiles the set again only when that has moved.
+Every change makes a new version, kept for ever, and a new revision of the whole set.
 """
 
 import uuid
@@ -16,7 +15,7 @@ from shared.errors import NotFound, PolicyUnreadable
 from shared.eventing.processing import describe
 from shared.policy.documents import PolicyDocument
 from shared.policy.history import PolicyChange, PolicyVersion
-from shared.policy.policy_set import PolicySet, StoredPolicy
+from shared.policy.policy_set import StoredPolicy
 from shared.store.tables import policies, policy_set, policy_versions
 
 _ONLY_ROW = 1
@@ -114,20 +113,6 @@ class PolicyRows:
         self.connection.execute(
             statement.on_conflict_do_update(index_elements=["id"], set_={**values, "updated_at": sa.func.now()})
         )
-
-
-class PolicyCache:
-    """The compiled set of the newest revision that this process has seen."""
-
-    def __init__(self) -> None:
-        self._compiled: tuple[uuid.UUID | None, PolicySet] | None = None
-
-    def current(self, rows: PolicyRows) -> PolicySet:
-        """The set as the transaction sees it."""
-        revision = rows.revision()
-        if self._compiled is None or self._compiled[0] != revision:
-            self._compiled = (revision, PolicySet(rows.all()))
-        return self._compiled[1]
 
 
 def _stored(row: sa.Row[Any]) -> StoredPolicy:

@@ -17,8 +17,9 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.models.actor import Actor
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.lifecycle import LIVE_REVISIONS, PLANS_UNDER_WAY
+from shared.models.reservation import Reservation
 from shared.rollout.accounts import Account, LineDifference, awaits_execution, corrected, differences
-from shared.store.ledger import Reservation, accrued
+from shared.store.ledger import accrued
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, amounts_to_columns, amounts_to_json
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
 from shared.store.unit_of_work import Store, UnitOfWork

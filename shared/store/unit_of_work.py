@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from pydantic import JsonValue
 
-from shared.errors import EventInHand
+from shared.errors import AlreadyInProgress
 from shared.eventing.event import Envelope, WireEvent
 from shared.eventing.function import Claim
 from shared.models.actor import Actor
-from shared.policy.decision import PlanView
-from shared.policy.facts import NOT_KNOWN, Facts, Needs
-from shared.store import audit, facts, inbox, outbox, surroundings
+from shared.store import audit, inbox, outbox
 from shared.store.audit import AuditEntry, NewEntry
 from shared.store.catalogue import CatalogueRows
 from shared.store.database import transient_errors
 from shared.store.dead_letters import DeadLetterRows
 from shared.store.deployments import DeploymentRows
-from shared.store.ledger import Ledger, WorkloadHoldings
+from shared.store.facts import FactRows
+from shared.store.ledger import Ledger
 from shared.store.plans import PlanRows
 from shared.store.telemetry import TelemetryRows
 from shared.store.workloads import WorkloadRows
@@ -84,21 +83,9 @@ class UnitOfWork:
     def telemetry(self) -> TelemetryRows:
         return TelemetryRows(self.connection)
 
-    def facts(self, needs: Needs, plan: PlanView, known: Facts = NOT_KNOWN) -> Facts:
-        """What the rules that judge a plan need to know; what is `known` is not read again."""
-        return facts.load(self.connection, needs, plan, self.now, known)
-
-    def capped(self, plan: PlanView) -> bool:
-        """Whether a plan counts in the GPUs of its cluster."""
-        return facts.capped(self.connection, plan)
-
-    def surroundings(self, plan: PlanView, needs: Needs, holdings: WorkloadHoldings) -> Facts:
-        """What is kept with a decision on it besides what it needs, for other policies to be tried on."""
-        return surroundings.load(self.connection, plan, needs, holdings)
-
-    def spend(self, plan: PlanView) -> None:
-        """Counts an approved plan against rate limits."""
-        facts.record_action(self.connection, plan, self.now)
+    @cached_property
+    def facts(self) -> FactRows:
+        return FactRows(self.connection)
 
     def audit(self, action: str, subject: str, actor: Actor, **detail: JsonValue) -> None:
         """Records what `actor` does to `subject`, if this transaction commits. `detail` must hold no secret."""
@@ -129,10 +116,10 @@ class UnitOfWork:
     def finish(
         self, consumer: str, event: Envelope, reply: WireEvent | None, outbox_events: Sequence[WireEvent]
     ) -> None:
-        """Stores the reply and the outbox rows. Raises EventInHand if another delivery of the event was faster."""
+        """Stores the reply and the outbox rows. Raises AlreadyInProgress if another delivery was faster."""
         outbox.add(self.connection, outbox_events)
         if not inbox.store_reply(self.connection, consumer, event, reply):
-            raise EventInHand("another delivery of this event was handled meanwhile")
+            raise AlreadyInProgress("another delivery of this event was handled meanwhile")
 
 
 class Store:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.errors import EventInHand
+from shared.errors import AlreadyInProgress
 from shared.models.lifecycle import PHASES, Phase
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
@@ -37,14 +37,14 @@ class WorkloadRows:
         return {row.id: _workload(row) for row in self.connection.execute(statement.with_for_update())}
 
     def add(self, workload: Workload) -> None:
-        """Inserts a workload. Raises EventInHand when another transaction was faster with the same one."""
+        """Inserts a workload. Raises AlreadyInProgress when another transaction was faster with the same one."""
         spec = workload.spec
         statement = insert(workloads).values(
             id=workload.id, team=spec.team, namespace=spec.namespace, name=spec.name, **_changing(workload)
         )
         done = self.connection.execute(statement.on_conflict_do_nothing())
         if done.rowcount == 0:
-            raise EventInHand(f"workload {spec.team}/{spec.namespace}/{spec.name} is being taken in right now")
+            raise AlreadyInProgress(f"workload {spec.team}/{spec.namespace}/{spec.name} is being taken in right now")
 
     def replace(self, workload: Workload) -> None:
         """Replaces everything that may change."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -23,7 +24,6 @@ from events.deployment import DeploymentApplied, DeploymentRemoved
 from events.foreign import Tick
 from events.plan import PlanApproved
 from functions.deployment_execution import function as execution
-from functions.deployment_execution.performing import Performer
 from functions.health_verification import function as verification
 from functions.health_verification.observing import Observer
 from shared.eventing import codec
@@ -35,6 +35,7 @@ from shared.models.lifecycle import SETTLED_PHASES, Phase
 from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
+from shared.operations.apply import carry_out
 from shared.policy.documents import PolicyDocument
 from shared.store import outbox
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
@@ -64,7 +65,7 @@ class Chain:
     def __post_init__(self) -> None:
         self._known: set[str] = set()
         self.deliver = Deliver(self.store)
-        self.execution = execution.build(Performer(self.site).perform)
+        self.execution = execution.build(partial(carry_out, self.site))
         self.verification = verification.build(Observer(self.site).observe)
         functions: tuple[Function, ...] = (INTAKE, POLICY, self.execution, self.verification)
         self.routes: dict[str, Function] = {name: function for function in functions for name in function.accepts}

@@ -26,7 +26,7 @@ def test_every_error_is_one_of_ours_and_in_the_table(error: type[Exception]) -> 
         (errors.MalformedEvent, HTTPStatus.BAD_REQUEST, False),
         (errors.EventTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, False),
         (errors.PoisonEvent, HTTPStatus.UNPROCESSABLE_ENTITY, False),
-        (errors.EventInHand, HTTPStatus.CONFLICT, True),
+        (errors.AlreadyInProgress, HTTPStatus.CONFLICT, True),
         (errors.StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE, True),
     ],
 )

@@ -13,10 +13,10 @@ from functions.cli.errors import CommandFailed, complain
 from functions.cli.options import Files, Format, Output, platform_of
 from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
 from functions.cli.views.workloads import suggestion_as_json
-from shared.errors import WishRefused
+from shared.errors import OperationRefused
 from shared.models.workload import WorkloadSpec
+from shared.operations.simulate import Outcome, Outlook, Simulation
 from shared.policy.decision import Finding
-from shared.store.simulation import Outcome, Outlook, Simulation
 
 _HEADER = ("WORKLOAD", "CLUSTER", "PLACED", "OUTCOME", "VERB", "REPLICAS", "GPUS", "USD/H", "POLICIES")
 _DETAIL = ("WORKLOAD", "CLUSTER", "WHAT", "POLICY", "RULE", "LIMIT", "OBSERVED", "MESSAGE")
@@ -38,7 +38,7 @@ def simulate(context: typer.Context, file: Files, output: Output = Format.TABLE)
         for spec in specs:
             try:
                 judged.append((spec, simulation.outlooks(spec)))
-            except WishRefused as refused:
+            except OperationRefused as refused:
                 rejected.append(f"{spec.full_name}: would be rejected: {refused}")
     if output is Format.TABLE:
         _print(judged)

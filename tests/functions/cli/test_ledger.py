@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from shared.models.lifecycle import PlanStatus, RevisionStatus
+from shared.models.reservation import Reservation
 from shared.store import audit, repair
-from shared.store.ledger import Reservation
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
 from shared.store.unit_of_work import Store
 from tests.builders import POLICY, TESTS, Deliver, id_of, in_parallel, rows

@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from events.plan import PlanReconsidered
-from functions.policy_evaluation.queueing import PAGE
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.processing import Answer
 from shared.models.lifecycle import Phase, PlanStatus
+from shared.operations.queue import PAGE
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.unit_of_work import Store

@@ -9,7 +9,6 @@ from events.deployment import DeploymentApplied, DeploymentRemoved
 from events.plan import PlanApproved, PlanDenied, PlanQueued, PlanReconsidered
 from events.policy import PolicyChanged, QueueContinued, ReservationReleased
 from functions.deployment_execution import function as execution
-from functions.deployment_execution.performing import Applied, Outcome, Task
 from functions.health_verification import function as verification
 from functions.health_verification.observing import Seen, Watch
 from shared.eventing import codec
@@ -18,10 +17,11 @@ from shared.eventing.processing import Answer
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import Phase, RevisionStatus
 from shared.models.plan import ActionPlan
+from shared.models.reservation import Reservation
 from shared.models.stored import Workload
+from shared.operations.apply import ClusterTask, TaskDone, TaskOutcome
 from shared.policy.documents import PolicyDocument
 from shared.rollout.observation import Observation
-from shared.store.ledger import Reservation
 from shared.store.tables import outbox
 from shared.store.unit_of_work import Store
 from tests.builders import POLICY, Deliver, id_of, told
@@ -138,8 +138,8 @@ def reconsidered(store: Store, answer: Answer) -> list[Envelope]:
 # A cluster on which everything succeeds at once ----------------------------------------------------------------------
 
 
-def _succeeds(task: Task) -> Outcome:
-    return Applied("uid" if task.apply else None)
+def _succeeds(task: ClusterTask) -> TaskOutcome:
+    return TaskDone("uid" if task.apply else None)
 
 
 def _as_wished(deployment: Deployment) -> Observation:

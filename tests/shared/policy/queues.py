@@ -13,7 +13,7 @@ from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.evaluate import needs_of
 from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.policy_set import PolicySet, StoredPolicy
-from shared.policy.queue import Cue, Demand, Place, ahead, in_the_way, lacking
+from shared.policy.queue import Demand, Place, QueueScan, ahead, in_the_way, lacking
 from shared.policy.resources import CAPACITY, ScopedResource
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from tests.shared.policy.builders import COUNTED, NOW, decide, view
@@ -83,7 +83,7 @@ class Platform:
     def found(self) -> list[uuid.UUID]:
         """The plans that a cue has decided again; of the others, what they wait for is noted."""
         queue = sorted(self.waiting.values(), key=lambda one: one.place.order)
-        cue = Cue([one.place for one in queue])
+        cue = QueueScan([one.place for one in queue])
         found: list[uuid.UUID] = []
         for one in queue:
             plan = self.as_held(one.view)

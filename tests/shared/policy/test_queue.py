@@ -14,7 +14,7 @@ from shared.models.amounts import Amounts
 from shared.models.plan import Verb
 from shared.policy.decision import Finding
 from shared.policy.policy_set import StoredPolicy
-from shared.policy.queue import MAX_OVERTAKES, QUEUE_RULE, Cue, Demand, Place, ahead, in_the_way
+from shared.policy.queue import MAX_OVERTAKES, QUEUE_RULE, Demand, Place, QueueScan, ahead, in_the_way
 from shared.policy.resources import CAPACITY, SUMS, Resource, ScopedResource, parse
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from tests.shared.policy.builders import COUNTED, NOW, known, stored, view
@@ -198,7 +198,7 @@ def test_who_waits_for_a_cluster_to_grow_waits_for_nothing_else_and_has_lost_not
 
 def test_what_a_cue_found_counts_for_those_behind_by_resource() -> None:
     policies = [stored("team", {"type": "quota", "gpus_by_sku": {"H100": 4}, "cpu": 8})]
-    cue = Cue([])
+    cue = QueueScan([])
 
     def look(number: int, lines: Lines, **fields: Any) -> bool:
         mine = demand(lines, **fields)
@@ -215,7 +215,7 @@ def test_what_a_cue_found_counts_for_those_behind_by_resource() -> None:
 
 
 def test_what_a_cue_found_counts_for_the_gpus_of_its_cluster() -> None:
-    cue = Cue([])
+    cue = QueueScan([])
 
     def look(number: int, lines: Lines, **fields: Any) -> bool:
         plan = view(lines=lines, queue=True, **fields)
@@ -234,8 +234,8 @@ def test_a_starved_plan_that_a_cue_found_is_in_nobodys_way_any_more() -> None:
     policies = [stored("team", {"type": "quota", "gpus": 4})]
     starved, later = place(1, overtaken=MAX_OVERTAKES), place(2)
     large, small = demand(gpus(3)), demand(gpus(1))
-    assert not Cue([starved, later]).look(later, small, policies, known(small.view), NOW).approved
-    cue = Cue([starved, later])
+    assert not QueueScan([starved, later]).look(later, small, policies, known(small.view), NOW).approved
+    cue = QueueScan([starved, later])
     assert cue.look(starved, large, policies, known(large.view), NOW).approved
     assert cue.look(later, small, policies, known(small.view), NOW).approved
 

@@ -21,7 +21,6 @@ import sqlalchemy as sa
 from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved
 from functions.deployment_execution import function as execution
-from functions.deployment_execution.performing import Applied, Away, Outcome, Refused, Task
 from functions.health_verification import function as verification
 from functions.health_verification.observing import Seen, Watch
 from shared.eventing import codec
@@ -31,6 +30,7 @@ from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import RevisionStatus
 from shared.models.stored import Workload
+from shared.operations.apply import ClusterAway, ClusterTask, TaskDone, TaskOutcome, TaskRefused
 from shared.rollout import holding
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import Observation
@@ -119,7 +119,7 @@ def run(load: Load, number: int, again: int) -> None:
     engine.dispose()
 
 
-def execution_that(performs: Callable[[Task], Outcome]) -> ClusterFunction[UnitOfWork, Any, Any]:
+def execution_that(performs: Callable[[ClusterTask], TaskOutcome]) -> ClusterFunction[UnitOfWork, Any, Any]:
     """The execution function on a cluster that does this."""
     return execution.build(performs)
 
@@ -277,11 +277,15 @@ class _Process:
             self._found(f"another answer to the same event: {second.body!r} after {first.body!r}")
         return first
 
-    def _perform(self, task: Task) -> Outcome:
+    def _perform(self, task: ClusterTask) -> TaskOutcome:
         chance = self._luck.random()
         if task.apply is None or chance < 0.9:
-            return Applied(f"uid-{task.apply.revision}" if task.apply else None)
-        return Refused("Invalid", "the cluster will not have it") if chance < 0.96 else Away("the cluster is away")
+            return TaskDone(f"uid-{task.apply.revision}" if task.apply else None)
+        return (
+            TaskRefused("Invalid", "the cluster will not have it")
+            if chance < 0.96
+            else ClusterAway("the cluster is away")
+        )
 
     def _observe(self, watch: Watch) -> Seen:
         return Seen({deployment.id: self._seen(deployment) for deployment in watch.deployments})

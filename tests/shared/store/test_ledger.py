@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.models.amounts import Amounts
+from shared.models.reservation import Reservation
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store import ledger as ledger_module
-from shared.store.ledger import Reservation
 from shared.store.unit_of_work import Store, UnitOfWork
 from tests.builders import in_parallel, rows
 

@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from functions.deployment_execution.performing import Applied
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
+from shared.operations.apply import TaskDone
 from shared.policy.documents import PolicyDocument
 from shared.policy.months import next_month
 from shared.store import audit
@@ -174,7 +174,7 @@ def stored_answers(owner: sa.Engine) -> set[str]:
 
 def spent_before(deliver: Deliver, owner: sa.Engine) -> Decimal:
     """Lets a workload of the team epsilon run for hours and go; what it has cost this month."""
-    execution = execution_that(lambda _: Applied(None))
+    execution = execution_that(lambda _: TaskDone(None))
     region = {"matchLabels": {"region": REGIONS[0]}}
     deliver.decide("gone", team="epsilon", replicas=1, resources=ALIKE, clusters=region)
     with owner.begin() as connection:

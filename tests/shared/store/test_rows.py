@@ -9,18 +9,18 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from shared.errors import EventInHand, IllegalTransition
+from shared.errors import AlreadyInProgress, IllegalTransition
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.models.dead_letter import DeadLetter
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
+from shared.models.reservation import Reservation
 from shared.models.stored import Workload
 from shared.models.telemetry import Sample
 from shared.models.workload import WorkloadSpec
 from shared.rollout.pricing import Price, PriceKind, Prices
-from shared.store.ledger import Reservation
 from shared.store.unit_of_work import Store
 from tests.builders import Deliver, id_of, rows, submission
 
@@ -143,7 +143,7 @@ def test_a_workload_comes_back_as_it_was(store: Store) -> None:
         assert work.workloads.get(uuid.uuid4()) is None
         assert replace(found, created_at=None, updated_at=None) == made
         assert found.created_at == found.updated_at is not None
-        with pytest.raises(EventInHand, match="search/search/test-inference is being taken in right now"):
+        with pytest.raises(AlreadyInProgress, match="search/search/test-inference is being taken in right now"):
             work.workloads.add(made)
 
 

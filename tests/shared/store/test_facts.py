@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.cluster import Cluster
+from shared.operations.plan_view import stored_plan_view
 from shared.policy.decision import PlanView
 from shared.policy.facts import Facts, Needs, ScopeUsage
 from shared.policy.months import cost, month_start
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.rollout.pricing import Price, PriceKind
-from shared.store.judging import look_at
 from shared.store.rows import amounts_from
 from shared.store.tables import reservations, usage, workload_costs
 from shared.store.unit_of_work import Store, UnitOfWork
@@ -30,12 +30,12 @@ def view(work: UnitOfWork, name: str = "a") -> PlanView:
     assert workload is not None
     plan = work.plans.get(workload.plan_id)
     assert plan is not None
-    return look_at(plan, workload, [], work.ledger.reserved(workload.id, plan.decision.cluster), work)
+    return stored_plan_view(work, plan, workload, [], work.ledger.reserved(workload.id, plan.decision.cluster))
 
 
 def around(work: UnitOfWork, plan: PlanView, *counted: ScopeKind) -> Facts:
     needs = Needs(usage=frozenset(plan.counting(kind) for kind in counted))
-    return work.surroundings(plan, needs, work.ledger.holdings(plan.workload_id))
+    return work.facts.context(plan, needs, work.ledger.holdings(plan.workload_id))
 
 
 def told_by_rows(work: UnitOfWork, plan: PlanView, kind: ScopeKind) -> ScopeUsage:
@@ -93,7 +93,7 @@ def test_together_they_say_what_the_rows_say(busy: Store, name: str) -> None:
         assert all(expected[kind].month_to_date_usd > 0 for kind in KINDS)
         for counted in SUBSETS:
             besides = around(work, plan, *counted)
-            needed = work.facts(Needs(usage=frozenset(scopes[kind] for kind in counted)), plan)
+            needed = work.facts.load(Needs(usage=frozenset(scopes[kind] for kind in counted)), plan, work.now)
             assert set(needed.usage) == {scopes[kind] for kind in counted}
             uncounted = {kind for kind in KINDS if kind not in counted}
             assert set(besides.usage) == {scopes[kind] for kind in uncounted | {ScopeKind.WORKLOAD}}
@@ -106,12 +106,12 @@ def test_what_is_known_is_not_read_again_and_what_is_not_needed_is_not_told(busy
         plan = view(work)
         team, workload = (plan.counting(kind) for kind in (ScopeKind.TEAM, ScopeKind.WORKLOAD))
         known = Facts({workload: ScopeUsage({}, Decimal(5)), CountingScope(ScopeKind.GLOBAL, ""): ScopeUsage({})})
-        found = work.facts(Needs(usage=frozenset([team, workload]), prices=True), plan, known)
+        found = work.facts.load(Needs(usage=frozenset([team, workload]), prices=True), plan, work.now, known)
         assert found.usage.keys() == {team, workload}
         assert found.usage[workload].month_to_date_usd == 5
         assert found.usage[team].by_sku.keys() == {"L4", "H100"}
         assert found.priced_on is not None
-        assert work.facts(Needs(), plan, found) == Facts()
+        assert work.facts.load(Needs(), plan, work.now, found) == Facts()
 
 
 def test_the_price_is_the_clusters_own_where_it_has_one(busy: Store) -> None:
@@ -127,7 +127,7 @@ def test_the_price_is_the_clusters_own_where_it_has_one(busy: Store) -> None:
         for kind, sku in ((PriceKind.CPU, ""), (PriceKind.MEMORY, ""), (PriceKind.GPU, "L4")):
             work.catalogue.set_prices([Price(kind, oldest.usd_per_hour, "contract", new, sku=sku, cluster="local")])
         assert around(work, view(work)).priced_on == new
-        assert work.facts(Needs(prices=True), view(work)).priced_on == new
+        assert work.facts.load(Needs(prices=True), view(work), work.now).priced_on == new
 
 
 def test_an_empty_ledger_holds_nothing_and_that_is_known(store: Store, deliver: Deliver) -> None:

@@ -4,18 +4,23 @@ Goes the way of a real decision: the plan that intake would make, the policies a
 Nothing is locked and nothing is written, so it belongs into a transaction that cannot write.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from shared.errors import WishRefused
+from shared.errors import OperationRefused
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.models.deployment import Deployment
 from shared.models.plan import ActionPlan, Verb, plan_id
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
+from shared.operations.plan_view import applicable_policies, plan_view
+from shared.operations.reservations import replaced_revisions
 from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.evaluate import evaluate
 from shared.policy.explain import Change, Suggestion, explain
@@ -25,9 +30,9 @@ from shared.policy.queue import Place, ahead, in_the_way
 from shared.rollout.placement import obstacle
 from shared.rollout.planning import Proposal, next_generation, place, present, propose
 from shared.rollout.pricing import Prices
-from shared.store import keeping
-from shared.store.judging import case_for, view_of
-from shared.store.unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from shared.store.unit_of_work import UnitOfWork
 
 _LONGEST_QUEUE = 1000
 _FactsKey = tuple[Needs, str, frozenset[str]]
@@ -85,7 +90,7 @@ class Simulation:
         self._facts: dict[_FactsKey, Facts] = {}
 
     def outlooks(self, spec: WorkloadSpec) -> list[Outlook]:
-        """By cluster; none for a wish that is the present one already. Raises WishRefused where intake rejects it."""
+        """By cluster; none for a submission that is known already. Raises OperationRefused where intake rejects it."""
         known = self._work.workloads.get(spec.id)
         generation = next_generation(spec, known)
         if generation is None:
@@ -99,7 +104,7 @@ class Simulation:
         ]
         live = self._work.deployments.live(spec.id) if known else []
         held = self._work.ledger.holdings(spec.id).lines if known else {}
-        subject = _Subject(known, generation, live, keeping.replaced(live, self._work), held)
+        subject = _Subject(known, generation, live, replaced_revisions(self._work, live), held)
         self._facts.clear()
         return [self._outlook(spec, subject, cluster, possible, chosen.name) for cluster in possible]
 
@@ -110,7 +115,7 @@ class Simulation:
         wish = workload.spec.model_copy(update={"replicas": denied.decision.replicas, "generation": None})
         try:
             [outlook] = [one for one in self.outlooks(wish) if one.chosen]
-        except WishRefused:
+        except OperationRefused:
             return []
         if outlook.outcome is Outcome.APPROVED:
             return [Suggestion(Change(), "submit it again as it is: it would be approved now")]
@@ -156,17 +161,17 @@ class Simulation:
                 plan_id=identity,
                 generation=subject.generation,
             )
-        except WishRefused as refused:
+        except OperationRefused as refused:
             finding = Finding("", "intake", refused.errors[0][0], "", "", str(refused))
             return None, PolicyDecision(approved=False, violations=(finding,), warnings=(), determining=())
-        view = view_of(proposal.plan, proposal.workload, subject.live, held, subject.replaced)
+        view = plan_view(proposal.plan, proposal.workload, subject.live, held, subject.replaced)
         moment = at or self._work.now
-        case = case_for(view, self._policies, self._work, moment)
-        facts = self._known(case.needs, view, subject)
-        decision = evaluate(view, case.policies, facts.at(moment, self._work.now) if at else facts, moment)
+        applicable = applicable_policies(self._work, view, self._policies, moment)
+        facts = self._known(applicable.needs, view, subject)
+        decision = evaluate(view, applicable.policies, facts.at(moment, self._work.now) if at else facts, moment)
         if decision.approved and at is None:
-            earlier = ahead(self._queue, Place.of(proposal.plan, self._work.now), case.demand)
-            if (blocking := in_the_way(earlier, case.demand)) is not None:
+            earlier = ahead(self._queue, Place.of(proposal.plan, self._work.now), applicable.demand)
+            if (blocking := in_the_way(earlier, applicable.demand)) is not None:
                 decision = replace(decision, approved=False, violations=(blocking,), waits=True)
         return proposal, decision
 
@@ -174,7 +179,7 @@ class Simulation:
         """The facts, loaded once for all changes that rest on the same."""
         key = (needs, view.cluster, frozenset(view.lines))
         if key not in self._facts:
-            facts = self._work.facts(needs, view)
+            facts = self._work.facts.load(needs, view, self._work.now)
             for lines in subject.leaves(view.cluster):
                 facts = facts.released(lines)
             self._facts[key] = facts

@@ -1,0 +1,17 @@
+"""What a workload holds on a cluster: the lines that the ledger reserves for it."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.models.amounts import Amounts
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The lines that one workload holds on one cluster, by GPU SKU; "" stands for no GPU. No lines release it."""
+
+    workload_id: uuid.UUID
+    cluster: str
+    team: str
+    lines: Mapping[str, Amounts]

@@ -1,0 +1,86 @@
+"""Adopt a plan that neither intake nor verification made: a decision service may scale or remove what runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.errors import OperationRefused
+from shared.models.amounts import Amounts
+from shared.models.lifecycle import PlanStatus
+from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
+from shared.rollout import holding
+from shared.rollout.planning import scales
+
+if TYPE_CHECKING:
+    import uuid
+
+    from shared.models.actor import Actor
+    from shared.models.stored import Workload
+    from shared.store.unit_of_work import UnitOfWork
+
+_OPEN_TO_ALL = (Verb.SCALE, Verb.REMOVE)
+
+
+@dataclass(frozen=True)
+class OutsidePlan:
+    """What somebody else proposes for a workload of this generation, and who that is."""
+
+    generation: int
+    source: PlanSource
+    decision: Decision
+    proposer: Actor
+
+
+def adopt(
+    work: UnitOfWork, plan_id: uuid.UUID, proposed: OutsidePlan, workload: Workload
+) -> tuple[ActionPlan, Workload]:
+    """Stores such a plan; it becomes its workload's newest. Its amounts are those of the workload's replicas.
+
+    The caller has locked the workload. Raises OperationRefused, which names the bad field.
+    """
+    decision, spec = proposed.decision, workload.spec
+    if decision.verb not in _OPEN_TO_ALL:
+        allowed = ", ".join(_OPEN_TO_ALL)
+        raise OperationRefused(
+            "decisions[0].verb", f"a plan from outside may {allowed}; to {decision.verb}, submit the workload"
+        )
+    if proposed.generation != workload.generation:
+        raise OperationRefused(
+            "generation", f"the workload is at {workload.generation}, the plan is for {proposed.generation}"
+        )
+    if decision.cluster != workload.cluster or workload.withdrawn or workload.revision == 0:
+        raise OperationRefused("decisions[0].cluster", f"the workload does not run on {decision.cluster}")
+    if decision.verb is Verb.SCALE and spec.type.kind == "Job":
+        raise OperationRefused("decisions[0].verb", "a Job cannot be scaled")
+    live, surge = work.deployments.live(workload.id), 0
+    if decision.verb is Verb.SCALE:
+        if not scales(spec, live):
+            raise OperationRefused(
+                "decisions[0].verb", "what runs is not what was last submitted; submit what it should be"
+            )
+        surge = holding.surging(spec.resources.gpu.sku or "", live, work.ledger.reserved(workload.id, workload.cluster))
+    resources = spec.resources
+    replica = Amounts(1, resources.cpu, resources.memory, resources.gpu.count, workload.usd_per_replica_hour)
+    plan = ActionPlan(
+        id=plan_id,
+        workload_id=workload.id,
+        generation=workload.generation,
+        source=proposed.source,
+        decision=decision,
+        sku=resources.gpu.sku or "",
+        amounts=replica.times(decision.replicas if decision.verb is Verb.SCALE else 0),
+        surge=replica.times(surge),
+        status=PlanStatus.PROPOSED,
+        priority=spec.priority,
+    )
+    work.plans.add(plan)
+    work.audit(
+        "plan.adopted",
+        str(workload.id),
+        proposed.proposer,
+        plan=str(plan.id),
+        verb=decision.verb,
+        source=proposed.source,
+    )
+    return plan, work.workloads.take_plan(workload, plan.id, withdrawn=decision.verb is Verb.REMOVE)

@@ -1,0 +1,86 @@
+"""Carry a task out on its cluster, with no transaction open. Idempotent: a redelivery does it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
+
+if TYPE_CHECKING:
+    from shared.clusters.driver import ClusterDriver
+    from shared.models.deployment import Deployment, ObjectReference
+    from shared.models.plan import ActionPlan
+
+
+class Clusters(Protocol):
+    """Where drivers come from."""
+
+    def driver(self, name: str) -> ClusterDriver: ...
+
+
+@dataclass(frozen=True)
+class ClusterTask:
+    """One plan to execute. Either `apply` is a revision to bring onto the cluster, or there is only `delete`.
+
+    instance: the workload's id, as objects carry it. delete: objects that have to go: all of the workload's for a
+    removal, earlier Jobs for a new one. force: take fields over from other field managers.
+    """
+
+    plan: ActionPlan
+    instance: str
+    apply: Deployment | None
+    delete: tuple[ObjectReference, ...]
+    force: bool
+
+
+@dataclass(frozen=True)
+class TaskDone:
+    """The cluster took it.
+
+    uid: of the applied object. left_behind: why an earlier object may still be there, "" if none is.
+    """
+
+    uid: str | None
+    left_behind: str = ""
+
+
+@dataclass(frozen=True)
+class TaskRefused:
+    """The cluster will never take it."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ClusterAway:
+    """The cluster did not answer, or asked for patience."""
+
+    message: str
+
+
+TaskOutcome = TaskDone | TaskRefused | ClusterAway
+
+
+def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
+    """Applies first and deletes after: an earlier Job goes only when the new one is there."""
+    uid, left_behind = None, ""
+    try:
+        driver = clusters.driver(task.plan.decision.cluster)
+        if task.apply is not None:
+            uid = driver.apply(task.apply.manifest, force=task.force).uid
+        for reference in task.delete:
+            try:
+                driver.delete(reference, task.instance)
+            except ClusterRefused as error:
+                if uid is None:
+                    raise
+                left_behind = str(error)  # the new revision runs; that the old one stays does not undo it
+    except ClusterUnavailable as error:
+        return ClusterAway(str(error))
+    except ClusterConflict as error:
+        return TaskRefused("Conflict", str(error))
+    except ClusterRefused as error:
+        return TaskRefused("ApplyRefused" if task.apply else "RemoveRefused", str(error))
+    return TaskDone(uid, left_behind)

@@ -1,0 +1,207 @@
+"""Evaluate a plan: hold it against policy, and reserve what an approved plan takes up.
+
+Everything that decides is read in the deciding transaction: the plan and its workload from their rows, usage from the
+ledger after the scopes that it counts in were locked, the policy set by its revision. A plan that only quota or
+capacity refuses waits in the queue, when its workload asks for that.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from shared.errors import OperationRefused
+from shared.models.lifecycle import UNDECIDED_PLANS, Phase, PlanStatus
+from shared.models.reservation import Reservation
+from shared.operations import queue
+from shared.operations.adopt import adopt
+from shared.operations.plan_view import applicable_policies, assess, stored_plan_view
+from shared.operations.reservations import settle, still_needed
+from shared.operations.supersede import supersede
+from shared.policy import recorded
+from shared.policy.decision import DecisionRecord, Finding, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import JsonValue
+
+    from shared.models.actor import Actor
+    from shared.models.plan import ActionPlan
+    from shared.models.stored import Workload
+    from shared.operations.adopt import OutsidePlan
+    from shared.operations.plan_view import Assessment
+    from shared.operations.policy_cache import PolicyCache
+    from shared.policy.facts import Facts
+    from shared.store.unit_of_work import UnitOfWork
+
+HOLD = timedelta(minutes=10)
+"""How long an approved plan may wait for its execution before it is proposed again."""
+
+SUPERSEDED_RULE = "superseded"
+"""The rule that a finding names when a newer plan took the place of this one."""
+
+
+@dataclass(frozen=True)
+class EvaluatePlan:
+    """Which plan of which workload. cause: names what led to it; the id of the decision's record follows from it.
+
+    outside: what the plan is, when neither intake nor verification made it.
+    """
+
+    workload_id: uuid.UUID
+    plan_id: uuid.UUID
+    cause: str
+    outside: OutsidePlan | None = None
+
+
+class EvaluationOutcome(StrEnum):
+    """What became of a plan."""
+
+    APPROVED = "approved"
+    DENIED = "denied"
+    QUEUED = "queued"
+    STILL_QUEUED = "still_queued"
+    SUPERSEDED = "superseded"
+    DECIDED_BEFORE = "decided_before"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An outcome, with the findings that led to it. waits_for: what a queued plan waits for; see queue.waits_for."""
+
+    outcome: EvaluationOutcome
+    plan: ActionPlan
+    violations: Sequence[Finding] = ()
+    warnings: Sequence[str] = ()
+    dry_run: Sequence[Finding] = ()
+    waits_for: Sequence[str] = ()
+
+
+def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: PolicyCache) -> Evaluation:
+    """Decides one plan. Raises OperationRefused for a plan that does not exist or is not about this workload."""
+    workload = work.workloads.get(command.workload_id, lock=True)
+    if workload is None:
+        raise OperationRefused("workload", f"there is no workload {command.workload_id}")
+    plan = work.plans.get(command.plan_id)
+    if plan is None:
+        if command.outside is None:
+            raise OperationRefused("plan", f"there is no plan {command.plan_id}")
+        plan, workload = adopt(work, command.plan_id, command.outside, workload)
+    if plan.workload_id != workload.id:
+        raise OperationRefused("plan", f"plan {plan.id} is not about workload {workload.id}")
+    if plan.status not in UNDECIDED_PLANS:
+        return Evaluation(EvaluationOutcome.DECIDED_BEFORE, plan)
+    if workload.plan_id != plan.id:
+        return superseded(plan, workload.plan_id, supersede(work, plan, workload, actor))
+    return _decide(work, command, plan, workload, actor, policies)
+
+
+def superseded(plan: ActionPlan, newer: uuid.UUID, message: str) -> Evaluation:
+    """The outcome for a plan that a newer one replaced."""
+    finding = Finding("", SUPERSEDED_RULE, "plan", str(newer), str(plan.id), message)
+    return Evaluation(EvaluationOutcome.SUPERSEDED, plan, violations=(finding,))
+
+
+def _decide(
+    work: UnitOfWork,
+    command: EvaluatePlan,
+    plan: ActionPlan,
+    workload: Workload,
+    actor: Actor,
+    policies: PolicyCache,
+) -> Evaluation:
+    live = work.deployments.live(workload.id)
+    holdings = work.ledger.holdings(workload.id)
+    view = stored_plan_view(work, plan, workload, live, holdings.at(plan.decision.cluster))
+    applicable = applicable_policies(work, view, policies.current(work), work.now)
+    context = work.facts.context(view, applicable.needs, holdings)
+    work.ledger.lock_scopes(applicable.needs.locked)
+    if not live:  # it runs nowhere, so an earlier plan's hold on another cluster is for nothing
+        work.ledger.leave(holdings, workload.spec.team, plan.decision.cluster)
+        for lines in holdings.elsewhere(plan.decision.cluster).values():
+            context = context.released(lines)
+    assessment = assess(work, applicable, context)
+    if assessment.decision.approved and (blocking := queue.pass_queue(work, plan, assessment)) is not None:
+        decision = replace(assessment.decision, approved=False, violations=(blocking,), waits=True)
+        assessment = replace(assessment, decision=decision)
+    _record(work, command, assessment, context)
+    if assessment.decision.approved:
+        return _approve(work, plan, workload, assessment, actor)
+    settle(work, plan, workload, still_needed(work, live, assessment.view.held))
+    if assessment.decision.waits and workload.spec.queue:
+        return _enqueue(work, plan, workload, assessment, actor)
+    return _deny(work, plan, workload, assessment, actor)
+
+
+def _approve(
+    work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment, actor: Actor
+) -> Evaluation:
+    view, decision = assessment.view, assessment.decision
+    if plan.decision.verb.applies:
+        reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, view.lines)
+        work.ledger.hold(reservation, plan.id, work.now + HOLD)
+    if not view.reduces:
+        work.facts.record_action(view, work.now)
+    work.plans.approve(plan, work.now + HOLD)
+    work.workloads.advance(workload, Phase.APPROVED)
+    work.audit("plan.approved", str(workload.id), actor, plan=str(plan.id), warnings=[*decision.warnings])
+    return _evaluation(EvaluationOutcome.APPROVED, plan, assessment)
+
+
+def _enqueue(
+    work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment, actor: Actor
+) -> Evaluation:
+    findings = assessment.decision.violations
+    if plan.status is PlanStatus.QUEUED:
+        queue.update_entry(work, plan, findings)
+        return _evaluation(EvaluationOutcome.STILL_QUEUED, plan, assessment)
+    waits_for, message = queue.waits_for(findings), reason(findings)
+    work.plans.enqueue(plan, work.now, waits_for, reason=message)
+    work.workloads.advance(workload, Phase.QUEUED, reason=message)
+    violations: list[JsonValue] = [finding.message for finding in findings]
+    detail: dict[str, JsonValue] = {"plan": str(plan.id), "waits_for": [*waits_for], "violations": violations}
+    work.audit("plan.queued", str(workload.id), actor, **detail)
+    return replace(_evaluation(EvaluationOutcome.QUEUED, plan, assessment), waits_for=waits_for)
+
+
+def _deny(work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment, actor: Actor) -> Evaluation:
+    findings = assessment.decision.violations
+    message = reason(findings)
+    work.plans.deny(plan, message)
+    work.workloads.advance(workload, Phase.DENIED, reason=message)
+    violations: list[JsonValue] = [finding.message for finding in findings]
+    work.audit("plan.denied", str(workload.id), actor, plan=str(plan.id), violations=violations)
+    return _evaluation(EvaluationOutcome.DENIED, plan, assessment)
+
+
+def _evaluation(outcome: EvaluationOutcome, plan: ActionPlan, assessment: Assessment) -> Evaluation:
+    decision = assessment.decision
+    return Evaluation(outcome, plan, decision.violations, decision.warnings, decision.dry_run)
+
+
+def _record(work: UnitOfWork, command: EvaluatePlan, assessment: Assessment, context: Facts) -> None:
+    """Keeps the decision. A plan may be decided again, so the cause counts in the row's id.
+
+    The facts that it rested on are kept with it, and what else a policy of tomorrow may ask about this moment.
+    """
+    view, decision, known = assessment.view, assessment.decision, assessment.facts
+    facts = replace(known, usage={**context.usage, **known.usage}, priced_on=known.priced_on or context.priced_on)
+    work.plans.record_decision(
+        DecisionRecord(
+            id=uuid.uuid5(view.plan_id, command.cause),
+            plan_id=view.plan_id,
+            workload_id=view.workload_id,
+            approved=decision.approved,
+            violations=[recorded.finding_to_json(finding) for finding in decision.violations],
+            warnings=decision.warnings,
+            determining=decision.determining,
+            dry_run=[recorded.finding_to_json(finding) for finding in decision.dry_run],
+            facts=recorded.to_json(view, facts, work.now, waits=decision.waits),
+            duration_us=assessment.microseconds,
+            decided_at=work.now,
+        )
+    )

@@ -1,0 +1,348 @@
+"""Execute an approved plan, in two transactions with the cluster between them.
+
+The first, `prepare`: the plan's row says approved, it is its workload's newest, its reservation is live (and is
+committed here), no plan of its workload is being executed. Then the revision is written down as intended. The second,
+`conclude`: what came of it. A cluster that is away makes the plan wait: the tick announces it again.
+
+One execution a workload at a time, because two that both find no object would both make it, and the older could win.
+"""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import AlreadyInProgress, OperationRefused
+from shared.models.deployment import Deployment, ObjectReference
+from shared.models.lifecycle import (
+    ENDED_PLANS,
+    FINISHED_REVISIONS,
+    PLANS_UNDER_WAY,
+    UNDECIDED_PLANS,
+    Phase,
+    PlanStatus,
+    RevisionStatus,
+)
+from shared.models.plan import Verb
+from shared.models.reservation import Reservation
+from shared.operations.apply import ClusterAway, ClusterTask, TaskDone, TaskRefused
+from shared.operations.reservations import release, still_needed
+from shared.operations.results import (
+    PlanWasProposed,
+    RevisionWasApplied,
+    RevisionWasRefused,
+    RevisionWasRemoved,
+)
+from shared.operations.supersede import supersede
+from shared.rollout import holding
+from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION, manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from shared.models.actor import Actor
+    from shared.models.plan import ActionPlan
+    from shared.models.stored import Workload
+    from shared.operations.apply import TaskOutcome
+    from shared.operations.results import RolloutResult
+    from shared.store.unit_of_work import UnitOfWork
+
+LEASE = timedelta(seconds=20)
+"""How long one execution may keep others away; when it was cut off, the plan is taken up again after this."""
+
+FIRST_BACKOFF = timedelta(seconds=1)
+LONGEST_BACKOFF = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class ExecutePlan:
+    """Which plan of which workload."""
+
+    workload_id: uuid.UUID
+    plan_id: uuid.UUID
+
+
+def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask | PlanWasProposed | None:
+    """The task for the cluster; a plan whose hold has expired; or None when there is nothing left to execute.
+
+    Raises OperationRefused for a plan that was not approved, AlreadyInProgress while another execution has its lease.
+    """
+    workload = work.workloads.get(command.workload_id, lock=True)
+    plan = work.plans.get(command.plan_id)
+    if workload is None or plan is None or plan.workload_id != workload.id:
+        raise OperationRefused("plan", f"there is no plan {command.plan_id} for a workload {command.workload_id}")
+    if plan.status in ENDED_PLANS:
+        return None
+    if plan.status not in PLANS_UNDER_WAY:
+        raise OperationRefused("plan", f"plan {plan.id} was not approved: it is {plan.status}")
+    # A workload without a revision has had nothing executed but, perhaps, this very plan.
+    leased = work.plans.leased(workload.id, work.now) if workload.revision or plan.lease_until else None
+    if leased is not None:
+        raise AlreadyInProgress(f"plan {leased.id} of this workload is being executed, until {leased.lease_until}")
+    if workload.plan_id != plan.id:
+        return _clean_up(work, plan, workload, actor)
+    if plan.decision.verb.applies and not work.ledger.commit(plan.id, work.now):
+        return _propose_again(work, plan, workload, actor)
+    return _intend(work, plan, workload)
+
+
+def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: Actor) -> Sequence[RolloutResult]:
+    """Writes down what came of a task. Nothing when another execution, after a lapsed lease, was faster."""
+    workload = work.workloads.get(task.plan.workload_id, lock=True)
+    plan = work.plans.get(task.plan.id)
+    if workload is None or plan is None:
+        return []
+    current = workload.plan_id == plan.id
+    if _came_too_late(work, task, plan, outcome, current) or plan.status is not PlanStatus.APPLYING:
+        return []
+    match outcome:
+        case ClusterAway(message):
+            _postpone(work, plan, workload, message, current, actor)
+            return []
+        case TaskRefused():
+            return _refused(work, task, plan, workload, outcome, current, actor)
+        case TaskDone() if task.apply is not None:
+            return _applied(work, task.apply, plan, workload, outcome, current, actor)
+        case TaskDone() if plan.decision.verb.applies:
+            _end_superseded(work, plan, workload, actor)
+            return []
+        case TaskDone():
+            return _removed(work, plan, workload, current, actor)
+
+
+def overtaken(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome) -> None:
+    """Another delivery of the event was faster, and the revision of this one may have ended since."""
+    workload = work.workloads.get(task.plan.workload_id, lock=True)
+    plan = work.plans.get(task.plan.id)
+    if workload is not None and plan is not None:
+        _came_too_late(work, task, plan, outcome, workload.plan_id == plan.id)
+
+
+def _came_too_late(work: UnitOfWork, task: ClusterTask, plan: ActionPlan, outcome: TaskOutcome, current: bool) -> bool:
+    """Whether an object came to the cluster after its revision had ended. The tick then announces its plan again, and
+    the object is taken away.
+    """
+    if current or not isinstance(outcome, TaskDone) or task.apply is None or _left_behind(work, plan) is None:
+        return False
+    if plan.status in UNDECIDED_PLANS:  # its hold expired, and policy has yet to see that it was overtaken
+        work.plans.supersede(plan, "its revision had ended")
+        plan = replace(plan, status=PlanStatus.SUPERSEDED)
+    work.plans.postpone(plan, work.now, "it came to the cluster after its revision had ended")
+    return True
+
+
+def _clean_up(work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: Actor) -> ClusterTask | None:
+    """A newer plan has taken its place. What its execution left on the cluster, and nobody observes, is deleted."""
+    if (left := _left_behind(work, plan)) is not None:
+        work.plans.lease(plan, work.now + LEASE)
+        return ClusterTask(plan, str(workload.id), None, _references([left]), force=False)
+    _end_superseded(work, plan, workload, actor)
+    return None
+
+
+def _left_behind(work: UnitOfWork, plan: ActionPlan) -> Deployment | None:
+    """A revision that has ended while no other stands for its object.
+
+    An execution that outlived its lease may have brought that object to the cluster since, where nobody observes it.
+    """
+    begun = work.deployments.of_plan(plan.id)
+    if begun is None or any(_same_object(begun, other) for other in work.deployments.present(plan.workload_id)):
+        return None
+    return begun
+
+
+def _same_object(one: Deployment, other: Deployment) -> bool:
+    return (one.cluster, one.reference.kind, one.reference.name) == (
+        other.cluster,
+        other.reference.kind,
+        other.reference.name,
+    )
+
+
+def _end_superseded(work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: Actor) -> None:
+    """If its execution was begun, nobody knows how far it came: verification finds out."""
+    supersede(work, plan, workload, actor)
+    begun = work.deployments.of_plan(plan.id)
+    if begun is not None and begun.status is RevisionStatus.INTENDED:
+        _start_verifying(work, begun, workload)
+
+
+def _start_verifying(
+    work: UnitOfWork,
+    deployment: Deployment,
+    workload: Workload,
+    *,
+    uid: str | None = None,
+    applied_at: datetime | None = None,
+) -> None:
+    """Gives a revision to verification, with a deadline from now on."""
+    deadline = work.now + workload.spec.deadline
+    work.deployments.start_verifying(deployment, work.now, deadline, uid=uid, applied_at=applied_at)
+
+
+def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> ClusterTask:
+    work.plans.lease(plan, work.now + LEASE)
+    present = work.deployments.present(workload.id)
+    if plan.decision.verb is Verb.REMOVE:
+        work.workloads.advance(workload, Phase.APPLYING)
+        return ClusterTask(plan, str(workload.id), None, _references(present), force=False)
+    deployment = work.deployments.of_plan(plan.id) or _new_revision(work, plan, workload)
+    work.workloads.start_revision(workload, deployment.revision)
+    earlier = [d for d in present if d.reference.name != deployment.reference.name]
+    force = plan.decision.verb is Verb.ROLLBACK
+    return ClusterTask(plan, str(workload.id), deployment, _references(earlier), force=force)
+
+
+def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Deployment:
+    revision = workload.revision + 1
+    decision = plan.decision
+    if decision.verb is Verb.ROLLBACK:
+        target = work.deployments.revision(workload.id, decision.revision or 0)
+        if target is None:
+            raise OperationRefused(
+                "decisions[0].revision", f"revision {decision.revision} of workload {workload.id} does not exist"
+            )
+        document = _restored(target.manifest, plan, revision)
+    else:
+        spec = workload.spec.model_copy(update={"replicas": decision.replicas})
+        document = manifest(
+            spec, workload_id=workload.id, plan_id=plan.id, revision=revision, generation=plan.generation
+        )
+    meta = document["metadata"]
+    deployment = Deployment(
+        id=uuid.uuid5(workload.id, f"revision {revision}"),
+        workload_id=workload.id,
+        revision=revision,
+        generation=plan.generation,
+        plan_id=plan.id,
+        cluster=decision.cluster,
+        reference=ObjectReference(document["kind"], meta["namespace"], meta["name"]),
+        manifest=document,
+        status=RevisionStatus.INTENDED,
+        sku=plan.sku,
+        amounts=plan.amounts,
+        rollback_of=decision.revision,
+    )
+    work.deployments.add(deployment)
+    return deployment
+
+
+def _restored(snapshot: dict[str, Any], plan: ActionPlan, revision: int) -> dict[str, Any]:
+    """An earlier manifest as a new revision: the same fields, under this plan's name."""
+    document = copy.deepcopy(snapshot)
+    document["metadata"]["annotations"] |= {PLAN_ANNOTATION: str(plan.id), REVISION_ANNOTATION: str(revision)}
+    return document
+
+
+def _references(deployments: Sequence[Deployment]) -> tuple[ObjectReference, ...]:
+    """Each object once, though it may have stood for several revisions."""
+    found = {(d.reference.kind, d.reference.namespace, d.reference.name): d.reference for d in deployments}
+    return tuple(found.values())
+
+
+def _propose_again(work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: Actor) -> PlanWasProposed:
+    work.plans.propose_again(plan, "its hold expired before it was executed")
+    work.workloads.advance(workload, Phase.PROPOSED)
+    work.audit("plan.expired", str(workload.id), actor, plan=str(plan.id))
+    return PlanWasProposed(plan)
+
+
+def _postpone(
+    work: UnitOfWork, plan: ActionPlan, workload: Workload, message: str, current: bool, actor: Actor
+) -> None:
+    delay = min(FIRST_BACKOFF * 2 ** min(plan.attempts, 10), LONGEST_BACKOFF)
+    work.plans.postpone(plan, work.now + delay, message)
+    if current:
+        work.workloads.advance(workload, Phase.WAITING, reason=message)
+    if plan.attempts == 0:
+        cluster = plan.decision.cluster
+        work.audit("plan.waiting", str(workload.id), actor, plan=str(plan.id), cluster=cluster, reason=message)
+
+
+def _refused(
+    work: UnitOfWork,
+    task: ClusterTask,
+    plan: ActionPlan,
+    workload: Workload,
+    outcome: TaskRefused,
+    current: bool,
+    actor: Actor,
+) -> Sequence[RolloutResult]:
+    """What ran before still runs, and the reservation goes back to that."""
+    reason, message = outcome.reason, outcome.message
+    work.plans.mark_failed(plan, message)
+    if task.apply is not None:
+        stored = work.deployments.get(task.apply.id)
+        if stored is not None and stored.status is RevisionStatus.INTENDED:
+            work.deployments.mark_refused(stored, reason)
+    if current:
+        work.workloads.advance(workload, Phase.FAILED, reason=f"{reason}: {message}")
+    newest = None if current else work.plans.get(workload.plan_id)
+    released: Sequence[RolloutResult] = ()
+    if newest is None or not holding.holds(newest):
+        held = work.ledger.reserved(workload.id, plan.decision.cluster)
+        needed = still_needed(work, work.deployments.live(workload.id), held)
+        released = _release(work, plan, workload, needed)
+    work.audit("deployment.failed", str(workload.id), actor, plan=str(plan.id), reason=reason, message=message)
+    about = task.apply or next(iter(reversed(work.deployments.of_workload(workload.id))), None)
+    return [*([] if about is None else [RevisionWasRefused(about, reason, message)]), *released]
+
+
+def _release(work: UnitOfWork, plan: ActionPlan, workload: Workload, lines: holding.Lines) -> Sequence[RolloutResult]:
+    reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, lines)
+    return release(work, [(reservation, plan.id)])
+
+
+def _applied(
+    work: UnitOfWork,
+    deployment: Deployment,
+    plan: ActionPlan,
+    workload: Workload,
+    done: TaskDone,
+    current: bool,
+    actor: Actor,
+) -> Sequence[RolloutResult]:
+    work.plans.mark_executed(plan)
+    stored = work.deployments.get(deployment.id)
+    if stored is None or stored.status is not RevisionStatus.INTENDED:
+        return []  # its lease had lapsed, and a newer plan has replaced or removed it
+    _start_verifying(work, stored, workload, uid=done.uid, applied_at=work.now)
+    work.deployments.supersede_before(workload.id, deployment.revision)
+    if current:
+        work.workloads.advance(workload, Phase.VERIFYING)
+    reference = deployment.reference
+    work.audit(
+        "deployment.applied",
+        str(workload.id),
+        actor,
+        plan=str(plan.id),
+        revision=deployment.revision,
+        cluster=deployment.cluster,
+        object=f"{reference.kind} {reference.namespace}/{reference.name}",
+        **({"left": done.left_behind} if done.left_behind else {}),
+    )
+    return [RevisionWasApplied(deployment)]
+
+
+def _removed(
+    work: UnitOfWork, plan: ActionPlan, workload: Workload, current: bool, actor: Actor
+) -> Sequence[RolloutResult]:
+    """The objects are deleted; the reservation stays until the pods are observed gone."""
+    work.plans.mark_executed(plan)
+    present = work.deployments.present(workload.id)
+    for deployment in present:
+        finished = deployment.status in FINISHED_REVISIONS
+        work.deployments.start_removal(deployment, work.now, holds_nothing=finished)
+    work.audit("deployment.removed", str(workload.id), actor, plan=str(plan.id), cluster=plan.decision.cluster)
+    if present:
+        if current:
+            work.workloads.advance(workload, Phase.REMOVING)
+        return [RevisionWasRemoved(present[-1])]
+    if current:
+        work.workloads.advance(workload, Phase.REMOVED)
+        return _release(work, plan, workload, {})
+    return []

@@ -1,0 +1,60 @@
+"""Settle what a workload holds, once for every caller.
+
+A rollout's surge, and the revisions that it replaces, are there until it has settled, whatever becomes of a later plan.
+So a workload keeps them until then; see shared.rollout.holding for the amounts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shared.models.reservation import Reservation
+from shared.operations.results import ReservationWasReleased
+from shared.rollout import holding
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Mapping, Sequence
+
+    from shared.models.amounts import Amounts
+    from shared.models.deployment import Deployment
+    from shared.models.plan import ActionPlan
+    from shared.models.stored import Workload
+    from shared.rollout.holding import Lines
+    from shared.store.unit_of_work import UnitOfWork
+
+
+def replaced_revisions(work: UnitOfWork, live: Sequence[Deployment]) -> list[Deployment]:
+    """The revisions that a rollout among the live ones replaces, back to the one that was healthy last.
+
+    Nothing is read where nothing rolls out.
+    """
+    rolling = {revision.workload_id for revision in live if holding.rolls_out(revision)}
+    return work.deployments.replaced(rolling) if rolling else []
+
+
+def still_needed(work: UnitOfWork, live: Sequence[Deployment], held: Mapping[str, Amounts]) -> Lines:
+    """What a workload still needs of what is `held`, when its newest plan comes to nothing.
+
+    live: its live revisions. Where none of them rolls out, that is what they take up.
+    """
+    rolling = {revision.plan_id for revision in live if holding.rolls_out(revision)}
+    if not rolling:
+        return holding.standing(live)
+    return holding.kept(live, replaced_revisions(work, live), work.plans.get_many(rolling), held)
+
+
+def settle(work: UnitOfWork, plan: ActionPlan, workload: Workload, lines: Lines) -> None:
+    """Makes the reservation on the plan's cluster exactly these lines, for this plan."""
+    reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, lines)
+    work.ledger.settle([(reservation, plan.id)])
+
+
+def release(
+    work: UnitOfWork, settlements: Sequence[tuple[Reservation, uuid.UUID]]
+) -> tuple[ReservationWasReleased, ...]:
+    """Makes each reservation exactly what runs, for the plan that it runs for, and reports it when anybody waits."""
+    work.ledger.settle(settlements)
+    if not settlements or not work.plans.anything_queued():
+        return ()
+    return (ReservationWasReleased(settlements[0][0].workload_id),)

@@ -1,0 +1,94 @@
+"""What operations that change a rollout report to their callers."""
+
+import uuid
+from dataclasses import dataclass
+
+from shared.models.deployment import Deployment
+from shared.models.plan import ActionPlan
+
+
+@dataclass(frozen=True)
+class PlanWasProposed:
+    """A plan waits for policy: a new one, or one whose hold expired before its execution."""
+
+    plan: ActionPlan
+
+
+@dataclass(frozen=True)
+class PlanIsDue:
+    """An approved plan waits for its execution: its cluster was away, or its execution was cut off."""
+
+    plan: ActionPlan
+
+
+@dataclass(frozen=True)
+class ReservationWasReleased:
+    """A workload holds less than before, and some plan waits in the queue."""
+
+    workload_id: uuid.UUID
+
+
+@dataclass(frozen=True)
+class RevisionWasApplied:
+    """A cluster has taken a revision."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True)
+class RevisionWasRefused:
+    """A cluster will never take a revision, or never give one back.
+
+    deployment: the revision, or the newest one of a workload whose removal was refused.
+    """
+
+    deployment: Deployment
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RevisionWasRemoved:
+    """The objects of a workload were deleted; `deployment` is its newest revision."""
+
+    deployment: Deployment
+
+
+@dataclass(frozen=True)
+class RevisionIsHealthy:
+    """A revision became healthy, or a Job completed."""
+
+    deployment: Deployment
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RevisionWasRolledBack:
+    """A revision that restores an earlier one became healthy."""
+
+    deployment: Deployment
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RevisionIsUnhealthy:
+    """A revision did not become healthy, or is not healthy any more."""
+
+    deployment: Deployment
+    reason: str
+    message: str
+
+
+RolloutResult = (
+    PlanWasProposed
+    | PlanIsDue
+    | ReservationWasReleased
+    | RevisionWasApplied
+    | RevisionWasRefused
+    | RevisionWasRemoved
+    | RevisionIsHealthy
+    | RevisionWasRolledBack
+    | RevisionIsUnhealthy
+)

@@ -1,0 +1,67 @@
+"""Submit a workload: it becomes a generation of its workload and a proposed plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.models.plan import plan_id
+from shared.operations.propose import record_proposal
+from shared.rollout.planning import next_generation, place, propose
+from shared.rollout.pricing import Prices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.models.actor import Actor
+    from shared.models.plan import ActionPlan
+    from shared.models.workload import WorkloadSpec
+    from shared.store.unit_of_work import UnitOfWork
+
+MAX_RECORDED_ERRORS = 50
+MAX_RECORDED_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class SubmitWorkload:
+    """What should run. cause: names what led to it, an event's source and id, say; the plan's id follows from it."""
+
+    spec: WorkloadSpec
+    cause: str
+
+
+def submit(work: UnitOfWork, command: SubmitWorkload, actor: Actor) -> ActionPlan | None:
+    """The plan that was proposed; None when the workload is at this generation already.
+
+    Raises OperationRefused, which names the bad field.
+    """
+    spec = command.spec
+    known = work.workloads.get(spec.id, lock=True)
+    generation = next_generation(spec, known)
+    if generation is None:
+        return None
+    clusters = work.catalogue.clusters()
+    cluster = place(spec, known, clusters, work.catalogue.reserved() if len(clusters) > 1 else {})
+    live = work.deployments.live(spec.id) if known else []
+    proposal = propose(
+        spec,
+        known,
+        cluster,
+        Prices.of(work.catalogue.prices_at(cluster.name)),
+        live=live,
+        held=work.ledger.reserved(spec.id, cluster.name) if live else {},
+        plan_id=plan_id(spec.id, command.cause),
+        generation=generation,
+    )
+    if known is None:
+        work.workloads.add(proposal.workload)
+    else:
+        work.workloads.replace(proposal.workload)
+    record_proposal(work, proposal.plan, actor, image=spec.image)
+    return proposal.plan
+
+
+def record_rejection(work: UnitOfWork, subject: str, errors: Sequence[tuple[str, str]], actor: Actor) -> None:
+    """Keeps the first errors of a submission or withdrawal that was refused. errors: (field, message)."""
+    messages = [f"{field}: {message}"[:MAX_RECORDED_CHARACTERS] for field, message in errors[:MAX_RECORDED_ERRORS]]
+    work.audit("workload.rejected", subject, actor, errors=[*messages])

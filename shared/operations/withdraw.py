@@ -1,0 +1,53 @@
+"""Withdraw a workload: a plan is proposed that removes what runs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shared.errors import OperationRefused
+from shared.models.amounts import NOTHING
+from shared.models.lifecycle import Phase, PlanStatus
+from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
+from shared.models.workload import workload_id
+from shared.operations.propose import propose
+
+if TYPE_CHECKING:
+    from shared.models.actor import Actor
+    from shared.store.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class WithdrawWorkload:
+    """Which workload should be gone. cause: names what led to it; the plan's id follows from it."""
+
+    team: str
+    namespace: str
+    name: str
+    cause: str
+
+
+def withdraw(work: UnitOfWork, command: WithdrawWorkload, actor: Actor) -> ActionPlan | None:
+    """The plan that was proposed; None when the workload is withdrawn already. Raises OperationRefused.
+
+    A withdrawal that has failed is taken again.
+    """
+    known = work.workloads.get(workload_id(command.team, command.namespace, command.name), lock=True)
+    if known is None:
+        full_name = f"{command.team}/{command.namespace}/{command.name}"
+        raise OperationRefused("name", f"there is no workload {full_name}")
+    if known.withdrawn and known.phase is not Phase.FAILED:
+        return None
+    plan = ActionPlan(
+        id=plan_id(known.id, command.cause),
+        workload_id=known.id,
+        generation=known.generation,
+        source=PlanSource.USER,
+        decision=Decision(verb=Verb.REMOVE, cluster=known.cluster, replicas=0),
+        sku="",
+        amounts=NOTHING,
+        surge=NOTHING,
+        status=PlanStatus.PROPOSED,
+    )
+    propose(work, plan, known, actor, withdrawn=True)
+    return plan
