@@ -134,6 +134,27 @@ class Ledger:
                 changes[key] = changes.get(key, NOTHING) + change
         self._count(changes)
 
+    def skus(self) -> set[str]:
+        """Every SKU that something is, or was, held under."""
+        both = sa.union(sa.select(reservations.c.sku), sa.select(usage.c.sku))
+        return set(self.connection.execute(both).scalars())
+
+    def lock_everything(self) -> None:
+        """Keeps every other transaction from changing the ledger until the commit."""
+        self.connection.execute(_LOCK_TABLES)
+
+    def rename_sku(self, old: str, new: str) -> None:
+        """Moves what is held under one name of a SKU to another name, onto what is held under that already.
+
+        The caller holds `lock_everything`. What was held until now is charged first.
+        """
+        mine = sa.select(reservations.c.workload_id, reservations.c.cluster).where(reservations.c.sku == old)
+        for row in self.connection.execute(mine).all():
+            self.connection.execute(_CHARGE, {"workload": row.workload_id, "cluster": row.cluster})
+        for table, statement in ((reservations, _RENAME_LINES), (usage, _RENAME_USAGE)):
+            self.connection.execute(statement, {"old": old, "new": new})
+            self.connection.execute(table.delete().where(table.c.sku == old))
+
     def _replace(self, reservation: Reservation, plan_id: uuid.UUID, expires_at: datetime | None) -> Changes:
         before = self.reserved(reservation.workload_id, reservation.cluster)
         if before:
@@ -254,6 +275,30 @@ def _counting() -> sa.Insert:
     )
 
 
+def _renaming_lines() -> sa.Insert:
+    kept = ("workload_id", "cluster", "team", "plan_id", "state", "expires_at", "accrued_at", *AMOUNT_COLUMNS)
+    moved = sa.select(*(reservations.c[name] for name in kept), sa.bindparam("new", type_=sa.Text))
+    statement = insert(reservations).from_select([*kept, "sku"], moved.where(reservations.c.sku == sa.bindparam("old")))
+    added = {name: reservations.c[name] + statement.excluded[name] for name in AMOUNT_COLUMNS}
+    return statement.on_conflict_do_update(index_elements=["workload_id", "cluster", "sku"], set_=added)
+
+
+def _renaming_usage() -> sa.Insert:
+    kept = ("team", "cluster", *AMOUNT_COLUMNS)
+    moved = sa.select(
+        *(usage.c[name] for name in kept), sa.bindparam("new", type_=sa.Text), accrued(), sa.func.now()
+    ).where(usage.c.sku == sa.bindparam("old"))
+    statement = insert(usage).from_select([*kept, "sku", "accrued_usd", "accrued_at"], moved)
+    added = {name: usage.c[name] + statement.excluded[name] for name in AMOUNT_COLUMNS}
+    return statement.on_conflict_do_update(
+        index_elements=["team", "cluster", "sku"],
+        set_={**added, "accrued_usd": accrued() + statement.excluded.accrued_usd, "accrued_at": sa.func.now()},
+    )
+
+
+_LOCK_TABLES = sa.text("LOCK TABLE reservations, usage IN SHARE ROW EXCLUSIVE MODE")
+_RENAME_LINES = _renaming_lines()
+_RENAME_USAGE = _renaming_usage()
 _HOLDINGS = _holdings()
 _REPLACE = _replacing()
 _COUNT = _counting()

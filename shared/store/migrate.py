@@ -16,6 +16,7 @@ from shared.errors import SentinelError
 from shared.rollout.pricing import default_prices
 from shared.store.catalogue import CatalogueRows
 from shared.store.database import connect, transient_errors
+from shared.store.skus import rename_skus
 
 _LOCK = 5_471_001
 OWNER_URL = "DATABASE_OWNER_URL"
@@ -32,6 +33,9 @@ def upgrade(owner_url: str, revision: str = "head") -> None:
             connection.commit()
             _seed_prices(CatalogueRows(connection))
             connection.commit()
+            if revision == "head":
+                rename_skus(connection)
+                connection.commit()
     finally:
         engine.dispose()
 
