@@ -1,8 +1,13 @@
 """What a workload takes up: the quantities that quotas, budgets and the ledger count."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 
 @dataclass(frozen=True)
@@ -15,7 +20,17 @@ class Amounts:
     gpus: int = 0
     usd_per_hour: Decimal = Decimal(0)
 
-    def __add__(self, other: Self) -> "Amounts":
+    def as_json(self) -> dict[str, JsonValue]:
+        """For documents and audit rows. Money is text: a JSON number would become a float on the way."""
+        return {
+            "replicas": self.replicas,
+            "cpu": self.cpu,
+            "memory": self.memory,
+            "gpus": self.gpus,
+            "usd_per_hour": str(self.usd_per_hour),
+        }
+
+    def __add__(self, other: Self) -> Amounts:
         return Amounts(
             self.replicas + other.replicas,
             self.cpu + other.cpu,
@@ -24,7 +39,7 @@ class Amounts:
             self.usd_per_hour + other.usd_per_hour,
         )
 
-    def __sub__(self, other: Self) -> "Amounts":
+    def __sub__(self, other: Self) -> Amounts:
         return Amounts(
             self.replicas - other.replicas,
             self.cpu - other.cpu,
@@ -33,7 +48,7 @@ class Amounts:
             self.usd_per_hour - other.usd_per_hour,
         )
 
-    def times(self, replicas: int) -> "Amounts":
+    def times(self, replicas: int) -> Amounts:
         """The amounts of `replicas` replicas, when these are the amounts of one."""
         return Amounts(
             self.replicas * replicas,
@@ -43,14 +58,14 @@ class Amounts:
             self.usd_per_hour * replicas,
         )
 
-    def per_replica(self) -> "Amounts":
+    def per_replica(self) -> Amounts:
         """The amounts of one replica, when these are the sum of equal ones; nothing for none."""
         if self.replicas == 0:
             return Amounts()
         n = self.replicas
         return Amounts(1, self.cpu // n, self.memory // n, self.gpus // n, self.usd_per_hour / n)
 
-    def largest(self, other: Self) -> "Amounts":
+    def largest(self, other: Self) -> Amounts:
         """Field by field the larger of both: what an update may take up while both revisions run."""
         return Amounts(
             max(self.replicas, other.replicas),
@@ -60,7 +75,7 @@ class Amounts:
             max(self.usd_per_hour, other.usd_per_hour),
         )
 
-    def smallest(self, other: Self) -> "Amounts":
+    def smallest(self, other: Self) -> Amounts:
         """Field by field the smaller of both."""
         return self + other - self.largest(other)
 

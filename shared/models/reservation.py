@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shared.models.amounts import Amounts
 
@@ -15,3 +16,11 @@ class Reservation:
     cluster: str
     team: str
     lines: Mapping[str, Amounts]
+
+
+class UsageKey(NamedTuple):
+    """What usage is counted by; `sku` is "" for no GPU."""
+
+    team: str
+    cluster: str
+    sku: str

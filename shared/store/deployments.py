@@ -17,7 +17,7 @@ from shared.models.lifecycle import (
     WITHDRAWN_REVISIONS,
     RevisionStatus,
 )
-from shared.store.rows import amounts_from, amounts_to_json
+from shared.store.rows import amounts_from
 from shared.store.tables import action_plans, deployments
 
 # Built once: putting it together costs more than PostgreSQL needs to answer it.
@@ -62,7 +62,7 @@ class DeploymentRows:
             name=reference.name,
             manifest=deployment.manifest,
             sku=deployment.sku,
-            amounts=amounts_to_json(deployment.amounts),
+            amounts=deployment.amounts.as_json(),
             rollback_of=deployment.rollback_of,
             status=deployment.status,
         )
@@ -244,7 +244,7 @@ class DeploymentRows:
 
     def start_removal(self, deployment: Deployment, now: datetime, *, holds_nothing: bool = False) -> None:
         """The object was deleted, and its pods are ending. holds_nothing: its pods had ended before."""
-        values = {"amounts": amounts_to_json(NOTHING)} if holds_nothing else {}
+        values = {"amounts": NOTHING.as_json()} if holds_nothing else {}
         self._move(deployment, RevisionStatus.REMOVING, observed_at=now, **values)
 
     def mark_removed(self, deployment: Deployment, now: datetime) -> None:

@@ -12,7 +12,7 @@ from shared.errors import AlreadyInProgress
 from shared.models.lifecycle import PLAN_STATUSES, PLANS_UNDER_WAY, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource
 from shared.policy.decision import DecisionRecord
-from shared.store.rows import amounts_from, amounts_to_json
+from shared.store.rows import amounts_from
 from shared.store.tables import action_plans, policy_decisions, workloads
 
 _PAGE = 500
@@ -33,8 +33,8 @@ class PlanRows:
             source=plan.source,
             decision=plan.decision.model_dump(mode="json", by_alias=True),
             sku=plan.sku,
-            amounts=amounts_to_json(plan.amounts),
-            surge=amounts_to_json(plan.surge),
+            amounts=plan.amounts.as_json(),
+            surge=plan.surge.as_json(),
             status=plan.status,
             priority=plan.priority,
         )

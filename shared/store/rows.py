@@ -9,11 +9,6 @@ from shared.models.amounts import Amounts
 AMOUNT_COLUMNS = ("replicas", "cpu", "memory", "gpus", "usd_per_hour")
 
 
-def amounts_to_json(amounts: Amounts) -> dict[str, Any]:
-    """Money as text: a JSON number would become a float on the way."""
-    return {**amounts_to_columns(amounts), "usd_per_hour": str(amounts.usd_per_hour)}
-
-
 def amounts_to_columns(amounts: Amounts) -> dict[str, Any]:
     return {name: getattr(amounts, name) for name in AMOUNT_COLUMNS}
 

@@ -27,6 +27,7 @@ from shared.store.workloads import WorkloadRows
 
 if TYPE_CHECKING:
     from shared.store.history import HistoryRows
+    from shared.store.ledger_records import LedgerRecordRows
     from shared.store.policies import PolicyRows
 
 _SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -72,6 +73,12 @@ class UnitOfWork:
     @cached_property
     def dead_letters(self) -> DeadLetterRows:
         return DeadLetterRows(self.connection)
+
+    @cached_property
+    def ledger_records(self) -> "LedgerRecordRows":
+        from shared.store.ledger_records import LedgerRecordRows  # only the check of the ledger needs it
+
+        return LedgerRecordRows(self.connection)
 
     @cached_property
     def history(self) -> "HistoryRows":

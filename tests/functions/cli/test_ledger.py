@@ -1,11 +1,9 @@
 """`sentinel ledger check`: the ledger is broken on purpose in every way, seen, and mended."""
 
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,10 @@ import sqlalchemy as sa
 
 from shared.models.lifecycle import PlanStatus, RevisionStatus
 from shared.models.reservation import Reservation
-from shared.store import audit, repair
+from shared.store import audit
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, TESTS, Deliver, id_of, in_parallel, rows
+from tests.builders import Deliver, id_of, rows
 from tests.functions.chain import Chain
 from tests.functions.cli.conftest import Ran, Sentinel
 from tests.functions.policy_evaluation.test_handler import runs
@@ -102,7 +100,7 @@ def test_every_break_is_seen_and_mended(
     damage(store, breaks)
     seen = check(sentinel)
     assert seen.code == 1
-    assert "sentinel: the ledger differs; mend it with `sentinel ledger check --fix`\n" in seen.err
+    assert "sentinel: the ledger differs; repair it with `sentinel ledger check --fix`\n" in seen.err
     assert any(found["what"] == what and why in found["why"] for found in seen.json)
     mended = check(sentinel, "--fix")
     assert (mended.code, mended.json) == (0, seen.json), mended.err
@@ -168,51 +166,6 @@ def test_what_an_undecided_plan_leaves_standing_is_sound(sentinel: Sentinel, sto
     sound(sentinel)
     deliver.submit("never-decided")
     sound(sentinel)
-
-
-def test_what_came_right_meanwhile_is_left_alone(sentinel: Sentinel, store: Store, deliver: Deliver) -> None:
-    deliver.decide()
-    damage(store, lambda c: c.execute(usage.update().values(gpus=9)))
-    with store.read() as work:
-        report = repair.compare(work)
-    damage(store, lambda c: c.execute(usage.update().values(gpus=2)))
-    repair.mend(store, report, TESTS)
-    sound(sentinel)
-    with store.begin() as work:
-        assert audit.entries(work.connection, "usage/search/local/L4") == []
-
-
-def test_a_repair_beside_decisions_leaves_the_books_right(
-    sentinel: Sentinel, store: Store, deliver: Deliver, owner_engine: sa.Engine
-) -> None:
-    deliver.decide()
-    proposals = [deliver.submit(f"w-{number}") for number in range(6)]
-    damage(store, lambda c: c.execute(usage.update().values(gpus=9)))
-    damage(store, lambda c: c.execute(reservations.update().values(gpus=7)))
-    with store.read() as work:
-        report = repair.compare(work)
-    decisions = [partial(deliver.forward, POLICY, proposal) for proposal in proposals]
-    repairs = [partial(repair.mend, store, report, TESTS)] * 3
-    in_parallel(*decisions[:3], *repairs, *decisions[3:])
-    sound(sentinel)
-    assert [line[6] for line in lines(owner_engine, "usage")] == [14]
-
-
-def test_a_recount_waits_for_who_is_counting(sentinel: Sentinel, store: Store, deliver: Deliver) -> None:
-    deliver.decide()
-    damage(store, lambda c: c.execute(usage.update().values(gpus=9)))
-    with store.read() as work:
-        report = repair.compare(work)
-    with store.begin() as work:
-        more = work.ledger.reserved(id_of(), "local")["L4"].times(3)
-        work.ledger.settle([(Reservation(id_of(), "local", "search", {"L4": more}), id_of())])
-        mending = threading.Thread(target=repair.mend, args=(store, report, TESTS))
-        mending.start()
-        mending.join(0.3)  # it waits for this transaction, wherever it is by now
-        assert mending.is_alive()
-    mending.join()
-    with store.read() as work:
-        assert list(repair.compare(work).usage) == []
 
 
 def test_what_stands_until_a_lost_revision_is_decided_anew_is_sound(

@@ -2,8 +2,8 @@
 
 from events.plan import PlanApproved
 from shared.models.lifecycle import Phase, PlanStatus
+from shared.operations import ledger_check
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION
-from shared.store import repair
 from tests.builders import told
 from tests.functions.chain import APPLIED, REMOVED, Chain
 
@@ -129,7 +129,7 @@ def test_a_job_that_is_over_holds_nothing_while_it_is_removed(chain: Chain) -> N
     chain.forward(chain.until_removal_approved())
     assert chain.workload().phase is Phase.REMOVING
     with chain.store.read() as work:
-        assert not repair.compare(work)
+        assert not ledger_check.check(work)
 
 
 def test_a_job_that_is_over_is_removed_with_its_pods(chain: Chain) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from events.plan import PlanApproved
 from shared.models.lifecycle import Phase, PlanStatus
-from shared.store import repair
+from shared.operations import ledger_check
 from tests.functions.chain import PLAN_APPROVED, TICK, Chain
 
 
@@ -163,7 +163,7 @@ def test_what_a_rollout_replaces_is_held_through_every_edit_until_one_of_them_is
     ready = chain.apply(replicas=1, image="fate.test/ready:4", **on("A100-80GB"))
     assert held() == {"L4": 4, "H100": 2, "A100-80GB": 1 + 1}
     with chain.store.read() as work:
-        assert not repair.compare(work)
+        assert not ledger_check.check(work)
     chain.follow(ready)
     chain.until(held, lambda lines: lines == {"A100-80GB": 1})
 

@@ -1,0 +1,177 @@
+"""The ledger against Sentinel's own revisions and plans, and the repair of what differs.
+
+The check reads one moment. A repair is one transaction for each workload, under the workload's lock and on what is
+true by then: what has become right meanwhile is left alone. Usage is repaired after the reservations, row by row, to
+their sum.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from shared.models.amounts import NOTHING, Amounts
+from shared.models.reservation import Reservation, UsageKey
+from shared.rollout.reconciliation import (
+    Discrepancy,
+    WorkloadAccount,
+    awaits_execution,
+    corrected_lines,
+    discrepancies,
+)
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from shared.models.actor import Actor
+    from shared.store.unit_of_work import Store, UnitOfWork
+
+HOLD = timedelta(minutes=10)
+"""How long a hold that was lost is given anew; its plan is executed before, or evaluated again."""
+
+_PAGE = 500
+_FIRST = uuid.UUID(int=0)
+
+
+@dataclass(frozen=True)
+class WorkloadDiscrepancy:
+    """A workload that has reserved too much or too little."""
+
+    workload_id: uuid.UUID
+    label: str
+    line: Discrepancy
+
+
+@dataclass(frozen=True)
+class UsageDiscrepancy:
+    """What usage counts for a (team, cluster, SKU), and the sum of its reservations."""
+
+    key: UsageKey
+    counted: Amounts
+    reserved: Amounts
+
+
+@dataclass(frozen=True)
+class LedgerReport:
+    """Everything that differs. orphans: reservations of workloads that do not exist."""
+
+    workloads: Sequence[WorkloadDiscrepancy]
+    orphans: Sequence[Reservation]
+    usage: Sequence[UsageDiscrepancy]
+
+    def __bool__(self) -> bool:
+        return bool(self.workloads or self.orphans or self.usage)
+
+
+def check(work: UnitOfWork) -> LedgerReport:
+    """What differs, as one transaction sees it: by workload id, and by team, cluster and SKU."""
+    wrong = [
+        WorkloadDiscrepancy(account.workload_id, account.label, line)
+        for account in accounts(work)
+        for line in discrepancies(account)
+    ]
+    return LedgerReport(wrong, work.ledger_records.without_workload(), list(_miscounted(work)))
+
+
+def repair(store: Store, report: LedgerReport, actor: Actor) -> None:
+    """Corrects the ledger where the report says that it is wrong."""
+    for workload_id in sorted({found.workload_id for found in report.workloads}):
+        with store.begin() as work:
+            _repair_workload(work, workload_id, actor)
+    for orphan in report.orphans:
+        with store.begin() as work:
+            _release(work, orphan, actor)
+    with store.read() as work:
+        miscounted = list(_miscounted(work))
+    for found in miscounted:
+        with store.begin() as work:
+            _recount(work, found.key, actor)
+
+
+def accounts(work: UnitOfWork) -> Iterator[WorkloadAccount]:
+    """Every workload that has reserved something, or should or may have: by id."""
+    last = _FIRST
+    while ids := work.ledger_records.workloads_with_accounts(last, _PAGE):
+        yield from _accounts_of(work, ids)
+        last = ids[-1]
+
+
+def _accounts_of(work: UnitOfWork, ids: Collection[uuid.UUID]) -> Iterator[WorkloadAccount]:
+    workloads = work.workloads.get_many(ids)
+    lines = work.ledger_records.lines_of(ids)
+    reserved_for: dict[uuid.UUID, set[uuid.UUID]] = {}
+    for line in lines:
+        reserved_for.setdefault(line.workload_id, set()).add(line.plan_id)
+    plan_ids = {line.plan_id for line in lines} | {workload.plan_id for workload in workloads.values()}
+    plans = work.plans.get_many(plan_ids)
+    live = work.deployments.live_of(ids)
+    ended = {one.id: one for one in (*work.deployments.ended_since(plan_ids), *work.deployments.replaced(ids))}
+    for key, workload in sorted(workloads.items()):
+        reserved: dict[str, dict[str, Amounts]] = {}
+        for line in (line for line in lines if line.workload_id == key):
+            reserved.setdefault(line.cluster, {})[line.sku] = line.amounts
+        yield WorkloadAccount(
+            workload_id=key,
+            label=workload.spec.full_name,
+            team=workload.spec.team,
+            kind=workload.spec.type.kind,
+            newest_plan=plans.get(workload.plan_id),
+            reserved=reserved,
+            plans=[plans[plan_id] for plan_id in sorted(reserved_for.get(key, set()) & plans.keys())],
+            live=[revision for revision in live if revision.workload_id == key],
+            ended=[revision for revision in ended.values() if revision.workload_id == key],
+        )
+
+
+def _miscounted(work: UnitOfWork) -> Iterator[UsageDiscrepancy]:
+    counted, reserved = work.ledger_records.counted(), work.ledger_records.reserved()
+    for key in sorted(counted.keys() | reserved.keys()):
+        if counted.get(key, NOTHING) != reserved.get(key, NOTHING):
+            yield UsageDiscrepancy(key, counted.get(key, NOTHING), reserved.get(key, NOTHING))
+
+
+def _repair_workload(work: UnitOfWork, workload_id: uuid.UUID, actor: Actor) -> None:
+    if work.workloads.get(workload_id, lock=True) is None:
+        return
+    [account] = _accounts_of(work, [workload_id])
+    wrong = discrepancies(account)
+    for cluster in sorted({line.cluster for line in wrong}):
+        right = Reservation(workload_id, cluster, account.team, corrected_lines(account, cluster))
+        plan_id = account.newest_plan.id if account.newest_plan else workload_id
+        if awaits_execution(account, cluster) and right.lines:
+            work.ledger.hold(right, plan_id, work.now + HOLD)
+        else:
+            work.ledger.settle([(right, plan_id)])
+    if wrong:
+        lines: list[JsonValue] = [_as_json(line) for line in wrong]
+        work.audit("ledger.repaired", str(workload_id), actor, lines=lines)
+
+
+def _release(work: UnitOfWork, orphan: Reservation, actor: Actor) -> None:
+    nothing = Reservation(orphan.workload_id, orphan.cluster, orphan.team, {})
+    work.ledger.settle([(nothing, orphan.workload_id)])
+    lines: dict[str, JsonValue] = {sku: amounts.as_json() for sku, amounts in orphan.lines.items()}
+    work.audit("ledger.repaired", str(orphan.workload_id), actor, cluster=orphan.cluster, released=lines)
+
+
+def _recount(work: UnitOfWork, key: UsageKey, actor: Actor) -> None:
+    """Under the row's lock nobody else counts, so the sum is that of all who have counted."""
+    before = work.ledger_records.lock_usage(key)
+    after = work.ledger_records.reserved_at(key)
+    if before == after:
+        return
+    work.ledger_records.set_usage(key, after)
+    subject = f"usage/{key.team}/{key.cluster}/{key.sku}"
+    work.audit("ledger.repaired", subject, actor, counted=before.as_json(), reserved=after.as_json())
+
+
+def _as_json(line: Discrepancy) -> dict[str, JsonValue]:
+    return {
+        "cluster": line.cluster,
+        "sku": line.sku,
+        "held": line.reserved.as_json(),
+        "expected": line.expected.as_json(),
+    }
