@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.models.deployment import Deployment
+from shared.models.reservation import Reservation
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.rollout.pricing import Price, PriceKind
-from shared.store.ledger import Reservation
 from shared.store.skus import rename_skus
 from shared.store.tables import usage, workload_costs
 from shared.store.unit_of_work import Store
