@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 """How every command group is made: errors are ours to explain."""
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 DEFAULT_TIMEOUT = "5m"
+_MOST_DAYS = 36_500  # any moment before now by so much is still one of the calendar
 
 
 class Format(StrEnum):
@@ -39,7 +38,7 @@ Namespace = Annotated[str | None, typer.Option(help="Only in this namespace.")]
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most this many.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow until nothing is left to do, and exit with the outcome.")]
 Timeout = Annotated[
-    str | None, typer.Option(metavar="DURATION", help=f"How long to wait: 90s, 5m, 1h.  [default: {DEFAULT_TIMEOUT}]")
+    str | None, typer.Option(metavar="DURATION", help=f"How long to wait: 90s, 5m, PT1H.  [default: {DEFAULT_TIMEOUT}]")
 ]
 
 
@@ -49,15 +48,20 @@ def patience(wait: bool, timeout: str | None) -> float | None:
         if timeout is not None:
             raise BadInput("--timeout needs --wait")
         return None
-    return seconds("--timeout", timeout or DEFAULT_TIMEOUT, "ms|s|m|h", "90s, 5m or 1h")
+    return seconds("--timeout", timeout or DEFAULT_TIMEOUT)
 
 
-def seconds(option: str, text: str, units: str, examples: str) -> float:
-    """The seconds of a number with a unit. Raises BadInput that names the option."""
-    match = re.fullmatch(rf"(\d{{1,6}})({units})", text)
-    if match is None:
-        raise BadInput(f"{option} must be a number and a unit, such as {examples}, not {text[:40]!r}")
-    return int(match[1]) * _UNITS[match[2]]
+def seconds(option: str, text: str) -> float:
+    """The seconds of a duration: 90s, 1h30m, 30d, PT90S. Raises BadInput that names the option."""
+    from shared.models import durations
+
+    try:
+        found = durations.parse(text)
+    except ValueError as error:
+        raise BadInput(f"{option}: {error}") from None
+    if found.days > _MOST_DAYS:
+        raise BadInput(f"{option}: must be at most {_MOST_DAYS}d")
+    return found.total_seconds()
 
 
 def platform_of(context: typer.Context) -> Platform:

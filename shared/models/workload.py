@@ -29,7 +29,9 @@ from pydantic.alias_generators import to_camel
 
 from shared.models import gpu as gpus
 from shared.models import quantities
+from shared.models.fields import Duration
 from shared.models.kubernetes_object import refuse_as_workload
+from shared.models.validation import STORED
 
 WORKLOAD_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000001")
 
@@ -349,8 +351,8 @@ class WorkloadSpec(Wire):
     node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
-    deadline: Annotated[timedelta, AfterValidator(_positive), Field(le=timedelta(days=30))] = timedelta(minutes=10)
-    bake: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(days=1))] = timedelta(seconds=10)
+    deadline: Annotated[Duration, AfterValidator(_positive), Field(le=timedelta(days=30))] = timedelta(minutes=10)
+    bake: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=1))] = timedelta(seconds=10)
     queue: bool = False
     priority: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
     generation: Annotated[int, Field(ge=1, le=2**53, strict=True)] | None = None
@@ -404,7 +406,7 @@ class WorkloadSpec(Wire):
         """
         env = stored.get("env") or ()
         pairs = sorted(env.items()) if isinstance(env, Mapping) else env
-        return cls.model_validate({**stored, "env": dict(pairs)})
+        return cls.model_validate({**stored, "env": dict(pairs)}, context=STORED)
 
 
 def workload_id(team: str, namespace: str, name: str) -> uuid.UUID:

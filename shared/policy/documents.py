@@ -2,7 +2,7 @@
 
 A policy selects plans and holds rules. Rules count in a scope: the plan itself, its workload, its team, its
 cluster, or everything ("global"). Money is text or a number in US dollars, quantities are Kubernetes quantities,
-durations are ISO 8601.
+durations are ISO 8601 or Go's form; see shared.models.durations.
 """
 
 import re

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from shared.models.fields import Duration
 from shared.models.gpu import normalise_sku
 from shared.models.workload import LabelValue
 
@@ -58,13 +59,6 @@ def _aware(value: datetime) -> datetime:
         raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
 
 
-def _iso_8601(value: object) -> object:
-    """Without plain numbers: nobody can tell seconds from days, and YAML reads 1:30 as the number 90."""
-    if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith("P")):
-        return value
-    raise ValueError("must be an ISO 8601 duration such as PT30M, PT6H or P30D")
-
-
 def _longer_than_zero(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than zero")
@@ -84,8 +78,8 @@ def _sku(value: object) -> object:
 
 
 Moment = Annotated[datetime, AfterValidator(_aware)]
-Duration = Annotated[timedelta, BeforeValidator(_iso_8601), AfterValidator(_longer_than_zero)]
-Window = Annotated[Duration, AfterValidator(_at_most_a_year)]
+Age = Annotated[Duration, AfterValidator(_longer_than_zero)]
+Window = Annotated[Age, AfterValidator(_at_most_a_year)]
 Usd = Annotated[Decimal, Field(ge=0, max_digits=20, decimal_places=6)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Ratio = Annotated[float, Field(ge=0, le=1, strict=True)]

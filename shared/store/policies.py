@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import NotFound, PolicyUnreadable
 from shared.eventing.processing import describe
+from shared.models.validation import STORED
 from shared.policy.documents import PolicyDocument
 from shared.policy.history import PolicyChange, PolicyVersion
 from shared.policy.policy_set import StoredPolicy
@@ -121,7 +122,7 @@ def _stored(row: sa.Row[Any]) -> StoredPolicy:
 
 def _read(name: str, body: JsonValue, policy_id: uuid.UUID, version: int) -> StoredPolicy:
     try:
-        document = PolicyDocument.model_validate(body)
+        document = PolicyDocument.model_validate(body, context=STORED)
     except ValidationError as error:
         unread = body if isinstance(body, dict) else {}
         return StoredPolicy(name, None, describe(error), policy_id, version, unread)

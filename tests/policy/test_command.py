@@ -189,7 +189,7 @@ def test_suites_come_from_stdin_and_several_from_one_file(tmp_path: Path) -> Non
         ({"facts": {"actions": {"team": ["lately"]}}}, "facts.actions.team.0.at: must be a time with a time zone"),
         ({"facts": {"actions": {"team": [{"at": "2026-01-01T00:00:00"}]}}},
          "facts.actions.team.0.action.at: must be a time with a time zone"),
-        ({"facts": {"service": {"1h": {}}}}, "facts.service.1h.[key]: must be an ISO 8601 duration"),
+        ({"facts": {"service": {"an hour": {}}}}, "facts.service.an hour.[key]: 'an hour' is not a duration"),
         ({"facts": {"prices": {"priced_on": "today"}}}, "facts.prices.priced_on: Input should be a valid date"),
         ({"fact": {}}, "fact: Extra inputs are not permitted"),
     ],

@@ -76,7 +76,7 @@ class Found:
 def backtest(
     context: typer.Context,
     file: Files,
-    since: Annotated[str, typer.Option(metavar="DURATION", help="How far back: 12h, 30d.")] = "30d",
+    since: Annotated[str, typer.Option(metavar="DURATION", help="How far back: 12h, 30d, P30D.")] = "30d",
     only: Annotated[bool, typer.Option("--only", help="The candidates alone, without today's other policies.")] = False,
     limit: Limit = 1000,
     output: Output = Format.TABLE,
@@ -87,7 +87,7 @@ def backtest(
     the facts that were recorded with its decision; what another decision would have changed for later plans is not
     carried on. Ctrl-C prints what was found up to then.
     """
-    reach = seconds("--since", since, "m|h|d", "12h or 30d")
+    reach = seconds("--since", since)
     _backtest(platform_of(context), file, reach, How(only, limit), output)
 
 

@@ -17,7 +17,7 @@ from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from knative.local.resources import durations
+from shared.models import durations
 
 ORDER = "kafka.eventing.knative.dev/delivery.order"
 BROKER_CLASS = "eventing.knative.dev/broker.class"
@@ -33,7 +33,7 @@ DEFAULT_BACKOFF_DELAY = 0.2
 def _seconds(value: object) -> float:
     if not isinstance(value, str):
         raise ValueError("must be an ISO 8601 duration in a string, for instance PT0.2S")
-    return durations.iso8601(value)
+    return durations.iso8601(value).total_seconds()
 
 
 def _positive(value: float) -> float:
@@ -248,7 +248,7 @@ class RevisionMetadata(Model):
         for name in (WINDOW, *_OTHER_DURATIONS):
             if (text := annotations.get(name)) is not None:
                 try:
-                    seconds = durations.go(text)
+                    seconds = durations.go(text).total_seconds()
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from error
                 least = 6 if name == WINDOW else 0
@@ -273,7 +273,7 @@ class Service(Model):
     @property
     def window(self) -> float:
         """Seconds without a request after which the process is stopped; Knative's default is 60."""
-        return durations.go(self.spec.template.metadata.annotations.get(WINDOW, "60s"))
+        return durations.go(self.spec.template.metadata.annotations.get(WINDOW, "60s")).total_seconds()
 
 
 class PingSourceSpec(Model):

@@ -22,7 +22,7 @@ from shared.policy.months import cost, next_month
 from shared.policy.resources import SUMS, Resource
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.situation import Holdings, MissingFact, Situation
-from shared.policy.vocabulary import Count, Duration, ScopeKind, Sku, Usd
+from shared.policy.vocabulary import Age, Count, ScopeKind, Sku, Usd
 
 PRICES_GO_STALE = timedelta(days=3 * 365)
 _MINUTE = timedelta(minutes=1)
@@ -43,7 +43,7 @@ class CostCeiling(RuleModel):
     scope: ScopeKind = ScopeKind.WORKLOAD
     usd_per_hour: Usd | None = None
     usd_per_month: Usd | None = None
-    max_price_age: Duration = PRICES_GO_STALE
+    max_price_age: Age = PRICES_GO_STALE
 
     @model_validator(mode="after")
     def _limits_something(self) -> Self:

@@ -1,10 +1,10 @@
 """change_freeze: no changes in windows of a calendar.
 
-A window starts at a local time of a time zone and lasts for a while; a recurrence (RFC 5545 RRULE) repeats it
-by that zone's calendar, so a freeze at midnight stays at midnight when daylight saving begins or ends. As in RFC 5545,
+A window starts at a local time of a time zone and lasts for a duration. A recurrence (RFC 5545 RRULE) repeats it by
+that zone's calendar, so a freeze at midnight stays at midnight when daylight saving begins or ends. As in RFC 5545,
 the days of a duration are calendar days and the rest is exact: P2D from a Saturday's midnight is the weekend, also
-when that has 47 or 49 hours. A start in the hour that clocks skip means an hour later; one in the hour that they
-repeat means the first time.
+when that has 47 or 49 hours. Months are calendar months: P1M from 1 December ends at 1 January. A start in the hour
+that clocks skip means an hour later; one in the hour that they repeat means the first time.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shared.models.durations import CalendarDuration
+from shared.models.fields import CalendarLength
 from shared.models.workload import LabelKey
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.rules.recurrence import Recurrence, recurrence
 from shared.policy.situation import Situation
-from shared.policy.vocabulary import PolicyModel, Window
+from shared.policy.vocabulary import PolicyModel
 
 BREAK_GLASS = "break-glass"
 _ANY_CHANGE_OF_CLOCKS = timedelta(days=1)
+_LONGEST = timedelta(days=366)
 
 
 def _known_zone(name: str) -> str:
@@ -40,6 +43,14 @@ def _local(value: datetime) -> datetime:
     return value
 
 
+def _some_of_a_year(value: CalendarDuration) -> CalendarDuration:
+    if value == CalendarDuration():
+        raise ValueError("must be longer than zero")
+    if value.longest > _LONGEST:
+        raise ValueError(f"must be at most {_LONGEST.days} days, or P12M")
+    return value
+
+
 def _readable(text: str) -> str:
     Recurrence.parse(text)
     return text
@@ -49,7 +60,7 @@ class FreezeWindow(PolicyModel):
     """One window, or with a recurrence many. A recurrence begins at `start`, and keeps its time of day."""
 
     start: Annotated[datetime, AfterValidator(_local)]
-    duration: Window
+    duration: Annotated[CalendarLength, AfterValidator(_some_of_a_year)]
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     recurrence: Annotated[str, Field(max_length=500), AfterValidator(_readable)] | None = None
 
@@ -64,9 +75,8 @@ class FreezeWindow(PolicyModel):
         zone = ZoneInfo(self.timezone)
         local = now.astimezone(zone).replace(tzinfo=None)
         start = self._last_start(local + _ANY_CHANGE_OF_CLOCKS)
-        while start is not None and start > local - self.duration - 2 * _ANY_CHANGE_OF_CLOCKS:
-            days = timedelta(days=self.duration.days)
-            end = _instant(start + days, zone) + (self.duration - days)
+        while start is not None and start > local - self.duration.longest - 2 * _ANY_CHANGE_OF_CLOCKS:
+            end = _instant(self.duration.calendar_end(start), zone) + self.duration.exact
             if _instant(start, zone) <= now < end:
                 return end
             start = self._last_start(start - timedelta(microseconds=1))

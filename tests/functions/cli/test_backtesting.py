@@ -187,10 +187,15 @@ def test_since_bounds_the_replay(sentinel: Sentinel, store: Store, deliver: Deli
     strict = candidate({"type": "quota", "gpus": 1})
     assert backtest(sentinel, strict).json["decisions"] == 2
     assert backtest(sentinel, strict, options=("-o", "json", "--since", "47h")).json["decisions"] == 1
-    ran = backtest(sentinel, strict, options=("--since", "soon"))
-    assert (ran.code, ran.err) == (
-        *(2, "sentinel: --since must be a number and a unit, such as 12h or 30d, not 'soon'\n"),
-    )
+    assert backtest(sentinel, strict, options=("-o", "json", "--since", "PT47H")).json["decisions"] == 1
+    assert backtest(sentinel, strict, options=("-o", "json", "--since", "30d")).json["decisions"] == 2
+    for since, said in [
+        ("soon", "'soon' is not a duration such as 10m, 1h30m, 30d or PT10M"),
+        ("P1M", "must not have months or years, whose length depends on the date: write days, such as P30D"),
+        ("99999999d", "must be at most 36500d"),
+    ]:
+        ran = backtest(sentinel, strict, options=("--since", since))
+        assert (ran.code, ran.err) == (2, f"sentinel: --since: {said}\n")
 
 
 def test_people_get_the_sum_the_teams_and_the_plans(sentinel: Sentinel, deliver: Deliver) -> None:

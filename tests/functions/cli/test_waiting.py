@@ -113,7 +113,7 @@ def test_when_time_is_up_each_workload_has_its_line(sentinel: Sentinel, broker: 
 
     broker.taken = take
     wrong = submission("wrong", clusters={"matchLabels": {"region": "moon"}})
-    ran = sentinel("submit", "-f", "-", "--wait", "--timeout", "300ms", stdin=json.dumps([submission(), wrong]))
+    ran = sentinel("submit", "-f", "-", "--wait", "--timeout", "PT0.3S", stdin=json.dumps([submission(), wrong]))
     assert ran.code == 1
     first, rejected, late = ran.err.splitlines()
     assert first == f"sentinel: {LABEL}: proposed"
@@ -206,8 +206,11 @@ def test_a_removal_is_done_when_the_workload_is_gone(sentinel: Sentinel, chain: 
     ("arguments", "said"),
     [
         (("--timeout", "5m"), "--timeout needs --wait"),
-        (("--wait", "--timeout", "soon"), "--timeout must be a number and a unit, such as 90s, 5m or 1h, not 'soon'"),
-        (("--wait", "--timeout", "5"), "--timeout must be a number and a unit, such as 90s, 5m or 1h, not '5'"),
+        (("--wait", "--timeout", "soon"), "--timeout: 'soon' is not a duration such as 10m, 1h30m, 30d or PT10M"),
+        (
+            ("--wait", "--timeout", "5"),
+            "--timeout: '5' is not a duration such as 10m, 1h30m, 30d or PT10M: write 5s, 5m or 5h",
+        ),
     ],
 )
 def test_a_timeout_that_says_nothing_is_refused(

@@ -200,6 +200,19 @@ def test_a_value_of_another_type_says_what_to_write(fields: dict[str, Any], path
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"), [("10m", 600), ("1h30m", 5400), ("600s", 600), ("2d", 172_800), ("PT90S", 90)]
+)
+def test_a_deadline_is_written_in_either_notation(text: str, seconds: int) -> None:
+    assert WorkloadSpec.model_validate({**MINIMAL, "deadline": text}).deadline == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("value", [True, 600, 1.5, "600", "01:30", "10:00", "1 day", "P1M", None])
+def test_a_deadline_is_never_guessed_at(value: Any) -> None:
+    assert list(complaints(deadline=value)) == ["deadline"]
+    assert list(complaints(bake=value)) == ["bake"]
+
+
+@pytest.mark.parametrize(
     "sources", [{}, {"emptyDir": False}, {"emptyDir": True, "claim": "c"}, {"configMap": "a", "secret": "b"}]
 )
 def test_a_volume_has_exactly_one_source(sources: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.models.durations import CalendarDuration
+from shared.models.validation import STORED
 from shared.policy.documents import LabelExpression, PolicyDocument
 from shared.policy.policy_set import StoredPolicy
 from shared.policy.rules.freeze import FreezeWindow
@@ -51,7 +53,10 @@ FULL: dict[str, Any] = {
         {"type": "rate_limit", "actions": 3, "window": "PT1H", "verbs": ["update"]},
         {
             "type": "change_freeze",
-            "windows": [{"start": "2026-12-24T00:00:00", "duration": "P8D", "recurrence": "FREQ=YEARLY"}],
+            "windows": [
+                {"start": "2026-12-24T00:00:00", "duration": "P8D", "recurrence": "FREQ=YEARLY"},
+                {"start": "2026-12-01T00:00:00", "duration": "P1M"},
+            ],
         },
         {
             "type": "image",
@@ -90,6 +95,7 @@ def test_a_stored_document_reads_back_the_same() -> None:
     document = PolicyDocument.model_validate(FULL)
     stored_form = json.loads(json.dumps(document.model_dump(mode="json", by_alias=True)))
     assert PolicyDocument.model_validate(stored_form) == document
+    assert PolicyDocument.model_validate(stored_form, context=STORED) == document
     assert (
         stored_form["rules"][0] | {"cpu": "1500m", "memory": "1Gi", "gpus_by_sku": {"H100": 4}}
         == stored_form["rules"][0]
@@ -128,7 +134,8 @@ DAYS = st.integers(0, 3000)
 @given(DAYS, st.integers(1, 72), st.sampled_from(["FREQ=DAILY;INTERVAL=3", "FREQ=WEEKLY;BYDAY=MO,TH", "FREQ=MONTHLY"]))
 def test_a_window_of_utc_is_what_walking_over_its_days_finds(hours: int, length: int, recurrence: str) -> None:
     start = datetime(2026, 1, 1, 6)  # noqa: DTZ001 - local
-    window = FreezeWindow(start=start, duration=timedelta(hours=length), recurrence=recurrence)
+    duration = CalendarDuration(exact=timedelta(hours=length))
+    window = FreezeWindow(start=start, duration=duration, recurrence=recurrence)
     now = at("2025-12-30T00:30:00") + timedelta(hours=hours)
     fits: dict[str, Callable[[datetime], bool]] = {
         "D": lambda day: (day - start).days % 3 == 0,
@@ -155,3 +162,37 @@ def test_a_zone_whose_clocks_change_by_two_hours() -> None:
     assert window.ends(at("2026-10-25T01:15:00")) == at("2026-10-25T02:30:00")
     assert window.ends(at("2026-10-25T02:29:59")) == at("2026-10-25T02:30:00")
     assert window.ends(at("2026-10-25T02:30:00")) is None
+
+
+def test_a_freeze_of_a_month_holds_to_the_month_s_last_moment() -> None:
+    window = FreezeWindow.model_validate(
+        {"start": "2026-12-01T00:00:00", "duration": "P1M", "timezone": "Europe/Berlin"}
+    )
+    assert window.ends(at("2026-11-30T22:59:59")) is None
+    assert window.ends(at("2026-12-01T12:00:00")) == at("2026-12-31T23:00:00")
+    assert window.ends(at("2026-12-31T22:59:59")) == at("2026-12-31T23:00:00")
+    assert window.ends(at("2026-12-31T23:00:00")) is None
+
+
+def test_a_freeze_of_a_month_that_recurs_is_as_long_as_each_month() -> None:
+    window = FreezeWindow.model_validate(
+        {"start": "2026-01-01T00:00:00", "duration": "P1M", "recurrence": "FREQ=MONTHLY;INTERVAL=2"}
+    )
+    ends = {month: window.ends(at(f"2026-{month:02}-28T12:00:00")) for month in (1, 2, 3, 11)}
+    assert ends == {1: at("2026-02-01"), 2: None, 3: at("2026-04-01"), 11: at("2026-12-01")}
+
+
+def test_a_policy_of_an_earlier_release_keeps_its_lengths() -> None:
+    stored_form = {
+        "name": "old",
+        "rules": [
+            {"type": "cost_ceiling", "usd_per_hour": "1", "max_price_age": "P3Y"},
+            {"type": "sla", "min_uptime": 0.9, "window": "P1Y1D"},
+            {"type": "change_freeze", "windows": [{"start": "2026-12-01T00:00:00", "duration": "P1Y"}]},
+        ],
+    }
+    document = PolicyDocument.model_validate(stored_form, context=STORED)
+    written = document.model_dump(mode="json", by_alias=True)["rules"]
+    assert [written[0]["max_price_age"], written[1]["window"]] == ["P1095D", "P366D"]
+    assert written[2]["windows"][0]["duration"] == "P365D"
+    assert PolicyDocument.model_validate(document.model_dump(mode="json", by_alias=True)) == document

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from shared.models.durations import format_iso8601
 from shared.models.workload import WorkloadSpec, WorkloadType
 
 _ALPHANUMERIC = string.ascii_lowercase + string.digits
@@ -89,7 +90,7 @@ def wire_workloads(draw: st.DrawFn) -> dict[str, Any]:
         "nodeSelector": draw(st.dictionaries(label_keys, label_values, max_size=2)),
         "tolerations": draw(st.lists(tolerations, max_size=3)),
         "labels": draw(st.dictionaries(label_keys, label_values, max_size=3)),
-        "deadline": draw(st.timedeltas(timedelta(microseconds=1), timedelta(days=30))).total_seconds(),
+        "deadline": format_iso8601(draw(st.timedeltas(timedelta(microseconds=1), timedelta(days=30)))),
     }
 
 
