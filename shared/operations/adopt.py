@@ -55,7 +55,8 @@ def adopt(
         raise OperationRefused("decisions[0].verb", "a Job cannot be scaled")
     live, surge = work.deployments.live(workload.id), 0
     if decision.verb is Verb.SCALE:
-        if not scales(spec, live):
+        products = work.catalogue.products(workload.cluster) if spec.resources.gpu.sku else ()
+        if not scales(spec, live, products):
             raise OperationRefused(
                 "decisions[0].verb", "what runs is not what was last submitted; submit what it should be"
             )

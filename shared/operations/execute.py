@@ -210,7 +210,12 @@ def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Dep
     else:
         spec = workload.spec.model_copy(update={"replicas": decision.replicas})
         document = manifest(
-            spec, workload_id=workload.id, plan_id=plan.id, revision=revision, generation=plan.generation
+            spec,
+            workload_id=workload.id,
+            plan_id=plan.id,
+            revision=revision,
+            generation=plan.generation,
+            products=work.catalogue.products(decision.cluster) if spec.resources.gpu.sku else (),
         )
     meta = document["metadata"]
     deployment = Deployment(

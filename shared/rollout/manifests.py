@@ -13,7 +13,7 @@ because the host name of an indexed pod is `<name>-<index>`. What is cut ends in
 import hashlib
 import math
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +54,18 @@ def object_name(spec: WorkloadSpec, revision: int) -> str:
 
 
 def manifest(
-    spec: WorkloadSpec, *, workload_id: uuid.UUID, plan_id: uuid.UUID, revision: int, generation: int
+    spec: WorkloadSpec,
+    *,
+    workload_id: uuid.UUID,
+    plan_id: uuid.UUID,
+    revision: int,
+    generation: int,
+    products: Collection[str] = (),
 ) -> KubernetesObject:
-    """The Deployment, StatefulSet or Job for one revision of a workload, ready for server-side apply."""
+    """The Deployment, StatefulSet or Job for one revision of a workload, ready for server-side apply.
+
+    products: the GPU products on the nodes of its cluster, as far as they are known.
+    """
     labels = _labels(spec, workload_id)
     kind = spec.type.kind
     return {
@@ -72,7 +81,7 @@ def manifest(
                 REVISION_ANNOTATION: str(revision),
             },
         },
-        "spec": _SPECS[kind](spec, workload_id, {"metadata": {"labels": labels}, "spec": _pod(spec)}),
+        "spec": _SPECS[kind](spec, workload_id, {"metadata": {"labels": labels}, "spec": _pod(spec, products)}),
     }
 
 
@@ -175,14 +184,14 @@ def _job(spec: WorkloadSpec, _: uuid.UUID, template: KubernetesObject) -> Kubern
 _SPECS = {"Deployment": _deployment, "StatefulSet": _stateful_set, "Job": _job}
 
 
-def _pod(spec: WorkloadSpec) -> KubernetesObject:
+def _pod(spec: WorkloadSpec, products: Collection[str]) -> KubernetesObject:
     pod: KubernetesObject = {"containers": [_container(spec)]}
     if spec.volumes:
         pod["volumes"] = [{"name": volume.name, **_volume_source(volume)} for volume in spec.volumes]
     pod |= dict.fromkeys(spec.security.host_namespaces, True)
     gpu = spec.resources.gpu
     if gpu.count and gpu.sku is not None:
-        product = {"key": PRODUCT_LABEL, "operator": "In", "values": matching_products(gpu.sku, gpu.product, ())}
+        product = {"key": PRODUCT_LABEL, "operator": "In", "values": matching_products(gpu.sku, gpu.product, products)}
         terms = [{"matchExpressions": [product]}]
         pod["affinity"] = {
             "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}

@@ -4,7 +4,7 @@ Intake proposes what comes out of this, and a simulation only judges it.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.errors import NoClusterMatches, OperationRefused, UnknownMigProfile, UnknownPrice
@@ -93,7 +93,7 @@ def propose(
         raise OperationRefused("resources.gpu.sku", str(error)) from None
     except UnknownMigProfile as error:
         raise OperationRefused("resources.gpu.mig", str(error)) from None
-    verb, sku = _verb(spec, known, live), spec.resources.gpu.sku or ""
+    verb, sku = _verb(spec, known, live, cluster.products), spec.resources.gpu.sku or ""
     surge = surge_replicas(spec.type.kind) if verb is Verb.UPDATE else 0
     if verb is Verb.SCALE:
         surge = holding.surging(sku, live, held)
@@ -123,28 +123,32 @@ def propose(
     return Proposal(workload, plan)
 
 
-def scales(spec: WorkloadSpec, live: Sequence[Deployment]) -> bool:
+def scales(spec: WorkloadSpec, live: Sequence[Deployment], products: Collection[str] = ()) -> bool:
     """Whether a wish differs in its replicas alone from what runs, if it differs at all.
 
     What runs is every live revision, whatever was submitted since, or became of it: an update that failed was rolled
     back, and one that is on its way may not have come to the cluster. What is being removed does not run.
+
+    products: the GPU products on the nodes of the cluster, as far as they are known. Pods that accept others than a
+    new manifest would are replaced: an update.
     """
-    return spec.type.kind != "Job" and bool(live) and all(_runs_as(spec, revision) for revision in live)
+    return spec.type.kind != "Job" and bool(live) and all(_runs_as(spec, revision, products) for revision in live)
 
 
-def _verb(spec: WorkloadSpec, known: Workload | None, live: Sequence[Deployment]) -> Verb:
+def _verb(spec: WorkloadSpec, known: Workload | None, live: Sequence[Deployment], products: Collection[str]) -> Verb:
     if known is None or known.revision == 0 or known.phase is Phase.REMOVED:
         return Verb.DEPLOY
-    return Verb.SCALE if scales(spec, live) else Verb.UPDATE
+    return Verb.SCALE if scales(spec, live, products) else Verb.UPDATE
 
 
-def _runs_as(spec: WorkloadSpec, revision: Deployment) -> bool:
+def _runs_as(spec: WorkloadSpec, revision: Deployment, products: Collection[str]) -> bool:
     wanted = manifest(
         spec,
         workload_id=spec.id,
         plan_id=revision.plan_id,
         revision=revision.revision,
         generation=revision.generation,
+        products=products,
     )
     alike = {**wanted["spec"], "replicas": None} == {**revision.manifest["spec"], "replicas": None}
     return alike and revision.status is not RevisionStatus.REMOVING

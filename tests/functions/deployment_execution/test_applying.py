@@ -1,9 +1,15 @@
 """Execution brings approved plans onto a cluster, and takes them away."""
 
+from datetime import date
+from decimal import Decimal
+
 from events.plan import PlanApproved
+from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase, PlanStatus
+from shared.models.plan import Verb
 from shared.operations import ledger_check
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION
+from shared.rollout.pricing import Price, PriceKind
 from tests.builders import told
 from tests.functions.chain import APPLIED, REMOVED, Chain
 
@@ -171,3 +177,40 @@ def test_posting_again_while_the_removal_is_under_way_brings_it_back(chain: Chai
     assert chain.settle().phase is Phase.HEALTHY
     assert chain.gpus() == 1
     assert len(chain.site.objects("Deployment")) == 1
+
+
+NEW_GPU = {"cpu": "100m", "memory": "64Mi", "gpu": {"count": 1, "sku": "nvidia geforce rtx 6090"}}
+
+
+def new_gpu(chain: Chain, *products: str) -> None:
+    """A cluster with GPUs of a model that no table knows; `products` are what is known of its nodes' labels."""
+    price = Price(PriceKind.GPU, Decimal(3), "test", date(2026, 1, 1), sku="NVIDIA-GEFORCE-RTX-6090")
+    with chain.store.begin() as work:
+        work.catalogue.register_cluster(Cluster("local", {"region": "eu"}))
+        work.catalogue.set_prices([price])
+        work.catalogue.record_products("local", products)
+
+
+def accepted_products(chain: Chain) -> object:
+    affinity = chain.site.object()["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    [term] = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    return term["matchExpressions"][0]["values"]
+
+
+def test_a_gpu_is_asked_for_as_the_nodes_of_the_cluster_spell_it(chain: Chain) -> None:
+    new_gpu(chain, "NVIDIA-GeForce-RTX-6090", "NVIDIA-L4")
+    chain.apply(resources=NEW_GPU)
+    assert accepted_products(chain) == ["NVIDIA-GeForce-RTX-6090"]
+
+
+def test_a_workload_that_named_a_gpu_in_another_case_is_put_right_by_its_next_generation(chain: Chain) -> None:
+    new_gpu(chain)
+    chain.apply(resources=NEW_GPU)
+    assert accepted_products(chain) == ["nvidia-geforce-rtx-6090"]
+    new_gpu(chain, "NVIDIA-GeForce-RTX-6090")
+    chain.apply(resources=NEW_GPU, replicas=2)
+    assert accepted_products(chain) == ["NVIDIA-GeForce-RTX-6090"]
+    with chain.store.begin() as work:
+        plans = work.plans.get(chain.workload().plan_id)
+    assert plans is not None
+    assert plans.decision.verb is Verb.UPDATE

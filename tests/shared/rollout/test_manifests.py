@@ -135,6 +135,13 @@ def test_the_affinity_has_the_case_of_node_labels(sku: str, values: list[str]) -
     assert term["matchExpressions"][0]["values"] == values
 
 
+def test_a_product_that_no_table_knows_has_the_case_of_the_clusters_nodes() -> None:
+    spec = WorkloadSpec.model_validate({**FULL, "resources": {"gpu": {"count": 1, "sku": "nvidia geforce rtx 6090"}}})
+    products = ["NVIDIA-GeForce-RTX-6090", "NVIDIA-L4"]
+    document = manifest(spec, workload_id=spec.id, plan_id=PLAN, revision=1, generation=1, products=products)
+    assert '"values": ["NVIDIA-GeForce-RTX-6090"]' in json.dumps(document)
+
+
 @pytest.mark.parametrize("gpu", [{"count": 1}, {"count": 0, "sku": "H100"}, {}])
 def test_any_gpu_or_none_needs_no_affinity(gpu: dict[str, Any]) -> None:
     assert "affinity" not in made(resources={"gpu": gpu})["spec"]["template"]["spec"]
