@@ -10,6 +10,7 @@ import fcntl
 import gc
 import json
 import logging
+import os
 import signal
 import sqlite3
 import sys
@@ -20,8 +21,9 @@ from aiohttp import web
 
 from knative.local.kubernetes import certificates
 from knative.local.kubernetes.cluster import Cluster
-from knative.local.kubernetes.server import Server
-from shared.processes import follow_parent
+from knative.local.kubernetes.server import http_server
+
+_PARENT_CHECK_SECONDS = 0.5
 
 
 class _UnusableError(Exception):
@@ -36,7 +38,6 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--nodes", choices=("default", "none"), default="default", help="nodes of a fresh store")
     arguments = parser.parse_args()
-    follow_parent()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         asyncio.run(_serve(arguments.state, arguments.port, nodes=arguments.nodes == "default"))
@@ -60,6 +61,13 @@ def _lock(state: Path) -> IO[str]:
     return file
 
 
+async def _parent_ends() -> None:
+    """Waits for the death of the parent that SENTINEL_PARENT_PID names; without that variable it never returns."""
+    named = os.environ.get("SENTINEL_PARENT_PID")
+    while not named or os.getppid() == int(named):
+        await asyncio.sleep(_PARENT_CHECK_SECONDS)
+
+
 async def _serve(state: Path, port: int, *, nodes: bool) -> None:
     with _lock(state):
         identity = certificates.load_or_create(state)
@@ -69,9 +77,9 @@ async def _serve(state: Path, port: int, *, nodes: bool) -> None:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, stopped.set)
         cluster.failed.add_done_callback(lambda _: stopped.set())
-        runner = web.ServerRunner(
-            web.Server(Server(cluster, identity.token).handle, access_log=None), shutdown_timeout=1.0
-        )
+        orphaned = asyncio.create_task(_parent_ends())
+        orphaned.add_done_callback(lambda _: stopped.set())
+        runner = web.ServerRunner(http_server(cluster, identity.token), shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=identity.tls())
         await site.start()
@@ -86,6 +94,7 @@ async def _serve(state: Path, port: int, *, nodes: bool) -> None:
         certificates.write_kubeconfig(kubeconfig, address, identity)
         print(json.dumps({"server": address, "kubeconfig": str(kubeconfig)}), flush=True)
         await stopped.wait()
+        orphaned.cancel()
         if cluster.failed.done():
             await cluster.failed
         cluster.watches.close()

@@ -5,20 +5,20 @@ import sqlite3
 from pathlib import Path
 
 from knative.local.kubernetes import fleet, schema
-from knative.local.kubernetes.controllers.actor import Actor
-from knative.local.kubernetes.controllers.deployment import Deployments
-from knative.local.kubernetes.controllers.garbage import Garbage, Namespaces
-from knative.local.kubernetes.controllers.job import Jobs
+from knative.local.kubernetes.controllers.client import Client
+from knative.local.kubernetes.controllers.deployment import DeploymentController
+from knative.local.kubernetes.controllers.events import EventRecorder
+from knative.local.kubernetes.controllers.garbage import GarbageCollector, NamespaceController
+from knative.local.kubernetes.controllers.job import JobController
 from knative.local.kubernetes.controllers.kubelet import Kubelet
 from knative.local.kubernetes.controllers.queue import WorkQueue
-from knative.local.kubernetes.controllers.recorder import Recorder
-from knative.local.kubernetes.controllers.replicaset import ReplicaSets
+from knative.local.kubernetes.controllers.replicaset import ReplicaSetController
 from knative.local.kubernetes.controllers.scheduler import Scheduler
-from knative.local.kubernetes.controllers.statefulset import StatefulSets
+from knative.local.kubernetes.controllers.statefulset import StatefulSetController
 from knative.local.kubernetes.deletion import Deletions
 from knative.local.kubernetes.kinds import KINDS, NAMESPACE, NODE
-from knative.local.kubernetes.objects import Change, Objects
-from knative.local.kubernetes.reading import Reading
+from knative.local.kubernetes.lister import Lister
+from knative.local.kubernetes.objects import Change, Objects, key_of
 from knative.local.kubernetes.storage import Storage
 from knative.local.kubernetes.watch import Watches
 from knative.local.kubernetes.writes import Writes
@@ -37,48 +37,41 @@ class Cluster:
         self.watches = Watches(self.objects)
         self.deletions = Deletions(self.objects)
         self.writes = Writes(self.objects, self.schema, self.deletions.remove)
-        self.reading = Reading(self.objects)
+        self.lister = Lister(self.objects)
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._flushed: asyncio.Future[None] | None = None
         self.objects.on_staged = self._staged
         self._queue = WorkQueue()
-        actor = Actor(self.objects, self.schema, self.deletions)
-        recorder = Recorder(actor)
+        client = Client(self.objects, self.schema, self.deletions)
+        recorder = EventRecorder(client)
         self._controllers = (
-            Scheduler(actor, self._queue, recorder),
-            Kubelet(actor, self._queue, self._loop.time),
-            Garbage(actor, self._queue),
-            ReplicaSets(actor, self._queue),
-            Deployments(actor, self._queue, recorder),
-            StatefulSets(actor, self._queue, recorder),
-            Jobs(actor, self._queue, recorder),
-            Namespaces(actor, self._queue),
+            Scheduler(client, self._queue, recorder),
+            Kubelet(client, self._queue, self._loop.time),
+            GarbageCollector(client, self._queue),
+            ReplicaSetController(client, self._queue),
+            DeploymentController(client, self._queue, recorder),
+            StatefulSetController(client, self._queue, recorder),
+            JobController(client, self._queue, recorder),
+            NamespaceController(client, self._queue),
         )
-        self._actor = actor
+        self._client = client
 
     def start(self, *, nodes: bool) -> None:
-        """Lets the controllers look at everything that is stored, and makes what every cluster has.
+        """Queues everything that is stored for the controllers, and makes what every cluster has.
 
         With `nodes`, a store that has no nodes gets the default fleet.
         """
         ordered = sorted(KINDS, key=lambda kind: kind is not NODE)
         for kind in ordered:
             for stored in self.objects.all(kind):
-                self._observe(
-                    Change(
-                        kind,
-                        (stored.obj["metadata"].get("namespace", ""), stored.obj["metadata"]["name"]),
-                        None,
-                        stored,
-                    )
-                )
+                self._observe(Change(kind, key_of(stored.obj), None, stored))
         self.objects.on_change.append(self._observe)
         for name in _NAMESPACES:
             if self.objects.get(NAMESPACE, ("", name)) is None:
-                self._actor.create(NAMESPACE, {"metadata": {"name": name}})
+                self._client.create(NAMESPACE, {"metadata": {"name": name}})
         if nodes and not self.objects.count(NODE):
             for node in fleet.nodes():
-                self._actor.create(NODE, node)
+                self._client.create(NODE, node)
         self._queue.start()
 
     def stop(self) -> None:

@@ -1,14 +1,12 @@
 """From the JSON of a request to an object of a kind, as the real server's decoder does it.
 
-Unknown and duplicate fields are collected (the request's `fieldValidation` decides what becomes of them) and dropped;
-a value of the wrong type is refused; nulls and empty maps and lists vanish; quantities become canonical.
+Unknown fields are collected and dropped; the request's `fieldValidation` decides whether they are refused. A value of
+the wrong type is refused. Nulls and empty maps and lists vanish. Quantities become canonical.
 """
 
 import json
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -22,13 +20,11 @@ _INT64 = frozenset(
     {
         "activeDeadlineSeconds",
         "deletionGracePeriodSeconds",
-        "expirationSeconds",
         "fsGroup",
         "generation",
         "observedGeneration",
         "runAsGroup",
         "runAsUser",
-        "supplementalGroups",
         "terminationGracePeriodSeconds",
         "tolerationSeconds",
     }
@@ -36,47 +32,20 @@ _INT64 = frozenset(
 _GO_TYPES = {"string": "string", "integer": "int32", "number": "float64", "boolean": "bool", "time": "string"}
 
 
-@dataclass
-class Strictness:
-    """What a strict decoder objects to: complete sentences, in the order of the document."""
-
-    complaints: list[str] = field(default_factory=list)
-
-
 class UndecodableError(Exception):
     """A field has the wrong type; the message names it as the real server's decoder does."""
 
 
-class _Repeating(dict[str, Any]):
-    """An object of the body that names a key twice; the last value counts."""
-
-    repeated: tuple[str, ...] = ()
-
-
-def parse_json(body: bytes, strictness: Strictness, expected: str = "JSON") -> Any:
-    """Parses JSON; duplicate keys are complaints (the last one wins), anything that is no JSON is a 400."""
-    repeating: list[_Repeating] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(items)
-        if len(result) == len(items):
-            return result
-        names = [name for name, _ in items]
-        marked = _Repeating(result)
-        marked.repeated = tuple(dict.fromkeys(name for index, name in enumerate(names) if name in names[:index]))
-        repeating.append(marked)
-        return marked
+def parse_json(body: bytes, expected: str = "JSON") -> Any:
+    """Parses JSON. Anything that is no JSON is a 400."""
 
     def constant(text: str) -> Any:
         raise ValueError(f"invalid character '{text[0]}' looking for beginning of value")
 
     try:
-        value = json.loads(body, object_pairs_hook=pairs, parse_constant=constant)
+        return json.loads(body, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise _unrecognized(expected, str(error)) from error
-    if repeating:
-        strictness.complaints += [f'duplicate field "{path}"' for path in _repeated(value, "")]
-    return value
 
 
 def _unrecognized(expected: str, why: str) -> ApiError:
@@ -86,41 +55,20 @@ def _unrecognized(expected: str, why: str) -> ApiError:
     )
 
 
-def _repeated(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _repeated(item, f"{path}[{index}]")
-    elif isinstance(value, dict):
-        if isinstance(value, _Repeating):
-            yield from (f"{path}.{name}".lstrip(".") for name in value.repeated)
-        for name, item in value.items():
-            yield from _repeated(item, f"{path}.{name}")
+def decode(schema: Schema, kind: Kind, value: Any, unknown: list[str]) -> dict[str, Any]:
+    """A clean object of `kind`; the paths of unknown fields are added to `unknown`.
 
-
-def decode(schema: Schema, kind: Kind, value: Any, strictness: Strictness) -> dict[str, Any]:
-    """A clean object of `kind`. Raises UndecodableError on a value of the wrong type, 400 when it is no object at
-    all.
+    Raises UndecodableError on a value of the wrong type, and 400 when the value is no object at all.
     """
     if not isinstance(value, dict):
         raise _unrecognized(kind.name, f"json: cannot unmarshal {_json_type(value)} into Go value of type struct")
-    decoded: dict[str, Any] = _clean(schema.roots[kind.key], value, "", kind.name, strictness)
+    decoded: dict[str, Any] = _clean(schema.roots[kind.key], value, "", kind.name, unknown)
     return decoded
 
 
-def unhandled(kind: Kind, why: object) -> ApiError:
+def not_of_kind(kind: Kind, why: object) -> ApiError:
     """400 for a body that is no object of the kind."""
     return bad_request(f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: {why}')
-
-
-def objection(strictness: Strictness, level: str) -> str:
-    """What a strict decoder says, when the request asked for one and there is something to say."""
-    if level == "Strict" and strictness.complaints:
-        return "strict decoding error: " + ", ".join(strictness.complaints)
-    return ""
-
-
-def warnings(strictness: Strictness, level: str) -> list[str]:
-    return [] if level == "Ignore" else strictness.complaints
 
 
 def _json_type(value: Any) -> str:
@@ -145,28 +93,28 @@ def _wrong(value: Any, struct: str, path: str, go_type: str) -> UndecodableError
     )
 
 
-def _clean(type_: Type, value: Any, path: str, struct: str, strictness: Strictness) -> Any:
+def _clean(type_: Type, value: Any, path: str, struct: str, unknown: list[str]) -> Any:
     if isinstance(type_, Scalar):
         return _scalar(type_, value, path, struct)
     if isinstance(type_, ListOf):
         if not isinstance(value, list):
             raise _wrong(value, struct, path, "[]" + _element_name(type_.element))
-        return [_clean(type_.element, item, f"{path}[{i}]", struct, strictness) for i, item in enumerate(value)]
+        return [_clean(type_.element, item, f"{path}[{i}]", struct, unknown) for i, item in enumerate(value)]
     if not isinstance(value, dict):
         raise _wrong(value, struct, path, _element_name(type_) if isinstance(type_, Struct) else "map[string]string")
     result = {}
     if isinstance(type_, MapOf):
         for name, item in value.items():
             if item is not None:
-                result[name] = _clean(type_.element, item, path, struct, strictness)
+                result[name] = _clean(type_.element, item, path, struct, unknown)
         return result
     fields = type_.fields
     for name, item in value.items():
         child = fields.get(name)
         if child is None:
-            strictness.complaints.append(f'unknown field "{(path + "." + name).lstrip(".")}"')
+            unknown.append(f"{path}.{name}".lstrip("."))
         elif item is not None:
-            cleaned = _clean(child, item, f"{path}.{name}", type_.name, strictness)
+            cleaned = _clean(child, item, f"{path}.{name}", type_.name, unknown)
             if cleaned or not isinstance(child, ListOf | MapOf):
                 result[sys.intern(name)] = cleaned  # objects share the names of their fields
     if type_.name.endswith("Condition"):

@@ -1,10 +1,11 @@
 """Deletion: preconditions, propagation, finalizers, and the grace that pods and namespaces have."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from knative.local.kubernetes import clock, errors
-from knative.local.kubernetes.decode import Strictness, parse_json
+from knative.local.kubernetes.decode import parse_json
 from knative.local.kubernetes.kinds import EVENT, JOB, NAMESPACE, NODE, POD, Kind
 from knative.local.kubernetes.objects import Key, Object, Objects, Stored
 
@@ -16,13 +17,11 @@ JOB_WARNING = (
     "propagationPolicy=Orphan to suppress this warning"
 )
 _KEPT_NAMESPACES = ("default", "kube-public", "kube-system")
-# Objects that are neither owners nor owned: no garbage collection applies to them.
-_NO_PROPAGATION = (EVENT,)
 
 
 @dataclass(frozen=True)
-class Options:
-    """`propagation` is "" when the request did not say."""
+class DeleteOptions:
+    """`propagation` is "" when the request does not name it; `grace` is in seconds."""
 
     propagation: str = ""
     uid: str = ""
@@ -31,49 +30,35 @@ class Options:
     dry_run: bool = False
 
 
-def parse(body: bytes, query: dict[str, str]) -> Options:
-    """Options from the body, or from the query when there is none. Raises 400, 422."""
-    raw: Any = parse_json(body, Strictness()) if body.strip() else {}
+def parse(body: bytes, query: Mapping[str, str]) -> DeleteOptions:
+    """Options from the body; `dryRun` may stand in the query as well. Raises 400, 422."""
+    raw: Any = parse_json(body) if body.strip() else {}
     if not isinstance(raw, dict):
         raise errors.bad_request("the body of a delete must be DeleteOptions")
     preconditions = raw.get("preconditions") or {}
     if not isinstance(preconditions, dict):
         raise errors.bad_request("preconditions must be an object with uid or resourceVersion")
-    propagation = raw.get("propagationPolicy") or query.get("propagationPolicy") or ""
-    orphans = raw.get("orphanDependents", query.get("orphanDependents"))
-    if orphans is not None and propagation:
-        why = "orphanDependents and deletionPropagation cannot be both set"
-        cause = errors.Cause.invalid("propagationPolicy", propagation, why)
-        raise errors.invalid("DeleteOptions", "meta.k8s.io", "", [cause])
-    if orphans is not None:
-        propagation = "Orphan" if orphans in (True, "true") else "Background"
-    grace = raw.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    propagation = raw.get("propagationPolicy") or ""
     dry_run = raw.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
+    causes = []
     if propagation and propagation not in _POLICIES:
-        cause = errors.Cause.unsupported("propagationPolicy", propagation, (*_POLICIES, "nil"))
-        raise errors.invalid("DeleteOptions", "meta.k8s.io", "", [cause])
+        causes.append(errors.Cause.unsupported("propagationPolicy", propagation, (*_POLICIES, "nil")))
     if dry_run and dry_run != ["All"]:
-        raise errors.invalid(
-            "DeleteOptions", "meta.k8s.io", "", [errors.Cause.unsupported("dryRun", dry_run, ("All",))]
-        )
-    try:
-        seconds = None if grace is None else int(grace)
-    except (TypeError, ValueError) as error:
-        raise errors.bad_request(f"gracePeriodSeconds must be a number, not {grace!r}") from error
-    return Options(
-        propagation,
-        str(preconditions.get("uid") or ""),
-        str(preconditions.get("resourceVersion") or ""),
-        seconds,
-        bool(dry_run),
-    )
+        causes.append(errors.Cause.unsupported("dryRun", dry_run, ("All",)))
+    if causes:
+        raise errors.invalid("DeleteOptions", "meta.k8s.io", "", causes)
+    grace = raw.get("gracePeriodSeconds")
+    if grace is not None and not isinstance(grace, int):
+        raise errors.bad_request(f"gracePeriodSeconds must be a number, not {grace!r}")
+    uid, version = str(preconditions.get("uid") or ""), str(preconditions.get("resourceVersion") or "")
+    return DeleteOptions(propagation, uid, version, grace, bool(dry_run))
 
 
 class Deletions:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
-    def delete(self, kind: Kind, key: Key, options: Options) -> tuple[Stored, bool]:
+    def delete(self, kind: Kind, key: Key, options: DeleteOptions) -> tuple[Stored, bool]:
         """The object as it was left, and whether it is gone. Raises 403, 404, 409."""
         stored = self._objects.get(kind, key)
         if stored is None:
@@ -92,11 +77,11 @@ class Deletions:
         return (stored if marked == stored.obj else self._objects.put(kind, marked)), False
 
     def remove(self, kind: Kind, key: Key) -> Stored:
-        """Takes the object out of the store, finalizers or not."""
+        """Takes the object out of the store, with or without finalizers."""
         return self._objects.delete(kind, key)
 
     @staticmethod
-    def _check(kind: Kind, stored: Stored, options: Options) -> None:
+    def _check(kind: Kind, stored: Stored, options: DeleteOptions) -> None:
         metadata = stored.obj["metadata"]
         why = ""
         if options.uid and options.uid != metadata["uid"]:
@@ -113,9 +98,9 @@ class Deletions:
             raise errors.conflict(kind.name, kind.group, metadata["name"], why)
 
     @staticmethod
-    def _finalizers(kind: Kind, obj: Object, options: Options) -> list[str]:
+    def _finalizers(kind: Kind, obj: Object, options: DeleteOptions) -> list[str]:
         existing: list[str] = obj["metadata"].get("finalizers") or []
-        if kind in _NO_PROPAGATION:
+        if kind is EVENT:  # it neither owns nor is owned
             return existing
         policy = options.propagation
         if not policy:
@@ -128,7 +113,7 @@ class Deletions:
         return [*kept, ORPHAN] if policy == "Orphan" else kept
 
     @staticmethod
-    def _grace(kind: Kind, obj: Object, options: Options) -> int:
+    def _grace(kind: Kind, obj: Object, options: DeleteOptions) -> int:
         """Seconds that a running pod is given; everything else, and a pod on no node, goes at once."""
         if kind is not POD or not obj["spec"].get("nodeName"):
             return 0

@@ -51,45 +51,21 @@ def _shown(value: object) -> str:
 class ApiError(Exception):
     """A request that is refused: rendered as a `Status` with `code` as the HTTP status."""
 
-    def __init__(
-        self,
-        code: int,
-        reason: str,
-        message: str,
-        *,
-        name: str = "",
-        group: str = "",
-        kind: str = "",
-        causes: tuple[Cause, ...] = (),
-        uid: str = "",
-        retry_after: int = 0,
-    ) -> None:
+    def __init__(self, code: int, reason: str, message: str, *, causes: tuple[Cause, ...] = (), **details: str) -> None:
+        """`details` are name, group and kind of what was asked for."""
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
-        self.details: dict[str, object] = {}
-        for key, value in (("name", name), ("group", group), ("kind", kind), ("uid", uid)):
-            if value:
-                self.details[key] = value
+        self.details: dict[str, object] = {key: value for key, value in details.items() if value}
         if causes:
             self.details["causes"] = [
-                {"reason": c.reason, "message": c.message, "field": c.field}
-                if c.field
-                else {"reason": c.reason, "message": c.message}
-                for c in causes
+                {"reason": c.reason, "message": c.message} | ({"field": c.field} if c.field else {}) for c in causes
             ]
-        if retry_after:
-            self.details["retryAfterSeconds"] = retry_after
 
     def status(self) -> dict[str, object]:
-        body: dict[str, object] = {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "metadata": {},
-            "status": "Failure",
-            "message": self.message,
-        }
+        body: dict[str, object] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        body["message"] = self.message
         if self.reason:
             body["reason"] = self.reason
         if self.details:
@@ -102,9 +78,8 @@ def _qualified(plural: str, group: str) -> str:
 
 
 def not_found(plural: str, group: str, name: str) -> ApiError:
-    return ApiError(
-        404, "NotFound", f'{_qualified(plural, group)} "{name}" not found', name=name, group=group, kind=plural
-    )
+    message = f'{_qualified(plural, group)} "{name}" not found'
+    return ApiError(404, "NotFound", message, name=name, group=group, kind=plural)
 
 
 def no_such_path() -> ApiError:
@@ -112,14 +87,8 @@ def no_such_path() -> ApiError:
 
 
 def already_exists(plural: str, group: str, name: str) -> ApiError:
-    return ApiError(
-        409,
-        "AlreadyExists",
-        f'{_qualified(plural, group)} "{name}" already exists',
-        name=name,
-        group=group,
-        kind=plural,
-    )
+    message = f'{_qualified(plural, group)} "{name}" already exists'
+    return ApiError(409, "AlreadyExists", message, name=name, group=group, kind=plural)
 
 
 def conflict(plural: str, group: str, name: str, why: str) -> ApiError:
@@ -164,9 +133,11 @@ def unsupported_patch_type() -> ApiError:
     return ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type")
 
 
-def unsupported_media_type(supported: tuple[str, ...]) -> ApiError:
-    words = ", ".join(supported)
-    message = f"the body of the request was in an unknown format - accepted media types include: {words}"
+def unsupported_media_type() -> ApiError:
+    message = (
+        "the body of the request was in an unknown format - accepted media types include: application/json; "
+        "what `kubectl create` would send as protobuf can be sent with --dry-run=client -o yaml | kubectl apply -f -"
+    )
     return ApiError(415, "UnsupportedMediaType", message)
 
 

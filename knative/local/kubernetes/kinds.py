@@ -1,14 +1,14 @@
-"""The kinds that are served: the ones Sentinel applies and reads, and the few that `kubectl describe` of those looks
-up.
-"""
+"""The kinds that are served: those that Sentinel applies and reads, and those that `kubectl describe` looks up."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One resource type. `model` names its class in the Kubernetes client's models; `status` says it has that
-    subresource.
+    """One resource type.
+
+    `model` names its class in the Kubernetes client's models. `status`, `scale` and `generation` say whether it has
+    these subresources and counts its generation.
     """
 
     group: str
@@ -28,10 +28,6 @@ class Kind:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
-    def singular(self) -> str:
-        return self.name.lower()
-
-    @property
     def key(self) -> str:
         """`deployments.apps`: unique, and the column `kind` of the store."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -40,40 +36,22 @@ class Kind:
         return self.key
 
 
+_ALL = ("all",)
+
 NAMESPACE = Kind("", "Namespace", "namespaces", "V1Namespace", ("ns",), namespaced=False)
 NODE = Kind("", "Node", "nodes", "V1Node", ("no",), namespaced=False)
-POD = Kind("", "Pod", "pods", "V1Pod", ("po",), ("all",), generation=True)
+POD = Kind("", "Pod", "pods", "V1Pod", ("po",), _ALL, generation=True)
 EVENT = Kind("", "Event", "events", "CoreV1Event", ("ev",), status=False)
 CONFIG_MAP = Kind("", "ConfigMap", "configmaps", "V1ConfigMap", ("cm",), status=False)
-SECRET = Kind("", "Secret", "secrets", "V1Secret", status=False)
-SERVICE_ACCOUNT = Kind("", "ServiceAccount", "serviceaccounts", "V1ServiceAccount", ("sa",), status=False)
-SERVICE = Kind("", "Service", "services", "V1Service", ("svc",), ("all",))
-DEPLOYMENT = Kind(
-    "apps", "Deployment", "deployments", "V1Deployment", ("deploy",), ("all",), scale=True, generation=True
-)
-REPLICA_SET = Kind("apps", "ReplicaSet", "replicasets", "V1ReplicaSet", ("rs",), ("all",), scale=True, generation=True)
-STATEFUL_SET = Kind(
-    "apps", "StatefulSet", "statefulsets", "V1StatefulSet", ("sts",), ("all",), scale=True, generation=True
-)
-JOB = Kind("batch", "Job", "jobs", "V1Job", (), ("all",), generation=True)
+DEPLOYMENT = Kind("apps", "Deployment", "deployments", "V1Deployment", ("deploy",), _ALL, scale=True, generation=True)
+REPLICA_SET = Kind("apps", "ReplicaSet", "replicasets", "V1ReplicaSet", ("rs",), _ALL, generation=True)
+STATEFUL_SET = Kind("apps", "StatefulSet", "statefulsets", "V1StatefulSet", ("sts",), _ALL, scale=True, generation=True)
+JOB = Kind("batch", "Job", "jobs", "V1Job", (), _ALL, generation=True)
 
 SCALE = Kind("autoscaling", "Scale", "scales", "V1Scale")
 """The shape of the subresource `scale`; no resource of its own."""
 
-KINDS = (
-    NAMESPACE,
-    NODE,
-    POD,
-    EVENT,
-    CONFIG_MAP,
-    SECRET,
-    SERVICE_ACCOUNT,
-    SERVICE,
-    DEPLOYMENT,
-    REPLICA_SET,
-    STATEFUL_SET,
-    JOB,
-)
+KINDS = (NAMESPACE, NODE, POD, EVENT, CONFIG_MAP, DEPLOYMENT, REPLICA_SET, STATEFUL_SET, JOB)
 
 BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
 BY_KEY = {kind.key: kind for kind in KINDS}

@@ -1,21 +1,21 @@
-"""The query parameters of a request, checked: selectors, options of writes, options of watches."""
+"""The query parameters of a request, checked: the options of lists, watches and writes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from knative.local.kubernetes import selectors
 from knative.local.kubernetes.errors import ApiError, Cause, bad_request, invalid
-from knative.local.kubernetes.reading import Query
-from knative.local.kubernetes.routes import Target
-from knative.local.kubernetes.writes import APPLY, Request
+from knative.local.kubernetes.lister import ListOptions
+from knative.local.kubernetes.routes import Resource
+from knative.local.kubernetes.writes import APPLY, WriteOptions
 
 _LEVELS = ("", "Ignore", "Strict", "Warn")
 _LONGEST_MANAGER = 128
 
 
 @dataclass(frozen=True)
-class WatchQuery:
-    """`since` is None for a watch that starts with the present objects."""
+class WatchOptions:
+    """`since` is None for a watch that starts with the present objects; `timeout` is in seconds."""
 
     since: int | None
     timeout: float
@@ -23,38 +23,39 @@ class WatchQuery:
     initial_events: bool
 
 
-def listing(target: Target, query: Mapping[str, str]) -> Query:
-    kind = target.kind
+def list_options(resource: Resource, query: Mapping[str, str]) -> ListOptions:
     fields = query.get("fieldSelector", "")
-    if target.name:
-        fields = f"{fields},metadata.name={target.name}"
-    return Query(
-        target.namespace,
+    if resource.name:
+        fields = f"{fields},metadata.name={resource.name}"
+    return ListOptions(
+        resource.namespace,
         selectors.parse_labels(query.get("labelSelector", "")),
-        selectors.parse_fields(fields, kind),
+        selectors.parse_fields(fields, resource.kind),
         _number(query, "limit"),
         query.get("continue", ""),
     )
 
 
-def watching(query: Mapping[str, str]) -> WatchQuery:
-    initial = query.get("sendInitialEvents") in ("true", "1")
+def watch_options(query: Mapping[str, str]) -> WatchOptions:
+    initial = _flag(query, "sendInitialEvents")
     if initial and query.get("resourceVersionMatch") != "NotOlderThan":
-        cause = Cause.forbidden(
-            "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        )
-        raise invalid("ListOptions", "meta.k8s.io", "", [cause])
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        raise invalid("ListOptions", "meta.k8s.io", "", [Cause.forbidden("resourceVersionMatch", why)])
     version = query.get("resourceVersion", "")
     if version and not _is_number(version):
         why = f'resourceVersion: Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
         raise ApiError(500, "", why)
     since = None if initial or version in ("", "0") else int(version)
     timeout = float(_number(query, "timeoutSeconds") or 1800)
-    return WatchQuery(since, timeout, query.get("allowWatchBookmarks") in ("true", "1"), initial)
+    return WatchOptions(since, timeout, _flag(query, "allowWatchBookmarks"), initial)
 
 
 def is_watch(query: Mapping[str, str]) -> bool:
-    return query.get("watch") in ("true", "1")
+    return _flag(query, "watch")
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    return query.get(name) in ("true", "1")
 
 
 def _number(query: Mapping[str, str], name: str) -> int:
@@ -69,12 +70,10 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def writing(query: Mapping[str, str], agent: str, options: str, content_type: str = "") -> Request:
-    """How a write is asked for; `options` is the kind of the options, for messages. Raises 400, 422."""
+def write_options(query: Mapping[str, str], agent: str, options: str, content_type: str = "") -> WriteOptions:
+    """How a write is asked for; `options` is the kind of the options, for messages. Raises 422."""
     causes = []
     manager = query.get("fieldManager", "")
-    if not manager.isprintable():
-        causes.append(Cause.invalid("fieldManager", manager, "should only contain printable characters"))
     if len(manager.encode()) > _LONGEST_MANAGER:
         causes.append(Cause("FieldValueTooLong", "Too long: may not be more than 128 bytes", "fieldManager"))
     if content_type == APPLY:
@@ -90,9 +89,5 @@ def writing(query: Mapping[str, str], agent: str, options: str, content_type: st
         causes.append(Cause.unsupported("dryRun", [dry_run], ("All",)))
     if causes:
         raise invalid(options, "meta.k8s.io", "", causes)
-    return Request(
-        manager or agent.partition("/")[0][:_LONGEST_MANAGER] or "unknown",
-        dry_run == "All",
-        query.get("force") in ("true", "1"),
-        level or "Warn",
-    )
+    manager = manager or agent.partition("/")[0][:_LONGEST_MANAGER] or "unknown"
+    return WriteOptions(manager, dry_run == "All", _flag(query, "force"), level or "Warn")

@@ -1,20 +1,20 @@
-"""From a URL path to what it names. Pure; the grammar is that of the Kubernetes API.
+"""From a URL path to the resource that it names. Pure; the grammar is that of the Kubernetes API.
 
-`/api/v1/...` is the core group, `/apis/<group>/<version>/...` are the others; then `namespaces/<namespace>` for what
-lives in one, the plural, a name, and a subresource.
+`/api/v1/...` is the core group and `/apis/<group>/<version>/...` are the others. Then come `namespaces/<namespace>`
+for a namespaced kind, the plural, a name, and a subresource.
 """
 
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from knative.local.kubernetes.kinds import BY_PATH, NAMESPACE, POD, Kind
+from knative.local.kubernetes.kinds import BY_PATH, POD, Kind
 
-NO_CONTAINERS = ("log", "exec", "attach", "portforward", "proxy", "ephemeralcontainers")
+NO_CONTAINERS = ("log", "exec", "attach", "portforward")
 """Subresources of a pod that need a running container."""
 
 
 @dataclass(frozen=True)
-class Target:
+class Resource:
     """`name` is "" for a collection; `namespace` is "" for all namespaces or a cluster-scoped kind."""
 
     kind: Kind
@@ -27,7 +27,7 @@ class Target:
         return (self.namespace, self.name)
 
 
-def target(path: str) -> Target | None:
+def resource(path: str) -> Resource | None:
     """The resource that a path names, or None when there is none."""
     parts = [unquote(part) for part in path.strip("/").split("/")]
     if parts[:1] == ["api"] and len(parts) > 2:
@@ -42,20 +42,15 @@ def target(path: str) -> Target | None:
     kind = BY_PATH.get((group, version, rest[0]))
     if kind is None or len(rest) > 3 or not all(rest[1:]) or (namespace and not kind.namespaced):
         return None
-    name = rest[1] if len(rest) > 1 else ""
-    subresource = rest[2] if len(rest) > 2 else ""
+    name, subresource = [*rest[1:], "", ""][:2]
     if kind.namespaced and name and not namespace:
         return None
-    if subresource and subresource not in subresources(kind):
-        return None
-    return Target(kind, namespace, name, subresource)
+    return Resource(kind, namespace, name, subresource) if subresource in ("", *subresources(kind)) else None
 
 
 def subresources(kind: Kind) -> tuple[str, ...]:
     names = (("status",) if kind.status else ()) + (("scale",) if kind.scale else ())
-    if kind is POD:
-        names += (*NO_CONTAINERS, "eviction")
-    return names + (("finalize",) if kind is NAMESPACE else ())
+    return names + (NO_CONTAINERS if kind is POD else ())
 
 
 def path(kind: Kind, namespace: str, name: str = "") -> str:

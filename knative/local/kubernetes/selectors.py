@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knative.local.kubernetes.errors import bad_request
-from knative.local.kubernetes.kinds import EVENT, JOB, NAMESPACE, NODE, POD, REPLICA_SET, SECRET, Kind
+from knative.local.kubernetes.kinds import EVENT, POD, Kind
 
 Labels = Mapping[str, str]
 
@@ -15,7 +15,6 @@ _VALUE = r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
 _EQUALITY = re.compile(rf"^\s*({_KEY})\s*(==?|!=)\s*({_VALUE})\s*$")
 _SET = re.compile(rf"^\s*({_KEY})\s+(in|notin)\s*\(([^()]*)\)\s*$")
 _EXISTS = re.compile(rf"^\s*(!?)\s*({_KEY})\s*$")
-_COMPARISON = re.compile(rf"^\s*({_KEY})\s*([<>])\s*(-?\d+)\s*$")
 _VALUE_ONLY = re.compile(rf"^{_VALUE}$")
 
 
@@ -33,15 +32,7 @@ class Requirement:
             return actual not in self.values
         if self.operator == "Exists":
             return actual is not None
-        if self.operator == "DoesNotExist":
-            return actual is None
-        if self.operator not in ("Gt", "Lt") or actual is None or len(self.values) != 1:
-            return False
-        numbers = [text for text in (actual, self.values[0]) if re.fullmatch(r"-?\d+", text)]
-        if len(numbers) < 2:
-            return False
-        left, right = map(int, numbers)
-        return left > right if self.operator == "Gt" else left < right
+        return self.operator == "DoesNotExist" and actual is None
 
 
 Selector = tuple[Requirement, ...]
@@ -69,8 +60,6 @@ def _requirement(part: str, text: str) -> Requirement:
         values = tuple(value.strip() for value in found[3].split(","))
         if all(_VALUE_ONLY.match(value) for value in values):
             return Requirement(found[1], "In" if found[2] == "in" else "NotIn", values)
-    elif found := _COMPARISON.match(part):
-        return Requirement(found[1], "Gt" if found[2] == ">" else "Lt", (found[3],))
     elif found := _EXISTS.match(part):
         return Requirement(found[2], "DoesNotExist" if found[1] else "Exists")
     raise bad_request(f'unable to parse requirement: found "{part.strip()}" in the label selector "{text}"')
@@ -99,8 +88,6 @@ def text_of(selector: Selector) -> str:
 def _requirement_text(r: Requirement) -> str:
     if r.operator in ("Exists", "DoesNotExist"):
         return r.key if r.operator == "Exists" else f"!{r.key}"
-    if r.operator in ("Gt", "Lt"):
-        return f"{r.key}{'>' if r.operator == 'Gt' else '<'}{r.values[0]}"
     if len(r.values) == 1 and r.operator == "In":
         return f"{r.key}={r.values[0]}"
     return f"{r.key} {r.operator.lower()} ({','.join(sorted(r.values))})"
@@ -108,36 +95,9 @@ def _requirement_text(r: Requirement) -> str:
 
 # Fields that each kind can be selected by, beside metadata.name and metadata.namespace.
 _FIELDS: dict[Kind, tuple[str, ...]] = {
-    POD: (
-        "spec.nodeName",
-        "spec.restartPolicy",
-        "spec.schedulerName",
-        "spec.serviceAccountName",
-        "spec.hostNetwork",
-        "status.phase",
-        "status.podIP",
-        "status.nominatedNodeName",
-    ),
-    NODE: ("spec.unschedulable",),
-    NAMESPACE: ("status.phase",),
-    SECRET: ("type",),
-    JOB: ("status.successful",),
-    REPLICA_SET: ("status.replicas",),
-    EVENT: (
-        "involvedObject.kind",
-        "involvedObject.namespace",
-        "involvedObject.name",
-        "involvedObject.uid",
-        "involvedObject.apiVersion",
-        "involvedObject.resourceVersion",
-        "involvedObject.fieldPath",
-        "reason",
-        "reportingComponent",
-        "source",
-        "type",
-    ),
+    POD: ("spec.nodeName", "status.phase"),
+    EVENT: tuple(f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid")),
 }
-_BOOLEANS = {"spec.unschedulable", "spec.hostNetwork"}
 
 
 @dataclass(frozen=True)
@@ -154,13 +114,9 @@ FieldSelector = tuple[FieldRequirement, ...]
 
 
 def _field(obj: Mapping[str, Any], path: str) -> str:
-    if path == "source":
-        return str((obj.get("source") or {}).get("component") or obj.get("reportingComponent") or "")
     value: Any = obj
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    if path in _BOOLEANS:
-        return "true" if value else "false"
     return "" if value is None else str(value)
 
 
@@ -174,10 +130,7 @@ def parse_fields(text: str, kind: Kind) -> FieldSelector:
         path = found[1]
         supported = ("metadata.name", *(("metadata.namespace",) if kind.namespaced else ()), *_FIELDS.get(kind, ()))
         if path not in supported:
-            if kind in _FIELDS:
-                raise bad_request(f"field label not supported: {path}")
-            known = ", ".join(f'"{name}"' for name in supported)
-            raise bad_request(f'"{path}" is not a known field selector: only {known}')
+            raise bad_request(f"field label not supported: {path}; use one of {', '.join(supported)}")
         requirements.append(FieldRequirement(path, found[3], found[2] == "!="))
     return tuple(requirements)
 

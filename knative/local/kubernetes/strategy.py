@@ -1,33 +1,29 @@
 """What a write may and may not do to an object of a kind, before it is validated.
 
-Creation clears what only the system sets; an update of the object keeps its status, an update of a status keeps the
-rest; the generation counts changes of the spec. Selectors of Jobs and addresses of Services are generated here.
+Creation clears what only the system sets. An update of the object keeps its status, and an update of a status keeps
+the rest. The generation counts changes of the spec. The selector of a Job is generated here.
 """
 
-import base64
-import hashlib
 import secrets
 import uuid
 from typing import Any
 
 from knative.local.kubernetes import clock
-from knative.local.kubernetes.kinds import JOB, NAMESPACE, NODE, POD, SECRET, SERVICE, STATEFUL_SET, Kind
+from knative.local.kubernetes.kinds import JOB, NAMESPACE, NODE, POD, STATEFUL_SET, Kind
 
 Object = dict[str, Any]
+Paths = tuple[tuple[str, ...], ...]
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
-IGNORED: dict[str, tuple[tuple[str, ...], ...]] = {
-    "": (("f:status",),),
-    "status": (("f:spec",), ("f:metadata", "f:labels")),
-    "scale": (),
-}
-"""Fields that a write through each subresource never changes, and so never owns."""
+STATUS_IGNORES: Paths = (("f:spec",), ("f:metadata", "f:labels"))
+_SYSTEM_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 
 
-def ignored(kind: Kind, subresource: str) -> tuple[tuple[str, ...], ...]:
+def ignored(kind: Kind, subresource: str) -> Paths:
+    """Fields that a write through the subresource never changes, and so never owns."""
     if subresource == "status":
-        return (("f:spec",),) if kind is NODE else IGNORED["status"]
-    return IGNORED[subresource] if kind.status and kind is not NODE else ()
+        return (("f:spec",),) if kind is NODE else STATUS_IGNORES
+    return (("f:status",),) if not subresource and kind.status and kind is not NODE else ()
 
 
 def random_suffix() -> str:
@@ -37,7 +33,7 @@ def random_suffix() -> str:
 def prepare_create(kind: Kind, obj: Object) -> None:
     """Gives identity to a fresh object, and drops what a creator cannot set."""
     metadata = obj["metadata"]
-    for name in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(name, None)
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = metadata["generateName"][:58] + random_suffix()
@@ -45,57 +41,40 @@ def prepare_create(kind: Kind, obj: Object) -> None:
     metadata["creationTimestamp"] = clock.now()
     if kind.generation:
         metadata["generation"] = 1
-    if kind.status and kind is not NODE:
-        obj.pop("status", None)
-    by_kind = {
-        NAMESPACE: _namespace,
-        POD: _pod,
-        JOB: _job,
-        STATEFUL_SET: _stateful_set,
-        SERVICE: _service,
-        SECRET: _secret,
-    }
-    prepare = by_kind.get(kind)
-    if prepare is not None:
-        prepare(obj)
+    if kind is NAMESPACE:
+        obj["spec"] = {"finalizers": ["kubernetes"]}
+        obj["status"] = {"phase": "Active"}
+    elif kind is POD:
+        obj["status"] = {"phase": "Pending", "qosClass": quality(obj.get("spec", {}))}
+    elif kind is STATEFUL_SET:
+        obj["status"] = {"replicas": 0, "availableReplicas": 0}
+    elif kind is NODE:
+        obj.setdefault("status", {})  # a kubelet states it when it registers its node
     elif kind.status:
-        obj.setdefault("status", {})
+        obj["status"] = {}
+    if kind is JOB:
+        _select_own_pods(obj)
 
 
 def prepare_update(kind: Kind, subresource: str, obj: Object, old: Object) -> None:
     """Puts back what this write cannot change; `obj` is a fresh copy and keeps parts of `old`."""
     metadata, before = obj["metadata"], old["metadata"]
-    for name in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
-        if name in before:
-            metadata[name] = before[name]
-        else:
-            metadata.pop(name, None)
     if subresource == "status":
-        kept = {name: value for name, value in old.items() if name not in ("status", "metadata")}
-        status = obj.get("status", {})
+        status, stated = obj.get("status", {}), ("annotations", "managedFields", "resourceVersion")
         obj.clear()
-        obj.update(kept)
-        obj["metadata"] = {
-            **before,
-            **{
-                name: metadata[name] for name in ("annotations", "managedFields", "resourceVersion") if name in metadata
-            },
-        }
-        if "annotations" not in metadata:
-            obj["metadata"].pop("annotations", None)
+        obj.update(old)
+        obj["metadata"] = {name: value for name, value in before.items() if name not in stated}
+        obj["metadata"] |= {name: metadata[name] for name in stated if name in metadata}
         obj["status"] = status
         return
+    for name in _SYSTEM_FIELDS:
+        metadata.pop(name, None)
+        if name in before:
+            metadata[name] = before[name]
     if kind.status:
+        obj.pop("status", None)
         if "status" in old:
             obj["status"] = old["status"]
-        else:
-            obj.pop("status", None)
-    if kind is SECRET:
-        _secret(obj)
-    if kind is SERVICE and "clusterIP" in old.get("spec", {}):
-        for name in ("clusterIP", "clusterIPs"):
-            if name in old["spec"]:
-                obj.setdefault("spec", {}).setdefault(name, old["spec"][name])
 
 
 def bump_generation(kind: Kind, obj: Object, old: Object) -> None:
@@ -103,20 +82,10 @@ def bump_generation(kind: Kind, obj: Object, old: Object) -> None:
         obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
 
-def _namespace(obj: Object) -> None:
-    obj["spec"] = {"finalizers": ["kubernetes"]}
-    obj["status"] = {"phase": "Active"}
-
-
-def _pod(obj: Object) -> None:
-    obj["status"] = {"phase": "Pending", "qosClass": quality(obj.get("spec", {}))}
-
-
 def quality(spec: Object) -> str:
     """Guaranteed, Burstable or BestEffort, from the cpu and memory of all containers."""
-    containers = spec.get("containers") or []
     amounts = []
-    for container in containers:
+    for container in spec.get("containers") or []:
         resources = container.get("resources") or {}
         limits = resources.get("limits") or {}
         requests = limits | (resources.get("requests") or {})
@@ -127,40 +96,13 @@ def quality(spec: Object) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
-def _stateful_set(obj: Object) -> None:
-    obj["status"] = {"replicas": 0, "availableReplicas": 0}
-
-
-def _job(obj: Object) -> None:
-    obj["status"] = {}
-    spec = obj.get("spec") or {}
-    if spec.get("manualSelector"):
-        return
-    uid = obj["metadata"]["uid"]
-    name = obj["metadata"].get("name", "")
+def _select_own_pods(job: Object) -> None:
+    uid, name = job["metadata"]["uid"], job["metadata"].get("name", "")
+    spec = job.setdefault("spec", {})
     labels = spec.setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
-    labels |= {
-        "batch.kubernetes.io/controller-uid": uid,
-        "batch.kubernetes.io/job-name": name,
-        "controller-uid": uid,
-        "job-name": name,
-    }
+    labels |= {"batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": name}
+    labels |= {"controller-uid": uid, "job-name": name}
     spec.setdefault("selector", {}).setdefault("matchLabels", {})["batch.kubernetes.io/controller-uid"] = uid
-    given = obj["metadata"].get("labels") or {}
+    given = job["metadata"].get("labels") or {}
     if given.items() <= labels.items():
-        obj["metadata"]["labels"] = dict(labels)
-
-
-def _service(obj: Object) -> None:
-    obj["status"] = {"loadBalancer": {}}
-    spec = obj.setdefault("spec", {})
-    if spec.get("type") != "ExternalName" and "clusterIP" not in spec:
-        digest = hashlib.sha256(obj["metadata"]["uid"].encode()).digest()
-        spec["clusterIP"] = f"10.96.{digest[0]}.{1 + digest[1] % 254}"
-    if "clusterIP" in spec:
-        spec.setdefault("clusterIPs", [spec["clusterIP"]])
-
-
-def _secret(obj: Object) -> None:
-    for name, text in (obj.pop("stringData", None) or {}).items():
-        obj.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode()
+        job["metadata"]["labels"] = dict(labels)

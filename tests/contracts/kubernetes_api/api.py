@@ -61,6 +61,10 @@ class Api:
                 tls.load_cert_chain(certificate, key)
         self._pool = urllib3.PoolManager(ssl_context=tls, maxsize=4)
 
+    @property
+    def is_stand_in(self) -> bool:
+        return str(self("GET", "/version").body["gitVersion"]).endswith("+sentinel")
+
     def __call__(
         self, method: str, path: str, body: Any = None, media: str = "application/json", /, **query: str
     ) -> Answer:
@@ -189,7 +193,7 @@ def deployment(name: str, image: str = "fate.test/ready", replicas: int = 1, **s
 
 
 def stateful_set(name: str, replicas: int = 2, image: str = "fate.test/ready") -> Object:
-    return deployment(name, image, replicas, serviceName=name) | {"kind": "StatefulSet"}
+    return deployment(name, image, replicas, serviceName=name, podManagementPolicy="Parallel") | {"kind": "StatefulSet"}
 
 
 def job(name: str, image: str = "fate.test/ready", **spec: Any) -> Object:
@@ -198,7 +202,7 @@ def job(name: str, image: str = "fate.test/ready", **spec: Any) -> Object:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
-        "spec": {"template": {"spec": pod}} | spec,
+        "spec": {"backoffLimit": 0, "template": {"spec": pod}} | spec,
     }
 
 

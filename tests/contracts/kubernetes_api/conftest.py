@@ -40,7 +40,7 @@ def home(api: Api) -> Iterator[Home]:
     name = f"contract-{uuid.uuid4().hex[:10]}"
     created = api("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     assert created.code == 201, created
-    # Pods can be made once the namespace has its service account.
-    api.wait_for(f"/api/v1/namespaces/{name}/serviceaccounts", "default", lambda account: account is not None)
+    if not api.is_stand_in:  # a real cluster makes pods once the namespace has its service account
+        api.wait_for(f"/api/v1/namespaces/{name}/serviceaccounts", "default", lambda account: account is not None)
     yield Home(api, name)
     api("DELETE", f"/api/v1/namespaces/{name}")

@@ -128,8 +128,8 @@ def test_a_watch_with_a_selector_sees_objects_come_and_go(home: Home) -> None:
 
 
 def test_a_watch_ends_when_its_time_is_up(home: Home) -> None:
-    version = home.api("GET", home.path("secrets")).body["metadata"]["resourceVersion"]
-    with home.api.watch(home.path("secrets"), resourceVersion=version, timeoutSeconds="1") as events:
+    version = home.api("GET", home.path("configmaps")).body["metadata"]["resourceVersion"]
+    with home.api.watch(home.path("configmaps"), resourceVersion=version, timeoutSeconds="1") as events:
         assert list(events) == []
 
 

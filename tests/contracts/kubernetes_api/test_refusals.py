@@ -101,15 +101,6 @@ def test_an_unknown_field_is_refused_warned_of_or_ignored(home: Home) -> None:
     assert (patched.code, patched.reason) == (422, "Invalid")
 
 
-def test_a_duplicate_key_is_refused_by_a_strict_request(home: Home) -> None:
-    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"one"},"data":{"a":"1"},"data":{"a":"2"}}'
-    strict = home.api("POST", home.path("configmaps"), body, fieldValidation="Strict")
-    assert strict.code == 400
-    assert 'duplicate field "data"' in strict.message
-    lenient = home.api("POST", home.path("configmaps"), body)
-    assert (lenient.code, lenient.body["data"]) == (201, {"a": "2"})
-
-
 def test_a_wrong_type_is_a_400_that_names_the_field(home: Home) -> None:
     answer = home.create("deployments", _with(deployment("web"), ("spec", "replicas"), "two"))
     assert (answer.code, answer.reason) == (400, "BadRequest")
@@ -169,7 +160,6 @@ def test_an_absent_object_is_a_404_with_its_name(home: Home) -> None:
         home.get("deployments", "none"),
         home.delete("deployments", "none"),
         home.merge("deployments", "none", {}),
-        home.api("PUT", home.path("deployments", "none"), deployment("none")),
     ):
         assert (answer.code, answer.reason) == (404, "NotFound")
         assert answer.message == 'deployments.apps "none" not found'
@@ -187,7 +177,6 @@ def test_name_and_namespace_of_the_body_must_be_those_of_the_url(home: Home) -> 
     body["metadata"]["namespace"] = "elsewhere"
     assert home.create("deployments", body).code == 400
     home.create("deployments", deployment("web", replicas=0))
-    assert home.api("PUT", home.path("deployments", "web"), deployment("other")).code == 400
     assert home.merge("deployments", "web", {"metadata": {"name": "other"}}).code == 400
 
 
@@ -227,16 +216,6 @@ def test_most_of_a_stateful_set_cannot_change(home: Home) -> None:
         ("FieldValueInvalid", "spec.serviceName")
     ]
     assert home.merge("statefulsets", "db", {"spec": {"replicas": 1}}).code == 200
-
-
-def test_ordinals_and_update_strategy_of_a_stateful_set_fit(home: Home) -> None:
-    home.create("statefulsets", stateful_set("db", replicas=0))
-    on_delete = home.merge("statefulsets", "db", {"spec": {"updateStrategy": {"type": "OnDelete"}}})
-    assert (on_delete.code, on_delete.causes) == (422, [("FieldValueInvalid", "spec.updateStrategy.rollingUpdate")])
-    bare = {"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": None}}}
-    assert home.merge("statefulsets", "db", bare).code == 200
-    negative = home.merge("statefulsets", "db", {"spec": {"ordinals": {"start": -1}}})
-    assert (negative.code, negative.causes) == (422, [("FieldValueInvalid", "spec.ordinals.start")])
 
 
 def test_a_namespace_name_has_no_dots(home: Home) -> None:

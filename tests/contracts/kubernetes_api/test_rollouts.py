@@ -104,16 +104,6 @@ def test_a_new_image_that_never_becomes_ready_leaves_the_old_pods_alone(home: Ho
     assert _condition(failed, "Available")["status"] == "True"
 
 
-def test_recreate_stops_the_old_pods_first(home: Home) -> None:
-    strategy = {"type": "Recreate"}
-    home.apply("deployments", deployment("web", strategy=strategy))
-    home.wait_for("deployments", "web", _complete(1))
-    home.apply("deployments", deployment("web", "fate.test/ready:2", strategy=strategy))
-    home.wait_for("deployments", "web", _complete(1))
-    images = {item["spec"]["containers"][0]["image"] for item in home.pods("app=web")}
-    assert images == {"fate.test/ready:2"}
-
-
 def test_scaling_makes_and_removes_pods(home: Home) -> None:
     home.create("deployments", deployment("web"))
     home.wait_for("deployments", "web", _complete(1))
@@ -216,14 +206,6 @@ def test_a_job_whose_pod_fails_beyond_its_limit_has_failed(home: Home) -> None:
     assert _condition(failed, "Failed")["reason"] == "BackoffLimitExceeded"
 
 
-def test_a_suspended_job_makes_no_pods(home: Home) -> None:
-    home.create("jobs", job("batch", suspend=True))
-    home.wait_for("jobs", "batch", _when(lambda o: _condition(o, "Suspended").get("status") == "True"))
-    assert home.pods("job-name=batch") == []
-    home.merge("jobs", "batch", {"spec": {"suspend": False}})
-    home.wait_for("jobs", "batch", _when(lambda o: _condition(o, "Complete").get("status") == "True"))
-
-
 def test_parallel_completions_are_counted(home: Home) -> None:
     home.create("jobs", job("batch", completions=3, parallelism=2))
     done = home.wait_for("jobs", "batch", _when(lambda o: _condition(o, "Complete").get("status") == "True"))
@@ -240,20 +222,6 @@ def test_a_condition_of_somebody_else_stays_and_hinders_nothing(home: Home) -> N
     assert "Audited" in {condition["type"] for condition in after["status"]["conditions"]}
 
 
-@pytest.mark.parametrize("plural", ["deployments", "statefulsets"])
-def test_a_pod_that_is_relabelled_is_let_go(home: Home, plural: str) -> None:
-    home.create(plural, deployment("web") if plural == "deployments" else stateful_set("web", replicas=1))
-    home.wait_for(plural, "web", _when(lambda o: o["status"].get("readyReplicas") == 1))
-    name = home.pods("app=web")[0]["metadata"]["name"]
-    home.merge("pods", name, {"metadata": {"labels": {"app": "quarantine"}}})
-    home.wait_for("pods", name, _when(lambda pod: "ownerReferences" not in pod["metadata"]))
-    if plural == "deployments":  # a StatefulSet cannot replace it while its name is taken
-        home.wait_for("deployments", "web", _when(lambda o: o["status"].get("readyReplicas") == 1))
-        others = {item["metadata"]["name"] for item in home.pods("app=web")}
-        assert len(others) == 1
-        assert name not in others
-
-
 def test_pods_of_an_indexed_job_are_named_by_index(home: Home) -> None:
     refused = home.create("jobs", job("sum", parallelism=2, completionMode="Indexed"))
     assert (refused.code, refused.causes) == (422, [("FieldValueRequired", "spec.completions")])
@@ -261,8 +229,3 @@ def test_pods_of_an_indexed_job_are_named_by_index(home: Home) -> None:
     home.wait_for("jobs", "sum", _when(lambda o: o["status"].get("succeeded") == 2))
     made = home.pods("job-name=sum")
     assert sorted(item["metadata"]["generateName"] for item in made) == ["sum-0-", "sum-1-"]
-
-
-def test_a_finished_job_goes_when_its_time_to_live_is_over(home: Home) -> None:
-    home.create("jobs", job("brief", ttlSecondsAfterFinished=1))
-    home.wait_for("jobs", "brief", lambda obj: obj is None)

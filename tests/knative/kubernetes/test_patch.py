@@ -43,18 +43,17 @@ def test_a_json_patch_that_does_not_fit_is_refused(operations: object, code: int
     assert refused.value.code == code
 
 
-def test_a_strategic_patch_honours_its_directives() -> None:
+def test_a_strategic_patch_merges_lists_by_key_and_honours_its_directives() -> None:
     target = {"items": [{"name": "a", "value": "1"}, {"name": "b", "value": "2"}], "set": ["x"]}
     change = {
-        "items": [{"name": "c", "value": "3"}, {"name": "a", "$patch": "delete"}],
+        "items": [{"name": "c", "value": "3"}, {"name": "b", "value": "4"}, {"name": "a", "$patch": "delete"}],
         "$setElementOrder/items": [{"name": "c"}, {"name": "b"}],
         "set": ["y"],
     }
     assert patch.strategic_patch(_ROOT, target, change) == {
-        "items": [{"name": "c", "value": "3"}, {"name": "b", "value": "2"}],
+        "items": [{"name": "b", "value": "4"}, {"name": "c", "value": "3"}],
         "set": ["x", "y"],
     }
-    replaced = patch.strategic_patch(_ROOT, target, {"items": [{"$patch": "replace"}, {"name": "z"}]})
-    assert replaced["items"] == [{"name": "z"}]
-    removed = patch.strategic_patch(_ROOT, target, {"$deleteFromPrimitiveList/set": ["x"]})
-    assert removed["set"] == []
+    assert patch.strategic_patch(_ROOT, target, {"$retainKeys": ["set"]}) == {"set": ["x"]}
+    assert patch.strategic_patch(_ROOT, target, {"$patch": "replace", "set": ["z"]}) == {"set": ["z"]}
+    assert patch.strategic_patch(_ROOT, target, {"$patch": "delete"}) == {}

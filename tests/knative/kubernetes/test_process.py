@@ -86,7 +86,7 @@ def test_a_watch_cannot_resume_from_before_a_restart_that_forgot_it(tmp_path: Pa
 
 def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     with _running(tmp_path):
-        for name in ("kubeconfig", "token", "server.key"):
+        for name in ("kubeconfig", "token", "server.pem"):
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 

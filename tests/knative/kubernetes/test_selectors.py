@@ -21,9 +21,6 @@ LABELS = {"app": "web", "size": "5", "example.dev/team": "x"}
         ("app notin (web)", False),
         ("example.dev/team", True),
         ("!example.dev/team", False),
-        ("size>4", True),
-        ("size<4", False),
-        ("app>4", False),
         ("app=", False),
     ],
 )
@@ -31,7 +28,7 @@ def test_label_selectors(text: str, matches: bool) -> None:
     assert selectors.matches(selectors.parse_labels(text), LABELS) is matches
 
 
-@pytest.mark.parametrize("text", ["a in b", "a=b c", "=", "a=!", "(", "a in (b", "-a=b"])
+@pytest.mark.parametrize("text", ["a in b", "size>4", "a=b c", "=", "a=!", "(", "a in (b", "-a=b"])
 def test_malformed_label_selectors_are_a_400(text: str) -> None:
     with pytest.raises(ApiError) as refused:
         selectors.parse_labels(text)

@@ -4,7 +4,7 @@ from typing import Any
 
 from knative.local.kubernetes import clock
 from knative.local.kubernetes.controllers import conditions, fates
-from knative.local.kubernetes.controllers.actor import KUBELET, Actor
+from knative.local.kubernetes.controllers.client import KUBELET, Client
 from knative.local.kubernetes.controllers.fates import Step
 from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
 from knative.local.kubernetes.discovery import MINOR
@@ -25,8 +25,8 @@ _NODE_CONDITIONS = (
 class Kubelet:
     """Steps that take time are timers; which step a timer is for, and since when, is remembered by pod."""
 
-    def __init__(self, actor: Actor, queue: WorkQueue, clock_seconds: Any) -> None:
-        self._actor = actor
+    def __init__(self, client: Client, queue: WorkQueue, clock_seconds: Any) -> None:
+        self._client = client
         self._queue = queue
         self._seconds = clock_seconds
         self._due: dict[str, tuple[str, float]] = {}
@@ -43,12 +43,12 @@ class Kubelet:
             self._queue.add(self.nodes, change.key)
 
     def _reconcile_pod(self, key: Key) -> None:
-        stored = self._actor.objects.get(POD, key)
+        stored = self._client.objects.get(POD, key)
         if stored is None or not stored.obj["spec"].get("nodeName"):
             return
         pod = stored.obj
         if "deletionTimestamp" in pod["metadata"]:
-            self._actor.remove(POD, stored)
+            self._client.remove(POD, stored)
             return
         step = fates.next_step(pod)
         if step is None:
@@ -57,7 +57,7 @@ class Kubelet:
         if wait > 0:
             self._queue.add_after(self.pods, key, wait)
         else:
-            self._actor.set_status(POD, stored, step.status(pod, clock.now()), KUBELET)
+            self._client.set_status(POD, stored, step.status(pod, clock.now()), KUBELET)
 
     def _remaining(self, uid: str, step: Step) -> float:
         """Seconds until the step is due, counted from when it was first seen to come next."""
@@ -74,7 +74,7 @@ class Kubelet:
         return remaining
 
     def _reconcile_node(self, key: Key) -> None:
-        stored = self._actor.objects.get(NODE, key)
+        stored = self._client.objects.get(NODE, key)
         if stored is None or conditions.is_true(stored.obj.get("status", {}), "Ready"):
             return
         now = clock.now()
@@ -87,7 +87,7 @@ class Kubelet:
             {"type": "InternalIP", "address": "10.0.0.1"},
             {"type": "Hostname", "address": stored.obj["metadata"]["name"]},
         ]
-        self._actor.set_status(
+        self._client.set_status(
             NODE,
             stored,
             status | {"conditions": ready, "addresses": addresses, "nodeInfo": _node_info(), "phase": "Running"},

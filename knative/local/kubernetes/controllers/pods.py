@@ -1,10 +1,11 @@
 """What the controllers ask of pods, and how they make them from a template."""
 
+from copy import deepcopy
 from typing import Any
 
-from knative.local.kubernetes import clock, strategy
+from knative.local.kubernetes import strategy
 from knative.local.kubernetes.controllers import conditions
-from knative.local.kubernetes.controllers.actor import owner_reference
+from knative.local.kubernetes.controllers.client import owner_reference
 from knative.local.kubernetes.kinds import Kind
 
 Object = dict[str, Any]
@@ -26,38 +27,24 @@ def is_ready(pod: Object) -> bool:
     return conditions.is_true(pod.get("status", {}), "Ready")
 
 
-def available_in(pod: Object, min_ready_seconds: int) -> float | None:
-    """Seconds until the pod counts as available: 0 when it does, None while it is not ready."""
-    ready = conditions.find(pod.get("status", {}), "Ready")
-    if ready is None or ready["status"] != "True" or is_terminating(pod):
-        return None
-    if not min_ready_seconds:
-        return 0.0
-    since = ready.get("lastTransitionTime")
-    return max(0.0, min_ready_seconds - clock.age(since)) if since else float(min_ready_seconds)
+def is_available(pod: Object) -> bool:
+    """A pod that is ready is available at once: `minReadySeconds` is not implemented."""
+    return is_ready(pod) and not is_terminating(pod)
 
 
-def from_template(kind: Kind, owner: Object, template: Object, name: str = "", *, infix: str = "") -> Object:
-    """A pod of the template, owned by `owner`; named `<owner>-<infix><random>` unless a name is given."""
-    head = template.get("metadata") or {}
+def from_template(kind: Kind, owner: Object, name: str = "", *, infix: str = "") -> Object:
+    """A pod of the owner's template; it is named `<owner>-<infix><random>` unless a name is given."""
+    template = deepcopy(owner["spec"]["template"])  # defaulting changes what it is given
     prefix = f"{owner['metadata']['name']}-"
     if infix:  # stays whole where a long name is cut
         prefix = f"{owner['metadata']['name'][: 57 - len(infix)]}-{infix}"
+    head = template.get("metadata") or {}
     metadata: Object = {
+        **{part: head[part] for part in ("labels", "annotations") if part in head},
         "name": name or prefix[:58] + strategy.random_suffix(),
         "namespace": owner["metadata"]["namespace"],
         "ownerReferences": [owner_reference(kind, owner)],
     }
     if not name:
         metadata["generateName"] = prefix
-    for part in ("labels", "annotations", "finalizers"):
-        if head.get(part):
-            metadata[part] = head[part].copy()
-    return {"metadata": metadata, "spec": _fresh(template["spec"])}
-
-
-def _fresh(value: Any) -> Any:
-    """A deep copy of JSON: defaulting changes what it is given."""
-    if isinstance(value, dict):
-        return {name: _fresh(item) for name, item in value.items()}
-    return [_fresh(item) for item in value] if isinstance(value, list) else value
+    return {"metadata": metadata, "spec": template["spec"]}

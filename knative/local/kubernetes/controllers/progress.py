@@ -10,13 +10,13 @@ Object = dict[str, Any]
 
 _DEADLINE_REASON = "ProgressDeadlineExceeded"
 _OURS = ("Available", "Progressing")
-_TOLD = ("status", "reason", "message")
+_COMPARED = ("status", "reason", "message")
 
 
 def deployment_status(
     deployment: Object, new: Stored | None, olds: list[Stored], now: str
 ) -> tuple[Object, float | None]:
-    """The status, and the seconds after which it has to be looked at again because of the progress deadline."""
+    """The status, and the seconds until the progress deadline has to be checked."""
     spec, old = deployment["spec"], deployment.get("status", {})
     sets = [*olds, *([new] if new is not None else [])]
     counts = {
@@ -61,12 +61,6 @@ def _progressing(
     if deadline is None or deadline >= 2**31 - 1:
         return None, None
     before = conditions.find(old, "Progressing")
-    if spec.get("paused"):
-        message = "Deployment is paused"
-        return {
-            **conditions.condition("Progressing", True, "DeploymentPaused", message, now),
-            "status": "Unknown",
-        }, None
     name = "" if new is None else new.obj["metadata"]["name"]
     if _is_complete(deployment, shown):
         message = f'ReplicaSet "{name}" has successfully progressed.'
@@ -87,8 +81,8 @@ def _progressing(
 
 
 def _is_complete(deployment: Object, shown: dict[str, int]) -> bool:
-    wanted: int = deployment["spec"]["replicas"]
-    return shown["updatedReplicas"] == shown["replicas"] == shown["availableReplicas"] == wanted
+    desired: int = deployment["spec"]["replicas"]
+    return shown["updatedReplicas"] == shown["replicas"] == shown["availableReplicas"] == desired
 
 
 def _moved(old: Object, shown: dict[str, int]) -> bool:
@@ -123,7 +117,7 @@ def _timed(listed: list[Object], before: list[Object], now: str) -> list[Object]
             result.append(condition)
             continue
         old = known.get(condition["type"])
-        same = old is not None and all(old.get(name) == condition.get(name) for name in _TOLD)
+        same = old is not None and all(old.get(name) == condition.get(name) for name in _COMPARED)
         moment = old.get("lastUpdateTime", now) if same and old is not None else now
         result.append(condition | {"lastUpdateTime": moment})
     return result

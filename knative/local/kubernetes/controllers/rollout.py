@@ -19,17 +19,14 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 @dataclass(frozen=True)
 class Bounds:
-    """`surge` pods above the wanted number, `unavailable` below it."""
+    """`surge` pods above the desired number, `unavailable` below it."""
 
     surge: int
     unavailable: int
 
 
 def bounds(spec: Mapping[str, Any]) -> Bounds:
-    strategy = spec.get("strategy") or {}
-    if strategy.get("type") == "Recreate":
-        return Bounds(0, spec["replicas"])
-    rolling = strategy.get("rollingUpdate") or {}
+    rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
     replicas = spec["replicas"]
     surge = _scaled(rolling.get("maxSurge", "25%"), replicas, up=True)
     unavailable = _scaled(rolling.get("maxUnavailable", "25%"), replicas, up=False)
@@ -45,13 +42,11 @@ def _scaled(value: int | str, total: int, *, up: bool) -> int:
 
 def new_replicas(spec: Mapping[str, Any], current: int, total: int) -> int:
     """Replicas of the newest ReplicaSet, which has `current` of the Deployment's `total`."""
-    wanted: int = spec["replicas"]
-    if (spec.get("strategy") or {}).get("type") == "Recreate":
-        return wanted
-    if current > wanted:
-        return wanted
-    room = wanted + bounds(spec).surge - total
-    return current if room <= 0 else current + min(room, wanted - current)
+    desired: int = spec["replicas"]
+    if current > desired:
+        return desired
+    room = desired + bounds(spec).surge - total
+    return current if room <= 0 else current + min(room, desired - current)
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,8 @@ class Old:
 
 def old_replicas(spec: Mapping[str, Any], new: int, new_available: int, olds: list[Old]) -> list[int]:
     """Replicas of the old ReplicaSets (oldest first): unhealthy pods go first, then as many as availability allows."""
-    wanted: int = spec["replicas"]
-    least = wanted - bounds(spec).unavailable
+    desired: int = spec["replicas"]
+    least = desired - bounds(spec).unavailable
     total = new + sum(old.replicas for old in olds)
     removable = max(0, total - least - (new - new_available))
     result = []
@@ -82,9 +77,9 @@ def old_replicas(spec: Mapping[str, Any], new: int, new_available: int, olds: li
     return result
 
 
-def template_hash(template: Mapping[str, Any], collisions: int) -> str:
+def template_hash(template: Mapping[str, Any]) -> str:
     """A short name for a template, from letters that spell no words."""
-    text = json.dumps([template, collisions], sort_keys=True, separators=(",", ":"))
+    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
     digest = hashlib.blake2b(text.encode(), digest_size=10).digest()
     return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from knative.local.kubernetes import clock
 from knative.local.kubernetes.controllers import conditions, fates, pods
-from knative.local.kubernetes.controllers.actor import SCHEDULER, Actor
 from knative.local.kubernetes.controllers.capacity import Capacity, Demand, demand_of
+from knative.local.kubernetes.controllers.client import SCHEDULER, Client
+from knative.local.kubernetes.controllers.events import EventRecorder
 from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
-from knative.local.kubernetes.controllers.recorder import Recorder
 from knative.local.kubernetes.kinds import NODE, POD
 from knative.local.kubernetes.objects import Change, Key, Stored
 
@@ -23,8 +23,8 @@ _RETRY = ("", "waiting pods")
 
 
 class Scheduler:
-    def __init__(self, actor: Actor, queue: WorkQueue, recorder: Recorder) -> None:
-        self._actor = actor
+    def __init__(self, client: Client, queue: WorkQueue, recorder: EventRecorder) -> None:
+        self._client = client
         self._queue = queue
         self._recorder = recorder
         self._capacity = Capacity()
@@ -74,7 +74,7 @@ class Scheduler:
                 del self._waiting[demand]
 
     def _reconcile(self, key: Key) -> None:
-        stored = self._actor.objects.get(POD, key)
+        stored = self._client.objects.get(POD, key)
         if stored is None or stored.obj["spec"].get("nodeName") or not pods.is_active(stored.obj):
             return
         if stored.obj["spec"].get("schedulerName") != "default-scheduler" or stored.obj["spec"].get("schedulingGates"):
@@ -95,7 +95,7 @@ class Scheduler:
                 node = self._capacity.find(demand, [name for name in gained if self._capacity.knows(name)])
                 if node is None:
                     break
-                stored = self._actor.objects.get(POD, key)
+                stored = self._client.objects.get(POD, key)
                 self._forget(key)
                 if stored is not None and pods.is_active(stored.obj):
                     self._bind(stored, node, demand)
@@ -120,12 +120,12 @@ class Scheduler:
         step = fates.next_step(bound)
         if step is not None and not step.seconds:
             bound = bound | {"status": step.status(bound, now)}
-        self._actor.update(POD, stored, bound, SCHEDULER)
+        self._client.update(POD, stored, bound, SCHEDULER)
 
     def _refuse(self, stored: Stored, message: str) -> None:
         status = stored.obj.get("status", {})
         condition = conditions.condition("PodScheduled", False, "Unschedulable", message, clock.now())
         condition["observedGeneration"] = stored.obj["metadata"].get("generation", 1)
         fresh = conditions.put(status.get("conditions") or [], condition)
-        self._actor.set_status(POD, stored, status | {"conditions": fresh}, SCHEDULER)
+        self._client.set_status(POD, stored, status | {"conditions": fresh}, SCHEDULER)
         self._recorder.record(POD, stored.obj, "FailedScheduling", message, "default-scheduler", warning=True)

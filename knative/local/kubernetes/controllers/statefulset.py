@@ -1,15 +1,14 @@
-"""StatefulSets: numbered pods, made and replaced in order.
+"""StatefulSets with `podManagementPolicy: Parallel`: numbered pods, made and removed all at once.
 
-With `OrderedReady` one pod moves at a time: the next one is made when all before it are ready, and a rollout replaces
-the highest number first. `Parallel` makes and removes all at once, and replaces one at a time as well.
+A rolling update replaces one pod at a time, the highest number first.
 """
 
 from typing import Any
 
-from knative.local.kubernetes.controllers import claims, pods, rollout
-from knative.local.kubernetes.controllers.actor import Actor, controller_of
+from knative.local.kubernetes.controllers import pods, rollout
+from knative.local.kubernetes.controllers.client import Client, controller_of
+from knative.local.kubernetes.controllers.events import EventRecorder
 from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
-from knative.local.kubernetes.controllers.recorder import Recorder
 from knative.local.kubernetes.kinds import POD, STATEFUL_SET
 from knative.local.kubernetes.objects import Change, Key, Stored
 
@@ -18,9 +17,9 @@ Object = dict[str, Any]
 _HASH = "controller-revision-hash"
 
 
-class StatefulSets:
-    def __init__(self, actor: Actor, queue: WorkQueue, recorder: Recorder) -> None:
-        self._actor = actor
+class StatefulSetController:
+    def __init__(self, client: Client, queue: WorkQueue, recorder: EventRecorder) -> None:
+        self._client = client
         self._queue = queue
         self._recorder = recorder
         self.controller = Controller("statefulset", 5, self._reconcile)
@@ -34,48 +33,36 @@ class StatefulSets:
                 self._queue.add(self.controller, (change.key[0], owner["name"]))
 
     def _reconcile(self, key: Key) -> None:
-        stored = self._actor.objects.get(STATEFUL_SET, key)
+        stored = self._client.objects.get(STATEFUL_SET, key)
         if stored is None:
             return
         stateful = stored.obj
-        update = f"{key[1]}-{rollout.template_hash(stateful['spec']['template'], 0)}"
-        claimed = claims.claim(self._actor, STATEFUL_SET, stateful, lambda pod: _is_numbered(pod, key[1]))
-        owned = {ordinal_of(pod.obj): pod for pod in claimed}
+        update = f"{key[1]}-{rollout.template_hash(stateful['spec']['template'])}"
+        owned = {ordinal_of(pod.obj): pod for pod in self._client.objects.owned(POD, stateful["metadata"]["uid"])}
         moved = "deletionTimestamp" not in stateful["metadata"] and self._move(stateful, owned, update)
         if not moved:
-            self._actor.set_status(STATEFUL_SET, stored, self._status(key, stateful, owned, update))
+            self._client.set_status(STATEFUL_SET, stored, _status(stateful, owned, update))
 
     def _move(self, stateful: Object, owned: dict[int, Stored], update: str) -> bool:
         """One step; says whether a pod was made or removed at once, which brings the key back."""
-        spec = stateful["spec"]
-        ordered = spec["podManagementPolicy"] == "OrderedReady"
-        start = (spec.get("ordinals") or {}).get("start", 0)
-        wanted = range(start, start + spec["replicas"])
+        desired = range(stateful["spec"]["replicas"])
         moved = False
-        for ordinal in wanted:
+        for ordinal in desired:
             pod = owned.get(ordinal)
             if pod is None:
                 moved = self._create(stateful, ordinal, update) or moved
             elif pods.is_finished(pod.obj) and not pods.is_terminating(pod.obj):
-                self._actor.delete(POD, pod)
+                self._client.delete(POD, pod)
                 moved = True
-            if ordered and (pod is None or moved or not pods.is_ready(pod.obj) or pods.is_terminating(pod.obj)):
-                return moved
-        for ordinal in sorted((number for number in owned if number not in wanted), reverse=True):
+        for ordinal in sorted((number for number in owned if number not in desired), reverse=True):
             if not pods.is_terminating(owned[ordinal].obj):
                 self._remove(stateful, owned[ordinal])
                 moved = True
-            if ordered:
-                return moved
-        return moved or self._replace(stateful, owned, wanted, update)
+        return moved or self._replace(stateful, owned, update)
 
-    def _replace(self, stateful: Object, owned: dict[int, Stored], wanted: range, update: str) -> bool:
+    def _replace(self, stateful: Object, owned: dict[int, Stored], update: str) -> bool:
         """Takes the highest pod of an old revision away, once all pods above it are ready."""
-        strategy = stateful["spec"]["updateStrategy"]
-        if strategy["type"] != "RollingUpdate":
-            return False
-        partition = (strategy.get("rollingUpdate") or {}).get("partition", 0)
-        for ordinal in sorted((number for number in wanted if number >= partition), reverse=True):
+        for ordinal in reversed(range(stateful["spec"]["replicas"])):
             pod = owned.get(ordinal)
             if pod is None or pods.is_terminating(pod.obj):
                 return False
@@ -88,69 +75,49 @@ class StatefulSets:
 
     def _create(self, stateful: Object, ordinal: int, revision: str) -> bool:
         name = f"{stateful['metadata']['name']}-{ordinal}"
-        pod = pods.from_template(STATEFUL_SET, stateful, stateful["spec"]["template"], name)
-        pod["metadata"].setdefault("labels", {}).update(
-            {
-                "apps.kubernetes.io/pod-index": str(ordinal),
-                "statefulset.kubernetes.io/pod-name": name,
-                _HASH: revision,
-            }
-        )
+        pod = pods.from_template(STATEFUL_SET, stateful, name)
+        labels = {"apps.kubernetes.io/pod-index": str(ordinal), "statefulset.kubernetes.io/pod-name": name}
+        pod["metadata"].setdefault("labels", {}).update(labels | {_HASH: revision})
         pod["spec"]["hostname"] = name
-        if stateful["spec"].get("serviceName"):
-            pod["spec"]["subdomain"] = stateful["spec"]["serviceName"]
-        created = self._actor.create(POD, pod)
+        created = self._client.create(POD, pod)
         if created is not None:
-            self._tell(
-                stateful,
-                "SuccessfulCreate",
-                f"Create Pod {name} in StatefulSet {stateful['metadata']['name']} successful",
-            )
+            self._record(stateful, "Create", name)
         return created is not None
 
     def _remove(self, stateful: Object, pod: Stored) -> None:
-        name = pod.obj["metadata"]["name"]
-        self._actor.delete(POD, pod)
-        self._tell(
-            stateful, "SuccessfulDelete", f"Delete Pod {name} in StatefulSet {stateful['metadata']['name']} successful"
-        )
+        self._client.delete(POD, pod)
+        self._record(stateful, "Delete", pod.obj["metadata"]["name"])
 
-    def _tell(self, stateful: Object, reason: str, message: str) -> None:
-        self._recorder.record(STATEFUL_SET, stateful, reason, message, "statefulset-controller")
+    def _record(self, stateful: Object, verb: str, pod: str) -> None:
+        message = f"{verb} Pod {pod} in StatefulSet {stateful['metadata']['name']} successful"
+        self._recorder.record(STATEFUL_SET, stateful, f"Successful{verb}", message, "statefulset-controller")
 
-    def _status(self, key: Key, stateful: Object, owned: dict[int, Stored], update: str) -> Object:
-        old = stateful.get("status", {})
-        seconds = stateful["spec"].get("minReadySeconds", 0)
-        live = [pod.obj for pod in owned.values() if pods.is_active(pod.obj)]
-        waits = [wait for pod in live if (wait := pods.available_in(pod, seconds)) is not None]
-        if any(waits):
-            self._queue.add_after(self.controller, key, min(wait for wait in waits if wait))
-        updated = [pod for pod in live if _revision(pod) == update]
-        current = old.get("currentRevision") or update
-        if len(updated) == len(live) == stateful["spec"]["replicas"] and all(pods.is_ready(pod) for pod in live):
-            current = update
-        counts = {
-            "readyReplicas": sum(pods.is_ready(pod) for pod in live),
-            "currentReplicas": sum(_revision(pod) == current for pod in live),
-            "updatedReplicas": len(updated),
-        }
-        return {
-            "observedGeneration": stateful["metadata"]["generation"],
-            "replicas": len(live),
-            **{name: count for name, count in counts.items() if count},
-            "currentRevision": current,
-            "updateRevision": update,
-            "collisionCount": 0,
-            "availableReplicas": sum(wait == 0 for wait in waits),
-        }
+
+def _status(stateful: Object, owned: dict[int, Stored], update: str) -> Object:
+    live = [pod.obj for pod in owned.values() if pods.is_active(pod.obj)]
+    ready = sum(pods.is_ready(pod) for pod in live)
+    updated = sum(_revision(pod) == update for pod in live)
+    current = stateful.get("status", {}).get("currentRevision") or update
+    if updated == ready == len(live) == stateful["spec"]["replicas"]:
+        current = update
+    counts = {
+        "readyReplicas": ready,
+        "currentReplicas": sum(_revision(pod) == current for pod in live),
+        "updatedReplicas": updated,
+    }
+    return {
+        "observedGeneration": stateful["metadata"]["generation"],
+        "replicas": len(live),
+        **{name: count for name, count in counts.items() if count},
+        "currentRevision": current,
+        "updateRevision": update,
+        "collisionCount": 0,
+        "availableReplicas": ready,
+    }
 
 
 def _revision(pod: Object) -> str | None:
     return (pod["metadata"].get("labels") or {}).get(_HASH)
-
-
-def _is_numbered(pod: Object, name: str) -> bool:
-    return bool(pod["metadata"]["name"] == f"{name}-{ordinal_of(pod)}")
 
 
 def ordinal_of(pod: Object) -> int:

@@ -1,24 +1,14 @@
 """What the API refuses with 422, per kind: the rules that objects of the served kinds can break in practice.
 
-`check` collects every cause, as the real server does, so that a user sees all that is wrong at once.
+A check collects every cause, as the real server does, so that a user sees everything that is wrong at once. Besides
+the rules of Kubernetes it refuses what the controllers here do not implement (see `unsupported`).
 """
 
 from typing import Any
 
 from knative.local.kubernetes.errors import Cause, invalid
-from knative.local.kubernetes.kinds import (
-    CONFIG_MAP,
-    DEPLOYMENT,
-    JOB,
-    NODE,
-    POD,
-    REPLICA_SET,
-    SECRET,
-    SERVICE,
-    STATEFUL_SET,
-    Kind,
-)
-from knative.local.kubernetes.validation import changes, metadata, others, pods, workloads
+from knative.local.kubernetes.kinds import CONFIG_MAP, DEPLOYMENT, JOB, NODE, POD, REPLICA_SET, STATEFUL_SET, Kind
+from knative.local.kubernetes.validation import changes, metadata, pods, unsupported, workloads
 
 Object = dict[str, Any]
 
@@ -28,30 +18,26 @@ _RULES = {
     REPLICA_SET: workloads.replica_set,
     STATEFUL_SET: workloads.stateful_set,
     JOB: workloads.job,
-    SERVICE: others.service,
-    CONFIG_MAP: others.config_map,
-    SECRET: others.secret,
-    NODE: others.node,
+    CONFIG_MAP: metadata.config_map,
+    NODE: metadata.node,
 }
 
 
 def check_create(kind: Kind, obj: Object) -> None:
     """Raises 422 when `obj`, defaulted, cannot be created."""
-    causes = metadata.check(kind, obj)
-    rule = _RULES.get(kind)
-    if rule is not None:
-        causes += rule(obj)
-    _refuse(kind, obj, causes)
+    _refuse(kind, obj, _check(kind, obj))
 
 
 def check_update(kind: Kind, obj: Object, old: Object) -> None:
     """Raises 422 when `old` cannot become `obj`."""
-    causes = metadata.check(kind, obj) + metadata.check_update(obj, old)
-    rule = _RULES.get(kind)
-    if rule is not None:
+    _refuse(kind, obj, _check(kind, obj) + metadata.check_update(obj, old) + changes.check(kind, obj, old))
+
+
+def _check(kind: Kind, obj: Object) -> list[Cause]:
+    causes = metadata.check(kind, obj)
+    if rule := _RULES.get(kind):
         causes += rule(obj)
-    causes += changes.check(kind, obj, old)
-    _refuse(kind, obj, causes)
+    return causes + unsupported.check(kind, obj)
 
 
 def _refuse(kind: Kind, obj: Object, causes: list[Cause]) -> None:

@@ -1,16 +1,15 @@
-"""Names, labels, annotations and owners: the rules that every kind shares."""
+"""Names, labels, annotations and owners, the rules that every kind shares; and the rules of ConfigMaps and Nodes."""
 
 import re
 from typing import Any
 
 from knative.local.kubernetes.errors import Cause
-from knative.local.kubernetes.kinds import NAMESPACE, SERVICE, Kind
+from knative.local.kubernetes.kinds import NAMESPACE, Kind
 
 Object = dict[str, Any]
 
 _LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 _SUBDOMAIN = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-_SERVICE = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 _NAME_PART = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
 _LABEL_VALUE = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
 
@@ -24,11 +23,6 @@ SUBDOMAIN_RULE = (
     "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
-_SERVICE_RULE = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic "
-    "character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation "
-    "is '[a-z]([-a-z0-9]*[a-z0-9])?')"
-)
 _NAME_PART_RULE = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
     "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
@@ -41,6 +35,12 @@ _LABEL_VALUE_RULE = (
 )
 _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _ANNOTATIONS_LIMIT = 256 * 1024
+_DATA_KEY = re.compile(r"^[-._a-zA-Z0-9]{1,253}$")
+_DATA_KEY_RULE = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' "
+    "(e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def dns_label(value: str, field: str) -> list[Cause]:
@@ -68,10 +68,6 @@ def check(kind: Kind, obj: Object) -> list[Cause]:
             causes.append(Cause.invalid("metadata.name", name, "must not contain dots"))
         else:
             causes += dns_label(name, "metadata.name")
-    elif kind is SERVICE:
-        if not _SERVICE.match(name):
-            causes.append(Cause.invalid("metadata.name", name, _SERVICE_RULE))
-        causes += _at_most(name, "metadata.name", 63)
     else:
         causes += dns_subdomain(name, "metadata.name")
     causes += labels(metadata.get("labels"), "metadata.labels")
@@ -81,21 +77,15 @@ def check(kind: Kind, obj: Object) -> list[Cause]:
             detail = "name is neither a standard finalizer name nor is it fully qualified"
             causes.append(Cause.invalid(f"metadata.finalizers[{index}]", finalizer, detail))
     for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+        at = f"metadata.ownerReferences[{index}]"
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
-                causes.append(
-                    Cause.invalid(
-                        f"metadata.ownerReferences[{index}].{field}", owner.get(field, ""), "must not be empty"
-                    )
-                )
+                causes.append(Cause.invalid(f"{at}.{field}", owner.get(field, ""), "must not be empty"))
     return causes
 
 
 def check_update(obj: Object, old: Object) -> list[Cause]:
     causes = []
-    for name in ("name", "namespace"):
-        if obj["metadata"].get(name) != old["metadata"].get(name):
-            causes.append(Cause.invalid(f"metadata.{name}", obj["metadata"].get(name), "field is immutable"))
     if old["metadata"].get("deletionTimestamp"):
         known = set(old["metadata"].get("finalizers") or ())
         added = [name for name in obj["metadata"].get("finalizers") or () if name not in known]
@@ -147,4 +137,22 @@ def annotations(values: dict[str, str] | None, field: str) -> list[Cause]:
     size = sum(len(key.encode()) + len(value.encode()) for key, value in (values or {}).items())
     if size > _ANNOTATIONS_LIMIT:
         causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {_ANNOTATIONS_LIMIT} bytes", field))
+    return causes
+
+
+def config_map(obj: Object) -> list[Cause]:
+    return [
+        Cause.invalid(f"{field}[{key}]", key, _DATA_KEY_RULE)
+        for field in ("data", "binaryData")
+        for key in obj.get(field) or {}
+        if not _DATA_KEY.match(key)
+    ]
+
+
+def node(obj: Object) -> list[Cause]:
+    causes = []
+    for index, taint in enumerate((obj.get("spec") or {}).get("taints") or ()):
+        causes += qualified_name(taint.get("key", ""), f"spec.taints[{index}].key")
+        if taint.get("effect") not in _EFFECTS:
+            causes.append(Cause.unsupported(f"spec.taints[{index}].effect", taint.get("effect"), _EFFECTS))
     return causes

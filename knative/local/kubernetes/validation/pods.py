@@ -1,5 +1,6 @@
 """Pods and pod templates."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -12,23 +13,16 @@ Object = dict[str, Any]
 _RESTART = ("Always", "OnFailure", "Never")
 _PULL = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
-_OPERATORS = ("Exists", "Equal", "Lt", "Gt")
+_OPERATORS = ("Exists", "Equal")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-_NODE_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
+_SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 # Resources that may be overcommitted: a request may be lower than the limit. All others are whole devices.
 _NATIVE = ("cpu", "memory", "ephemeral-storage")
 
 
 def pod(obj: Object) -> list[Cause]:
-    value = obj.get("spec") or {}
-    causes = spec(value, "spec", _RESTART)
-    for index, container in enumerate(value.get("containers") or ()):
-        image = container.get("image", "")
-        if image.strip() != image:
-            detail = "must not have leading or trailing whitespace"
-            causes.append(Cause.invalid(f"spec.containers[{index}].image", image, detail))
-    return causes
+    return spec(obj.get("spec") or {}, "spec", _RESTART)
 
 
 def template(value: Object, field: str, restart_policies: tuple[str, ...]) -> list[Cause]:
@@ -45,13 +39,12 @@ def spec(value: Object, field: str, restart_policies: tuple[str, ...]) -> list[C
     if not containers:
         causes.append(Cause.required(f"{field}.containers"))
     names: set[str] = set()
-    for part in ("initContainers", "containers"):
-        for index, container in enumerate(value.get(part) or ()):
-            at = f"{field}.{part}[{index}]"
-            causes += _container(container, at, volumes)
-            if container.get("name") in names:
-                causes.append(Cause.duplicate(f"{at}.name", container["name"]))
-            names.add(container.get("name", ""))
+    for index, container in enumerate(containers):
+        at = f"{field}.containers[{index}]"
+        causes += _container(container, at, volumes)
+        if container.get("name") in names:
+            causes.append(Cause.duplicate(f"{at}.name", container["name"]))
+        names.add(container.get("name", ""))
     policy = value.get("restartPolicy")
     for allowed in (_RESTART, restart_policies):
         if policy not in allowed:
@@ -59,16 +52,7 @@ def spec(value: Object, field: str, restart_policies: tuple[str, ...]) -> list[C
     causes += metadata.labels(value.get("nodeSelector"), f"{field}.nodeSelector")
     causes += _tolerations(value.get("tolerations") or [], f"{field}.tolerations")
     causes += _affinity(value.get("affinity") or {}, f"{field}.affinity")
-    for name in ("activeDeadlineSeconds", "terminationGracePeriodSeconds"):
-        seconds = value.get(name)
-        if seconds is not None and seconds < (1 if name == "activeDeadlineSeconds" else 0):
-            causes.append(_at_least(f"{field}.{name}", seconds, 1 if name == "activeDeadlineSeconds" else 0))
     return causes
-
-
-def _at_least(field: str, value: int, least: int) -> Cause:
-    detail = "must be greater than or equal to 0" if least == 0 else "must be greater than zero"
-    return Cause.invalid(field, value, detail)
 
 
 def _volumes(volumes: list[Object], field: str, causes: list[Cause]) -> set[str]:
@@ -244,15 +228,21 @@ def _affinity(affinity: Object, field: str) -> list[Cause]:
     terms = required.get("nodeSelectorTerms") or []
     if not terms:
         return [Cause.required(at, "must have at least one node selector term")]
+    return [
+        cause
+        for index, term in enumerate(terms)
+        for cause in expressions(term.get("matchExpressions") or (), f"{at}[{index}].matchExpressions")
+    ]
+
+
+def expressions(items: Iterable[Object], field: str) -> list[Cause]:
+    """The expressions of a label selector or a node selector; `Gt` and `Lt` are not implemented here."""
     causes = []
-    for index, term in enumerate(terms):
-        for number, expression in enumerate(term.get("matchExpressions") or ()):
-            where = f"{at}[{index}].matchExpressions[{number}]"
-            operator = expression.get("operator")
-            if operator not in _NODE_OPERATORS:
-                causes.append(Cause.invalid(f"{where}.operator", operator, "not a valid selector operator"))
-            elif operator in ("In", "NotIn") and not expression.get("values"):
-                detail = "must be specified when `operator` is 'In' or 'NotIn'"
-                causes.append(Cause.required(f"{where}.values", detail))
-            causes += metadata.qualified_name(expression.get("key", ""), f"{where}.key")
+    for index, expression in enumerate(items):
+        at, operator = f"{field}[{index}]", expression.get("operator", "")
+        if operator not in _SELECTOR_OPERATORS:
+            causes.append(Cause.invalid(f"{at}.operator", operator, "not a valid selector operator"))
+        elif operator in ("In", "NotIn") and not expression.get("values"):
+            causes.append(Cause.required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+        causes += metadata.qualified_name(expression.get("key", ""), f"{at}.key")
     return causes

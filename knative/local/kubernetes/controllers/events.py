@@ -5,7 +5,7 @@ from collections import OrderedDict
 from typing import Any
 
 from knative.local.kubernetes import clock
-from knative.local.kubernetes.controllers.actor import Actor
+from knative.local.kubernetes.controllers.client import Client
 from knative.local.kubernetes.kinds import EVENT, Kind
 from knative.local.kubernetes.objects import Key
 
@@ -14,11 +14,11 @@ Object = dict[str, Any]
 _MOST = 2_000
 
 
-class Recorder:
-    def __init__(self, actor: Actor) -> None:
-        self._actor = actor
+class EventRecorder:
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._known: OrderedDict[tuple[str, str, str], Key] = OrderedDict()
-        for stored in sorted(actor.objects.all(EVENT), key=lambda stored: stored.revision):
+        for stored in sorted(client.objects.all(EVENT), key=lambda stored: stored.revision):
             event = stored.obj
             identity = (event["involvedObject"].get("uid", ""), event.get("reason", ""), event.get("message", ""))
             self._known[identity] = (event["metadata"]["namespace"], event["metadata"]["name"])
@@ -28,11 +28,11 @@ class Recorder:
         identity = (metadata["uid"], reason, message)
         now = clock.now()
         key = self._known.get(identity)
-        stored = None if key is None else self._actor.objects.get(EVENT, key)
+        stored = None if key is None else self._client.objects.get(EVENT, key)
         if stored is not None:
             self._known.move_to_end(identity)
             counted = {"count": stored.obj.get("count", 1) + 1, "lastTimestamp": now}
-            self._actor.update(EVENT, stored, stored.obj | counted)
+            self._client.update(EVENT, stored, stored.obj | counted)
             return
         event: Object = {
             "metadata": {
@@ -58,7 +58,7 @@ class Recorder:
             "reportingComponent": source,
             "reportingInstance": "",
         }
-        created = self._actor.create(EVENT, event)
+        created = self._client.create(EVENT, event)
         if created is not None:
             self._known[identity] = (event["metadata"]["namespace"], event["metadata"]["name"])
             self._forget()
@@ -66,6 +66,6 @@ class Recorder:
     def _forget(self) -> None:
         while len(self._known) > _MOST:
             _, key = self._known.popitem(last=False)
-            stored = self._actor.objects.get(EVENT, key)
+            stored = self._client.objects.get(EVENT, key)
             if stored is not None:
-                self._actor.remove(EVENT, stored)
+                self._client.remove(EVENT, stored)

@@ -1,34 +1,35 @@
-"""How controllers write: straight to the store, as the managers that a real cluster shows, without HTTP or validation.
+"""The client of the controllers. It writes straight to the store, without HTTP or validation, and names the field
+managers that a real cluster shows.
 
-New objects share the parts that did not change with the old ones, so that recording who owns what looks only at the
-rest.
+A new version shares the parts that did not change with the old one. So recording who owns which field looks at the
+rest only.
 """
 
 from typing import Any
 
 from knative.local.kubernetes import clock, defaults, managed, strategy
-from knative.local.kubernetes.deletion import Deletions, Options
+from knative.local.kubernetes.deletion import DeleteOptions, Deletions
 from knative.local.kubernetes.kinds import EVENT, NAMESPACE, Kind
 from knative.local.kubernetes.managed import Writer
 from knative.local.kubernetes.objects import Object, Objects, Stored, key_of
 from knative.local.kubernetes.schema import Schema
 
 MANAGER = Writer("kube-controller-manager")
-MANAGER_STATUS = Writer("kube-controller-manager", subresource="status", ignored=strategy.IGNORED["status"])
-KUBELET = Writer("kubelet", subresource="status", ignored=strategy.IGNORED["status"])
-SCHEDULER = Writer("kube-scheduler", subresource="status", ignored=strategy.IGNORED["status"])
+MANAGER_STATUS = Writer("kube-controller-manager", subresource="status", ignored=strategy.STATUS_IGNORES)
+KUBELET = Writer("kubelet", subresource="status", ignored=strategy.STATUS_IGNORES)
+SCHEDULER = Writer("kube-scheduler", subresource="status", ignored=strategy.STATUS_IGNORES)
 
-_BACKGROUND = Options(propagation="Background")
+_BACKGROUND = DeleteOptions(propagation="Background")
 
 
-class Actor:
+class Client:
     def __init__(self, objects: Objects, schema: Schema, deletions: Deletions) -> None:
         self.objects = objects
         self._schema = schema
         self._deletions = deletions
 
     def create(self, kind: Kind, obj: Object, writer: Writer = MANAGER) -> Stored | None:
-        """None when the namespace is going away, or the name is taken."""
+        """None when the namespace is absent or terminating, or the name is taken."""
         metadata = obj["metadata"]
         namespace = metadata.get("namespace", "")
         if kind.namespaced:
@@ -61,17 +62,17 @@ class Actor:
         return self.update(kind, old, old.obj | {"status": status}, writer)
 
     def set_metadata(self, kind: Kind, old: Stored, **changes: Any) -> Stored:
-        """Replaces fields of the metadata; None removes one. What no finalizer holds any more is removed."""
+        """Replaces fields of the metadata; None removes one. An object whose last finalizer goes is removed."""
         metadata = {name: value for name, value in (old.obj["metadata"] | changes).items() if value is not None}
         if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
             return self._deletions.remove(kind, key_of(old.obj))
         return self.update(kind, old, old.obj | {"metadata": metadata})
 
-    def delete(self, kind: Kind, stored: Stored, options: Options = _BACKGROUND) -> None:
+    def delete(self, kind: Kind, stored: Stored, options: DeleteOptions = _BACKGROUND) -> None:
         self._deletions.delete(kind, key_of(stored.obj), options)
 
     def remove(self, kind: Kind, stored: Stored) -> None:
-        """Takes the object out at once, finalizers or not."""
+        """Takes the object out at once, with or without finalizers."""
         self._deletions.remove(kind, key_of(stored.obj))
 
 
