@@ -1,15 +1,17 @@
 """HTTP around the API: authentication, bodies, errors as `Status`, and watches as streams.
 
 Nothing is answered before it is on disk (see `objects`). A client may go away at any moment: in the middle of a body,
-of a response or of a watch. Nothing is logged then, because that is no fault of the server.
+of a response or of a watch. Nothing is logged then, nor about a request that is not HTTP: the server is not at fault.
 """
 
 import asyncio
 import hmac
 import json
+import logging
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from knative.local.kubernetes import api, errors, query, selectors, tables
 from knative.local.kubernetes.api import ApiRequest, ApiResponse
@@ -24,9 +26,17 @@ _LARGEST_BODY = 3 * 1024 * 1024
 _BOOKMARK_SECONDS = 30.0
 
 
+def _is_of_server(record: logging.LogRecord) -> bool:
+    return not record.exc_info or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+_log = logging.getLogger(__name__)
+_log.addFilter(_is_of_server)
+
+
 def http_server(cluster: Cluster, token: str) -> web.Server:
     """The server, for a runner. A handler whose client goes away is cancelled: a watch ends with its client."""
-    return web.Server(_Handler(cluster, token).handle, access_log=None, handler_cancellation=True)
+    return web.Server(_Handler(cluster, token).handle, logger=_log, access_log=None, handler_cancellation=True)
 
 
 class _Handler:

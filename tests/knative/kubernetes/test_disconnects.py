@@ -158,8 +158,10 @@ def test_a_client_that_goes_away_leaves_no_connection_and_no_line_in_the_log(
     assert server.log.read_text() == ""
 
 
-def test_a_malformed_body_is_refused_and_not_logged(server: Server) -> None:
+@pytest.mark.parametrize("malformed", ["body", "head"])
+def test_a_malformed_request_is_refused_and_not_logged(server: Server, malformed: str) -> None:
+    request = server.head("POST", _COLLECTION, "Transfer-Encoding: chunked") + b"no length\r\n"
     with server.open() as connection:
-        connection.sendall(server.head("POST", _COLLECTION, "Transfer-Encoding: chunked") + b"no length\r\n")
+        connection.sendall(request if malformed == "body" else b"HELLO\r\n\r\n")
         assert connection.recv(12)[9:] == b"400"
     assert server.log.read_text() == ""
