@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,18 @@ from knative.local.broker.dispatcher import Subscription
 from knative.local.broker.targets import HttpTarget, new_session
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import Delivery, TriggerSpec
-from knative.local.runtime import logs
+from knative.local.runtime.report import Report
 
 
 @pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """What the platform logged, at every level."""
-    stream = io.StringIO()
-    handler = logs.LogHandler(stream)
-    handler.setFormatter(logs.TextFormatter())
-    with logs.following(handler):
-        yield stream
+def lines() -> io.StringIO:
+    """What the platform logged."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def report(lines: io.StringIO) -> Report:
+    return Report(stream=lines, level="debug")
 
 
 @pytest.fixture
@@ -69,10 +70,11 @@ class StartBroker:
     """Starts brokers on one directory; stops those that a test left running."""
 
     directory: Path
+    report: Report
     running: list[Broker] = field(default_factory=list)
 
     async def __call__(self, *subscriptions: Subscription, clock: Clock | None = None) -> Broker:
-        broker = Broker(self.directory, subscriptions, clock)
+        broker = Broker(self.directory, subscriptions, self.report, clock)
         self.running.append(broker)
         await broker.start()
         return broker
@@ -83,8 +85,8 @@ class StartBroker:
 
 
 @pytest.fixture
-async def start_broker(tmp_path: Path) -> AsyncIterator[StartBroker]:
-    start = StartBroker(tmp_path / "broker")
+async def start_broker(tmp_path: Path, report: Report) -> AsyncIterator[StartBroker]:
+    start = StartBroker(tmp_path / "broker", report)
     yield start
     for broker in start.running:
         await broker.stop(0.1)

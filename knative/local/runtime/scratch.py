@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from knative.local.runtime.platform import BASE, Platform
+from knative.local.runtime.report import Report
 
 
 @contextlib.contextmanager
@@ -24,6 +25,7 @@ def scratch_directory(purpose: str) -> Iterator[Path]:
 @contextlib.asynccontextmanager
 async def scratch_platform(
     purpose: str,
+    report: Report,
     *,
     kubeconfig: Path | None = None,
     nodes: str = "default",
@@ -31,6 +33,6 @@ async def scratch_platform(
 ) -> AsyncIterator[Platform]:
     """A running platform on any free port. Raises what Platform raises."""
     with scratch_directory(purpose) as state:
-        platform = Platform(state, kubeconfig=kubeconfig, nodes=nodes, manifests=manifests)
+        platform = Platform(state, kubeconfig=kubeconfig, nodes=nodes, manifests=manifests, report=report)
         async with platform:
             yield platform
