@@ -10,7 +10,10 @@ from shared.errors import ConfigurationError
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339), level, logger, message, and the error with its traceback."""
+    """One JSON object a line: time (RFC 3339), level, logger, message, and the error with its traceback.
+
+    The members of a mapping that the record carries as `fields` are added, and win.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -21,7 +24,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+        return json.dumps(entry | getattr(record, "fields", {}))
 
 
 def configure_logging() -> None:

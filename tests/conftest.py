@@ -16,7 +16,6 @@ from hypothesis import settings
 
 from knative.local.runtime import heartbeats
 from knative.local.runtime.postgres import EmbeddedPostgres
-from knative.local.runtime.report import Report
 from shared.models.cluster import Cluster
 from shared.store.database import connect
 from shared.store.migrate import upgrade
@@ -121,7 +120,7 @@ def real_cluster() -> Iterator[Path]:
     if not (named := os.environ.get("KUBECONFIG")):
         pytest.skip("needs KUBECONFIG, the path of a disposable cluster's kubeconfig")
     loop = asyncio.new_event_loop()
-    beating = loop.create_task(heartbeats.beat(Path(named), Report()))
+    beating = loop.create_task(heartbeats.beat(Path(named)))
     thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait([beating]),))
     thread.start()
     yield Path(named)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -12,24 +13,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from knative.local.resources.loader import ManifestError
+from knative.local.runtime import logs
 from knative.local.runtime.instance import Occupied
 from knative.local.runtime.kubeconfig import KubeconfigError
 from knative.local.runtime.platform import BASE, Platform, StartFailed
-from knative.local.runtime.report import FORMATS, LEVELS, Report
 from shared.errors import SentinelError
+
+_log = logging.getLogger(logs.PLATFORM)  # this module is called __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 after a stop that was asked for, 1 with one line on stderr otherwise."""
     options = _parser().parse_args(arguments)
     try:
-        return asyncio.run(_run(options, _report()))
+        return asyncio.run(_run(options, _configure_log()))
     except (Occupied, ManifestError, KubeconfigError, StartFailed, SentinelError) as error:
         print(f"sentinel: {error}", file=sys.stderr)
         return 1
 
 
-async def _run(options: argparse.Namespace, report: Report) -> int:
+async def _run(options: argparse.Namespace, log_format: str) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -40,35 +43,32 @@ async def _run(options: argparse.Namespace, report: Report) -> int:
         kubeconfig=options.kubeconfig,
         manifests=options.manifests,
         nodes=options.nodes,
-        report=report,
+        log_format=log_format,
     )
     async with platform:
-        if report.form == "json":
-            report.info(
-                "serving",
-                broker=platform.broker_url,
-                kubeconfig=str(platform.kubeconfig),
-                state=str(platform.state.path),
-            )
+        if log_format == "json":
+            where = {"broker": platform.broker_url, "kubeconfig": platform.kubeconfig, "state": platform.state.path}
+            _log.info("serving", extra={"fields": {name: str(value) for name, value in where.items()}})
         else:
             print(f"{platform.index()}\nCtrl-C stops it; the state stays.\n", flush=True)
         platform.failed.add_done_callback(lambda _: stop.set())
         await stop.wait()
-        report.info("stopping")
+        _log.info("stopping")
     if platform.failed.done():
         print(f"sentinel: {platform.failed.result()}", file=sys.stderr)
         return 1
     return 0
 
 
-def _report() -> Report:
-    form, level = os.environ.get("LOG_FORMAT") or "text", os.environ.get("LOG_LEVEL") or "info"
-    if form not in FORMATS:
-        raise StartFailed(f"LOG_FORMAT is {form!r}; it must be one of {', '.join(FORMATS)}")
-    for known in LEVELS:
-        if known == level.lower():
-            return Report(form=form, level=known)
-    raise StartFailed(f"LOG_LEVEL is {level!r}; it must be one of {', '.join(LEVELS)}")
+def _configure_log() -> str:
+    """Sets up the log as the environment says; returns its form."""
+    form, level = os.environ.get("LOG_FORMAT") or "text", (os.environ.get("LOG_LEVEL") or "info").lower()
+    if form not in logs.FORMATS:
+        raise StartFailed(f"LOG_FORMAT is {form!r}; it must be one of {', '.join(logs.FORMATS)}")
+    if level not in logs.LEVELS:
+        raise StartFailed(f"LOG_LEVEL is {level!r}; it must be one of {', '.join(logs.LEVELS)}")
+    logs.configure(form, level)
+    return form
 
 
 def _parser() -> argparse.ArgumentParser:

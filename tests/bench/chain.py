@@ -8,6 +8,7 @@ which shows what it can do. Both sides run through the same code.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import aiohttp
 import sqlalchemy as sa
 
 from events.workload import WorkloadSubmitted
+from knative.local.broker.attempts import AttemptHandler
+from knative.local.runtime.logs import following
 from knative.local.runtime.platform import BASE, Platform
 from knative.local.runtime.scratch import scratch_directory, scratch_platform
 from knative.local.tools.publishing import Publisher
@@ -83,12 +86,13 @@ async def _on_platform(
     manifests: Path, side: Callable[[Platform, aiohttp.ClientSession, sa.Engine], Awaitable[Side]]
 ) -> Figures:
     meter = Meter()
-    async with scratch_platform("bench", meter, manifests=manifests) as platform, aiohttp.ClientSession() as session:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(following(AttemptHandler(meter.add)))
+        platform = await stack.enter_async_context(scratch_platform("bench", manifests=manifests))
+        session = await stack.enter_async_context(aiohttp.ClientSession())
         engine = connect(platform.database_url, pool_size=2)
-        try:
-            return await _run(await side(platform, session, engine), meter)
-        finally:
-            engine.dispose()
+        stack.callback(engine.dispose)
+        return await _run(await side(platform, session, engine), meter)
 
 
 async def _sentinel(platform: Platform, session: aiohttp.ClientSession, engine: sa.Engine) -> Side:

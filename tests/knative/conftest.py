@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,17 @@ from knative.local.broker.dispatcher import Subscription
 from knative.local.broker.targets import HttpTarget, new_session
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import Delivery, TriggerSpec
-from knative.local.runtime.report import Report
+from knative.local.runtime import logs
 
 
 @pytest.fixture
-def lines() -> io.StringIO:
-    """What the platform logged."""
-    return io.StringIO()
-
-
-@pytest.fixture
-def report(lines: io.StringIO) -> Report:
-    return Report(stream=lines, level="debug")
+def lines() -> Iterator[io.StringIO]:
+    """What the platform logged, at every level."""
+    stream = io.StringIO()
+    handler = logs.LogHandler(stream)
+    handler.setFormatter(logs.TextFormatter())
+    with logs.following(handler):
+        yield stream
 
 
 @pytest.fixture
@@ -70,11 +69,10 @@ class StartBroker:
     """Starts brokers on one directory; stops those that a test left running."""
 
     directory: Path
-    report: Report
     running: list[Broker] = field(default_factory=list)
 
     async def __call__(self, *subscriptions: Subscription, clock: Clock | None = None) -> Broker:
-        broker = Broker(self.directory, subscriptions, self.report, clock)
+        broker = Broker(self.directory, subscriptions, clock)
         self.running.append(broker)
         await broker.start()
         return broker
@@ -85,8 +83,8 @@ class StartBroker:
 
 
 @pytest.fixture
-async def start_broker(tmp_path: Path, report: Report) -> AsyncIterator[StartBroker]:
-    start = StartBroker(tmp_path / "broker", report)
+async def start_broker(tmp_path: Path) -> AsyncIterator[StartBroker]:
+    start = StartBroker(tmp_path / "broker")
     yield start
     for broker in start.running:
         await broker.stop(0.1)

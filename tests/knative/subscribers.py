@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from knative.local.broker.http_server import Handler, http_server
-from knative.local.runtime.report import Report
 
 BOUND_SECONDS = 20.0
 
@@ -87,9 +86,9 @@ async def subscriber(answer: Answer = accepted) -> AsyncIterator[Subscriber]:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, report: Report | None = None) -> AsyncIterator[str]:
+async def serving(handler: Handler) -> AsyncIterator[str]:
     """The platform's HTTP server on loopback; its URL without a path."""
-    runner = web.ServerRunner(http_server(handler, report or Report()), shutdown_timeout=0.1)
+    runner = web.ServerRunner(http_server(handler), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

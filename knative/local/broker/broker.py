@@ -7,40 +7,38 @@ takes is acknowledged and not kept.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from knative.local.broker import filters
+from knative.local.broker.attempts import log_unrouted
 from knative.local.broker.clock import Clock, SystemClock
 from knative.local.broker.dispatcher import Dispatcher, Subscription
 from knative.local.broker.log import Delivery, Log, Routed
 from knative.local.broker.wire import Record
-from knative.local.runtime.report import Report
+
+_log = logging.getLogger(__name__)
 
 
 class Broker:
     """One Broker with its Triggers. `directory` holds its log. Raises LogUnavailable where it cannot be written."""
 
-    def __init__(
-        self, directory: Path, subscriptions: Iterable[Subscription], report: Report, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, directory: Path, subscriptions: Iterable[Subscription], clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._report = report
         self._log = Log(directory, self._announce)
         self._dispatchers = {
-            each.trigger: Dispatcher(each, self._log, self._route, self._clock, report) for each in subscriptions
+            each.trigger: Dispatcher(each, self._log, self._route, self._clock) for each in subscriptions
         }
 
     async def start(self) -> None:
         """Takes up what an earlier run left. What was pending for a Trigger that is gone is dropped, and said so."""
         for trigger, count in (await self._log.pending()).items():
             if trigger not in self._dispatchers:
-                self._report.warning(
-                    "dropped what was pending for a Trigger that is gone", trigger=trigger, events=str(count)
-                )
+                _log.warning("dropped %d events that were pending for %s, a Trigger that is gone", count, trigger)
                 await self._log.forget(trigger)
             else:
-                self._report.info("taking up what an earlier run left", trigger=trigger, events=str(count))
+                _log.info("taking up %d events for %s that an earlier run left", count, trigger)
         for dispatcher in self._dispatchers.values():
             dispatcher.start()
 
@@ -50,7 +48,7 @@ class Broker:
         if routed.triggers:
             await self._log.append(routed, self._clock.now())
         else:
-            self._report.terminal(record)
+            log_unrouted(record)
 
     async def pending(self) -> dict[str, int]:
         """How many deliveries are pending, by Trigger."""

@@ -12,6 +12,7 @@ statements, so a row that a fetch found is either still in `_active` or not in f
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 from knative.local.broker import delivery as rules
 from knative.local.broker import wire
+from knative.local.broker.attempts import DONE, log_attempt, log_unrouted
 from knative.local.broker.clock import Clock, Timer
 from knative.local.broker.delivery import Again, Answer, Done, Refused
 from knative.local.broker.log import Delivery, Log, LogUnavailable, Routed
@@ -26,8 +28,8 @@ from knative.local.broker.targets import Target
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import Delivery as DeliverySpec
 from knative.local.resources.manifests import TriggerSpec
-from knative.local.runtime.report import Report
 
+_log = logging.getLogger(__name__)
 IN_FLIGHT = 99
 _REFILL_BELOW = IN_FLIGHT // 3
 _LOG_AWAY_SECONDS = 1.0
@@ -48,14 +50,11 @@ class Subscription:
 class Dispatcher:
     """One Trigger's deliveries. `route` finds the Triggers that take a reply."""
 
-    def __init__(
-        self, subscription: Subscription, log: Log, route: Callable[[Record], Routed], clock: Clock, report: Report
-    ) -> None:
+    def __init__(self, subscription: Subscription, log: Log, route: Callable[[Record], Routed], clock: Clock) -> None:
         self.subscription = subscription
         self._log = log
         self._route = route
         self._clock = clock
-        self._report = report
         self._active: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._behind = False
@@ -100,7 +99,7 @@ class Dispatcher:
             while following is not None:
                 following = await self._attempt(following)
         except LogUnavailable as error:
-            self._report.error("the broker's log is not writable; the event will be delivered again", reason=str(error))
+            _log.error("the broker's log is not writable; the event will be delivered again: %s", error)
             self._wake_at(self._clock.now() + _LOG_AWAY_SECONDS)
         finally:
             self._active.discard(delivery.id)
@@ -118,10 +117,10 @@ class Dispatcher:
         if isinstance(verdict, Done):
             reply = self._route(verdict.reply) if verdict.reply else None
             await self._log.complete(delivery, reply, self._clock.now())
-            outcome = f"-> {_short(verdict.reply)}" if verdict.reply else verdict.note or "done"
-            self._report.delivery(delivery.record, target.name, outcome, elapsed, ok=not verdict.note)
+            outcome = f"-> {_short(verdict.reply)}" if verdict.reply else verdict.note or DONE
+            log_attempt(delivery.record, target.name, outcome, elapsed, ok=not verdict.note)
             if reply is not None and not reply.triggers:
-                self._report.terminal(reply.record)
+                log_unrouted(reply.record)
             return None
         delay = rules.wait(subscription.delivery, delivery.attempts + 1) if isinstance(verdict, Again) else None
         if delay is not None:
@@ -129,7 +128,7 @@ class Dispatcher:
             await self._log.postpone(delivery, due)
             self._wake_at(due)
             outcome = f"{verdict.reason}, again in {delay:g} s ({delivery.attempts + 1}/{subscription.delivery.retry})"
-            self._report.delivery(delivery.record, target.name, outcome, elapsed, ok=False)
+            log_attempt(delivery.record, target.name, outcome, elapsed, ok=False)
             return None
         return await self._give_up(delivery, target, answer, verdict, elapsed)
 
@@ -138,11 +137,11 @@ class Dispatcher:
     ) -> Delivery | None:
         if self.subscription.sink is None or delivery.dead:
             await self._log.complete(delivery, None, self._clock.now())
-            self._report.delivery(delivery.record, target.name, f"{verdict.reason}, DROPPED", elapsed, ok=False)
+            log_attempt(delivery.record, target.name, f"{verdict.reason}, DROPPED", elapsed, ok=False)
             return None
         extensions = rules.epitaph(target.url, answer, verdict)
         dead = await self._log.bury(delivery, extensions, self._clock.now())
-        self._report.delivery(delivery.record, target.name, f"{verdict.reason}, dead letter", elapsed, ok=False)
+        log_attempt(delivery.record, target.name, f"{verdict.reason}, dead letter", elapsed, ok=False)
         return dead
 
     def _headers(self, delivery: Delivery) -> dict[str, str]:
@@ -186,7 +185,7 @@ class Dispatcher:
             if later is not None:
                 self._wake_at(later)
         except LogUnavailable as error:
-            self._report.error("the broker's log is not readable", reason=str(error))
+            _log.error("the broker's log is not readable: %s", error)
             self._wake_at(self._clock.now() + _LOG_AWAY_SECONDS)
         finally:
             self._fetching = False

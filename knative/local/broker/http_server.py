@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
-from knative.local.runtime.report import Report
-
 _KEEP_ALIVE_SECONDS = 75.0
 # Above what the ingress allows, so that it is the ingress that refuses, with the right status.
 _PARSER_LIMIT = 64 * 1024
@@ -26,8 +24,8 @@ class TooLarge(Exception):
     """The body exceeds what is allowed."""
 
 
-def http_server(handle: Handler, report: Report) -> web.Server:
-    """An HTTP server that answers with what `handle` says; what goes wrong is told to the report."""
+def http_server(handle: Handler) -> web.Server:
+    """An HTTP server that answers with what `handle` says."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         expectation = _expectation(request)
@@ -46,7 +44,7 @@ def http_server(handle: Handler, report: Report) -> web.Server:
         max_line_size=_PARSER_LIMIT,
         max_field_size=_PARSER_LIMIT,
         auto_decompress=False,
-        logger=_logger(report),
+        logger=_log,
     )
 
 
@@ -76,23 +74,15 @@ async def _continue(request: web.BaseRequest) -> None:
     request.writer.output_size = 0  # the response has not begun
 
 
-class _Telling(logging.Handler):
-    """Tells what aiohttp logs: in a line, what a caller sent that is no HTTP; in full, a defect of ours."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__(logging.WARNING)
-        self._report = report
-        self._full = logging.Formatter()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
-            self._report.warning(f"a request that is not HTTP was refused: {' '.join(error.message.split())[:200]}")
-        else:
-            self._report.error(self._full.format(record))
+def _shorten(record: logging.LogRecord) -> bool:
+    """Of what aiohttp logs, a request that is not HTTP is worth a line; everything else is a defect of ours."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args = "a request that is not HTTP was refused: %s", (" ".join(error.message.split())[:200],)
+        record.exc_info = None
+    return True
 
 
-def _logger(report: Report) -> logging.Logger:
-    logger = logging.Logger("gateway")  # of its own: other servers of the process have other reports
-    logger.addHandler(_Telling(report))
-    return logger
+_log = logging.getLogger(__name__)
+_log.addFilter(_shorten)

@@ -13,6 +13,7 @@ Sources: "Heartbeats" in the Kubernetes documentation of nodes; kwok marks its n
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +22,8 @@ from typing import Any
 import aiohttp
 
 from knative.local.runtime.cluster_api import ClusterApi, ClusterRequestFailed, cluster_api
-from knative.local.runtime.report import Report
 
+_log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 10.0
 HOLDER = "sentinel-local"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
@@ -30,7 +31,7 @@ _SIMULATED = "kwok.x-k8s.io/node"
 _LEASE_SECONDS = 40
 
 
-async def beat(kubeconfig: Path, report: Report, interval_seconds: float = INTERVAL_SECONDS) -> None:
+async def beat(kubeconfig: Path, interval_seconds: float = INTERVAL_SECONDS) -> None:
     """Renews the leases for ever; returns once it has seen that no node needs it. Raises KubeconfigError."""
     async with cluster_api(kubeconfig) as cluster:
         needed = True
@@ -41,7 +42,7 @@ async def beat(kubeconfig: Path, report: Report, interval_seconds: float = INTER
                     await _renew(cluster, node)
                 needed = bool(nodes)
             except (aiohttp.ClientError, OSError, ClusterRequestFailed) as error:
-                report.debug(f"simulated nodes have missed a heartbeat: {error}")
+                _log.debug("simulated nodes have missed a heartbeat: %s", error)
             await asyncio.sleep(interval_seconds if needed else 0)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shlex
 from collections.abc import Coroutine
@@ -32,7 +33,6 @@ from knative.local.runtime import assembly, heartbeats, secrets
 from knative.local.runtime.database import Database
 from knative.local.runtime.instance import Published, StateDirectory, listen
 from knative.local.runtime.kubeconfig import flatten
-from knative.local.runtime.report import Report
 from knative.local.runtime.secrets import Secrets
 from knative.local.runtime.standin import StandInApi, StandInFailed
 from knative.local.serving.gateway import Gateway
@@ -40,6 +40,7 @@ from knative.local.serving.services import LocalService, ServiceSpec
 from knative.local.sources import apiserver, ping
 from shared.errors import SentinelError
 
+_log = logging.getLogger(__name__)
 BASE = Path(__file__).resolve().parents[2] / "base"
 CLUSTER = "local"
 _DRAIN_SECONDS = 5.0
@@ -64,14 +65,14 @@ class Platform:
         kubeconfig: Path | None = None,
         manifests: Path = BASE,
         nodes: str = "default",
-        report: Report | None = None,
+        log_format: str = "text",
     ) -> None:
         self.manifests = loader.load(manifests, secrets.SUPPLIED)
         if kubeconfig is not None:
             flatten(kubeconfig)  # refused before anything is started
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the platform can no longer do its work."""
-        self._report = report or Report()
+        self._log_format = log_format
         self._listening = listen(port)
         self.port: int = self._listening.getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}"
@@ -81,7 +82,7 @@ class Platform:
             self._listening.close()
             raise
         self._database = Database(self.state.directory("postgres"))
-        self._stand_in = None if kubeconfig else StandInApi(self.state.directory("kubernetes"), nodes, self._report)
+        self._stand_in = None if kubeconfig else StandInApi(self.state.directory("kubernetes"), nodes)
         self._given_kubeconfig = kubeconfig
         self.services: dict[Name, LocalService] = {}
         self.brokers: dict[Name, Broker] = {}
@@ -144,7 +145,7 @@ class Platform:
         if self._stand_in:
             self._spawn(self._keep_stand_in(self._stand_in))
         else:
-            self._spawn(heartbeats.beat(self.kubeconfig, self._report))
+            self._spawn(heartbeats.beat(self.kubeconfig))
 
     async def _register_cluster(self) -> None:
         """The database knows the cluster's name; its credentials are a file of the mounted Secret."""
@@ -159,12 +160,12 @@ class Platform:
     async def _start_parts(self) -> None:
         session = await self._stack.enter_async_context(new_session())
         for name in self.manifests.services:
-            self.services[name] = LocalService(self._service_spec(name), self._report)
+            self.services[name] = LocalService(self._service_spec(name))
         self._stack.push_async_callback(self._stop_services)
         for name in self.manifests.brokers:
             directory = self.state.directory("broker") / name.namespace / name.name
             subscriptions = assembly.subscriptions(name, self.manifests, self.services, session)
-            broker = Broker(directory, subscriptions, self._report)
+            broker = Broker(directory, subscriptions)
             self.brokers[name] = broker
             self._stack.push_async_callback(broker.stop, _DRAIN_SECONDS)
         await self._serve()
@@ -175,7 +176,7 @@ class Platform:
         ingress = Ingress({str(name): broker for name, broker in self.brokers.items()})
         services = {f"{name.name}.{name.namespace}": service for name, service in self.services.items()}
         gateway = Gateway(ingress, services, self.index)
-        server = http_server(gateway.handle, self._report)
+        server = http_server(gateway.handle)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_DRAIN_SECONDS)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
@@ -183,20 +184,20 @@ class Platform:
 
     def _service_spec(self, name: Name) -> ServiceSpec:
         supplied = Secrets({secrets.DATABASE: self.database_url}, {secrets.CLUSTERS: self.state.directory("clusters")})
-        # The platform reports every delivery itself; from functions it wants what is out of the ordinary.
-        level = "debug" if self._report.level == "debug" else "warning"
-        logs = {"LOG_FORMAT": self._report.form, "LOG_LEVEL": level}
+        # The platform logs every delivery itself; from functions it wants what is out of the ordinary.
+        level = "debug" if _log.isEnabledFor(logging.DEBUG) else "warning"
+        logs = {"LOG_FORMAT": self._log_format, "LOG_LEVEL": level}
         return assembly.service_spec(self.manifests.services[name], self.manifests, supplied, self.base_url, logs)
 
     def _start_sources(self) -> None:
         self._stack.push_async_callback(self._cancel_tasks)
         for source in self.manifests.pings.values():
             broker = self.brokers[assembly.sink_broker(source.spec.sink, source.metadata.namespace)]
-            self._spawn(ping.run(source, broker.accept, self._report))
+            self._spawn(ping.run(source, broker.accept))
         for watcher in self.manifests.api_servers.values():
             broker = self.brokers[assembly.sink_broker(watcher.spec.sink, watcher.metadata.namespace)]
             for collection in apiserver.collections(watcher):
-                self._spawn(apiserver.watch(self.kubeconfig, collection, broker.accept, self._report))
+                self._spawn(apiserver.watch(self.kubeconfig, collection, broker.accept))
 
     def _publish(self) -> None:
         broker = assembly.broker_url(f"http://localhost:{self.port}", next(iter(self.manifests.brokers)))
@@ -221,7 +222,7 @@ class Platform:
     async def _keep_database(self) -> None:
         while True:
             await self._database.exited()
-            self._report.error("PostgreSQL is gone; starting it again")
+            _log.error("PostgreSQL is gone; starting it again")
             try:
                 await self._database.restart()
             except (SentinelError, RuntimeError, OSError) as error:
@@ -234,7 +235,7 @@ class Platform:
     async def _keep_stand_in(self, stand_in: StandInApi) -> None:
         while True:
             status = await stand_in.exited()
-            self._report.error(f"the stand-in Kubernetes API is gone (exit status {status}); starting it again")
+            _log.error("the stand-in Kubernetes API is gone (exit status %d); starting it again", status)
             try:
                 await stand_in.start()
             except (StandInFailed, OSError) as error:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from knative.local.runtime.platform import BASE, Platform
-from knative.local.runtime.report import Report
 
 
 @contextlib.contextmanager
@@ -25,7 +24,6 @@ def scratch_directory(purpose: str) -> Iterator[Path]:
 @contextlib.asynccontextmanager
 async def scratch_platform(
     purpose: str,
-    report: Report,
     *,
     kubeconfig: Path | None = None,
     nodes: str = "default",
@@ -33,6 +31,6 @@ async def scratch_platform(
 ) -> AsyncIterator[Platform]:
     """A running platform on any free port. Raises what Platform raises."""
     with scratch_directory(purpose) as state:
-        platform = Platform(state, kubeconfig=kubeconfig, nodes=nodes, manifests=manifests, report=report)
+        platform = Platform(state, kubeconfig=kubeconfig, nodes=nodes, manifests=manifests)
         async with platform:
             yield platform

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from knative.local.runtime.report import Report
+from knative.local.serving.output import log_output
 
 _START_SECONDS = 30.0
 _STOP_GRACE_SECONDS = 10.0
@@ -23,10 +23,9 @@ class StandInFailed(Exception):
 class StandInApi:
     """`python -m knative.local.kubernetes`, on one port for as long as the platform lives."""
 
-    def __init__(self, state: Path, nodes: str, report: Report) -> None:
+    def __init__(self, state: Path, nodes: str) -> None:
         self._state = state
         self._nodes = nodes
-        self._report = report
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
         self._port = 0
@@ -87,4 +86,4 @@ class StandInApi:
     async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # piped
         async for raw in process.stdout:
-            self._report.output("kubernetes", raw.decode(errors="replace").rstrip())
+            log_output("kubernetes", raw.decode(errors="replace").rstrip())

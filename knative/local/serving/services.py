@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -26,9 +27,10 @@ import aiohttp
 
 from knative.local.broker.delivery import Answer, Failure, Response
 from knative.local.broker.targets import exchange, new_session
-from knative.local.runtime.report import Report
+from knative.local.serving.output import log_output
 from knative.local.serving.process import Process
 
+_log = logging.getLogger(__name__)
 _BACKLOG = 1024
 _STOP_GRACE_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
@@ -58,12 +60,11 @@ class _Running:
 class LocalService:
     """One Service: a target of deliveries and of the gateway."""
 
-    def __init__(self, spec: ServiceSpec, report: Report) -> None:
+    def __init__(self, spec: ServiceSpec) -> None:
         self.spec = spec
         self.name = spec.name
         self.url = f"http://{spec.name}.{spec.namespace}.svc.cluster.local/"
         self._host = f"{spec.name}.{spec.namespace}.svc.cluster.local"
-        self._report = report
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._gate = asyncio.Semaphore(spec.concurrency) if spec.concurrency else None
@@ -154,10 +155,8 @@ class LocalService:
             return self._running
 
     def _start(self) -> _Running:
-        process = Process(
-            self.spec.command, self.spec.env, self._socket, lambda line: self._report.output(self.name, line)
-        )
-        self._report.debug("started", function=self.name, pid=str(process.pid))
+        process = Process(self.spec.command, self.spec.env, self._socket, lambda line: log_output(self.name, line))
+        _log.debug("%s is started as process %d", self.name, process.pid)
         running = _Running(process, new_session())
         self._spawn(self._watch(running))
         return running
@@ -176,7 +175,7 @@ class LocalService:
         status = await asyncio.shield(running.process.exited)
         self._running = None
         if running.stopping:
-            self._report.debug("stopped", function=self.name)
+            _log.debug("%s is stopped", self.name)
         else:
             self._count_exit(running, status)
         # Requests that wait in the backlog for a process that never took them fail here, as the others have failed.
@@ -187,7 +186,7 @@ class LocalService:
         pause = min(_FIRST_PAUSE_SECONDS * 2.0 ** (self._failed_starts - 1), _LONGEST_PAUSE_SECONDS)
         self._not_before = time.monotonic() + (pause if self._failed_starts else 0.0)
         how = f"signal {-status}" if status < 0 else f"code {status}"
-        self._report.warning(f"{self.name} exited by itself ({how}); the next request starts it again")
+        _log.warning("%s exited by itself (%s); the next request starts it again", self.name, how)
 
     def _scale_to_zero(self) -> None:
         self._idle = None

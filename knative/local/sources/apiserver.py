@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from knative.local.broker.wire import Record
 from knative.local.resources.manifests import ApiServerSource, WatchedResource
 from knative.local.runtime.kubeconfig import Access, KubeconfigError
 from knative.local.runtime.kubeconfig import access as read_access
-from knative.local.runtime.report import Report
 
+_log = logging.getLogger(__name__)
 _TYPES = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
 _WATCH_SECONDS = 300
@@ -95,9 +96,7 @@ def reference(server: str, change: str, collection: Collection, metadata: Mappin
     return Record(attributes, json.dumps(referred, separators=(",", ":")).encode())
 
 
-async def watch(
-    kubeconfig: Path, collection: Collection, accept: Callable[[Record], Awaitable[None]], report: Report
-) -> None:
+async def watch(kubeconfig: Path, collection: Collection, accept: Callable[[Record], Awaitable[None]]) -> None:
     """Sends the changes of one collection to `accept` until cancelled.
 
     The kubeconfig is read again for each new connection: tokens expire. Raises KubeconfigError at once if it cannot be
@@ -117,10 +116,10 @@ async def watch(
         except _TooOld:
             version = ""
         except LogUnavailable as error:
-            report.error("a watch event was lost: the broker's log cannot be written", reason=str(error))
+            _log.error("a watch event was lost: the broker's log cannot be written: %s", error)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, KubeconfigError) as error:
-            say = report.warning if pause == _FIRST_PAUSE_SECONDS else report.debug
-            say(f"watching {collection.path} broke off; trying again", reason=f"{type(error).__name__} {error}")
+            level = logging.WARNING if pause == _FIRST_PAUSE_SECONDS else logging.DEBUG
+            _log.log(level, "watching %s broke off; trying again: %s %s", collection.path, type(error).__name__, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             with contextlib.suppress(KubeconfigError):

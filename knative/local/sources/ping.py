@@ -7,6 +7,7 @@ schedule, counted from now. So a platform that was down, or a laptop that slept,
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -16,8 +17,8 @@ from croniter import croniter
 from knative.local.broker.log import LogUnavailable
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import PingSource
-from knative.local.runtime.report import Report
 
+_log = logging.getLogger(__name__)
 TYPE = "dev.knative.sources.ping"
 
 
@@ -45,7 +46,6 @@ def ping(source: PingSource, at: datetime) -> Record:
 async def run(
     source: PingSource,
     accept: Callable[[Record], Awaitable[None]],
-    report: Report,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
@@ -58,4 +58,4 @@ async def run(
         try:
             await accept(ping(source, at))
         except LogUnavailable as error:
-            report.error("a ping was lost: the broker's log cannot be written", reason=str(error))
+            _log.error("a ping was lost: the broker's log cannot be written: %s", error)

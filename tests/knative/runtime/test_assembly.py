@@ -12,7 +12,6 @@ from knative.local.resources import loader
 from knative.local.resources.loader import Manifests, Name
 from knative.local.runtime import assembly, secrets
 from knative.local.runtime.platform import BASE
-from knative.local.runtime.report import Report
 from knative.local.runtime.secrets import Secrets
 from knative.local.serving.services import LocalService, ServiceSpec
 
@@ -64,9 +63,9 @@ def test_secret_values_stay_out_of_repr() -> None:
 
 
 async def test_every_trigger_is_a_subscription_of_its_broker(
-    manifests: Manifests, session: aiohttp.ClientSession, report: Report
+    manifests: Manifests, session: aiohttp.ClientSession
 ) -> None:
-    services = {name: LocalService(spec(manifests, name.name), report) for name in manifests.services}
+    services = {name: LocalService(spec(manifests, name.name)) for name in manifests.services}
     found = assembly.subscriptions(Name("sentinel", "default"), manifests, services, session)
     assert [each.trigger for each in found] == [str(name) for name in manifests.triggers]
     by_name = {each.trigger: each for each in found}

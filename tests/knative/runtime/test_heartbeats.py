@@ -13,7 +13,6 @@ import pytest
 
 from knative.local.runtime import heartbeats
 from knative.local.runtime.cluster_api import ClusterApi, cluster_api
-from knative.local.runtime.report import Report
 
 pytestmark = pytest.mark.cluster
 
@@ -36,7 +35,7 @@ async def a_node(cluster: ClusterApi, annotations: dict[str, str]) -> AsyncItera
 
 @contextlib.asynccontextmanager
 async def beating(kubeconfig: Path) -> AsyncIterator[None]:
-    task = asyncio.create_task(heartbeats.beat(kubeconfig, Report(), interval_seconds=0.05))
+    task = asyncio.create_task(heartbeats.beat(kubeconfig, interval_seconds=0.05))
     try:
         yield
     finally:

@@ -16,7 +16,6 @@ import pytest
 import sqlalchemy as sa
 
 from knative.local.runtime.platform import Platform
-from knative.local.runtime.report import Report
 from tests.knative import platforms
 from tests.knative.platforms import Running, alive, refusal, running, service, stop, trigger
 from tests.knative.subscribers import eventually
@@ -147,11 +146,9 @@ async def test_a_postgresql_that_does_not_come_back_ends_the_platform_with_the_r
     assert "sentinel: PostgreSQL is gone and does not start again: " in await platform.output
 
 
-async def test_in_this_process(
-    session: aiohttp.ClientSession, state: Path, manifests: Path, received: Path, report: Report
-) -> None:
+async def test_in_this_process(session: aiohttp.ClientSession, state: Path, manifests: Path, received: Path) -> None:
     kubeconfig, others = manifests / "kubeconfig", set(psutil.Process().children(recursive=True))
-    platform = Platform(state, manifests=manifests, kubeconfig=kubeconfig, report=report)
+    platform = Platform(state, manifests=manifests, kubeconfig=kubeconfig)
     async with platform:
         assert await post(session, platform, "k", "x") == 202
         await eventually(lambda: ids(received)["x"] == 1)

@@ -13,13 +13,12 @@ import psutil
 import pytest
 
 from knative.local.runtime import kubeconfig
-from knative.local.runtime.report import Report
 from knative.local.runtime.standin import StandInApi, StandInFailed
 
 
 @pytest.fixture
-async def api(tmp_path: Path, report: Report) -> AsyncIterator[StandInApi]:
-    found = StandInApi(tmp_path, "none", report)
+async def api(tmp_path: Path) -> AsyncIterator[StandInApi]:
+    found = StandInApi(tmp_path, "none")
     await found.start()
     yield found
     await found.stop()
@@ -55,9 +54,9 @@ async def test_after_a_crash_it_comes_back_at_the_same_address(api: StandInApi, 
     assert (await nodes(api))[0] == before
 
 
-async def test_one_that_does_not_start_is_said_with_its_last_words(tmp_path: Path, report: Report) -> None:
+async def test_one_that_does_not_start_is_said_with_its_last_words(tmp_path: Path) -> None:
     (tmp_path / "state").touch()
-    api = StandInApi(tmp_path / "state", "none", report)
+    api = StandInApi(tmp_path / "state", "none")
     with pytest.raises(StandInFailed, match=r"did not start: .+"):
         await api.start()
     await api.stop()

@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 
 from knative.local.broker.ingress import Ingress
-from knative.local.runtime.report import Report
 from knative.local.serving.gateway import Gateway
 from knative.local.serving.services import LocalService
 from tests.knative.serving.test_services import Start, start
@@ -117,24 +116,22 @@ async def test_a_body_that_says_it_is_compressed_passes_as_it_is(
     "request_line",
     [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", b"POST http://x:y/ HTTP/1.1\r\nHost: x\r\n\r\n"],
 )
-async def test_what_is_no_http_is_400_and_one_line_of_the_log(request_line: bytes) -> None:
-    log = io.StringIO()
-    async with serving(Gateway(Ingress({}), {}, str).handle, Report(log)) as url:
+async def test_what_is_no_http_is_400_and_one_line_of_the_log(request_line: bytes, lines: io.StringIO) -> None:
+    async with serving(Gateway(Ingress({}), {}, str).handle) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         writer.write(request_line)
         answer = await reader.read()
         writer.close()
     assert answer.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
-    [line] = log.getvalue().splitlines()
+    [line] = lines.getvalue().splitlines()
     assert "! a request that is not HTTP was refused: " in line
 
 
-async def test_a_defect_of_ours_is_500_and_told_in_full() -> None:
+async def test_a_defect_of_ours_is_500_and_logged_in_full(lines: io.StringIO) -> None:
     async def defect(_: web.BaseRequest) -> web.StreamResponse:
         raise LookupError("lost")
 
-    log = io.StringIO()
-    async with serving(defect, Report(log)) as url, aiohttp.ClientSession() as session, session.get(url) as response:
+    async with serving(defect) as url, aiohttp.ClientSession() as session, session.get(url) as response:
         assert response.status == 500
         assert "lost" not in await response.text()
-    assert "LookupError: lost" in log.getvalue()
+    assert "LookupError: lost" in lines.getvalue()

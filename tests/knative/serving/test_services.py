@@ -16,7 +16,6 @@ import pytest
 
 from knative.local.broker.delivery import Answer, Failure, Response
 from knative.local.broker.targets import exchange
-from knative.local.runtime.report import Report
 from knative.local.serving.services import LocalService, ServiceSpec
 from tests.knative.subscribers import eventually
 
@@ -27,8 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 class Start:
     """Makes services of the test function."""
 
-    def __init__(self, report: Report) -> None:
-        self.report = report
+    def __init__(self) -> None:
         self.services: list[LocalService] = []
 
     def __call__(self, *, concurrency: int = 0, timeout: float = 30, window: float = 60, **env: str) -> LocalService:
@@ -42,15 +40,14 @@ class Start:
                 timeout=timeout,
                 window=window,
             ),
-            self.report,
         )
         self.services.append(service)
         return service
 
 
 @pytest.fixture
-async def start(report: Report) -> AsyncIterator[Start]:
-    found = Start(report)
+async def start() -> AsyncIterator[Start]:
+    found = Start()
     yield found
     for service in found.services:
         await service.stop()
@@ -157,8 +154,8 @@ async def test_a_process_that_keeps_exiting_is_not_started_at_once_again(start: 
     assert isinstance(await again, Failure)
 
 
-async def test_a_command_that_does_not_exist_is_a_failure(report: Report) -> None:
-    service = LocalService(ServiceSpec("x", "test", ["/does/not/exist"], {}, 0, 30, 60), report)
+async def test_a_command_that_does_not_exist_is_a_failure() -> None:
+    service = LocalService(ServiceSpec("x", "test", ["/does/not/exist"], {}, 0, 30, 60))
     answer = await post(service)
     assert isinstance(answer, Failure)
     assert "cannot start" in answer.reason

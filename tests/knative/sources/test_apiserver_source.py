@@ -16,7 +16,6 @@ from aiohttp import web
 
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import ApiServerSource
-from knative.local.runtime.report import Report
 from knative.local.sources import apiserver
 from knative.local.sources.apiserver import Collection
 from tests.knative.certificates import Authority
@@ -93,10 +92,10 @@ async def server(tmp_path: Path) -> AsyncIterator[ApiServer]:
 
 
 @asynccontextmanager
-async def watching(kubeconfig: Path, report: Report) -> AsyncIterator[asyncio.Queue[Record]]:
+async def watching(kubeconfig: Path) -> AsyncIterator[asyncio.Queue[Record]]:
     """The source runs; what it sends is in the queue."""
     sent: asyncio.Queue[Record] = asyncio.Queue()
-    task = asyncio.create_task(apiserver.watch(kubeconfig, DEPLOYMENTS, sent.put, report))
+    task = asyncio.create_task(apiserver.watch(kubeconfig, DEPLOYMENTS, sent.put))
     try:
         yield sent
     finally:
@@ -110,10 +109,8 @@ async def received(queue: asyncio.Queue[Record]) -> Record:
 
 
 @pytest.mark.parametrize(("change", "kind"), [("ADDED", "add"), ("MODIFIED", "update"), ("DELETED", "delete")])
-async def test_a_change_is_told_by_reference(
-    server: ApiServer, tmp_path: Path, report: Report, change: str, kind: str
-) -> None:
-    async with watching(tmp_path / "kubeconfig", report) as queue:
+async def test_a_change_is_told_by_reference(server: ApiServer, tmp_path: Path, change: str, kind: str) -> None:
+    async with watching(tmp_path / "kubeconfig") as queue:
         await server.watching()
         await server.tell(change, "web", "11")
         record = await received(queue)
@@ -136,10 +133,8 @@ async def test_a_change_is_told_by_reference(
     }
 
 
-async def test_the_list_tells_of_nothing_and_the_watch_starts_where_it_ended(
-    server: ApiServer, tmp_path: Path, report: Report
-) -> None:
-    async with watching(tmp_path / "kubeconfig", report) as queue:
+async def test_the_list_tells_of_nothing_and_the_watch_starts_where_it_ended(server: ApiServer, tmp_path: Path) -> None:
+    async with watching(tmp_path / "kubeconfig") as queue:
         await server.watching()
         assert queue.empty()
     listed, watched = server.requests
@@ -148,8 +143,8 @@ async def test_the_list_tells_of_nothing_and_the_watch_starts_where_it_ended(
     assert watched["resourceVersion"] == "10"
 
 
-async def test_a_watch_that_ends_is_resumed_where_it_was(server: ApiServer, tmp_path: Path, report: Report) -> None:
-    async with watching(tmp_path / "kubeconfig", report) as queue:
+async def test_a_watch_that_ends_is_resumed_where_it_was(server: ApiServer, tmp_path: Path) -> None:
+    async with watching(tmp_path / "kubeconfig") as queue:
         await server.watching()
         await server.tell("ADDED", "a", "11")
         await received(queue)
@@ -162,12 +157,10 @@ async def test_a_watch_that_ends_is_resumed_where_it_was(server: ApiServer, tmp_
 
 
 @pytest.mark.parametrize("in_the_stream", [True, False])
-async def test_a_version_that_is_too_old_lists_again(
-    server: ApiServer, tmp_path: Path, report: Report, in_the_stream: bool
-) -> None:
+async def test_a_version_that_is_too_old_lists_again(server: ApiServer, tmp_path: Path, in_the_stream: bool) -> None:
     if not in_the_stream:
         server.refuse_watch_with = 410
-    async with watching(tmp_path / "kubeconfig", report):
+    async with watching(tmp_path / "kubeconfig"):
         if in_the_stream:
             await server.watching()
             server.version = "20"
@@ -179,11 +172,9 @@ async def test_a_version_that_is_too_old_lists_again(
     assert [each.get("resourceVersion") for each in server.requests] == [None, "10", None, expected]
 
 
-async def test_errors_are_tried_again_and_said_once(
-    server: ApiServer, tmp_path: Path, report: Report, lines: io.StringIO
-) -> None:
+async def test_errors_are_tried_again_and_said_once(server: ApiServer, tmp_path: Path, lines: io.StringIO) -> None:
     server.refuse_watch_with = 500
-    async with watching(tmp_path / "kubeconfig", report) as queue:
+    async with watching(tmp_path / "kubeconfig") as queue:
         await server.watching()
         await server.tell("ADDED", "a", "11")
         await received(queue)

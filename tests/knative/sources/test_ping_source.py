@@ -7,7 +7,6 @@ import pytest
 
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import Metadata, PingSource, PingSourceSpec
-from knative.local.runtime.report import Report
 from knative.local.sources import ping
 
 START = datetime(2026, 1, 1, 12, 0, 2, 500_000, tzinfo=UTC)
@@ -78,34 +77,34 @@ class Simulation:
     def after_ping(self) -> None:
         pass
 
-    async def run(self, report: Report) -> list[str]:
+    async def run(self) -> list[str]:
         with pytest.raises(asyncio.CancelledError):
-            await ping.run(source(), self.accept, report, self.clock, self.sleep)
+            await ping.run(source(), self.accept, self.clock, self.sleep)
         return self.pings
 
 
-async def test_pings_follow_the_schedule(report: Report) -> None:
-    assert await Simulation(4).run(report) == ["12:00:05", "12:00:10", "12:00:15", "12:00:20"]
+async def test_pings_follow_the_schedule() -> None:
+    assert await Simulation(4).run() == ["12:00:05", "12:00:10", "12:00:15", "12:00:20"]
 
 
-async def test_times_that_passed_meanwhile_are_not_caught_up(report: Report) -> None:
+async def test_times_that_passed_meanwhile_are_not_caught_up() -> None:
     class Slept(Simulation):
         def after_ping(self) -> None:
             if len(self.pings) == 2:
                 self.now += timedelta(hours=1)
 
-    assert await Slept(4).run(report) == ["12:00:05", "12:00:10", "13:00:15", "13:00:20"]
+    assert await Slept(4).run() == ["12:00:05", "12:00:10", "13:00:15", "13:00:20"]
 
 
-async def test_a_sleep_that_ends_early_makes_no_second_ping(report: Report) -> None:
+async def test_a_sleep_that_ends_early_makes_no_second_ping() -> None:
     class Early(Simulation):
         async def sleep(self, seconds: float) -> None:
             self.now += timedelta(seconds=max(seconds * 0.75, 0.001))
 
-    assert await Early(3).run(report) == ["12:00:05", "12:00:10", "12:00:15"]
+    assert await Early(3).run() == ["12:00:05", "12:00:10", "12:00:15"]
 
 
-async def test_a_clock_that_is_set_back_does_not_stop_the_pings(report: Report) -> None:
+async def test_a_clock_that_is_set_back_does_not_stop_the_pings() -> None:
     class SetBack(Simulation):
         set_back = False
 
@@ -115,4 +114,4 @@ async def test_a_clock_that_is_set_back_does_not_stop_the_pings(report: Report) 
                 self.set_back = True
                 self.now -= timedelta(hours=1)
 
-    assert await SetBack(3).run(report) == ["12:00:05", "11:00:15", "11:00:20"]
+    assert await SetBack(3).run() == ["12:00:05", "11:00:15", "11:00:20"]

@@ -15,9 +15,11 @@ from pathlib import Path
 import aiohttp
 from rich.console import Console
 
+from knative.local.broker.attempts import AttemptHandler
 from knative.local.resources.loader import ManifestError
 from knative.local.runtime.cluster_api import ClusterApi, ClusterRequestFailed, cluster_api
 from knative.local.runtime.kubeconfig import KubeconfigError
+from knative.local.runtime.logs import Warnings, following
 from knative.local.runtime.platform import CLUSTER, Platform, StartFailed
 from knative.local.runtime.scratch import scratch_platform
 from knative.local.tools.demo.scenarios import POLICIES, SCENARIOS
@@ -57,17 +59,18 @@ async def _run(kubeconfig: Path | None) -> int:
     timeline = Timeline(console)
     where = f"the cluster of {kubeconfig}" if kubeconfig else "a stand-in Kubernetes API"
     console.print(f"Starting a temporary platform on {where}", highlight=False, soft_wrap=True)
-    async with (
-        scratch_platform("demo", timeline, kubeconfig=kubeconfig) as platform,
-        _stage(platform, timeline) as stage,
-    ):
+    warnings = Warnings()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(following(AttemptHandler(timeline.add), warnings.handler))
+        platform = await stack.enter_async_context(scratch_platform("demo", kubeconfig=kubeconfig))
+        stage = await stack.enter_async_context(_stage(platform, timeline))
         try:
             for scenario in SCENARIOS:
                 await scenario(stage)
         except (ExpectationFailed, NotAccepted) as failure:
             timeline.flush()
             console.print(f"\nFAILED  {failure}", style="bold red", highlight=False, soft_wrap=True)
-            console.print(timeline.log.getvalue()[-4000:], highlight=False, markup=False, soft_wrap=True)
+            console.print(warnings.tail(), highlight=False, markup=False, soft_wrap=True)
             return 1
         timeline.flush()
     console.print(

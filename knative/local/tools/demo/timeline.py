@@ -1,26 +1,23 @@
 """The timeline: every event of the demo's workloads as one line, in the order in which they happened.
 
-A delivery is reported when it is over, after what it led to was routed. So lines are held back for a moment and
+A delivery is logged when it is over, after what it led to was routed. So lines are held back for a moment and
 printed by the time at which their delivery began.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.text import Text
 
+from knative.local.broker.attempts import DONE, Attempt
 from knative.local.broker.wire import Record
-from knative.local.runtime.report import Report
 from knative.local.tools.demo.telling import names, says
 
 _HELD_BACK_SECONDS = 0.5
-_TERMINAL = "no trigger"
-_QUIET_OUTCOME = "done"
 _TYPE_WIDTH, _NAME_WIDTH, _FUNCTION_WIDTH = 22, 16, 20
 
 
@@ -35,12 +32,10 @@ class Line:
     text: str
 
 
-class Timeline(Report):
-    """What the platform reports, as lines for people; warnings of the platform are kept in `log`."""
+class Timeline:
+    """What the platform logs about events, as lines for people."""
 
     def __init__(self, console: Console) -> None:
-        self.log = io.StringIO()
-        super().__init__(self.log, level="warning")
         self._console = console
         self._started = time.monotonic()
         self._held: list[Line] = []
@@ -62,20 +57,18 @@ class Timeline(Report):
         self.flush()
         self._console.print(f"    {text}", highlight=False, markup=False, soft_wrap=True)
 
-    def delivery(self, record: Record, function: str, outcome: str, milliseconds: float, *, ok: bool) -> None:
-        """See Report. Deliveries that led to nothing and are about none of the demo's workloads leave no line."""
-        super().delivery(record, function, outcome, milliseconds, ok=ok)
-        kind = _short(record.attributes["type"])
-        name = self._name(record)
+    def add(self, attempt: Attempt) -> None:
+        """Deliveries that led to nothing and are about none of the demo's workloads leave no line."""
+        kind = _short(attempt.event.attributes["type"])
+        name = self._name(attempt.event)
         foreign = kind.startswith("dev.knative.")
-        if foreign and outcome == _QUIET_OUTCOME:
+        if foreign and attempt.outcome == DONE:
             return
-        text = outcome.replace(".v1", "") if foreign else says(record)
-        if not ok:
-            text = f"{text} [{outcome}]"
-        at = time.monotonic() - self._started - milliseconds / 1000
-        taken_by = "" if outcome == _TERMINAL else function
-        self._held.append(Line(at, kind.removeprefix("dev.knative."), name, taken_by, text))
+        text = attempt.outcome.replace(".v1", "") if foreign else says(attempt.event)
+        if not attempt.ok:
+            text = f"{text} [{attempt.outcome}]"
+        at = time.monotonic() - self._started - attempt.milliseconds / 1000
+        self._held.append(Line(at, kind.removeprefix("dev.knative."), name, attempt.subscriber, text))
         self._seen.add((kind, name))
         self._changed.set()
 

@@ -27,8 +27,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from knative.local.broker.attempts import AttemptHandler
 from knative.local.resources.loader import ManifestError
 from knative.local.runtime.cluster_api import ClusterRequestFailed
+from knative.local.runtime.logs import Warnings, following
 from knative.local.runtime.platform import Platform, StartFailed
 from knative.local.runtime.scratch import scratch_platform
 from knative.local.tools.publishing import NotAccepted, Publisher
@@ -69,7 +71,10 @@ async def _run(pods: Sequence[Pod], nodes: Sequence[Node] | None, options: argpa
     console, meter = Console(), Meter()
     fleet = f"{len(nodes):,} nodes" if nodes else "the default nodes"
     console.print(f"Replaying {len(pods):,} workloads on {fleet}: {_estimate(pods, options.speed)}", highlight=False)
-    async with scratch_platform("replay", meter, nodes="none" if nodes else "default") as platform:
+    warnings = Warnings()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(following(AttemptHandler(meter.add), warnings.handler))
+        platform = await stack.enter_async_context(scratch_platform("replay", nodes="none" if nodes else "default"))
         if nodes:
             await create_nodes(platform.kubeconfig, nodes)
         stopped = asyncio.Event()
@@ -80,7 +85,7 @@ async def _run(pods: Sequence[Pod], nodes: Sequence[Node] | None, options: argpa
     for problem in wrong:
         console.print(problem, style="red", highlight=False, soft_wrap=True)
     if wrong:
-        console.print(meter.log.getvalue()[-4000:], highlight=False, markup=False, soft_wrap=True)
+        console.print(warnings.tail(), highlight=False, markup=False, soft_wrap=True)
         return 1
     if interrupted:
         console.print("Interrupted; these are the figures so far.", highlight=False)

@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import uuid
 
 import psutil
 
 from events import CATALOGUE
 from events.workload import WorkloadRejected
+from knative.local.broker.attempts import Attempt
 from knative.local.broker.wire import Record
-from knative.local.runtime.report import Report
 
 _REJECTED = CATALOGUE.name_of(WorkloadRejected)
-_NOT_TAKEN = "-"
 
 
-class Meter(Report):
-    """Counts instead of writing, but for warnings, which are kept in `log`."""
+class Meter:
+    """Counts deliveries, and keeps what intake rejected."""
 
     def __init__(self) -> None:
-        self.log = io.StringIO()
-        super().__init__(self.log, level="warning")
         self.delivered = 0
         self.failed = 0
         self._rejected: list[tuple[uuid.UUID, str]] = []
 
-    def delivery(self, record: Record, function: str, outcome: str, milliseconds: float, *, ok: bool) -> None:
-        """See Report."""
-        if record.attributes["type"] == _REJECTED:
-            self._reject(record)
-        if function == _NOT_TAKEN:
+    def add(self, attempt: Attempt) -> None:
+        """Counts one attempt. An event that no Trigger takes was not delivered."""
+        if attempt.event.attributes["type"] == _REJECTED:
+            self._reject(attempt.event)
+        if not attempt.subscriber:
             return
-        if ok:
+        if attempt.ok:
             self.delivered += 1
         else:
             self.failed += 1
-            super().delivery(record, function, outcome, milliseconds, ok=ok)
 
     def rejections(self) -> list[tuple[uuid.UUID, str]]:
         """(workload, reason) of what intake has rejected since the last call."""
