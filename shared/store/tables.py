@@ -5,6 +5,8 @@ NUMERIC in US dollars an hour, CPU in millicores, memory in bytes. Prices have s
 time are not rounded.
 """
 
+from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -21,12 +23,21 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     Uuid,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.models.lifecycle import (
+    OBSERVED_REVISIONS,
+    PLANS_UNDER_WAY,
+    SETTLED_REVISIONS,
+    WATCHED_REVISIONS,
+    PlanStatus,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -35,6 +46,12 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def _status_in(statuses: Iterable[StrEnum]) -> TextClause:
+    """The condition of a partial index."""
+    listed = ", ".join(f"'{status.value}'" for status in statuses)
+    return text(f"status IN ({listed})")
 
 
 def _moment(name: str, *, nullable: bool = True) -> Column[Any]:
@@ -108,11 +125,9 @@ action_plans = Table(
         text("priority DESC"),
         "queued_at",
         "id",
-        postgresql_where=text("status = 'queued'"),
+        postgresql_where=text(f"status = '{PlanStatus.QUEUED}'"),
     ),
-    Index(
-        "ix_action_plans_due", "next_attempt_at", postgresql_where=text("status IN ('approved', 'waiting', 'applying')")
-    ),
+    Index("ix_action_plans_due", "next_attempt_at", postgresql_where=_status_in(PLANS_UNDER_WAY)),
 )
 
 policy_decisions = Table(
@@ -192,14 +207,14 @@ deployments = Table(
     *_kept(),
     UniqueConstraint("workload_id", "revision"),
     Index(None, "plan_id"),
-    Index("ix_deployments_watched", "observed_at", "id", postgresql_where=text("status IN ('verifying', 'removing')")),
-    Index("ix_deployments_settled", "observed_at", "id", postgresql_where=text("status IN ('healthy', 'degraded')")),
+    Index("ix_deployments_watched", "observed_at", "id", postgresql_where=_status_in(WATCHED_REVISIONS)),
+    Index("ix_deployments_settled", "observed_at", "id", postgresql_where=_status_in(SETTLED_REVISIONS)),
     Index(
         "ix_deployments_object",
         "namespace",
         "name",
         "kind",
-        postgresql_where=text("status IN ('verifying', 'removing', 'healthy', 'degraded')"),
+        postgresql_where=_status_in(OBSERVED_REVISIONS),
     ),
 )
 
