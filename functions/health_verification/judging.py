@@ -33,7 +33,7 @@ from shared.models.lifecycle import PLANS_IN_PROGRESS, Phase, PlanStatus, Revisi
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
 from shared.models.reservation import Reservation
 from shared.models.stored import Workload
-from shared.rollout import holding
+from shared.rollout import occupancy
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import Observation, instance_of
 from shared.rollout.verdict import State, Verdict, verdict
@@ -114,7 +114,7 @@ class Judge:
         if deployment.revision == 1:
             return
         held = self._work.ledger.reserved(deployment.workload_id, deployment.cluster)
-        if held != holding.standing(self._work.deployments.live(deployment.workload_id)):
+        if held != occupancy.occupied_by(self._work.deployments.live(deployment.workload_id)):
             self._unsettled[deployment.workload_id] = deployment.plan_id
 
     def _is_overtaken(self, deployment: Deployment) -> bool:
@@ -286,9 +286,9 @@ class Judge:
         for workload_id, plan in sorted(self._unsettled.items()):
             workload = self._workloads[workload_id]
             newest = None if workload.plan_id == plan else self._work.plans.get(workload.plan_id)
-            if newest is not None and holding.holds(newest):
+            if newest is not None and occupancy.keeps_reservation(newest):
                 continue
-            standing = holding.standing(self._work.deployments.live(workload_id))
+            standing = occupancy.occupied_by(self._work.deployments.live(workload_id))
             settlements.append((Reservation(workload_id, workload.cluster, workload.spec.team, standing), plan))
         self._work.ledger.settle(settlements)
         if settlements and self._work.plans.anything_queued():

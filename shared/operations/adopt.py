@@ -9,7 +9,7 @@ from shared.errors import OperationRefused
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
-from shared.rollout import holding
+from shared.rollout import occupancy
 from shared.rollout.planning import scales
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def adopt(
             raise OperationRefused(
                 "decisions[0].verb", "what runs is not what was last submitted; submit what it should be"
             )
-        surge = holding.surging(spec.resources.gpu.sku or "", live, work.ledger.reserved(workload.id, workload.cluster))
+        surge = occupancy.remaining_surge(
+            spec.resources.gpu.sku or "", live, work.ledger.reserved(workload.id, workload.cluster)
+        )
     resources = spec.resources
     replica = Amounts(1, resources.cpu, resources.memory, resources.gpu.count, workload.usd_per_replica_hour)
     plan = ActionPlan(

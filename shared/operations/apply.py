@@ -54,13 +54,13 @@ class TaskRefused:
 
 
 @dataclass(frozen=True)
-class ClusterAway:
+class TaskPostponed:
     """The cluster did not answer, or asked for patience."""
 
     message: str
 
 
-TaskOutcome = TaskDone | TaskRefused | ClusterAway
+TaskOutcome = TaskDone | TaskRefused | TaskPostponed
 
 
 def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
@@ -78,7 +78,7 @@ def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
                     raise
                 left_behind = str(error)  # the new revision runs; that the old one stays does not undo it
     except ClusterUnavailable as error:
-        return ClusterAway(str(error))
+        return TaskPostponed(str(error))
     except ClusterConflict as error:
         return TaskRefused("Conflict", str(error))
     except ClusterRefused as error:

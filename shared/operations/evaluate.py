@@ -19,7 +19,7 @@ from shared.models.reservation import Reservation
 from shared.operations import queue
 from shared.operations.adopt import adopt
 from shared.operations.plan_view import applicable_policies, assess, stored_plan_view
-from shared.operations.reservations import settle, still_needed
+from shared.operations.reservations import lines_to_retain, settle
 from shared.operations.supersede import supersede
 from shared.policy import recorded
 from shared.policy.decision import DecisionRecord, Finding, reason
@@ -118,7 +118,7 @@ def _decide(
     holdings = work.ledger.holdings(workload.id)
     view = stored_plan_view(work, plan, workload, live, holdings.at(plan.decision.cluster))
     applicable = applicable_policies(work, view, policies.current(work), work.now)
-    context = work.facts.context(view, applicable.needs, holdings)
+    context = work.facts.decision_context(view, applicable.needs, holdings)
     work.ledger.lock_scopes(applicable.needs.locked)
     if not live:  # it runs nowhere, so an earlier plan's hold on another cluster is for nothing
         work.ledger.leave(holdings, workload.spec.team, plan.decision.cluster)
@@ -131,7 +131,7 @@ def _decide(
     _record(work, command, assessment, context)
     if assessment.decision.approved:
         return _approve(work, plan, workload, assessment, actor)
-    settle(work, plan, workload, still_needed(work, live, assessment.view.held))
+    settle(work, plan, workload, lines_to_retain(work, live, assessment.view.held))
     if assessment.decision.waits and workload.spec.queue:
         return _enqueue(work, plan, workload, assessment, actor)
     return _deny(work, plan, workload, assessment, actor)

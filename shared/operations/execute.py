@@ -28,8 +28,8 @@ from shared.models.lifecycle import (
 )
 from shared.models.plan import Verb
 from shared.models.reservation import Reservation
-from shared.operations.apply import ClusterAway, ClusterTask, TaskDone, TaskRefused
-from shared.operations.reservations import release, still_needed
+from shared.operations.apply import ClusterTask, TaskDone, TaskPostponed, TaskRefused
+from shared.operations.reservations import lines_to_retain, release
 from shared.operations.results import (
     PlanWasProposed,
     RevisionWasApplied,
@@ -37,7 +37,7 @@ from shared.operations.results import (
     RevisionWasRemoved,
 )
 from shared.operations.supersede import supersede
-from shared.rollout import holding
+from shared.rollout import occupancy
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION, manifest
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: A
     if _came_too_late(work, task, plan, outcome, current) or plan.status is not PlanStatus.APPLYING:
         return []
     match outcome:
-        case ClusterAway(message):
+        case TaskPostponed(message):
             _postpone(work, plan, workload, message, current, actor)
             return []
         case TaskRefused():
@@ -288,16 +288,16 @@ def _refused(
         work.workloads.advance(workload, Phase.FAILED, reason=f"{reason}: {message}")
     newest = None if current else work.plans.get(workload.plan_id)
     released: Sequence[RolloutResult] = ()
-    if newest is None or not holding.holds(newest):
+    if newest is None or not occupancy.keeps_reservation(newest):
         held = work.ledger.reserved(workload.id, plan.decision.cluster)
-        needed = still_needed(work, work.deployments.live(workload.id), held)
+        needed = lines_to_retain(work, work.deployments.live(workload.id), held)
         released = _release(work, plan, workload, needed)
     work.audit("deployment.failed", str(workload.id), actor, plan=str(plan.id), reason=reason, message=message)
     about = task.apply or next(iter(reversed(work.deployments.of_workload(workload.id))), None)
     return [*([] if about is None else [RevisionWasRefused(about, reason, message)]), *released]
 
 
-def _release(work: UnitOfWork, plan: ActionPlan, workload: Workload, lines: holding.Lines) -> Sequence[RolloutResult]:
+def _release(work: UnitOfWork, plan: ActionPlan, workload: Workload, lines: occupancy.Lines) -> Sequence[RolloutResult]:
     reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, lines)
     return release(work, [(reservation, plan.id)])
 

@@ -14,7 +14,7 @@ from shared.operations.reservations import replaced_revisions
 from shared.policy.decision import PlanView
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.queue import Demand
-from shared.rollout import holding, manifests
+from shared.rollout import manifests, occupancy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ def plan_view(
         host_paths=hardening.host_paths,
         tolerations=hardening.tolerations,
         node_selector=hardening.node_selector,
-        lines={} if removes else holding.while_doing(plan, spec.type.kind, live, replaced, held),
+        lines={} if removes else occupancy.occupied_during(plan, spec.type.kind, live, replaced, held),
         held=held,
         created_at=workload.created_at,
         queue=spec.queue,

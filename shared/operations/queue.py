@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from shared.operations.plan_view import applicable_policies, stored_plan_view
 from shared.operations.supersede import supersede
 from shared.policy.decision import reason
-from shared.policy.queue import Place, QueueScan, ahead, in_the_way, lacking
+from shared.policy.queue import QueueEntry, QueueScan, blocking_finding, competitors_ahead, missing_resources
 
 if TYPE_CHECKING:
     import uuid
@@ -53,8 +53,8 @@ def pass_queue(work: UnitOfWork, plan: ActionPlan, assessment: Assessment) -> Fi
     demand = assessment.demand
     if not demand.competes:
         return None
-    earlier = ahead(_places(work), Place.of(plan, work.now), demand)
-    blocking = in_the_way(earlier, demand)
+    earlier = competitors_ahead(_places(work), QueueEntry.of(plan, work.now), demand)
+    blocking = blocking_finding(earlier, demand)
     if blocking is None:
         work.plans.count_overtaking([place.plan_id for place in earlier])
     return blocking
@@ -90,15 +90,15 @@ def supersede_queued(work: UnitOfWork, actor: Actor) -> list[SupersededPlan]:
 
 def update_entry(work: UnitOfWork, plan: ActionPlan, findings: Sequence[Finding]) -> None:
     """Records what a queued plan waits for, when that has changed."""
-    before = Place.of(plan, work.now)
-    now = before.looked_at(findings)
+    before = QueueEntry.of(plan, work.now)
+    now = before.updated(findings)
     if now != before:
         work.plans.update_queue_entry(plan, texts(now.waits_for), overtaken=now.overtaken, reason=reason(findings))
 
 
 def waits_for(findings: Iterable[Finding]) -> list[str]:
     """What must be released before a plan can go on, for instance "team/search gpus[H100]"."""
-    return texts(lacking(findings))
+    return texts(missing_resources(findings))
 
 
 def texts(wanted: Iterable[ScopedResource]) -> list[str]:
@@ -115,8 +115,8 @@ def _foreseen(work: UnitOfWork, plan: ActionPlan, policies: PolicySet, scan: Que
     view = stored_plan_view(work, plan, workload, work.deployments.live(workload.id), held)
     applicable = applicable_policies(work, view, policies, work.now)
     facts = work.facts.load(applicable.needs, view, work.now)
-    return scan.look(Place.of(plan, work.now), applicable.demand, applicable.policies, facts, work.now)
+    return scan.look(QueueEntry.of(plan, work.now), applicable.demand, applicable.policies, facts, work.now)
 
 
-def _places(work: UnitOfWork) -> list[Place]:
-    return [Place.of(plan, work.now) for plan in work.plans.queue(MAX_QUEUE)]
+def _places(work: UnitOfWork) -> list[QueueEntry]:
+    return [QueueEntry.of(plan, work.now) for plan in work.plans.queue(MAX_QUEUE)]

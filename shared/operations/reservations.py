@@ -1,7 +1,7 @@
 """Settle what a workload holds, once for every caller.
 
 A rollout's surge, and the revisions that it replaces, are there until it has settled, whatever becomes of a later plan.
-So a workload keeps them until then; see shared.rollout.holding for the amounts.
+So a workload keeps them until then; see shared.rollout.occupancy for the amounts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared.models.reservation import Reservation
 from shared.operations.results import ReservationWasReleased
-from shared.rollout import holding
+from shared.rollout import occupancy
 
 if TYPE_CHECKING:
     import uuid
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.models.deployment import Deployment
     from shared.models.plan import ActionPlan
     from shared.models.stored import Workload
-    from shared.rollout.holding import Lines
+    from shared.rollout.occupancy import Lines
     from shared.store.unit_of_work import UnitOfWork
 
 
@@ -29,19 +29,19 @@ def replaced_revisions(work: UnitOfWork, live: Sequence[Deployment]) -> list[Dep
 
     Nothing is read where nothing rolls out.
     """
-    rolling = {revision.workload_id for revision in live if holding.rolls_out(revision)}
+    rolling = {revision.workload_id for revision in live if occupancy.is_rolling_out(revision)}
     return work.deployments.replaced(rolling) if rolling else []
 
 
-def still_needed(work: UnitOfWork, live: Sequence[Deployment], held: Mapping[str, Amounts]) -> Lines:
+def lines_to_retain(work: UnitOfWork, live: Sequence[Deployment], held: Mapping[str, Amounts]) -> Lines:
     """What a workload still needs of what is `held`, when its newest plan comes to nothing.
 
     live: its live revisions. Where none of them rolls out, that is what they take up.
     """
-    rolling = {revision.plan_id for revision in live if holding.rolls_out(revision)}
+    rolling = {revision.plan_id for revision in live if occupancy.is_rolling_out(revision)}
     if not rolling:
-        return holding.standing(live)
-    return holding.kept(live, replaced_revisions(work, live), work.plans.get_many(rolling), held)
+        return occupancy.occupied_by(live)
+    return occupancy.retained_lines(live, replaced_revisions(work, live), work.plans.get_many(rolling), held)
 
 
 def settle(work: UnitOfWork, plan: ActionPlan, workload: Workload, lines: Lines) -> None:

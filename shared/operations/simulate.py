@@ -26,7 +26,7 @@ from shared.policy.evaluate import evaluate
 from shared.policy.explain import Change, Suggestion, explain
 from shared.policy.facts import Facts, Needs
 from shared.policy.policy_set import PolicySet
-from shared.policy.queue import Place, ahead, in_the_way
+from shared.policy.queue import QueueEntry, blocking_finding, competitors_ahead
 from shared.rollout.placement import obstacle
 from shared.rollout.planning import Proposal, next_generation, place, present, propose
 from shared.rollout.pricing import Prices
@@ -86,7 +86,7 @@ class Simulation:
         self._clusters = work.catalogue.clusters()
         self._reserved = work.catalogue.reserved()
         self._prices = Prices.of(work.catalogue.prices())
-        self._queue = [Place.of(plan, work.now) for plan in work.plans.queue(_LONGEST_QUEUE)]
+        self._queue = [QueueEntry.of(plan, work.now) for plan in work.plans.queue(_LONGEST_QUEUE)]
         self._facts: dict[_FactsKey, Facts] = {}
 
     def outlooks(self, spec: WorkloadSpec) -> list[Outlook]:
@@ -170,8 +170,8 @@ class Simulation:
         facts = self._known(applicable.needs, view, subject)
         decision = evaluate(view, applicable.policies, facts.at(moment, self._work.now) if at else facts, moment)
         if decision.approved and at is None:
-            earlier = ahead(self._queue, Place.of(proposal.plan, self._work.now), applicable.demand)
-            if (blocking := in_the_way(earlier, applicable.demand)) is not None:
+            earlier = competitors_ahead(self._queue, QueueEntry.of(proposal.plan, self._work.now), applicable.demand)
+            if (blocking := blocking_finding(earlier, applicable.demand)) is not None:
                 decision = replace(decision, approved=False, violations=(blocking,), waits=True)
         return proposal, decision
 

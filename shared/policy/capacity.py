@@ -18,40 +18,40 @@ A MIG slice counts as one GPU of its SKU, as everywhere.
 from collections.abc import Iterator
 
 from shared.models.amounts import NOTHING
+from shared.policy.context import EvaluationContext
 from shared.policy.decision import Finding
 from shared.policy.resources import ANY_SKU, CAPACITY, Resource
-from shared.policy.situation import Situation
 from shared.policy.vocabulary import ScopeKind
 
 CAPACITY_RULE = "capacity"
 """What a finding names as its rule when the plan's cluster has too few GPUs."""
 
 
-def check(situation: Situation) -> Iterator[Finding]:
+def check(context: EvaluationContext) -> Iterator[Finding]:
     """What the plan would hold beyond what its cluster has: of the SKUs in their order, then of all together."""
-    plan, capacity = situation.plan, situation.facts.capacity
+    plan, capacity = context.plan, context.facts.capacity
     if capacity is None or not plan.queue or not plan.adds_gpus:
         return
-    if plan.counting(ScopeKind.CLUSTER) not in situation.facts.usage:
+    if plan.counting(ScopeKind.CLUSTER) not in context.facts.usage:
         return
-    after = {sku: amounts.gpus for sku, amounts in situation.after(ScopeKind.CLUSTER).by_sku.items()}
+    after = {sku: amounts.gpus for sku, amounts in context.after(ScopeKind.CLUSTER).by_sku.items()}
     for sku, amounts in sorted(plan.lines.items()):
         if sku != ANY_SKU and amounts.gpus > plan.held.get(sku, NOTHING).gpus:
             has = capacity.get(sku, 0)
             if after[sku] > has:
-                yield _finding(situation, sku, has, amounts.gpus, after[sku])
+                yield _finding(context, sku, has, amounts.gpus, after[sku])
     gpus = Resource("gpus")
     own, has = gpus.of(plan.lines), sum(capacity.values())
     together = sum(count if sku == ANY_SKU else min(count, capacity.get(sku, 0)) for sku, count in after.items())
     if own > gpus.of(plan.held) and together > has:
-        yield _finding(situation, None, has, own, together)
+        yield _finding(context, None, has, own, together)
 
 
-def _finding(situation: Situation, sku: str | None, has: int, own: int, observed: int) -> Finding:
+def _finding(context: EvaluationContext, sku: str | None, has: int, own: int, observed: int) -> Finding:
     """own: what the plan alone takes."""
     gpus = Resource("gpus", sku)
     noun = "GPUs" if sku is None else f"{sku} GPUs"
-    message = f"{situation.plan.described(ScopeKind.CLUSTER)} would hold {observed} {noun}; it has {has}"
+    message = f"{context.plan.described(ScopeKind.CLUSTER)} would hold {observed} {noun}; it has {has}"
     wanted = gpus if own <= has else Resource(CAPACITY, sku)
-    waits_for = situation.waits_for(ScopeKind.CLUSTER, wanted)
+    waits_for = context.waits_for(ScopeKind.CLUSTER, wanted)
     return Finding("", CAPACITY_RULE, str(gpus), str(has), str(observed), message, waits_for=waits_for)

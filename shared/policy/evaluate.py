@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.policy import capacity
+from shared.policy.context import EvaluationContext, MissingFact
 from shared.policy.decision import NO_POLICY_MATCHED, Finding, PlanView, PolicyDecision
 from shared.policy.documents import PolicyDocument, PolicyException
 from shared.policy.facts import ActionQuery, ActionsWanted, Facts, Needs
 from shared.policy.policy_set import StoredPolicy
 from shared.policy.rules import Rule
-from shared.policy.situation import MissingFact, Situation
 from shared.policy.vocabulary import Mode, ScopeKind
 
 
@@ -68,7 +68,7 @@ def needs_of(plan: PlanView, policies: Iterable[StoredPolicy], *, capped: bool =
 
 def evaluate(plan: PlanView, policies: Sequence[StoredPolicy], facts: Facts, now: datetime) -> PolicyDecision:
     """The decision; `policies` are those that match, in their order."""
-    situation = Situation(plan, facts, now)
+    context = EvaluationContext(plan, facts, now)
     tally = _Tally()
     speaking = [policy for policy in policies if _has_a_say(policy)]
     for policy in policies:
@@ -78,10 +78,10 @@ def evaluate(plan: PlanView, policies: Sequence[StoredPolicy], facts: Facts, now
             continue
         if document.deny_unmatched and not any(_rules(other) for other in speaking if other is not policy):
             finding = _finding(document, "deny_unmatched", "selector", "no other policy matches this plan")
-            _file(document, finding, situation, spared=plan.reduces, tally=tally)
+            _file(document, finding, context, spared=plan.reduces, tally=tally)
         for rule in document.rules:
-            _check(document, rule, situation, tally)
-    tally.violations += capacity.check(situation)
+            _check(document, rule, context, tally)
+    tally.violations += capacity.check(context)
     if not speaking:
         tally.warnings.append(NO_POLICY_MATCHED)
     approved = not tally.violations
@@ -105,10 +105,10 @@ def _rules(policy: StoredPolicy) -> bool:
     return policy.document is None or bool(policy.document.rules)
 
 
-def _check(document: PolicyDocument, rule: Rule, situation: Situation, tally: _Tally) -> None:
-    plan = situation.plan
+def _check(document: PolicyDocument, rule: Rule, context: EvaluationContext, tally: _Tally) -> None:
+    plan = context.plan
     try:
-        for breach in rule.check(situation):
+        for breach in rule.check(context):
             finding = Finding(
                 document.name,
                 rule.type,
@@ -119,23 +119,25 @@ def _check(document: PolicyDocument, rule: Rule, situation: Situation, tally: _T
                 _soonest(breach.until, document.valid_until),
                 breach.waits_for,
             )
-            _file(document, finding, situation, spared=_spared(rule, plan), tally=tally)
+            _file(document, finding, context, spared=_spared(rule, plan), tally=tally)
     except MissingFact as missing:
         finding = _finding(document, rule.type, "facts", str(missing))
-        _file(document, finding, situation, spared=plan.reduces or _spared(rule, plan), tally=tally)
+        _file(document, finding, context, spared=plan.reduces or _spared(rule, plan), tally=tally)
     except (ArithmeticError, LookupError, ValueError, TypeError) as error:
         finding = _finding(
             document, rule.type, "rule", f"the rule failed, which denies: {type(error).__name__}: {error}"
         )
-        _file(document, finding, situation, spared=_spared(rule, plan), tally=tally)
+        _file(document, finding, context, spared=_spared(rule, plan), tally=tally)
 
 
 def _spared(rule: Rule, plan: PlanView) -> bool:
     return (rule.spares_reducing and plan.reduces) or (rule.spares_scale_up and plan.scales_up)
 
 
-def _file(document: PolicyDocument, finding: Finding, situation: Situation, *, spared: bool, tally: _Tally) -> None:
-    exception = _exception_for(document, situation.plan, situation.now)
+def _file(
+    document: PolicyDocument, finding: Finding, context: EvaluationContext, *, spared: bool, tally: _Tally
+) -> None:
+    exception = _exception_for(document, context.plan, context.now)
     if document.mode is Mode.DRY_RUN:
         if not spared and exception is None:
             tally.dry_run.append(finding)

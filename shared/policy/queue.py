@@ -43,7 +43,7 @@ QUEUE_RULE = "queue"
 
 
 @dataclass(frozen=True)
-class Place:
+class QueueEntry:
     """A place in the queue. waits_for: what the plan lacks."""
 
     plan_id: uuid.UUID
@@ -53,7 +53,7 @@ class Place:
     waits_for: frozenset[ScopedResource]
 
     @classmethod
-    def of(cls, plan: ActionPlan, now: datetime) -> "Place":
+    def of(cls, plan: ActionPlan, now: datetime) -> "QueueEntry":
         """A plan's place; one that is not in the queue would come last of its priority."""
         waits_for = frozenset[ScopedResource]().union(*map(parse, plan.waits_for))
         return cls(plan.id, plan.priority, plan.queued_at or now, plan.overtaken, waits_for)
@@ -68,9 +68,9 @@ class Place:
         """Whether it was overtaken often enough."""
         return self.overtaken >= MAX_OVERTAKES
 
-    def looked_at(self, findings: Sequence[Finding]) -> "Place":
+    def updated(self, findings: Sequence[Finding]) -> "QueueEntry":
         """The place of a plan that goes on waiting, after another look that found these in its way."""
-        lacks = lacking(findings)
+        lacks = missing_resources(findings)
         if any(wanted.resource.name == CAPACITY for wanted in lacks):
             return replace(self, waits_for=lacks)
         if self.starved:
@@ -104,7 +104,7 @@ class Demand:
         more = (amounts - self.view.held.get(sku, NOTHING) for sku, amounts in self.view.lines.items())
         return any(max(extra.replicas, extra.cpu, extra.memory, extra.gpus) > 0 for extra in more)
 
-    def of(self, place: Place) -> frozenset[ScopedResource]:
+    def of(self, place: QueueEntry) -> frozenset[ScopedResource]:
         """What it takes of that for which a plan waits."""
         return frozenset(wanted for wanted in place.waits_for if self._takes(wanted))
 
@@ -118,13 +118,13 @@ class Demand:
         return wanted.scope in self.counts_in or (wanted.scope == self.capacity and wanted.resource.name == "gpus")
 
 
-def lacking(findings: Iterable[Finding]) -> frozenset[ScopedResource]:
+def missing_resources(findings: Iterable[Finding]) -> frozenset[ScopedResource]:
     """Of what something must be released before the findings can be mended, or the capacity that must come first."""
     wanted = frozenset[ScopedResource]().union(*(finding.waits_for for finding in findings))
     return frozenset(one for one in wanted if one.resource.name == CAPACITY) or wanted
 
 
-def ahead(queue: Iterable[Place], mine: Place, demand: Demand) -> list[Place]:
+def competitors_ahead(queue: Iterable[QueueEntry], mine: QueueEntry, demand: Demand) -> list[QueueEntry]:
     """The places ahead of `mine` that its plan competes with, first goes first."""
     return sorted(
         (place for place in queue if place.order < mine.order and demand.of(place)),
@@ -132,7 +132,7 @@ def ahead(queue: Iterable[Place], mine: Place, demand: Demand) -> list[Place]:
     )
 
 
-def in_the_way(earlier: Sequence[Place], demand: Demand) -> Finding | None:
+def blocking_finding(earlier: Sequence[QueueEntry], demand: Demand) -> Finding | None:
     """Who must go first, the first starved one of those ahead that compete: the plan waits, though it would fit."""
     starved = next((place for place in earlier if place.starved), None)
     if starved is None:
@@ -151,12 +151,12 @@ class QueueScan:
     Decides nothing: a plan that was found here is decided on its own, with everything that it counts in locked.
     """
 
-    def __init__(self, queue: Iterable[Place]) -> None:
+    def __init__(self, queue: Iterable[QueueEntry]) -> None:
         self._starved = [place for place in queue if place.starved]
         self._promised: dict[CountingScope, list[PlanView]] = {}
 
     def look(
-        self, place: Place, demand: Demand, policies: Sequence[StoredPolicy], facts: Facts, now: datetime
+        self, place: QueueEntry, demand: Demand, policies: Sequence[StoredPolicy], facts: Facts, now: datetime
     ) -> PolicyDecision:
         """What would be decided on the plan at this place; `policies` are those that match, in their order.
 
@@ -166,7 +166,7 @@ class QueueScan:
         decision = evaluate(view, policies, self._with_promises(facts), now)
         if not decision.approved:
             return decision
-        held_back = in_the_way(ahead(self._starved, place, demand), demand)
+        held_back = blocking_finding(competitors_ahead(self._starved, place, demand), demand)
         if held_back is not None:
             return replace(decision, approved=False, violations=(held_back,), waits=True)
         self._starved = [other for other in self._starved if other.plan_id != place.plan_id]

@@ -15,7 +15,7 @@ from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
-from shared.rollout import holding
+from shared.rollout import occupancy
 from shared.rollout.manifests import manifest, surge_replicas
 from shared.rollout.placement import Reserved, choose_cluster
 from shared.rollout.pricing import Prices, replica_amounts
@@ -96,7 +96,7 @@ def propose(
     verb, sku = _verb(spec, known, live, cluster.products), spec.resources.gpu.sku or ""
     surge = surge_replicas(spec.type.kind) if verb is Verb.UPDATE else 0
     if verb is Verb.SCALE:
-        surge = holding.surging(sku, live, held)
+        surge = occupancy.remaining_surge(sku, live, held)
     plan = ActionPlan(
         id=plan_id,
         workload_id=spec.id,

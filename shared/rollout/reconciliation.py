@@ -20,8 +20,8 @@ from shared.models.amounts import NOTHING, Amounts
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import SETTLED_REVISIONS, PlanStatus
 from shared.models.plan import ActionPlan
-from shared.rollout import holding
-from shared.rollout.holding import Lines
+from shared.rollout import occupancy
+from shared.rollout.occupancy import Lines
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def awaits_execution(account: WorkloadAccount, cluster: str) -> bool:
 
 def _discrepancies(account: WorkloadAccount) -> Iterator[Discrepancy]:
     clusters = {*account.reserved, *(revision.cluster for revision in account.live)}
-    if account.newest_plan is not None and holding.holds(account.newest_plan):
+    if account.newest_plan is not None and occupancy.keeps_reservation(account.newest_plan):
         clusters.add(account.newest_plan.decision.cluster)
     for cluster in clusters:
         reserved, allowed = account.reserved.get(cluster, {}), _allowed(account, cluster)
@@ -99,13 +99,13 @@ def _discrepancies(account: WorkloadAccount) -> Iterator[Discrepancy]:
 def _allowed(account: WorkloadAccount, cluster: str) -> _Range:
     live = [revision for revision in account.live if revision.cluster == cluster]
     ended = [revision for revision in account.ended if revision.cluster == cluster]
-    minimum = maximum = holding.standing(live)
+    minimum = maximum = occupancy.occupied_by(live)
     for plan in _in_progress(account, cluster):
-        maximum = _larger(maximum, holding.while_doing(plan, account.kind, live))
-        maximum = _larger(maximum, holding.while_doing(plan, account.kind, [*live, *ended]))
+        maximum = _larger(maximum, occupancy.occupied_during(plan, account.kind, live))
+        maximum = _larger(maximum, occupancy.occupied_during(plan, account.kind, [*live, *ended]))
     newest = account.newest_plan
-    if newest is not None and holding.holds(newest) and newest.decision.cluster == cluster:
-        minimum = _larger(minimum, holding.while_doing(newest, account.kind, live))
+    if newest is not None and occupancy.keeps_reservation(newest) and newest.decision.cluster == cluster:
+        minimum = _larger(minimum, occupancy.occupied_during(newest, account.kind, live))
     return _Range(minimum, maximum)
 
 
@@ -115,11 +115,11 @@ def _in_progress(account: WorkloadAccount, cluster: str) -> Iterator[ActionPlan]
     newest = account.newest_plan
     undecided = newest is not None and newest.status is PlanStatus.PROPOSED
     candidates = {plan.id: plan for plan in account.plans}
-    if newest is not None and holding.holds(newest):
+    if newest is not None and occupancy.keeps_reservation(newest):
         candidates[newest.id] = newest
     for plan in candidates.values():
         here = plan.decision.cluster == cluster and plan.decision.verb.applies
-        if here and (undecided or holding.holds(plan) or plan.id in unsettled):
+        if here and (undecided or occupancy.keeps_reservation(plan) or plan.id in unsettled):
             yield plan
 
 

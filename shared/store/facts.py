@@ -46,7 +46,7 @@ class FactRows:
             capacity=None if needs.capacity is None else self._capacity(needs.capacity.key),
         )
 
-    def context(self, plan: PlanView, needs: Needs, holdings: WorkloadHoldings) -> Facts:
+    def decision_context(self, plan: PlanView, needs: Needs, holdings: WorkloadHoldings) -> Facts:
         """What is true at the moment of a decision, besides the facts that it needs: for a backtest of later policies.
 
         The first quota of a team has nothing to be tried on when nobody wrote down what the team held. So this is the

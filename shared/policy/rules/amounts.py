@@ -17,11 +17,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from shared.models.gpu import normalise_sku
 from shared.models.quantities import format_bytes, format_millicores
 from shared.models.workload import Bytes, Millicores
+from shared.policy.context import EvaluationContext, Holdings, MissingFact
 from shared.policy.facts import Wants
 from shared.policy.months import cost, next_month
 from shared.policy.resources import SUMS, Resource
 from shared.policy.rules.base import Breach, RuleModel
-from shared.policy.situation import Holdings, MissingFact, Situation
 from shared.policy.vocabulary import Age, Count, ScopeKind, Sku, Usd
 
 PRICES_GO_STALE = timedelta(days=3 * 365)
@@ -54,38 +54,38 @@ class CostCeiling(RuleModel):
     def wants(self) -> Wants:
         return Wants(usage=_counted(self.scope), prices=True)
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
-        self._fresh_prices(situation)
-        after = situation.after(self.scope)
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+        self._fresh_prices(context)
+        after = context.after(self.scope)
         hourly = after.total.usd_per_hour
-        if not situation.takes.total.usd_per_hour:
+        if not context.takes.total.usd_per_hour:
             return
         if self.usd_per_hour is not None and hourly > self.usd_per_hour:
-            where = situation.plan.described(self.scope)
+            where = context.plan.described(self.scope)
             amount = _told(hourly, self.usd_per_hour)
             message = f"{where} would cost {amount} USD an hour; its ceiling is {self.usd_per_hour:f}"
             yield Breach("usd_per_hour", f"{self.usd_per_hour:f}", f"{hourly:f}", message)
         if self.usd_per_month is not None:
-            left = next_month(situation.now) - situation.now
+            left = next_month(context.now) - context.now
             projected = after.month_to_date_usd + cost(hourly, left)
             if projected > self.usd_per_month:
-                where = situation.plan.described(self.scope)
+                where = context.plan.described(self.scope)
                 amount = _told(projected, self.usd_per_month)
                 message = f"{where} would cost {amount} USD this month; its ceiling is {self.usd_per_month:f}"
-                until = self._affordable_from(situation, after, projected, self.usd_per_month)
+                until = self._affordable_from(context, after, projected, self.usd_per_month)
                 yield Breach("usd_per_month", f"{self.usd_per_month:f}", f"{projected:.6f}", message, until)
 
     def _affordable_from(
-        self, situation: Situation, after: Holdings, projected: Decimal, ceiling: Decimal
+        self, context: EvaluationContext, after: Holdings, projected: Decimal, ceiling: Decimal
     ) -> datetime | None:
         """When a month, this one or one of a year, has so little left that the projection passes.
 
         That is if nothing else changes; None where what runs is too dear by itself.
         """
-        before = situation.before(self.scope).by_sku.values()
+        before = context.before(self.scope).by_sku.values()
         hourly = after.total.usd_per_hour
         added = hourly - sum((amounts.usd_per_hour for amounts in before), Decimal(0))
-        begun = situation.now
+        begun = context.now
         for _ in range(1 + _A_YEAR):
             following = next_month(begun)
             excess = projected - ceiling
@@ -98,8 +98,8 @@ class CostCeiling(RuleModel):
             begun, projected = following, cost(hourly, next_month(following) - following)
         return None
 
-    def _fresh_prices(self, situation: Situation) -> None:
-        age = situation.price_age
+    def _fresh_prices(self, context: EvaluationContext) -> None:
+        age = context.price_age
         if age is None:
             raise MissingFact("the price of the workload is not known")
         if age > self.max_price_age:
@@ -133,22 +133,22 @@ class Quota(RuleModel):
         skus = [(Resource("gpus", sku), limit) for sku, limit in self.gpus_by_sku.items()]
         return tuple((resource, limit) for resource, limit in [*sums, *skus] if limit is not None)
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
-        takes, after = situation.takes, situation.after(self.scope)
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+        takes, after = context.takes, context.after(self.scope)
         for resource, limit in self.limits:
             observed = after.of(resource)
             if observed > limit and (own := takes.of(resource)):
-                yield self._breach(situation, resource, limit, own, observed)
+                yield self._breach(context, resource, limit, own, observed)
 
-    def _breach(self, situation: Situation, resource: Resource, limit: int, own: int, observed: int) -> Breach:
+    def _breach(self, context: EvaluationContext, resource: Resource, limit: int, own: int, observed: int) -> Breach:
         """own: what the plan alone holds; when that is too much, no release makes room for it."""
         noun, text = _WORDS[resource.name]
         field = resource.name
         if resource.sku is not None:
             noun, field = f"{resource.sku} {noun}", f"gpus_by_sku.{resource.sku}"
-        where = situation.plan.described(self.scope)
+        where = context.plan.described(self.scope)
         message = f"{where} would hold {text(observed)} {noun}; its quota is {text(limit)}"
-        waits_for = situation.waits_for(self.scope, resource) if own <= limit else frozenset()
+        waits_for = context.waits_for(self.scope, resource) if own <= limit else frozenset()
         return Breach(field, text(limit), text(observed), message, waits_for=waits_for)
 
 

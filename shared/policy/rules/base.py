@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from shared.policy.context import EvaluationContext
 from shared.policy.facts import Wants
 from shared.policy.resources import ScopedResource
-from shared.policy.situation import Situation
 from shared.policy.vocabulary import PolicyModel
 
 
@@ -38,5 +38,5 @@ class RuleModel(PolicyModel):
         return Wants()
 
     @abstractmethod
-    def check(self, situation: Situation) -> Iterable[Breach]:
+    def check(self, context: EvaluationContext) -> Iterable[Breach]:
         """What the plan breaks. Raises MissingFact."""

@@ -17,9 +17,9 @@ from pydantic import AfterValidator, Field, model_validator
 from shared.models.durations import CalendarDuration
 from shared.models.fields import CalendarLength
 from shared.models.workload import LabelKey
+from shared.policy.context import EvaluationContext
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.rules.recurrence import Recurrence, recurrence
-from shared.policy.situation import Situation
 from shared.policy.vocabulary import PolicyModel
 
 BREAK_GLASS = "break-glass"
@@ -95,10 +95,10 @@ class ChangeFreeze(RuleModel):
     windows: Annotated[tuple[FreezeWindow, ...], Field(min_length=1, max_length=100)]
     break_glass_label: LabelKey = BREAK_GLASS
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
-        if situation.plan.labels.get(self.break_glass_label) == "true":
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+        if context.plan.labels.get(self.break_glass_label) == "true":
             return
-        now = situation.now
+        now = context.now
         ends = max((end for window in self.windows if (end := window.ends(now))), default=None)
         if ends is not None:
             message = f"changes are frozen until {ends.isoformat()}"

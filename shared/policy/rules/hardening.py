@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from shared.models.image import canonical_registry, parse_image
 from shared.models.plan import Verb
 from shared.models.workload import LabelKey
+from shared.policy.context import EvaluationContext
 from shared.policy.rules.base import Breach, RuleModel
-from shared.policy.situation import Situation
 
 # The grammar of distribution/reference; what does not fit it, no runtime pulls.
 _COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
@@ -58,8 +58,8 @@ class ImageRule(RuleModel):
             raise ValueError("an image rule needs allowed_registries, digest_required or forbidden_tags")
         return self
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
-        text = situation.plan.image
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+        text = context.plan.image
         image = parse_image(text)
         if not _PATH.fullmatch(image.repository):
             yield Breach("image", "an image reference", text, f"{text} is not a valid image reference")
@@ -92,8 +92,8 @@ class SecurityRule(RuleModel):
     allowed_toleration_keys: tuple[LabelKey, ...] | None = None
     allowed_node_selector_keys: tuple[LabelKey, ...] | None = None
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
-        plan = situation.plan
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+        plan = context.plan
         if plan.verb is Verb.REMOVE:
             return
         security = plan.security

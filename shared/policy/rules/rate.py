@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.models.plan import Verb
+from shared.policy.context import EvaluationContext, MissingFact
 from shared.policy.facts import ActionQuery, Wants
 from shared.policy.rules.base import Breach, RuleModel
-from shared.policy.situation import MissingFact, Situation
 from shared.policy.vocabulary import ScopeKind, Window
 
 
@@ -28,11 +28,11 @@ class RateLimit(RuleModel):
     def wants(self) -> Wants:
         return Wants(actions=frozenset({(self.scope, self.verbs, self.window)}))
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
-        plan, now = situation.plan, situation.now
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+        plan, now = context.plan, context.now
         if self.verbs and plan.verb not in self.verbs:
             return
-        known = situation.facts.actions.get(ActionQuery(plan.counting(self.scope), self.verbs, self.window))
+        known = context.facts.actions.get(ActionQuery(plan.counting(self.scope), self.verbs, self.window))
         if known is None:
             raise MissingFact(f"the recent actions of {plan.described(self.scope)} are not known")
         times = known[bisect_right(known, now - self.window) :]

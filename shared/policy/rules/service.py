@@ -17,9 +17,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from shared.policy.context import EvaluationContext, MissingFact
 from shared.policy.facts import ServiceLevel, Wants
 from shared.policy.rules.base import Breach, RuleModel
-from shared.policy.situation import MissingFact, Situation
 from shared.policy.vocabulary import PolicyModel, Ratio, Window
 
 FRESH = timedelta(minutes=15)
@@ -67,15 +67,15 @@ class ServiceRule(RuleModel):
     def wants(self) -> Wants:
         return Wants(windows=frozenset(self.windows()))
 
-    def _level(self, window: timedelta, situation: Situation) -> ServiceLevel | None:
+    def _level(self, window: timedelta, context: EvaluationContext) -> ServiceLevel | None:
         """What is known over a window; None when the workload is not older than that. Raises MissingFact."""
-        created_at = situation.plan.created_at
-        if created_at is None or situation.now - created_at <= window:
+        created_at = context.plan.created_at
+        if created_at is None or context.now - created_at <= window:
             return None
-        level = situation.facts.service.get(window)
+        level = context.facts.service.get(window)
         if level is None or level.newest is None:
             raise MissingFact(f"there is no telemetry of the workload over {window}")
-        if situation.now - level.newest > self.max_sample_age:
+        if context.now - level.newest > self.max_sample_age:
             raise MissingFact(f"the newest telemetry of the workload is from {level.newest.isoformat()}")
         return level
 
@@ -90,8 +90,8 @@ class Sla(ServiceRule):
     def windows(self) -> Iterator[timedelta]:
         yield self.window
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
-        level = self._level(self.window, situation)
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+        level = self._level(self.window, context)
         if level is None:
             return
         if level.uptime is None:
@@ -135,15 +135,15 @@ class Slo(ServiceRule):
         for pair in self.pairs:
             yield from (pair.long, pair.short)
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
-        level = self._level(self.window, situation)
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+        level = self._level(self.window, context)
         if level is not None:
             if self.max_latency_seconds is not None:
                 yield from self._latency(level, self.max_latency_seconds)
             if self.min_success_rate is not None:
                 yield from self._spent(level, self.min_success_rate)
         if self.min_success_rate is not None:
-            yield from self._burning(self.min_success_rate, situation)
+            yield from self._burning(self.min_success_rate, context)
 
     def _latency(self, level: ServiceLevel, most: float) -> Iterator[Breach]:
         observed = level.latency_seconds.get(self.latency_percentile)
@@ -166,9 +166,9 @@ class Slo(ServiceRule):
             message = f"{1 - failed:.4%} succeeded over {self.window}; {objective:.4%} is the objective"
             yield Breach("min_success_rate", str(objective), f"{1 - failed:.6f}", message)
 
-    def _burning(self, objective: float, situation: Situation) -> Iterator[Breach]:
+    def _burning(self, objective: float, context: EvaluationContext) -> Iterator[Breach]:
         for pair in self.pairs:
-            levels = [self._level(window, situation) for window in (pair.long, pair.short)]
+            levels = [self._level(window, context) for window in (pair.long, pair.short)]
             rates = [_error_rate(level) / _budget(objective) for level in levels if level is not None]
             if len(rates) == len(levels) and min(rates) > Decimal(str(pair.factor)):
                 message = f"the error budget burns {min(rates):.1f} times too fast over {pair.long} and {pair.short}"

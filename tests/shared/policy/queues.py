@@ -13,7 +13,7 @@ from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.evaluate import needs_of
 from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.policy_set import PolicySet, StoredPolicy
-from shared.policy.queue import Demand, Place, QueueScan, ahead, in_the_way, lacking
+from shared.policy.queue import Demand, QueueEntry, QueueScan, blocking_finding, competitors_ahead, missing_resources
 from shared.policy.resources import CAPACITY, ScopedResource
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from tests.shared.policy.builders import COUNTED, NOW, decide, view
@@ -35,7 +35,7 @@ def cores(count: int) -> Lines:
 class Waiting:
     """A plan in the queue. overtaken: how often a competitor was let past it, counted by its own notion of that."""
 
-    place: Place
+    place: QueueEntry
     view: PlanView
     overtaken: int = 0
 
@@ -57,10 +57,10 @@ class Platform:
         plan = self.as_held(view(plan_id=uuid.UUID(int=self.clock), lines=lines, **fields))
         for other in [one for one in self.waiting.values() if one.view.workload_id == plan.workload_id]:
             del self.waiting[other.place.plan_id]
-        place = Place(plan.plan_id, priority, NOW + timedelta(seconds=self.clock), overtaken, frozenset())
+        place = QueueEntry(plan.plan_id, priority, NOW + timedelta(seconds=self.clock), overtaken, frozenset())
         decision = self._decide(place, plan)
         if decision.waits and plan.queue:
-            self.waiting[plan.plan_id] = Waiting(replace(place, waits_for=lacking(decision.violations)), plan)
+            self.waiting[plan.plan_id] = Waiting(replace(place, waits_for=missing_resources(decision.violations)), plan)
         self.cue()
         return plan.workload_id
 
@@ -77,7 +77,7 @@ class Platform:
                 one = self.waiting.pop(plan_id)
                 decision = self._decide(one.place, self.as_held(one.view))
                 if decision.waits:
-                    self.waiting[plan_id] = replace(one, place=one.place.looked_at(decision.violations))
+                    self.waiting[plan_id] = replace(one, place=one.place.updated(decision.violations))
             assert len(self.waiting) < before
 
     def found(self) -> list[uuid.UUID]:
@@ -91,7 +91,7 @@ class Platform:
             if decision.approved or not decision.waits:
                 found.append(one.place.plan_id)
             else:
-                one.place = one.place.looked_at(decision.violations)
+                one.place = one.place.updated(decision.violations)
         return found
 
     def judge(self, plan: PlanView) -> PolicyDecision:
@@ -124,7 +124,7 @@ class Platform:
                     by_sku[sku] = by_sku.get(sku, NOTHING) + amounts
         return by_sku
 
-    def starved_competitors(self, place: Place, plan: PlanView) -> list[Place]:
+    def starved_competitors(self, place: QueueEntry, plan: PlanView) -> list[QueueEntry]:
         """Those ahead that may not be overtaken any more, and wait for something of which the plan takes more."""
         return [
             other.place
@@ -151,14 +151,14 @@ class Platform:
         runs = self.running.get(plan.workload_id)
         return replace(plan, held={} if runs is None else runs.lines)
 
-    def _decide(self, place: Place, plan: PlanView) -> PolicyDecision:
+    def _decide(self, place: QueueEntry, plan: PlanView) -> PolicyDecision:
         """As the deciding function does: quotas and capacity first, and then those ahead."""
         decision = self.judge(plan)
         if not decision.approved:
             return decision
         demand = self.demand(plan)
-        earlier = ahead([one.place for one in self.waiting.values()], place, demand)
-        blocking = in_the_way(earlier, demand)
+        earlier = competitors_ahead([one.place for one in self.waiting.values()], place, demand)
+        blocking = blocking_finding(earlier, demand)
         if blocking is not None:
             return _held_back(decision, blocking)
         for other in self.waiting.values():

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.plan import Verb
+from shared.policy.context import EvaluationContext
 from shared.policy.decision import PlanView
 from shared.policy.evaluate import evaluate, needs_of
 from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
 from shared.policy.policy_set import PolicySet, StoredPolicy, selects
-from shared.policy.queue import lacking
+from shared.policy.queue import missing_resources
 from shared.policy.rules.amounts import CostCeiling, Quota
 from shared.policy.rules.base import Breach
 from shared.policy.rules.hardening import SecurityRule
-from shared.policy.situation import Situation
 from shared.policy.vocabulary import Mode, ScopeKind
 from tests.shared.policy.builders import (
     AMOUNT_RULES,
@@ -173,7 +173,7 @@ def test_what_only_a_quota_refuses_waits_for_its_scope() -> None:
     quota = {"type": "quota", "gpus": 4}
     decision = decide(plan, [stored("a", quota)], known(plan, 3))
     assert decision.waits
-    assert [str(one) for one in lacking(decision.violations)] == ["team/search gpus"]
+    assert [str(one) for one in missing_resources(decision.violations)] == ["team/search gpus"]
     ceiling = stored("b", {"type": "cost_ceiling", "usd_per_hour": 1})
     assert not decide(plan, [stored("a", quota), ceiling], known(plan, 3)).waits
     assert not decide(plan, [stored("a", quota), StoredPolicy("x", None, "bad")], known(plan, 3)).waits
@@ -190,7 +190,7 @@ def test_a_scope_never_holds_less_than_nothing_beside_the_plan() -> None:
 class Broken(SecurityRule):
     """A rule with a defect."""
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
         yield from ()
         raise LookupError("a key")
 
@@ -198,7 +198,7 @@ class Broken(SecurityRule):
 class BrokenQuota(Quota):
     """A rule with a defect that spares what reduces harm."""
 
-    def check(self, situation: Situation) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[Breach]:
         yield from ()
         raise ZeroDivisionError("by zero")
 

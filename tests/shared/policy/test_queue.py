@@ -14,7 +14,15 @@ from shared.models.amounts import Amounts
 from shared.models.plan import Verb
 from shared.policy.decision import Finding
 from shared.policy.policy_set import StoredPolicy
-from shared.policy.queue import MAX_OVERTAKES, QUEUE_RULE, Demand, Place, QueueScan, ahead, in_the_way
+from shared.policy.queue import (
+    MAX_OVERTAKES,
+    QUEUE_RULE,
+    Demand,
+    QueueEntry,
+    QueueScan,
+    blocking_finding,
+    competitors_ahead,
+)
 from shared.policy.resources import CAPACITY, SUMS, Resource, ScopedResource, parse
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from tests.shared.policy.builders import COUNTED, NOW, known, stored, view
@@ -31,9 +39,9 @@ def demand(lines: Lines, **fields: Any) -> Demand:
     return Demand(plan, frozenset(plan.counting(kind) for kind in COUNTED))
 
 
-def place(number: int, *waits_for: str, priority: int = 0, overtaken: int = 0) -> Place:
+def place(number: int, *waits_for: str, priority: int = 0, overtaken: int = 0) -> QueueEntry:
     wanted = frozenset[ScopedResource]().union(*map(parse, waits_for or ("team/search gpus",)))
-    return Place(uuid.UUID(int=number), priority, NOW + timedelta(seconds=number), overtaken, wanted)
+    return QueueEntry(uuid.UUID(int=number), priority, NOW + timedelta(seconds=number), overtaken, wanted)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +77,7 @@ def place(number: int, *waits_for: str, priority: int = 0, overtaken: int = 0) -
 )
 def test_a_plan_competes_for_what_it_takes_more_of(waits_for: str, mine: Demand, *, competes: bool) -> None:
     assert bool(mine.of(place(1, waits_for))) is competes
-    assert bool(ahead([place(1, waits_for)], place(2), mine)) is competes
+    assert bool(competitors_ahead([place(1, waits_for)], place(2), mine)) is competes
 
 
 def test_a_plan_competes_for_nothing_that_no_rule_on_it_counts() -> None:
@@ -135,14 +143,14 @@ def test_only_those_that_compete_and_came_before_are_ahead() -> None:
     mine = place(5)
     queue = [place(6), place(4, "team/ads gpus"), place(3), place(7, priority=1), place(2, "team/search cpu"), mine]
     taking = demand({"H100": Amounts(gpus=1)})
-    assert [p.plan_id.int for p in ahead(queue, mine, taking)] == [7, 3]
+    assert [p.plan_id.int for p in competitors_ahead(queue, mine, taking)] == [7, 3]
 
 
 def test_the_first_that_was_overtaken_often_enough_is_in_the_way_and_it_is_said_for_what() -> None:
     wants = ("team/search gpus[H100]", "team/search replicas", "team/search memory", "cluster/us gpus")
     starved = place(2, *wants, overtaken=MAX_OVERTAKES)
     almost = place(1, overtaken=MAX_OVERTAKES - 1)
-    finding = in_the_way([almost, starved, place(3, overtaken=99)], demand(gpus(1)))
+    finding = blocking_finding([almost, starved, place(3, overtaken=99)], demand(gpus(1)))
     assert finding is not None
     assert (finding.rule, finding.message) == (
         "queue",
@@ -150,8 +158,8 @@ def test_the_first_that_was_overtaken_often_enough_is_in_the_way_and_it_is_said_
         "this plan would take team/search gpus[H100], team/search replicas, which it waits for",
     )
     assert sorted(map(str, finding.waits_for)) == ["team/search gpus[H100]", "team/search replicas"]
-    assert in_the_way([almost], demand(gpus(1))) is None
-    assert in_the_way([], demand(gpus(1))) is None
+    assert blocking_finding([almost], demand(gpus(1))) is None
+    assert blocking_finding([], demand(gpus(1))) is None
 
 
 def test_the_order_is_priority_then_time_then_id() -> None:
@@ -168,28 +176,28 @@ def lacks(*texts: str, rule: str = "quota") -> list[Finding]:
 
 def test_a_plan_waits_for_what_it_lacks_now_and_has_been_overtaken_by_who_took_what_it_did_not_lack() -> None:
     first = place(1, "team/search gpus", "team/search cpu", overtaken=3)
-    fewer = first.looked_at(lacks("team/search cpu"))
+    fewer = first.updated(lacks("team/search cpu"))
     assert fewer == place(1, "team/search cpu", overtaken=3)
-    assert fewer.looked_at(lacks("team/search cpu")) == fewer
-    assert fewer.looked_at(lacks("team/search gpus", "team/search cpu")) == replace(first, overtaken=4)
+    assert fewer.updated(lacks("team/search cpu")) == fewer
+    assert fewer.updated(lacks("team/search gpus", "team/search cpu")) == replace(first, overtaken=4)
 
 
 def test_who_is_only_held_back_has_lost_nothing() -> None:
     held_back = lacks("team/search replicas", rule=QUEUE_RULE)
-    assert place(1, overtaken=3).looked_at(held_back) == place(1, "team/search replicas", overtaken=3)
+    assert place(1, overtaken=3).updated(held_back) == place(1, "team/search replicas", overtaken=3)
 
 
 def test_who_is_starved_keeps_what_it_has_found() -> None:
     starved = place(1, "team/search gpus", overtaken=MAX_OVERTAKES)
-    both = starved.looked_at(lacks("team/search cpu"))
+    both = starved.updated(lacks("team/search cpu"))
     assert both == place(1, "team/search gpus", "team/search cpu", overtaken=MAX_OVERTAKES)
-    assert both.looked_at(lacks("team/search gpus")) == both
+    assert both.updated(lacks("team/search gpus")) == both
 
 
 def test_who_waits_for_a_cluster_to_grow_waits_for_nothing_else_and_has_lost_nothing() -> None:
     both = lacks("team/search gpus", "cluster/eu capacity[H100]")
     for overtaken in (3, MAX_OVERTAKES):
-        waiting = place(1, "team/search cpu", overtaken=overtaken).looked_at(both)
+        waiting = place(1, "team/search cpu", overtaken=overtaken).updated(both)
         assert waiting == place(1, "cluster/eu capacity[H100]", overtaken=overtaken)
 
 

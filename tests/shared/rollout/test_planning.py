@@ -11,8 +11,8 @@ from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import RevisionStatus
 from shared.models.workload import WorkloadSpec
-from shared.rollout.holding import surging
 from shared.rollout.manifests import manifest
+from shared.rollout.occupancy import remaining_surge
 from shared.rollout.planning import scales
 
 RUNS = [RevisionStatus.INTENDED, RevisionStatus.VERIFYING, RevisionStatus.HEALTHY, RevisionStatus.DEGRADED]
@@ -93,9 +93,9 @@ def test_an_update_on_its_way_may_not_have_come_to_the_cluster() -> None:
 def test_a_scale_takes_over_the_surge_that_a_rollout_still_holds(
     status: RevisionStatus, held: int, taken_over: int
 ) -> None:
-    assert surging("L4", [revision(spec(), status)], {"L4": REPLICA.times(held)}) == taken_over
+    assert remaining_surge("L4", [revision(spec(), status)], {"L4": REPLICA.times(held)}) == taken_over
 
 
 def test_a_stateful_set_has_no_surge_to_take_over() -> None:
     stateful = revision(spec(type="stateful"), RevisionStatus.UNHEALTHY)
-    assert surging("L4", [stateful], {"L4": REPLICA.times(9)}) == 0
+    assert remaining_surge("L4", [stateful], {"L4": REPLICA.times(9)}) == 0

@@ -30,8 +30,8 @@ from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import RevisionStatus
 from shared.models.stored import Workload
-from shared.operations.apply import ClusterAway, ClusterTask, TaskDone, TaskOutcome, TaskRefused
-from shared.rollout import holding
+from shared.operations.apply import ClusterTask, TaskDone, TaskOutcome, TaskPostponed, TaskRefused
+from shared.rollout import occupancy
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import Observation
 from shared.rollout.planning import scales
@@ -109,7 +109,7 @@ def run(load: Load, number: int, again: int) -> None:
     gc.disable()
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # it regrets every connection that was killed
     engine = connect(load.url, pool_size=2)
-    process = _Process(load, number, Store(engine), Crashes(engine, load.url))
+    process = _Process(load, number, Store(engine), Crashes(engine))
     progress = load.progress(number)
     first = int(progress.read_text()) if progress.exists() else 0
     for step in range(first, load.steps):
@@ -284,7 +284,7 @@ class _Process:
         return (
             TaskRefused("Invalid", "the cluster will not have it")
             if chance < 0.96
-            else ClusterAway("the cluster is away")
+            else TaskPostponed("the cluster is away")
         )
 
     def _observe(self, watch: Watch) -> Seen:
@@ -316,7 +316,7 @@ class _Process:
             live = work.deployments.live(deployment.workload_id)
         if workload is None or deployment.reference.kind == "Job" or target is None:
             return False
-        standing = holding.standing(live).get(target.sku, NOTHING)
+        standing = occupancy.occupied_by(live).get(target.sku, NOTHING)
         surge = target.amounts.per_replica().times(surge_replicas(target.reference.kind))
         needed = standing.largest(target.amounts) + surge
         return self._joined or _is_shared(workload) or not needed.within(held.get(target.sku, NOTHING))

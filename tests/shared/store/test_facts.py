@@ -35,7 +35,7 @@ def view(work: UnitOfWork, name: str = "a") -> PlanView:
 
 def around(work: UnitOfWork, plan: PlanView, *counted: ScopeKind) -> Facts:
     needs = Needs(usage=frozenset(plan.counting(kind) for kind in counted))
-    return work.facts.context(plan, needs, work.ledger.holdings(plan.workload_id))
+    return work.facts.decision_context(plan, needs, work.ledger.holdings(plan.workload_id))
 
 
 def told_by_rows(work: UnitOfWork, plan: PlanView, kind: ScopeKind) -> ScopeUsage:

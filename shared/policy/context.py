@@ -35,7 +35,7 @@ class Holdings:
         return amount
 
 
-class Situation:
+class EvaluationContext:
     """A plan, the facts about it, and now."""
 
     def __init__(self, plan: PlanView, facts: Facts, now: datetime) -> None:

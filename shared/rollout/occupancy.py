@@ -12,12 +12,12 @@ from shared.rollout.manifests import surge_replicas
 Lines = dict[str, Amounts]
 
 
-def holds(plan: ActionPlan) -> bool:
+def keeps_reservation(plan: ActionPlan) -> bool:
     """Whether a plan has a reservation that it still needs: settling it to what runs now would take that away."""
     return plan.decision.verb.applies and plan.status in PLANS_UNDER_WAY
 
 
-def standing(live: Iterable[Deployment]) -> Lines:
+def occupied_by(live: Iterable[Deployment]) -> Lines:
     """What the live revisions of a workload take up, by GPU SKU.
 
     Revisions of one object share its replicas, so the larger counts; Jobs are objects of their own, so they add up.
@@ -31,7 +31,7 @@ def standing(live: Iterable[Deployment]) -> Lines:
     return lines
 
 
-def while_doing(
+def occupied_during(
     plan: ActionPlan,
     kind: str,
     live: Iterable[Deployment],
@@ -44,7 +44,7 @@ def while_doing(
     rollout that has not settled takes the place of; no more of it is there than is `held`, and while it is, no pod of
     a surge is added.
     """
-    lines = standing(deployment for deployment in live if deployment.plan_id != plan.id)
+    lines = occupied_by(deployment for deployment in live if deployment.plan_id != plan.id)
     before = lines.get(plan.sku, NOTHING)
     lines[plan.sku] = (before + plan.amounts if kind == "Job" else before.largest(plan.amounts)) + plan.surge
     for revision in replaced:
@@ -54,12 +54,12 @@ def while_doing(
     return lines
 
 
-def rolls_out(revision: Deployment) -> bool:
+def is_rolling_out(revision: Deployment) -> bool:
     """Whether the pods that a revision replaces, and those of its surge, may be there: a Job has neither."""
     return revision.reference.kind != "Job" and revision.status not in (*SETTLED_REVISIONS, RevisionStatus.REMOVING)
 
 
-def kept(
+def retained_lines(
     live: Sequence[Deployment],
     replaced: Sequence[Deployment],
     plans: Mapping[uuid.UUID, ActionPlan],
@@ -69,21 +69,21 @@ def kept(
 
     replaced: what the rollouts take the place of. plans: those of the rollouts, by id.
     """
-    lines = standing(live)
-    for revision in filter(rolls_out, live):
+    lines = occupied_by(live)
+    for revision in filter(is_rolling_out, live):
         before = [one for one in (*live, *replaced) if one.revision < revision.revision]
-        given = while_doing(plans[revision.plan_id], revision.reference.kind, before)
+        given = occupied_during(plans[revision.plan_id], revision.reference.kind, before)
         for sku, amounts in given.items():
             lines[sku] = lines.get(sku, NOTHING).largest(amounts.smallest(held.get(sku, NOTHING)))
     return {sku: amounts for sku, amounts in lines.items() if amounts != NOTHING}
 
 
-def surging(sku: str, live: Sequence[Deployment], held: Mapping[str, Amounts]) -> int:
+def remaining_surge(sku: str, live: Sequence[Deployment], held: Mapping[str, Amounts]) -> int:
     """How many replicas of a rollout's surge a scale takes over with it: those that are still held beyond what runs.
 
     A rollout that has settled has none left, whatever is held for other plans.
     """
     if all(revision.status in SETTLED_REVISIONS for revision in live):
         return 0
-    beyond = held.get(sku, NOTHING).replicas - standing(live).get(sku, NOTHING).replicas
+    beyond = held.get(sku, NOTHING).replicas - occupied_by(live).get(sku, NOTHING).replicas
     return max(0, min(beyond, *(surge_replicas(revision.reference.kind) for revision in live)))
