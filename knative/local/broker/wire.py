@@ -7,6 +7,7 @@ Rules of structured mode, where they are not plain JSON:
 - the last of duplicate keys wins; a byte order mark before and text after the object are ignored;
 - integers of 32 bits and booleans become text, objects, arrays and null in extensions become JSON text; floats and
   larger integers are refused;
+- an optional attribute that is null is not set (JSON format, section 2.2);
 - JSON data is written again (`1e3` becomes `1000.0`), other data must be a text.
 
 Stricter than the broker in one point where nothing can depend on it: an attribute with a control character is refused.
@@ -26,6 +27,7 @@ from typing import Any, NoReturn
 
 STRUCTURED = "application/cloudevents+json"
 _REQUIRED = ("id", "source", "type", "specversion")
+_OPTIONAL = ("subject", "time", "datacontenttype", "dataschema")
 _SPEC_VERSIONS = ("1.0", "0.3")
 _NAME = re.compile(r"[a-z0-9]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -137,7 +139,8 @@ def _structured(body: bytes) -> Record:
     if "data" in parsed and "data_base64" in parsed:
         raise MalformedEvent("data and data_base64 exclude each other")
     payload = {name: parsed.pop(name) for name in ("data", "data_base64") if name in parsed}
-    attributes = _checked({name: _attribute(name, value) for name, value in parsed.items()})
+    present = {name: value for name, value in parsed.items() if value is not None or name not in _OPTIONAL}
+    attributes = _checked({name: _attribute(name, value) for name, value in present.items()})
     if "data_base64" in payload:
         return Record(attributes, _unbase64(payload["data_base64"]))
     if "data" not in payload:
@@ -171,7 +174,7 @@ def _attribute(name: str, value: Any) -> str:
         return value
     if name == "partitionkey":
         raise UnusableKey("partitionkey must be a text")
-    if name in (*_REQUIRED, "subject", "time", "datacontenttype", "dataschema"):
+    if name in (*_REQUIRED, *_OPTIONAL):
         raise MalformedEvent(f"{name} must be a text")
     if isinstance(value, float) or (isinstance(value, int) and not -_INT32 <= value < _INT32):
         raise MalformedEvent(f"{name}: a number must be an integer of 32 bits")

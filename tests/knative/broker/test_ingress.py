@@ -199,6 +199,22 @@ async def test_chunked(session: aiohttp.ClientSession, url: str, taker: Subscrib
     assert taker.received[0].body == b"ab"
 
 
+@pytest.mark.parametrize(
+    ("headers", "body", "value"),
+    [
+        ({"content-type": JSON}, structured(subject="Zürich, 東京"), "Zürich, 東京"),
+        ({**CE, "ce-subject": "Z%C3%BCrich"}, b"", "Z%C3%BCrich"),
+        ({**CE, "ce-subject": "Zürich"}, b"", "Zürich"),
+    ],
+)
+async def test_header_values_are_neither_encoded_nor_decoded_on_the_way(
+    session: aiohttp.ClientSession, url: str, taker: Subscriber, headers: dict[str, str], body: bytes, value: str
+) -> None:
+    assert (await post(session, url, headers, body))[0] == 202
+    await taker.wait_for_count(1)
+    assert taker.received[0].headers["ce-subject"] == value
+
+
 async def test_the_last_of_duplicate_headers_wins(session: aiohttp.ClientSession, url: str, taker: Subscriber) -> None:
     assert (await post(session, url, [*CE.items(), ("ce-x", "first"), ("ce-x", "last")]))[0] == 202
     await taker.wait_for_count(1)

@@ -37,6 +37,17 @@ def test_any_bytes_are_an_event_or_refused(body: bytes) -> None:
         wire.decode(STRUCTURED, body)
 
 
+@pytest.mark.parametrize("name", ["subject", "time", "datacontenttype", "dataschema"])
+def test_an_optional_attribute_that_is_null_is_not_set(name: str) -> None:
+    assert structured(**{name: None}).attributes == BASE
+
+
+@pytest.mark.parametrize("name", ["id", "source", "type", "specversion"])
+def test_a_required_attribute_is_never_null(name: str) -> None:
+    with pytest.raises(MalformedEvent, match=f"{name} must be a text"):
+        structured(**{name: None})
+
+
 def test_json_data_is_written_again() -> None:
     body = b'{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{ "b" : 1e3, "a": 1, "a": 2 }}'
     assert wire.decode(STRUCTURED, body).data == b'{"b":1000.0,"a":2}'

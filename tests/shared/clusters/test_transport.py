@@ -5,16 +5,11 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,21 +94,11 @@ class Authority:
 
 
 def issue() -> Authority:
-    now, key, name = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1()), x509.NameAttribute
-    subject = x509.Name([name(NameOID.COMMON_NAME, "test")])
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", common_name="test")
+    return Authority(
+        authority.cert_pem.bytes().decode(), issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
     )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return Authority(pem.decode(), pem, private)
 
 
 @pytest.fixture(scope="module")
