@@ -3,22 +3,19 @@
 What a retry can mend (the server away or restarting, a serialization failure, a deadlock, no
 connection free, a full disk) is StoreUnavailable. Everything else is a defect of ours and stays as it
 is, but for the values that PostgreSQL and SQLAlchemy quote: a whole row at times, and a workload's environment has
-no place in a log. Verified TLS is used whenever the server is not reached over a Unix socket or loopback: pg8000
-does not verify certificates unless it is told to.
+no place in a log.
 """
 
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.errors import ConfigurationError, StoreUnavailable
-from shared.store import wire
+from shared.errors import StoreUnavailable
+from shared.store import database_url, wire
 
 POOL_SIZE = 20
 MAX_OVERFLOW = 10
@@ -26,41 +23,23 @@ MAX_OVERFLOW = 10
 # intervention, system error; read-only while a standby is promoted.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 _TRANSIENT_CODES = ("25006", "55P03")
-_LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 
 def connect(
     url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = MAX_OVERFLOW, lock_timeout: timedelta | None = None
 ) -> sa.Engine:
-    """An engine for `url`; it opens no connection yet. Raises ConfigurationError for a URL that is not for pg8000.
+    """An engine for `url`; it opens no connection yet. Raises ConfigurationError as `database_url.parse` does.
 
-    A URL that names PostgreSQL without a driver is taken to mean pg8000. lock_timeout: how long a statement waits for
-    what another transaction has locked, before the transaction is given up as StoreUnavailable; None: for ever.
+    lock_timeout: how long a statement waits for what another transaction has locked, before the transaction is given up
+    as StoreUnavailable; None: for ever.
     """
-    try:
-        parsed = sa.make_url(url)
-    except (SQLAlchemyError, ValueError):  # ValueError: a port that is not a number
-        raise ConfigurationError("DATABASE_URL is not a database URL: postgresql+pg8000://user@host/database") from None
-    if parsed.drivername in ("postgres", "postgresql"):
-        parsed = parsed.set(drivername="postgresql+pg8000")
-    if parsed.drivername != "postgresql+pg8000":
-        raise ConfigurationError(f"DATABASE_URL must start with postgresql+pg8000://, not {parsed.drivername}://")
-    arguments: dict[str, Any] = {}
-    if "unix_sock" in parsed.query:
-        arguments["ssl_context"] = False  # the server has no TLS there, and preparing it costs 40 ms a connection
-    else:
-        arguments["timeout"] = 10
-        if (parsed.host or "") not in _LOCAL_HOSTS:
-            arguments["ssl_context"] = ssl.create_default_context()
-    if lock_timeout is not None:
-        arguments["startup_params"] = {"lock_timeout": f"{lock_timeout // timedelta(milliseconds=1)}ms"}
+    parameters = database_url.parse(url)
     return sa.create_engine(
-        parsed,
-        module=wire,
+        f"{wire.DRIVER}://",
+        creator=lambda: wire.open_connection(parameters, lock_timeout),
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=10,
-        connect_args=arguments,
         hide_parameters=True,  # an error's text goes to the log, and a workload's environment may hold a secret
     )
 
@@ -73,7 +52,7 @@ def transient_errors() -> Iterator[None]:
     except PoolTimeout:
         raise StoreUnavailable("no database connection was free in time") from None
     except DBAPIError as error:
-        if error.connection_invalidated or is_transient(sqlstate(error)):
+        if error.connection_invalidated or isinstance(error.orig, wire.StatementsLost) or is_transient(sqlstate(error)):
             raise StoreUnavailable(f"the database is not available: {_reason(error)}") from None
         raise _without_values(error).with_traceback(error.__traceback__) from None
     except OSError as error:
@@ -107,4 +86,6 @@ def is_transient(code: str | None) -> bool:
 
 
 def _reason(error: DBAPIError) -> str:
+    if isinstance(error.orig, wire.LoginImpossible):
+        return str(error.orig)
     return f"SQLSTATE {code}" if (code := sqlstate(error)) else type(error.orig).__name__

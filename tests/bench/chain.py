@@ -108,7 +108,7 @@ async def _sentinel(platform: Platform, session: aiohttp.ClientSession, engine: 
 
 
 async def _null(platform: Platform, session: aiohttp.ClientSession, engine: sa.Engine) -> Side:
-    owner = connect(engine.url.set(username="sentinel_owner").render_as_string(hide_password=False), pool_size=1)
+    owner = connect(platform.database_url.replace("://sentinel@", "://sentinel_owner@"), pool_size=1)
     with owner.begin() as connection:
         connection.execute(sa.text(DEFINITION))
         connection.execute(sa.text(f"GRANT SELECT, INSERT ON {TABLE} TO sentinel_app"))

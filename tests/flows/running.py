@@ -58,6 +58,7 @@ class RunningPlatform:
         self._engine: sa.Engine | None = None
         self.store: Store
         self.port = 0
+        self.database_url = ""
 
     def start(self) -> None:
         """Returns when it takes events."""
@@ -75,7 +76,8 @@ class RunningPlatform:
         assert published.exists(), self.log()[-4000:]
         found = json.loads(published.read_text())
         self.port = found["port"]
-        self._engine = connect(found["database_url"], pool_size=4)
+        self.database_url = found["database_url"]
+        self._engine = connect(self.database_url, pool_size=4)
         self.store = Store(self._engine)
 
     def stop(self) -> None:

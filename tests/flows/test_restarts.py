@@ -85,7 +85,7 @@ def test_an_event_that_is_being_retried_is_retried_on_after_a_kill(restartable: 
 
 def _limit_connections(platform: RunningPlatform, limit: int) -> None:
     """Lets the application's role have so many connections (-1: any number), and ends those that it has."""
-    owner = platform.engine.url.set(username="sentinel_owner").render_as_string(hide_password=False)
+    owner = platform.database_url.replace("://sentinel@", "://sentinel_owner@")
     engine = connect(owner, pool_size=1)
     try:
         with engine.begin() as connection:

@@ -132,7 +132,7 @@ def wait_until_listening(process: subprocess.Popen[bytes], port: int) -> None:
     ("variables", "expected"),
     [
         ({}, "workload_intake cannot start: set DATABASE_URL to the URL of the PostgreSQL database"),
-        ({"DATABASE_URL": "mysql://u:hunter2@h/d"}, "DATABASE_URL must start with postgresql+pg8000://"),
+        ({"DATABASE_URL": "mysql://u:hunter2@h/d"}, "DATABASE_URL must start with postgresql://"),
         ({"DATABASE_URL": "postgresql://h/d", "LOG_FORMAT": "xml"}, "LOG_FORMAT must be text or json, not 'xml'"),
         ({"DATABASE_URL": "postgresql://h/d", "PORT": "http"}, "PORT must be a port number, not 'http'"),
         ({"DATABASE_URL": "postgresql://h/d", "PORT": "{taken}"}, "workload_intake cannot start: "),

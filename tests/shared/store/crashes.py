@@ -10,6 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from shared.store.database import connect
+
 KILLED = 70
 """The exit status of a process that killed itself."""
 
@@ -29,10 +31,10 @@ class Fate(StrEnum):
 class Crashes:
     """Watches the statements of an engine, and lets one of them go wrong when it is told to."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, url: str) -> None:
         self._fate = Fate.ERROR
         self._left = 0
-        self._helper = sa.create_engine(engine.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        self._helper = connect(url, pool_size=1).execution_options(isolation_level="AUTOCOMMIT")
         sa.event.listen(engine, "connect", _remember_backend)
         sa.event.listen(engine, "before_cursor_execute", lambda connection, *_: self._statement(connection))
         sa.event.listen(engine, "commit", self._statement)

@@ -109,7 +109,7 @@ def run(load: Load, number: int, again: int) -> None:
     gc.disable()
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # it regrets every connection that was killed
     engine = connect(load.url, pool_size=2)
-    process = _Process(load, number, Store(engine), Crashes(engine))
+    process = _Process(load, number, Store(engine), Crashes(engine, load.url))
     progress = load.progress(number)
     first = int(progress.read_text()) if progress.exists() else 0
     for step in range(first, load.steps):

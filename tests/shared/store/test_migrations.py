@@ -142,7 +142,7 @@ def test_the_command_migrates(fresh_url: str) -> None:
     ("url", "expected"),
     [
         ("", "set DATABASE_OWNER_URL to the database URL of the role that owns the tables"),
-        ("mysql://x", "migrations failed: DATABASE_URL must start with postgresql+pg8000://"),
+        ("mysql://x", "migrations failed: DATABASE_URL must start with postgresql://"),
         ("postgresql://x@127.0.0.1:1/x", "migrations failed: the database is not available: "),
         ("{owner}/nowhere", "migrations failed: "),  # pg8000 may lose the server's last words, so either reason
         ("{application}/postgres", "migrations failed: {{'C': '42501'"),

@@ -1,11 +1,12 @@
 """The connection says everything at once, and means what pg8000 means."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import pg8000.legacy
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,11 @@ from hypothesis import strategies as st
 from pg8000.converters import timestamptz_in
 from sqlalchemy.exc import DBAPIError
 
+from knative.local.runtime.postgres import EmbeddedPostgres
+from shared.errors import StoreUnavailable
 from shared.store import wire
+from shared.store.database import connect, transient_errors
+from tests.functions.serving import ROOT
 
 ECHO = sa.text("SELECT CAST(:text AS text), CAST(:number AS numeric), CAST(:some AS bytea), CAST(:whole AS bigint)")
 AMOUNTS = st.decimals(-(10**9), 10**9, allow_nan=False, allow_infinity=False, places=6)
@@ -36,14 +41,15 @@ class Line:
 
 
 @pytest.fixture
-def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+def connection(postgres: EmbeddedPostgres) -> Iterator[sa.Connection]:
+    """A connection that nobody used before, with a table of its own."""
+    engine = connect(postgres.url, pool_size=1)
     with engine.connect() as opened:
         opened.execute(sa.text("CREATE TEMPORARY TABLE seen (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
         opened.commit()
         yield opened
         opened.rollback()
-        opened.execute(sa.text("DROP TABLE seen"))
-        opened.commit()
+    engine.dispose()
 
 
 @pytest.fixture
@@ -137,14 +143,103 @@ def test_values_come_back_as_they_went(
     assert tuple(row) == (text, number, some, whole)
 
 
-def test_a_text_is_read_once(connection: sa.Connection) -> None:
+def prepared(connection: sa.Connection) -> dict[str, int]:
+    """The statements that the server has prepared for this connection, with how often it ran each."""
+    rows = connection.execute(sa.text("SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements"))
+    return {str(statement): int(runs) for statement, runs in rows}
+
+
+def test_a_statement_that_comes_again_is_prepared_once(connection: sa.Connection) -> None:
+    text = "INSERT INTO seen VALUES ($1)"
     add(connection, 1)
-    before = wire.numbered.cache_info()
-    add(connection, 2)
-    after = wire.numbered.cache_info()
-    assert (after.hits, after.misses) == (before.hits + 1, before.misses)
-    assert wire.numbered("SELECT '%s', %s, %s") == "SELECT '%s', $1, $2"
-    assert pg8000.legacy.convert_paramstyle("named", "SELECT :n", {"n": 1}) == ("SELECT $1", (1,))
+    assert text not in prepared(connection)
+    for n in range(2, 6):
+        add(connection, n)
+    assert prepared(connection)[text] == 4
+    assert seen(connection) == [1, 2, 3, 4, 5]
+
+
+def test_a_rollback_leaves_statements_prepared(connection: sa.Connection) -> None:
+    for n in range(3):
+        add(connection, n)
+    connection.rollback()
+    add(connection, 7)
+    assert prepared(connection)["INSERT INTO seen VALUES ($1)"] == 3
+    assert seen(connection) == [7]
+
+
+def test_the_least_recent_statements_are_closed(connection: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "STATEMENTS", 3)
+    for n in (1, 1, 2, 2, 3, 3, 1, 4, 4):
+        connection.execute(sa.text(f"SELECT {n}, CAST(:some AS text)"), {"some": "x"}).one()
+    connection.execute(sa.text("SELECT 4, CAST(:some AS text)"), {"some": "x"}).one()
+    assert {text[:8] for text in prepared(connection) if "$1::" not in text} == {"SELECT 3", "SELECT 1", "SELECT 4"}
+
+
+TAKEN_AWAY = [
+    "DISCARD ALL",
+    "DEALLOCATE ALL",
+    "ALTER TABLE pg_temp.seen ALTER COLUMN n TYPE bigint",
+]
+
+
+@pytest.mark.parametrize("statement", TAKEN_AWAY)
+def test_a_transaction_begins_though_its_statement_was_taken_away(connection: sa.Connection, statement: str) -> None:
+    select = sa.text("SELECT n FROM seen WHERE n = :n")
+    for n in range(3):
+        add(connection, n)
+        connection.execute(select, {"n": 1}).all()
+    connection.commit()
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, wire.Connection)
+    driver.execute_simple(statement)  # outside of a transaction, as DISCARD ALL must be
+    if statement == "DISCARD ALL":  # which takes temporary tables too
+        connection.execute(sa.text("CREATE TEMPORARY TABLE seen AS SELECT 1 AS n"))
+        connection.commit()
+    assert connection.execute(select, {"n": 1}).scalars().all() == [1]
+    connection.rollback()
+    assert connection.execute(select, {"n": 1}).scalars().all() == [1]
+
+
+def test_in_the_middle_of_a_transaction_a_retry_mends_it(connection: sa.Connection) -> None:
+    for n in range(3):
+        add(connection, n)
+    connection.commit()
+    connection.execute(sa.text("SELECT 1"))
+    connection.execute(sa.text("DEALLOCATE ALL"))
+    with pytest.raises(StoreUnavailable, match="SQLSTATE 26000"), transient_errors():
+        add(connection, 3)
+    connection.rollback()
+    add(connection, 3)
+    assert seen(connection) == [0, 1, 2, 3]
+
+
+def test_another_error_of_a_prepared_statement_stays_what_it_is(connection: sa.Connection) -> None:
+    divide = sa.text("SELECT 10 / CAST(:n AS int)")
+    for n in (1, 2, 5):
+        connection.execute(divide, {"n": n}).one()
+    with pytest.raises(DBAPIError, match="22012"):
+        connection.execute(divide, {"n": 0})
+    connection.rollback()
+    assert connection.execute(divide, {"n": 5}).scalar_one() == 2
+
+
+def test_a_statement_that_fails_when_it_is_prepared_is_prepared_later(connection: sa.Connection) -> None:
+    divide = sa.text("SELECT 10 / CAST(:n AS int), 'later'")
+    connection.execute(divide, {"n": 1}).one()
+    for _ in range(2):
+        with pytest.raises(DBAPIError, match="22012"):
+            connection.execute(divide, {"n": 0})
+        connection.rollback()
+    for n in (1, 2):
+        connection.execute(divide, {"n": n}).one()
+    assert any("later" in text for text in prepared(connection))
+
+
+def test_preparing_changes_no_function_of_pg8000() -> None:
+    code = "import pg8000, pg8000.legacy as l; a = l.convert_paramstyle; import shared.store.database; "
+    done = subprocess.run([sys.executable, "-c", code + "assert l.convert_paramstyle is a"], cwd=ROOT, check=False)
+    assert done.returncode == 0
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
