@@ -8,11 +8,12 @@ is Sentinel's name ("H100"); prices, policies, quotas and the ledger compare SKU
     NVIDIA-H100-80GB-HBM3, a row of gpus.csv            H100
     NVIDIA-GeForce-RTX-6090, in no row                  NVIDIA-GEFORCE-RTX-6090
     NVIDIA-A30-MIG-1g.6gb, a slice of a divided GPU     A30-MIG-1g.6gb
-    NVIDIA-A30-SHARED, a GPU that pods share by turns   A30-SHARED
+    NVIDIA-A30-SHARED, a GPU that pods share            A30-SHARED
     NVIDIA-A30-MIG-1g.6gb-SHARED                        A30-MIG-1g.6gb-SHARED
 
-A slice or a turn of a GPU is a SKU of its own: whoever asks for an A30 gets a whole one. Nodes show such products with
-MIG strategy "single" and with time-slicing; with strategy "mixed", slices are resources, see `resource_name`.
+A slice and a shared GPU are SKUs of their own: whoever asks for an A30 gets a whole one. Nodes show slices as products
+with MIG strategy "single", and shared GPUs with time-slicing or MPS. With strategy "mixed" a slice is a resource, see
+`resource_name`.
 """
 
 import csv
@@ -35,7 +36,7 @@ _LONGEST_LABEL = 63
 
 @dataclass(frozen=True)
 class GpuName:
-    """A SKU in its parts: a whole GPU's SKU, the MIG profile of a slice of it, whether pods share it by turns."""
+    """A SKU in its parts: the SKU of the whole GPU, the MIG profile of a slice of it, and whether pods share it."""
 
     gpu: str
     mig: str | None = None
@@ -69,8 +70,8 @@ def parse_sku(name: str) -> GpuName:
 def product_named(text: str) -> str | None:
     """The product that a text spells out, None for any other name of a SKU.
 
-    "NVIDIA-H100-80GB-HBM3" -> itself; "h100", "nvidia-h100-80gb-hbm3" -> None. What stands in no row of the table is
-    taken at its word: "NVIDIA GeForce RTX 6090" -> "NVIDIA-GeForce-RTX-6090".
+    "NVIDIA-H100-80GB-HBM3" -> itself; "h100", "nvidia-h100-80gb-hbm3" -> None. A GPU in no row of the table is taken as
+    it is written: "NVIDIA GeForce RTX 6090" -> "NVIDIA-GeForce-RTX-6090".
     """
     label, sku = "-".join(text.replace("+", ".").split()), parse_sku(text)
     if label == str(sku) or len(label) > _LONGEST_LABEL:

@@ -1,9 +1,11 @@
 """What share of a GPU a MIG slice is.
 
-A slice takes compute slices and memory slices of its GPU (NVIDIA MIG User Guide, "Supported MIG Profiles"), and
-nobody else can use what is left over. Its share is the larger of the two: `3g.20gb` of an A100-40GB takes 3 of 7
-compute slices and 4 of 8 memory slices, which is one half. A variant, such as `1g.5gb.me` with media engines, has the
-share of its profile.
+A slice takes compute slices and memory slices of its GPU, and nobody else can use what is left over. Its share is the
+larger of the two: `3g.20gb` of an A100-40GB takes 3 of 7 compute slices and 4 of 8 memory slices, which is one half. A
+variant, such as `1g.5gb.me` with media engines, has the share of its profile.
+
+The table follows "Supported MIG Profiles" in NVIDIA's MIG User Guide and, for the newest GPUs, the default
+configuration of NVIDIA's mig-parted.
 """
 
 import csv

@@ -93,8 +93,8 @@ GPU_TOLERATION: KubernetesObject = {"key": GPU_RESOURCE, "operator": "Exists", "
 class Hardening:
     """What of a workload decides whether it may run at all.
 
-    tolerations: the keys that were asked for, "" for every taint; GPU_TOLERATION of a workload with GPUs is none of
-    them. node_selector: its keys.
+    tolerations: the keys that were asked for, "" for every taint; GPU_TOLERATION of a workload with GPUs is not
+    among them. node_selector: its keys.
     """
 
     image: str

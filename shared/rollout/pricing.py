@@ -104,9 +104,9 @@ def default_prices() -> list[Price]:
 def replica_amounts(spec: WorkloadSpec, prices: Prices, cluster: Cluster) -> Amounts:
     """What ONE replica takes up on this cluster; `usd_per_hour` is rounded up to USD_STEP.
 
-    A MIG slice costs its share of the GPU, see shared.models.mig. A SKU that is itself a slice, or a GPU that pods
-    share by turns, may have a price of its own; without one a slice costs its share, and a shared GPU as much as a
-    whole one, because nobody says how many share it. Without a SKU the price is that of the dearest GPU that the
+    A MIG slice costs its share of the GPU, see shared.models.mig. The SKU of a slice or of a shared GPU may have a
+    price of its own. Without one a slice costs its share, and a shared GPU as much as a whole one, because it is not
+    known how many pods share it. Without a SKU the price is that of the dearest GPU that the
     cluster is known to have, or of the dearest in the catalogue when its capacity is not known.
     Raises UnknownPrice, naming what has no price and what has one, and UnknownMigProfile.
     """

@@ -79,7 +79,7 @@ class SecurityRule(RuleModel):
 
     allowed_toleration_keys, allowed_node_selector_keys: the only keys that a workload may name; without them any, and
     empty none. A toleration without a key tolerates everything, so that a list never allows it. What a workload with
-    GPUs tolerates by itself (nvidia.com/gpu) is not looked at.
+    GPUs tolerates by itself (nvidia.com/gpu) is not checked.
     """
 
     spares_reducing: ClassVar[bool] = False

@@ -179,6 +179,20 @@ def test_posting_again_while_the_removal_is_under_way_brings_it_back(chain: Chai
     assert len(chain.site.objects("Deployment")) == 1
 
 
+def test_variables_reach_the_pod_in_the_order_they_were_written_in(chain: Chain) -> None:
+    env = {"PG_HOST": "db", "APP_URL": "pg://$(PG_HOST)", "B": {"secret": "s", "key": "k"}, "A": "$(APP_URL)"}
+    chain.apply(resources=NO_GPU, env=env)
+    container = chain.site.object()["spec"]["template"]["spec"]["containers"][0]
+    assert [variable["name"] for variable in container["env"]] == list(env)
+
+
+def test_pods_go_where_their_workload_says(chain: Chain) -> None:
+    chain.apply(nodeSelector={"disk": "ssd"}, tolerations=[{"key": "dedicated", "operator": "Exists"}])
+    pod = chain.site.object()["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert [toleration["key"] for toleration in pod["tolerations"]] == ["dedicated", "nvidia.com/gpu"]
+
+
 NEW_GPU = {"cpu": "100m", "memory": "64Mi", "gpu": {"count": 1, "sku": "nvidia geforce rtx 6090"}}
 
 

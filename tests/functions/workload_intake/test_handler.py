@@ -247,7 +247,7 @@ def test_values_are_never_repeated_in_a_rejection(deliver: Deliver, owner_engine
 # Generations ---------------------------------------------------------------------------------------------------------
 
 
-def test_another_order_of_the_environment_is_another_wish(deliver: Deliver, store: Store) -> None:
+def test_another_order_of_the_environment_is_another_generation(deliver: Deliver, store: Store) -> None:
     env = {"PG_HOST": "db", "APP_URL": "pg://$(PG_HOST)"}
     deliver.submit(generation=1, env=dict(reversed(env.items())))
     assert deliver.submit(generation=1, env=dict(reversed(env.items()))).status == 202

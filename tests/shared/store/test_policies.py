@@ -29,7 +29,7 @@ def test_policies_are_replaced_by_name_and_an_unreadable_one_says_why(store: Sto
     assert broken.enabled
 
 
-def test_a_document_of_before_a_field_was_added_is_no_other_document(store: Store) -> None:
+def test_a_document_stored_before_a_field_was_added_is_unchanged_when_it_is_put_again(store: Store) -> None:
     document = PolicyDocument.model_validate({"name": "a", "rules": [{"type": "security"}]})
     before = {"name": "a", "rules": [{"type": "security", "no_privileged": True}]}
     with store.begin() as work:
