@@ -3,7 +3,8 @@
 Rules that every driver keeps:
 
 - An object is Sentinel's when it carries `app.kubernetes.io/managed-by: sentinel` and the workload's id as its
-  `app.kubernetes.io/instance`. No other object is ever changed or deleted.
+  `app.kubernetes.io/instance`. Where somebody has removed a label, the uid that Sentinel applied tells the same. A
+  label with another value gives the object away. No other object is ever changed or deleted.
 - A revision is never applied over a newer one: events arrive late and twice.
 - An apply names the uid and the resourceVersion that were read, so that it neither resurrects what was deleted
   meanwhile nor overwrites what was not seen. A stale read is repeated a few times: status writes make them routine.
@@ -13,10 +14,11 @@ Rules that every driver keeps:
 - Errors are of two kinds: ClusterRefused and ClusterConflict need another request, ClusterUnavailable only time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from shared.errors import ClusterRefused
 from shared.models.deployment import ObjectReference
 from shared.rollout.observation import Observation
 
@@ -33,26 +35,49 @@ class AppliedObject:
     generation: int
 
 
+@dataclass(frozen=True)
+class ObservedObject:
+    """What to observe. instance: the id of the workload, in its label; reference.uid: as it was applied, if known."""
+
+    reference: ObjectReference
+    instance: str
+
+
 class ClusterDriver(Protocol):
     """One cluster. Any method raises ClusterUnavailable when it cannot be reached, ClusterRefused when it will not."""
 
-    def apply(self, manifest: Mapping[str, Any], *, force: bool = False) -> AppliedObject:
+    def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:
         """Server-side apply of a manifest of shared.rollout; makes its namespace when there is none. Idempotent.
 
-        Raises ClusterConflict for a newer revision on the cluster, and for fields of other managers unless `force`;
-        ClusterRefused for an object that is not this workload's.
+        uid: of the object as Sentinel applied it before, if it did. Raises ClusterConflict for a newer revision on the
+        cluster, and for fields of other managers unless `force`; ClusterRefused for an object of somebody else.
         """
         ...
 
     def observe(self, reference: ObjectReference, instance: str) -> Observation:
-        """The object and, unless its rollout is complete, the pods of the workload `instance` and their ReplicaSets.
+        """The object and, where its own status leaves something open, its workload's pods, their ReplicaSets, and the
+        Events that say why pods could not be created.
 
         `observe(...).gone` says that nothing is left that holds resources.
         """
         ...
 
+    def observe_many(self, objects: Sequence[ObservedObject]) -> list[Observation | ClusterRefused]:
+        """What `observe` returns or refuses for each, in their order, with one LIST a kind where that saves requests.
+
+        The lists are as recent as a GET: none is served from a cache that lags behind.
+        """
+        ...
+
+    def restore_identity(self, live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+        """Puts back the labels and annotations by which `live`, an object just observed, is known as Sentinel's.
+
+        False when the object has changed or gone since: it is left to the next observation.
+        """
+        ...
+
     def delete(self, reference: ObjectReference, instance: str, propagation: Propagation = "Background") -> bool:
-        """Deletes the workload's object, whatever its uid; False when it was not there.
+        """Deletes the workload's object, also one that was created again since; False when it was not there.
 
         Raises ClusterRefused when the object of that name belongs to somebody else.
         """

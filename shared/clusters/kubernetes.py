@@ -1,24 +1,37 @@
 """The driver for Kubernetes: server-side apply with plain dicts. The rules stand in shared.clusters.driver."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from shared.clusters.answers import Answer, error_of
-from shared.clusters.driver import AppliedObject, Propagation
+from shared.clusters.driver import AppliedObject, ObservedObject, Propagation
 from shared.clusters.transport import FIELD_MANAGER, Transport
 from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
 from shared.models.deployment import ObjectReference
 from shared.models.gpu import GPU_RESOURCE, PRODUCT_LABEL, normalise_sku
-from shared.rollout.manifests import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL
-from shared.rollout.observation import Observation, instance_of, is_stale, revision_of, rollout_of
+from shared.rollout.manifests import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, missing_identity
+from shared.rollout.observation import (
+    Observation,
+    belongs_to,
+    instance_of,
+    is_managed,
+    is_stale,
+    lacks_pods,
+    revision_of,
+    rollout_of,
+)
 
 _ATTEMPTS = 5  # reads of an object that changes between read and write
 _PAGE = 500
+_EVENTS = 20  # Events of one object that are read: they repeat each other
 _RESOURCES = {
     "Deployment": ("/apis/apps/v1", "deployments"),
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
     "Job": ("/apis/batch/v1", "jobs"),
 }
+
+_Found = dict[str, Any] | None | ClusterRefused
+_Listed = tuple[Mapping[str, Any], ...] | ClusterRefused
 
 
 class KubernetesDriver:
@@ -28,9 +41,9 @@ class KubernetesDriver:
         self._transport = transport
         self._cluster = transport.cluster
 
-    def apply(self, manifest: Mapping[str, Any], *, force: bool = False) -> AppliedObject:
+    def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:
         meta = manifest["metadata"]
-        reference = ObjectReference(manifest["kind"], meta["namespace"], meta["name"])
+        reference = ObjectReference(manifest["kind"], meta["namespace"], meta["name"], uid)
         for _ in range(_ATTEMPTS):
             live = self._read(reference)
             if live is None:
@@ -52,16 +65,33 @@ class KubernetesDriver:
         raise ClusterUnavailable(f"cluster {self._cluster}: {_words(reference)} keeps changing; {_ATTEMPTS} tries")
 
     def observe(self, reference: ObjectReference, instance: str) -> Observation:
-        live = self._read(reference)
-        if live is not None and live["kind"] != "Job" and instance_of(live) == instance and _all_said(live):
-            return Observation(live, pods_seen=False)
-        selector = {"labelSelector": f"{INSTANCE_LABEL}={instance}"}
-        pods = tuple(self._list(f"/api/v1/namespaces/{reference.namespace}/pods", **selector))
+        found = self.observe_many([ObservedObject(reference, instance)])[0]
+        if isinstance(found, ClusterRefused):
+            raise found
+        return found
+
+    def observe_many(self, objects: Sequence[ObservedObject]) -> list[Observation | ClusterRefused]:
+        # Objects first and what they control after: a pod that is not there has not been deleted before its object.
+        lives = self._read_many(objects)
+        open_ = [one for one in objects if _leaves_open(one, lives[one])]
+        pods = self._controlled("/api/v1", "pods", open_)
         # Only a Deployment's unfinished rollout raises the question of which pods are the new ones.
-        if live is None or live["kind"] != "Deployment":
-            return Observation(live, pods)
-        replica_sets = self._list(f"/apis/apps/v1/namespaces/{reference.namespace}/replicasets", **selector)
-        return Observation(live, pods, tuple(replica_sets))
+        rolling = [one for one in open_ if one.reference.kind == "Deployment" and _is_there(lives[one])]
+        sets = self._controlled("/apis/apps/v1", "replicasets", rolling)
+        return [self._observation(lives[one], pods.get(one), sets.get(one, ())) for one in objects]
+
+    def restore_identity(self, live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+        meta = live["metadata"]
+        reference = ObjectReference(live["kind"], meta["namespace"], meta["name"])
+        # The uid and resourceVersion that were read: what changed since is not overwritten unseen.
+        seen = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+        body = {"metadata": {**seen, **missing_identity(live, manifest)}}
+        answer = self._transport.merge(_path(reference), body, fieldManager=FIELD_MANAGER)
+        if answer.ok:
+            return True
+        if answer.status == 409 or answer.is_absent(_resource(reference), reference.name):
+            return False
+        raise error_of(self._cluster, answer)
 
     def delete(self, reference: ObjectReference, instance: str, propagation: Propagation = "Background") -> bool:
         for _ in range(_ATTEMPTS):
@@ -128,18 +158,95 @@ class KubernetesDriver:
                 return
             page = {"continue": token}
 
+    def _observation(self, live: _Found, pods: _Listed | None, sets: _Listed) -> Observation | ClusterRefused:
+        if isinstance(live, ClusterRefused):
+            return live
+        if pods is None:
+            return Observation(live, pods_seen=False)
+        if isinstance(pods, ClusterRefused):
+            return pods
+        if isinstance(sets, ClusterRefused):
+            return sets
+        return Observation(live, pods, sets, refusals=self._refusals(live))
+
+    def _read_many(self, objects: Sequence[ObservedObject]) -> dict[ObservedObject, _Found]:
+        """Each object, by one LIST where there are several of a kind.
+
+        What no list shows is read by its name: its labels may be gone, and only a 404 says that an object is.
+        """
+        by_name: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for kind, (group, resource) in _RESOURCES.items():
+            several = [one for one in objects if one.reference.kind == kind]
+            if len(several) > 1:
+                for items in self._controlled(group, resource, several).values():
+                    for live in () if isinstance(items, ClusterRefused) else items:
+                        by_name[kind, live["metadata"]["namespace"], live["metadata"]["name"]] = {
+                            "apiVersion": group.removeprefix("/apis/"),
+                            "kind": kind,
+                            **live,
+                        }
+        found: dict[ObservedObject, _Found] = {}
+        for one in objects:
+            reference = one.reference
+            try:
+                listed = by_name.get((reference.kind, reference.namespace, reference.name))
+                found[one] = listed or self._read(reference)
+            except ClusterRefused as error:
+                found[one] = error
+        return found
+
+    def _controlled(
+        self, group: str, resource: str, objects: Sequence[ObservedObject]
+    ) -> dict[ObservedObject, _Listed]:
+        """The items of a resource with the instance labels of these workloads, by the object that was asked about.
+
+        One LIST for all of them; one a namespace where the credentials do not reach over all namespaces.
+        """
+        if not objects:
+            return {}
+        namespaces = sorted({one.reference.namespace for one in objects})
+        selector = f"{INSTANCE_LABEL} in ({','.join(sorted({one.instance for one in objects}))})"
+        scope = f"/namespaces/{namespaces[0]}" if len(namespaces) == 1 else ""
+        try:
+            items = list(self._list(f"{group}{scope}/{resource}", labelSelector=selector))
+        except ClusterRefused as error:
+            if scope:
+                return dict.fromkeys(objects, error)
+            found: dict[ObservedObject, _Listed] = {}
+            for namespace in namespaces:
+                inside = [one for one in objects if one.reference.namespace == namespace]
+                found |= self._controlled(group, resource, inside)
+            return found
+        by_owner: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+        for item in items:
+            by_owner.setdefault((item["metadata"]["namespace"], instance_of(item)), []).append(item)
+        return {one: tuple(by_owner.get((one.reference.namespace, one.instance), ())) for one in objects}
+
+    def _refusals(self, live: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], ...]:
+        """The Events of a controller that could not create pods; none where the credentials may not read Events."""
+        if live is None or live["kind"] == "Deployment" or not lacks_pods(live):
+            return ()
+        meta = live["metadata"]
+        fields = f"involvedObject.uid={meta['uid']},reason=FailedCreate"
+        path = f"/api/v1/namespaces/{meta['namespace']}/events"
+        try:
+            events = self._body(self._transport.get(path, fieldSelector=fields, limit=str(_EVENTS)))
+        except ClusterRefused:
+            return ()  # the reason is worth less than the rest of the observation
+        return tuple(events.get("items") or ())
+
     def _body(self, answer: Answer) -> dict[str, Any]:
         if not answer.ok or answer.body is None:
             raise error_of(self._cluster, answer)
         return answer.body
 
     def _refuse_unless_ours(self, reference: ObjectReference, live: Mapping[str, Any], instance: str | None) -> None:
-        manager = live["metadata"].get("labels", {}).get(MANAGED_BY_LABEL)
         where = f"cluster {self._cluster}: {_words(reference)}"
-        if manager != MANAGED_BY:
+        if not is_managed(live, reference.uid):
+            manager = live["metadata"].get("labels", {}).get(MANAGED_BY_LABEL)
             by = f"managed by {manager}" if manager else "not managed by Sentinel"
             raise ClusterRefused(f"{where} exists and is {by}; rename the workload, or delete that object")
-        if instance_of(live) != instance:
+        if not belongs_to(live, instance or "", reference.uid):
             raise ClusterRefused(
                 f"{where} belongs to workload {instance_of(live)}; rename the workload, or use another namespace"
             )
@@ -168,6 +275,17 @@ def _words(reference: ObjectReference) -> str:
     return f"{reference.kind} {reference.namespace}/{reference.name}"
 
 
-def _all_said(live: Mapping[str, Any]) -> bool:
-    """Whether the status of a Deployment or StatefulSet leaves no question that its pods could answer."""
-    return rollout_of(live).complete and not is_stale(live)
+def _is_there(live: _Found) -> bool:
+    return live is not None and not isinstance(live, ClusterRefused)
+
+
+def _leaves_open(wanted: ObservedObject, live: _Found) -> bool:
+    """Whether the status of an object leaves a question that its workload's pods could answer.
+
+    A complete rollout leaves none. Nor does a status of an older generation: no pod can speak for the new one yet.
+    """
+    if isinstance(live, ClusterRefused):
+        return False
+    if live is None or live["kind"] == "Job" or not belongs_to(live, wanted.instance, wanted.reference.uid):
+        return True
+    return not is_stale(live) and not rollout_of(live).complete

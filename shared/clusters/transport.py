@@ -27,6 +27,7 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 15
 FIELD_MANAGER = "sentinel"
 _APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 # What YAML 1.2 does not call printable, beyond what JSON escapes by itself; inside a text both read its escape alike.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -61,6 +62,9 @@ class Transport:
 
     def apply(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
         return self._request("PATCH", path, query, as_yaml(body), _APPLY)
+
+    def merge(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
+        return self._request("PATCH", path, query, body, _MERGE)
 
     def delete(self, path: str, options: Mapping[str, Any]) -> Answer:
         return self._request("DELETE", path, {}, options, "application/json")

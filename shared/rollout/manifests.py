@@ -13,7 +13,7 @@ because the host name of an indexed pod is `<name>-<index>`. What is cut ends in
 import hashlib
 import math
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,13 @@ MANAGED_BY = "sentinel"
 GENERATION_ANNOTATION = "sentinel.dev/generation"
 PLAN_ANNOTATION = "sentinel.dev/plan"
 REVISION_ANNOTATION = "sentinel.dev/revision"
+_IDENTITY_LABELS = (
+    "app.kubernetes.io/name",
+    INSTANCE_LABEL,
+    MANAGED_BY_LABEL,
+    "app.kubernetes.io/part-of",
+    "sentinel.dev/team",
+)
 CONTAINER = "main"
 
 _SURGE = {"Deployment": 1, "StatefulSet": 0, "Job": 0}
@@ -87,6 +94,24 @@ def manifest(
 
 GPU_TOLERATION: KubernetesObject = {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
 """What pods with GPUs tolerate, as Kubernetes' ExtendedResourceToleration admission adds it where it is switched on."""
+
+
+def missing_identity(live: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The labels and annotations by which an object is known as Sentinel's and that `live` lacks.
+
+    Keys are `labels` and `annotations`; there are none when nothing is missing. One with another value is not missing:
+    somebody gave the object away, or a newer revision was applied. A workload's own labels are left alone.
+    """
+    wanted, there = document["metadata"], live["metadata"]
+    identity = {
+        "labels": {key: wanted["labels"][key] for key in _IDENTITY_LABELS if key in wanted["labels"]},
+        "annotations": wanted["annotations"],
+    }
+    missing = {
+        part: {key: text for key, text in values.items() if key not in (there.get(part) or {})}
+        for part, values in identity.items()
+    }
+    return {part: values for part, values in missing.items() if values}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""What was seen on a cluster of one workload, and how to read it.
+"""What a cluster shows of one workload, and how to read it.
 
-The objects are what the API server sent: raw dicts. This module is the only one that knows their paths.
+The objects are what the API server sent: raw dicts. Only this module knows the paths of their fields.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.rollout.manifests import INSTANCE_LABEL, REVISION_ANNOTATION
+from shared.rollout.manifests import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, REVISION_ANNOTATION
 
 _ROLLOUT_ANNOTATION = "deployment.kubernetes.io/revision"
 _FINISHED = ("Succeeded", "Failed")
@@ -17,20 +17,22 @@ _FINISHED = ("Succeeded", "Failed")
 class Observation:
     """The object (None: it is not there), the pods of its workload, and a Deployment's ReplicaSets while it rolls out.
 
-    `pods` are those of the workload, by instance label: of every revision, and finished ones too. They are looked at
-    (`pods_seen`) only where the object's own status leaves something open: not beside a rollout that is complete.
+    pods: those with the workload's instance label, of every revision, finished ones included. pods_seen: they were
+    read, which a complete rollout and a status of an older generation make needless. refusals: the Events that say why
+    pods of a StatefulSet or Job could not be created; a Deployment says so in a condition.
     """
 
     object: Mapping[str, Any] | None
     pods: tuple[Mapping[str, Any], ...] = ()
     replica_sets: tuple[Mapping[str, Any], ...] = ()
     pods_seen: bool = True
+    refusals: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def occupying(self) -> int:
         """How many pods hold resources: all that have not finished, terminating ones included.
 
-        Where the pods were not looked at, the complete rollout says how many there are.
+        Where the pods were not read, the object's status says how many there are.
         """
         if self.object is not None and not self.pods_seen:
             return rollout_of(self.object).total
@@ -60,11 +62,16 @@ class Rollout:
 
     @property
     def complete(self) -> bool:
-        """Every replica is of the newest revision, ready and available, and none of an older one is left.
+        """Whether every replica is there, of the newest revision, ready and available."""
+        return self.serves(self.desired)
 
-        Without the last, old replicas that are ready would stand in for new ones that are not.
+    def serves(self, wanted: int) -> bool:
+        """Whether at least `wanted` replicas of the newest revision are available, and no others are left.
+
+        Replicas of an older revision would stand in for new ones that are not ready.
         """
-        return self.total == self.updated == self.desired and min(self.ready, self.available) >= self.desired
+        newest = min(self.updated, self.ready, self.available)
+        return self.total == self.updated <= self.desired and newest >= wanted
 
 
 def rollout_of(resource: Mapping[str, Any]) -> Rollout:
@@ -79,8 +86,27 @@ def rollout_of(resource: Mapping[str, Any]) -> Rollout:
     )
 
 
+def belongs_to(resource: Mapping[str, Any], instance: str, uid: str | None) -> bool:
+    """Whether an object is that of the workload `instance`.
+
+    uid: of the object that Sentinel applied, None before its first apply. It tells whose an object is when somebody
+    has removed the label. A label with another value gives the object away.
+    """
+    return _label_or_uid(resource, INSTANCE_LABEL, instance, uid)
+
+
+def is_managed(resource: Mapping[str, Any], uid: str | None) -> bool:
+    """Whether an object is Sentinel's to change, by its label or, where that was removed, by its uid."""
+    return _label_or_uid(resource, MANAGED_BY_LABEL, MANAGED_BY, uid)
+
+
+def _label_or_uid(resource: Mapping[str, Any], label: str, wanted: str, uid: str | None) -> bool:
+    there = (resource["metadata"].get("labels") or {}).get(label)
+    return bool(there == wanted or (there is None and uid is not None and _uid(resource) == uid))
+
+
 def instance_of(resource: Mapping[str, Any]) -> str | None:
-    """The workload that an object says it belongs to."""
+    """The workload that an object's label names."""
     label: str | None = resource["metadata"].get("labels", {}).get(INSTANCE_LABEL)
     return label
 
@@ -109,6 +135,15 @@ def holds(resource: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
     return found if found is not None and found.get("status") == "True" else None
 
 
+def lacks_pods(resource: Mapping[str, Any]) -> bool:
+    """Whether there are fewer pods than the object asks for. A Job's finished pods count."""
+    status, spec = resource.get("status", {}), resource["spec"]
+    if resource["kind"] == "Job":
+        made = sum(status.get(name, 0) for name in ("active", "succeeded", "failed"))
+        return bool(made < min(spec.get("completions", 1), spec.get("parallelism", 1)))
+    return bool(status.get("replicas", 0) < spec.get("replicas", 1))
+
+
 def phase(pod: Mapping[str, Any]) -> str:
     """Pending, Running, Succeeded, Failed or Unknown."""
     return str(pod.get("status", {}).get("phase", "Pending"))
@@ -121,8 +156,19 @@ def container_statuses(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield from status.get("containerStatuses") or ()
 
 
+def counted_pods(observation: Observation) -> list[Mapping[str, Any]]:
+    """The pods of the newest revision that count towards its replicas, by name: those that have not finished.
+
+    Controllers replace a pod that was evicted or shut down with its node, and leave it behind as Failed. Such a pod
+    says nothing about the ones that run (`FilterActivePods` of Kubernetes' controllers).
+    """
+    return [pod for pod in newest_pods(observation) if phase(pod) not in _FINISHED]
+
+
 def newest_pods(observation: Observation) -> list[Mapping[str, Any]]:
-    """The pods of the revision that the object asks for now, without those being deleted; by name.
+    """The pods of the revision that the object asks for now, finished ones included, by name.
+
+    Pods that are being deleted are left out.
 
     A Job's are the ones that it controls. A StatefulSet's carry its update revision. A Deployment's belong to the
     ReplicaSet that has the same rollout number as the Deployment itself: neither age nor image tells, because a

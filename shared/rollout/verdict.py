@@ -1,24 +1,32 @@
 """How a revision is doing on its cluster: one observation, one verdict.
 
-Rules, in order; the first that applies decides.
+The rules, in order; the first that applies decides.
 
-   1. missing      the object is not there, or belongs to another workload       -> MISSING
-   2. completed    a Job has its condition Complete                              -> COMPLETED
-   3. job failed   a Job has its condition Failed                                -> UNHEALTHY JobFailed
-   4. broken       a pod of the newest revision cannot be saved by waiting:
-                   crash loop, out of memory again and again, unpullable image   -> UNHEALTHY, the pod's reason
-   5. settled      every replica is of this revision, ready and available        -> READY; after the bake HEALTHY
-   6. running      all pods of a Job have started                                -> PROGRESSING Running
-   7. deadline     the deadline has passed                                       -> UNHEALTHY, the best known reason
-   8. otherwise                                                                  -> PROGRESSING
+| rule       | applies when                                                | verdict                       |
+|------------|-------------------------------------------------------------|-------------------------------|
+| missing    | the object is not there, or belongs to another workload     | MISSING                       |
+| completed  | a Job has the condition Complete                            | COMPLETED                     |
+| job failed | a Job has the condition Failed                              | UNHEALTHY JobFailed           |
+| available  | a settled revision has all wanted replicas available        | READY; after the bake HEALTHY |
+| broken     | a pod of the newest revision crashes in a loop, runs out of | UNHEALTHY, the pod's reason   |
+|            | memory again and again, or cannot pull its image            |                               |
+| rolled out | all replicas are of this revision, the wanted are available | READY; after the bake HEALTHY |
+| running    | all pods of a Job have started                              | PROGRESSING Running           |
+| deadline   | the deadline has passed                                     | UNHEALTHY, best known reason  |
+| otherwise  |                                                             | PROGRESSING                   |
 
-Rules 2 to 6 take effect only on a status that speaks of the object as it is (observedGeneration), and of the
-revision that is watched: an older one's success or failure says nothing. Broken pods need not wait for the deadline;
-whatever may yet resolve itself does: a full cluster, a Secret that is still to come, a first failed pull.
-`ProgressDeadlineExceeded` is among the latter, because a Deployment keeps that condition from an earlier failure
-while it takes up an old ReplicaSet again, and would condemn the very rollback. Only the times that Sentinel itself
-recorded are compared: a cluster's clock may be off. The deadline of a Job is for its start; it may then run as
-long as it likes.
+The rules from "completed" to "running" need a status of the object as it is (observedGeneration), and of the watched
+revision: the success or failure of an older one says nothing. Only "available" does without the first: old and new
+pods of a settled revision serve alike while somebody restarts it.
+
+Wanted are as many replicas as Sentinel applied, or fewer when somebody has scaled the object down. An autoscaler that
+asks for more does not make a workload unhealthy while its new pods start.
+
+Broken pods do not wait for the deadline. What may pass does: a full cluster, a Secret that is still to come. A failed
+pull waits for a grace period that counts from the apply. `ProgressDeadlineExceeded` waits too, because a Deployment
+keeps that condition from an earlier failure while it takes up an old ReplicaSet again, and would condemn the rollback.
+Only times that Sentinel recorded are compared, because a cluster's clock may be off. The deadline of a Job is for its
+start; it may then run as long as it likes.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +36,13 @@ from enum import StrEnum
 from typing import Any
 
 from shared.models.deployment import Deployment
+from shared.models.lifecycle import SETTLED_REVISIONS
 from shared.rollout import symptoms
 from shared.rollout.observation import (
     Observation,
+    belongs_to,
+    counted_pods,
     holds,
-    instance_of,
     is_stale,
     newest_pods,
     phase,
@@ -40,6 +50,9 @@ from shared.rollout.observation import (
     rollout_of,
 )
 from shared.rollout.symptoms import Symptom
+
+DEFAULT_PULL_GRACE = timedelta(seconds=60)
+"""How long after an apply a pull may fail: the kubelet has tried three times by then."""
 
 
 class State(StrEnum):
@@ -74,23 +87,41 @@ class _Case:
     watched: Deployment
     now: datetime
     bake: timedelta
+    pull_grace: timedelta
 
     @property
     def is_job(self) -> bool:
         return bool(self.resource["kind"] == "Job")
 
     @property
+    def wanted(self) -> int:
+        """How many replicas have to be available."""
+        return min(rollout_of(self.resource).desired, self.watched.amounts.replicas)
+
+    @property
+    def is_of_revision(self) -> bool:
+        """Whether the watched revision was applied last."""
+        return revision_of(self.resource) == self.watched.revision
+
+    @property
     def speaks_of_revision(self) -> bool:
         """Whether the status is about the spec as it is, and the spec is that of the watched revision."""
-        return not is_stale(self.resource) and revision_of(self.resource) == self.watched.revision
+        return self.is_of_revision and not is_stale(self.resource)
 
 
-def verdict(observation: Observation, watched: Deployment, *, now: datetime, bake: timedelta) -> Verdict:
-    """The verdict on a watched revision at `now`, which is UTC as the store tells it. Pure."""
+def verdict(
+    observation: Observation,
+    watched: Deployment,
+    *,
+    now: datetime,
+    bake: timedelta,
+    pull_grace: timedelta = DEFAULT_PULL_GRACE,
+) -> Verdict:
+    """The verdict on a watched revision at `now`, which is UTC from the store's clock. Pure."""
     resource = observation.object
-    if resource is None or instance_of(resource) != str(watched.workload_id):
+    if resource is None or not belongs_to(resource, str(watched.workload_id), watched.reference.uid):
         return Verdict(State.MISSING, "Missing", _missing(watched, resource is not None))
-    case = _Case(resource, observation, watched, now, bake)
+    case = _Case(resource, observation, watched, now, bake, pull_grace)
     rules = _RULES if case.speaks_of_revision else _RULES_WITHOUT_STATUS
     return next(found for rule in rules if (found := rule(case)) is not None)
 
@@ -110,18 +141,37 @@ def _job_failed(case: _Case) -> Verdict | None:
     return Verdict(State.UNHEALTHY, "JobFailed", str(why))
 
 
+def _available(case: _Case) -> Verdict | None:
+    """A settled revision serves: it may be restarted, or scaled up, meanwhile."""
+    if (
+        case.is_job
+        or case.watched.status not in SETTLED_REVISIONS
+        or revision_of(case.resource) != case.watched.revision
+    ):
+        return None
+    return _ready(case) if rollout_of(case.resource).available >= case.wanted > 0 else None
+
+
 def _broken(case: _Case) -> Verdict | None:
-    symptom = symptoms.fatal(newest_pods(case.observation))
+    applied_at = case.watched.applied_at
+    pull_grace_over = applied_at is None or case.now - applied_at >= case.pull_grace
+    symptom = symptoms.fatal(counted_pods(case.observation), pull_grace_over=pull_grace_over)
     return None if symptom is None else Verdict(State.UNHEALTHY, symptom.reason, symptom.message)
 
 
-def _settled(case: _Case) -> Verdict | None:
-    if case.is_job or not (rollout := rollout_of(case.resource)).complete:
+def _rolled_out(case: _Case) -> Verdict | None:
+    if case.is_job:
         return None
+    counts = rollout_of(case.resource)
+    return _ready(case) if counts.serves(case.wanted or counts.desired) else None
+
+
+def _ready(case: _Case) -> Verdict:
+    counts = rollout_of(case.resource)
     since = case.watched.ready_since or case.now
-    if rollout.desired == 0:
+    if counts.desired == 0:
         return Verdict(State.HEALTHY, "ScaledToZero", "no replicas are wanted, and there are none", since)
-    message = f"{rollout.ready} of {rollout.desired} replicas are ready"
+    message = f"{counts.ready} of {counts.desired} replicas are ready"
     if case.now - since >= case.bake:
         return Verdict(State.HEALTHY, "Available", message, since)
     return Verdict(State.READY, "Baking", f"{message}; healthy at {(since + case.bake).isoformat()}", since)
@@ -133,7 +183,7 @@ def _running(case: _Case) -> Verdict | None:
     wanted = case.resource["spec"].get("completions", 1)
     succeeded = case.resource.get("status", {}).get("succeeded", 0)
     phases = [phase(pod) for pod in newest_pods(case.observation)]
-    # Either count may lag: the status behind pods that have just finished, the pods behind those collected since.
+    # Either count may lag: the status behind pods that have just finished, the pods behind those deleted since.
     started = max(sum(1 for p in phases if p != "Pending"), succeeded + phases.count("Running"))
     if started < wanted:
         return None
@@ -155,19 +205,24 @@ def _progressing(case: _Case) -> Verdict:
 def _hindrance(case: _Case) -> Symptom | None:
     if not case.speaks_of_revision:
         return None
-    return symptoms.hindering(newest_pods(case.observation)) or symptoms.of_object(case.resource)
+    return (
+        symptoms.hindering(counted_pods(case.observation))
+        or symptoms.of_object(case.resource)
+        or symptoms.refused_pods(case.observation.refusals)
+    )
 
 
 _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
     _completed,
     _job_failed,
+    _available,
     _broken,
-    _settled,
+    _rolled_out,
     _running,
     _deadline,
     _progressing,
 )
-_RULES_WITHOUT_STATUS: tuple[Callable[[_Case], Verdict | None], ...] = (_deadline, _progressing)
+_RULES_WITHOUT_STATUS: tuple[Callable[[_Case], Verdict | None], ...] = (_available, _deadline, _progressing)
 
 
 def _missing(watched: Deployment, taken: bool) -> str:

@@ -1,5 +1,6 @@
 """What every driver on every cluster does. Inherited by the tests against the stand-in and against a real one."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -329,6 +330,134 @@ class GpuNodeContract:
             world.wait_for(wish, State.HEALTHY)
 
 
+class IdentityContract:
+    """Somebody strips the labels by which an object is known as Sentinel's; the uid that was applied tells it."""
+
+    def test_an_object_without_its_labels_is_still_sentinels_by_its_uid(self, world: World) -> None:
+        wish = world.manifest()
+        uid = world.driver.apply(wish).uid
+        strip(world, wish)
+        with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
+            world.driver.apply(world.manifest(2))
+        assert world.driver.apply(world.manifest(2, image="fate.test/ready:2"), uid=uid).uid == uid
+        live = world.live(wish)
+        assert live["metadata"]["labels"] == wish["metadata"]["labels"]
+        assert live["metadata"]["annotations"]["sentinel.dev/revision"] == "2"
+
+    def test_the_uid_of_an_object_that_is_gone_says_nothing_of_its_successor(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        uid = world.driver.apply(wish).uid
+        world.someone.delete(world.path(wish))
+        theirs = {**wish, "metadata": {"name": "web"}}
+        world.someone.create(world.path(wish).rpartition("/")[0], theirs)
+        with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
+            world.driver.apply(world.manifest(2), uid=uid)
+        with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
+            world.driver.delete(replace(world.reference(wish), uid=uid), instance_of(wish))
+
+    def test_an_object_without_its_labels_is_deleted_by_its_uid(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        reference = replace(world.reference(wish), uid=world.driver.apply(wish).uid)
+        strip(world, wish)
+        assert world.driver.delete(reference, instance_of(wish))
+
+    def test_what_was_stripped_is_restored_and_nothing_else_is_touched(self, world: World) -> None:
+        wish = world.manifest(labels={"tier": "gold"})
+        world.driver.apply(wish)
+        world.someone.patch(world.path(wish), {"metadata": {"annotations": {"example.org/note": "kept"}}})
+        world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 1}})
+        strip(world, wish)
+        before = world.live(wish)
+        assert world.driver.restore_identity(before, wish)
+        after = world.live(wish)
+        assert after["metadata"]["labels"] == {"tier": "gold"} | wish["metadata"]["labels"]
+        assert after["metadata"]["annotations"] == before["metadata"]["annotations"] | wish["metadata"]["annotations"]
+        assert (after["spec"], after["metadata"]["uid"]) == (before["spec"], before["metadata"]["uid"])
+
+    def test_what_changed_since_it_was_observed_is_left_to_the_next_look(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        world.driver.apply(wish)
+        strip(world, wish)
+        before = world.live(wish)
+        touch(world, wish)
+        assert not world.driver.restore_identity(before, wish)
+        world.someone.delete(world.path(wish))
+        assert not world.driver.restore_identity(before, wish)
+
+
+class ManyContract:
+    """Many objects are observed by one LIST a kind, and each as if it had been observed alone."""
+
+    def test_many_are_observed_as_each_alone(self, world: World) -> None:
+        wishes = [
+            world.manifest(name="ready"),
+            world.manifest(name="waits", image="fate.test/never-ready"),
+            world.manifest(name="set", type="stateful", image="fate.test/never-ready"),
+            world.manifest(name="job", type="batch", image="fate.test/never-ready"),
+            world.manifest(name="other-job", type="batch", image="fate.test/never-ready"),
+        ]
+        for wish in wishes:
+            world.driver.apply(wish)
+        for wish in wishes:
+            expected = 0 if wish["metadata"]["name"] == "ready" else 2
+            eventually(lambda w=wish: world.observe(w), lambda seen, n=expected: len(seen.pods) == n)  # type: ignore[misc]
+        eventually(lambda: world.observe(wishes[0]), lambda seen: not seen.pods_seen)
+        absent = world.manifest(name="absent")
+        every = [*wishes, absent]
+        many = world.driver.observe_many([world.observed(wish) for wish in every])
+        for wish, found in zip(every, many, strict=True):
+            alone = world.observe(wish)
+            assert not isinstance(found, ClusterRefused)
+            assert found.pods_seen == alone.pods_seen
+            assert (found.object or {}).get("kind") == (alone.object or {}).get("kind")
+            assert names(found.pods) == names(alone.pods)
+            assert names(found.replica_sets) == names(alone.replica_sets)
+
+    def test_many_of_one_kind_cost_one_request_and_one_for_the_pods(self, world: World) -> None:
+        wishes = [world.manifest(name=f"job-{n}", type="batch", image="fate.test/never-ready") for n in range(4)]
+        for wish in wishes:
+            world.driver.apply(wish)
+        for wish in wishes:
+            eventually(lambda w=wish: world.observe(w), lambda seen: len(seen.pods) == 2)  # type: ignore[misc]
+        world.transport.requests = 0
+        many = world.driver.observe_many([world.observed(wish) for wish in wishes])
+        assert [len(found.pods) for found in many if not isinstance(found, ClusterRefused)] == [2, 2, 2, 2]
+        assert world.transport.requests == 2
+
+    def test_one_without_labels_is_seen_among_many(self, world: World) -> None:
+        wishes = [world.manifest(name=name, replicas=0) for name in ("one", "two", "three")]
+        uid = [world.driver.apply(wish) for wish in wishes][1].uid
+        strip(world, wishes[1])
+        many = world.driver.observe_many([world.observed(wish) for wish in wishes])
+        assert [isinstance(found, ClusterRefused) or found.object is None for found in many] == [False] * 3
+        assert not isinstance(many[1], ClusterRefused)
+        assert many[1].object is not None
+        assert many[1].object["metadata"]["uid"] == uid
+
+    def test_one_that_is_refused_hides_no_other(self, world: World) -> None:
+        wish = world.manifest(replicas=0)
+        world.driver.apply(wish)
+        hidden = replace(world.observed(wish), reference=replace(world.reference(wish), name="../.."))
+        refused, found = world.driver.observe_many([hidden, world.observed(wish)])
+        assert isinstance(refused, ClusterRefused)
+        assert not isinstance(found, ClusterRefused)
+
+
+class RefusedPodsContract:
+    def test_a_controller_that_cannot_create_pods_says_why(self, world: World) -> None:
+        wish = world.manifest(type="batch")
+        world.driver.ensure_namespace(world.namespace)
+        suspended = {**wish, "spec": {**wish["spec"], "suspend": True}}
+        live = world.someone.create(world.path(wish).rpartition("/")[0], suspended)
+        refuse(world, live, "exceeded quota: q, requested: cpu=4, used: cpu=0, limited: cpu=1")
+        refuse(world, {**live, "metadata": {**live["metadata"], "uid": "of-another"}}, "said of another object")
+        verdict = world.verdict(wish)
+        assert (verdict.state, verdict.reason) == (State.PROGRESSING, "FailedCreate")
+        assert verdict.message.startswith("exceeded quota: q")
+        world.someone.patch(world.path(wish), {"spec": {"suspend": False}})
+        eventually(lambda: world.observe(wish), lambda seen: len(seen.pods) == 2 and not seen.refusals)
+
+
 class ClusterContract:
     def test_a_namespace_is_made_once(self, world: World) -> None:
         world.driver.ensure_namespace(world.namespace)
@@ -365,6 +494,35 @@ def once(act: Any) -> Any:
     """`act`, the first time only."""
     left = [act]
     return lambda: left.pop()() if left else None
+
+
+def strip(world: World, document: dict[str, Any]) -> None:
+    """Somebody removes all labels and annotations that Sentinel has written."""
+    meta = document["metadata"]
+    gone = {part: dict.fromkeys(meta[part]) for part in ("labels", "annotations")}
+    gone["labels"].pop("tier", None)
+    world.someone.patch(world.path(document), {"metadata": gone})
+
+
+def refuse(world: World, live: dict[str, Any], message: str) -> None:
+    """An Event as a controller writes it when it could not create a pod."""
+    meta = live["metadata"]
+    about = {"kind": live["kind"], "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]}
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"generateName": f"{meta['name']}.", "namespace": meta["namespace"]},
+        "involvedObject": about,
+        "reason": "FailedCreate",
+        "message": message,
+        "type": "Warning",
+        "lastTimestamp": "2026-03-01T12:00:00Z",
+    }
+    world.someone.create(f"/api/v1/namespaces/{meta['namespace']}/events", event)
+
+
+def names(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    return sorted(str(item["metadata"]["name"]) for item in items)
 
 
 def touch(world: World, document: dict[str, Any]) -> None:

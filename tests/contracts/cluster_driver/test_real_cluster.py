@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from shared.clusters.kubeconfig import Connection, read_connection
 from shared.models.workload import WorkloadSpec
 from shared.rollout.manifests import manifest
+from shared.rollout.verdict import State
 from tests.contracts.cluster_driver import suite
-from tests.contracts.cluster_driver.world import World
+from tests.contracts.cluster_driver.world import World, eventually
 from tests.shared.rollout.strategies import workloads
 
 pytestmark = pytest.mark.cluster
@@ -43,7 +44,30 @@ class TestObservation(suite.ObservationContract): ...
 class TestGpuNodes(suite.GpuNodeContract): ...
 
 
+class TestIdentity(suite.IdentityContract): ...
+
+
+class TestMany(suite.ManyContract): ...
+
+
+class TestRefusedPods(suite.RefusedPodsContract): ...
+
+
 class TestCluster(suite.ClusterContract): ...
+
+
+@pytest.mark.parametrize("kind", ["inference", "stateful", "batch"])
+def test_pods_that_a_quota_refuses_are_explained_before_the_deadline(world: World, kind: str) -> None:
+    wish = world.manifest(type=kind, resources={"cpu": "4"})
+    world.driver.ensure_namespace(world.namespace)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"cpu": "1"}}}
+    quotas = f"/api/v1/namespaces/{world.namespace}/resourcequotas"
+    world.someone.create(quotas, quota)
+    eventually(lambda: world.someone.get(f"{quotas}/q"), lambda live: bool(live.get("status", {}).get("hard")))
+    world.driver.apply(wish)
+    found = eventually(lambda: world.verdict(wish), lambda verdict: verdict.reason != "Progressing")
+    assert (found.state, found.reason) == (State.PROGRESSING, "FailedCreate")
+    assert "exceeded quota: q, requested: cpu=4" in found.message
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
 from shared.clusters.answers import Answer
+from shared.clusters.driver import ObservedObject
 from shared.clusters.kubeconfig import Connection
 from shared.clusters.kubernetes import KubernetesDriver
 from shared.clusters.transport import Transport
@@ -16,6 +17,7 @@ from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import RevisionStatus
 from shared.models.workload import WorkloadSpec
 from shared.rollout.manifests import KubernetesObject, manifest
+from shared.rollout.observation import Observation
 from shared.rollout.verdict import State, Verdict, verdict
 from tests.contracts.cluster_driver.someone import Someone
 
@@ -35,9 +37,14 @@ def eventually(look: Callable[[], T], accept: Callable[[T], bool]) -> T:
 
 
 class Interrupted(Transport):
-    """A transport on which something happens just before a write goes out."""
+    """A transport on which something happens just before a write goes out. requests: how many reads were sent."""
 
     before_write: Callable[[], object] = staticmethod(lambda: None)
+    requests = 0
+
+    def get(self, path: str, **query: str) -> Answer:
+        self.requests += 1
+        return super().get(path, **query)
 
     def apply(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
         self.before_write()
@@ -102,6 +109,13 @@ class World:
         finally:
             before = {key: labels.get(key) for key in changed}
             self.someone.patch(path, {"metadata": {"labels": before}, "spec": {"taints": node["spec"].get("taints")}})
+
+    def observed(self, document: Mapping[str, Any]) -> ObservedObject:
+        return ObservedObject(self.reference(document), document["metadata"]["labels"]["app.kubernetes.io/instance"])
+
+    def observe(self, document: Mapping[str, Any]) -> Observation:
+        wanted = self.observed(document)
+        return self.driver.observe(wanted.reference, wanted.instance)
 
     def verdict(self, document: Mapping[str, Any], *, expired: bool = False) -> Verdict:
         now = datetime.now(UTC)

@@ -218,17 +218,31 @@ def test_a_name_that_somebody_took_over_does_not_hold_a_removal_up(chain: Chain)
 
 
 def degrade(chain: Chain, name: str = "web") -> None:
-    """Somebody breaks the image; the rollout that follows never becomes ready, under Sentinel's own revision."""
-    path = chain.site.path("Deployment", name)
-    container = [{"name": "main", "image": NEVER}]
-    document = chain.site.object(name)["spec"]["template"]["spec"]["containers"][0] | container[0]
-    chain.site.someone.patch(path, {"spec": {"template": {"spec": {"containers": [document]}}}})
+    """Somebody breaks the image and allows the rollout to take the only replica away."""
+    patch_image(chain, NEVER, name)
+
+
+def repair(chain: Chain) -> None:
+    patch_image(chain, "fate.test/ready")
+    all_ready(chain)
+
+
+def patch_image(chain: Chain, image: str, name: str = "web") -> None:
+    container = chain.site.object(name)["spec"]["template"]["spec"]["containers"][0] | {"image": image}
+    strategy = {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    spec = {"strategy": strategy, "template": {"spec": {"containers": [container]}}}
+    chain.site.someone.patch(chain.site.path("Deployment", name), {"spec": spec})
+
+
+def none_ready(chain: Chain) -> None:
+    chain.until_seen(chain.site.object, lambda live: not live.get("status", {}).get("availableReplicas"))
 
 
 def test_a_settled_revision_is_degraded_after_two_looks_and_healthy_again_after_its_bake(chain: Chain) -> None:
     chain.submit()
     chain.settle()
     degrade(chain)
+    none_ready(chain)
     look(chain)
     assert chain.workload().phase is Phase.HEALTHY
     look(chain, seconds=3)
@@ -238,10 +252,7 @@ def test_a_settled_revision_is_degraded_after_two_looks_and_healthy_again_after_
     assert chain.told_types()[-1] == "deployment.unhealthy"
     look(chain)
     assert chain.told_types().count("deployment.unhealthy") == 1
-    repaired = chain.site.object()["spec"]["template"]["spec"]["containers"][0] | {"image": "fate.test/ready"}
-    patch = {"spec": {"template": {"spec": {"containers": [repaired]}}}}
-    chain.site.someone.patch(chain.site.path("Deployment", "web"), patch)
-    all_ready(chain)
+    repair(chain)
     chain.until(lambda: look(chain), lambda phase: phase is Phase.HEALTHY)
     assert chain.told_types()[-1] == "deployment.healthy"
 
@@ -254,10 +265,7 @@ def test_a_restored_revision_that_recovers_is_rolled_back_still(chain: Chain) ->
     chain.workload_is(Phase.ROLLED_BACK)
     degrade(chain)
     chain.until(lambda: look(chain), lambda phase: phase is Phase.DEGRADED)
-    repaired = chain.site.object()["spec"]["template"]["spec"]["containers"][0] | {"image": "fate.test/ready"}
-    patch = {"spec": {"template": {"spec": {"containers": [repaired]}}}}
-    chain.site.someone.patch(chain.site.path("Deployment", "web"), patch)
-    all_ready(chain)
+    repair(chain)
     chain.until(lambda: look(chain), lambda phase: phase is not Phase.DEGRADED)
     assert chain.workload().phase is Phase.ROLLED_BACK
 

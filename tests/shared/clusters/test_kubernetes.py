@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from shared.clusters.driver import ObservedObject
 from shared.errors import ClusterRefused, ClusterUnavailable
 from shared.models.deployment import ObjectReference
 from tests.shared.clusters.servers import ScriptedServer, status
@@ -97,12 +98,13 @@ def test_an_object_that_nobody_manages_is_said_to_be_so(server: ScriptedServer) 
 
 
 def test_pods_come_in_pages(server: ScriptedServer) -> None:
-    pods = [{"metadata": {"name": name}} for name in "abc"]
+    labels = {"app.kubernetes.io/instance": "w"}
+    pods = [{"metadata": {"name": name, "namespace": "search", "labels": labels}} for name in "abc"]
     server.will(404, ABSENT)
     server.will(200, {"metadata": {"continue": "next"}, "items": pods[:2]}).will(200, {"items": pods[2:]})
     observation = server.driver().observe(WEB, "w")
     assert (observation.object, list(observation.pods)) == (None, pods)
-    path = "/api/v1/namespaces/search/pods?limit=500&labelSelector=app.kubernetes.io/instance%3Dw"
+    path = "/api/v1/namespaces/search/pods?limit=500&labelSelector=app.kubernetes.io/instance%20in%20%28w%29"
     assert [asked.path for asked in server.asked[1:]] == [path, f"{path}&continue=next"]
 
 
@@ -150,3 +152,72 @@ def test_the_gpu_products_of_all_nodes_keep_their_case(server: ScriptedServer) -
     server.will(200, {"items": nodes})
     assert server.driver().gpu_products() == ("NVIDIA-L4-SHARED", "Tesla-P4")
     assert "labelSelector=nvidia.com/gpu.product" in server.asked[0].path
+
+
+def stateful(**status: Any) -> dict[str, Any]:
+    return {**LIVE, "kind": "StatefulSet", "spec": {"replicas": 2}, "status": {"observedGeneration": 3, **status}}
+
+
+SET = ObjectReference("StatefulSet", "search", "web")
+
+
+def test_the_events_of_an_object_that_lacks_pods_are_read_by_its_uid_in_one_page(
+    server: ScriptedServer,
+) -> None:
+    refusal = {"reason": "FailedCreate", "message": "exceeded quota"}
+    server.will(200, stateful()).will(200, {"items": []}).will(200, {"items": [refusal]})
+    assert server.driver().observe(SET, "w").refusals == (refusal,)
+    asked = server.asked[2].path
+    assert asked.startswith("/api/v1/namespaces/search/events?")
+    assert "involvedObject.uid%3Du%2Creason%3DFailedCreate" in asked.replace(",", "%2C").replace("=Fa", "%3DFa")
+    assert asked.endswith("limit=20")
+
+
+def test_an_object_that_has_its_pods_costs_no_read_of_events(server: ScriptedServer) -> None:
+    server.will(200, stateful(replicas=2)).will(200, {"items": []})
+    assert server.driver().observe(SET, "w").refusals == ()
+    assert len(server.asked) == 2
+
+
+def test_credentials_that_may_not_read_events_hide_nothing_else(server: ScriptedServer) -> None:
+    server.will(200, stateful()).will(200, {"items": []}).will(403, status(403, "events is forbidden"))
+    found = server.driver().observe(SET, "w")
+    assert (found.object or {})["kind"] == "StatefulSet"
+    assert found.refusals == ()
+
+
+def test_a_status_of_an_older_generation_is_not_explained_by_pods(server: ScriptedServer) -> None:
+    server.will(200, {**LIVE, "status": {"observedGeneration": 2}})
+    assert not server.driver().observe(WEB, "w").pods_seen
+    assert len(server.asked) == 1
+
+
+def many(*namespaces: str) -> list[ObservedObject]:
+    return [
+        ObservedObject(ObjectReference("Deployment", namespace, "web"), f"w-{namespace}") for namespace in namespaces
+    ]
+
+
+def test_many_objects_are_listed_over_all_namespaces_by_their_workloads(server: ScriptedServer) -> None:
+    there = []
+    for namespace in "ab":
+        labels = {**OURS, "app.kubernetes.io/instance": f"w-{namespace}"}
+        meta = {**LIVE["metadata"], "namespace": namespace, "labels": labels}
+        counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+        there.append({"metadata": meta, "spec": {"replicas": 1}, "status": {"observedGeneration": 3, **counts}})
+    server.will(200, {"items": there})
+    found = server.driver().observe_many(many("a", "b"))
+    assert [not isinstance(one, ClusterRefused) and one.pods_seen for one in found] == [False, False]
+    assert [asked.path.partition("?")[0] for asked in server.asked] == ["/apis/apps/v1/deployments"]
+    assert "w-a%2Cw-b" in server.asked[0].path or "w-a,w-b" in server.asked[0].path
+    assert "resourceVersion" not in server.asked[0].path  # the most recent state, as a GET has it
+
+
+def test_credentials_for_single_namespaces_list_each(server: ScriptedServer) -> None:
+    server.will(403, status(403, "deployments is forbidden at the cluster scope"))
+    server.will(200, {"items": []}).will(200, {"items": []})
+    server.will(404, ABSENT).will(404, ABSENT).will(200, {"items": []})
+    found = server.driver().observe_many(many("a", "b"))
+    assert [not isinstance(one, ClusterRefused) and one.gone for one in found] == [True, True]
+    listed = [asked.path.partition("?")[0] for asked in server.asked[1:3]]
+    assert listed == ["/apis/apps/v1/namespaces/a/deployments", "/apis/apps/v1/namespaces/b/deployments"]

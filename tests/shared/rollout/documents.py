@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import RevisionStatus
 from shared.rollout.observation import Observation
@@ -19,9 +20,16 @@ Document = dict[str, Any]
 
 
 def watched(
-    kind: str = "Deployment", *, left: timedelta | None = timedelta(minutes=5), ready_since: datetime | None = None
+    kind: str = "Deployment",
+    *,
+    left: timedelta | None = timedelta(minutes=5),
+    ready_since: datetime | None = None,
+    status: RevisionStatus = RevisionStatus.VERIFYING,
+    replicas: int = 2,
+    age: timedelta = timedelta(minutes=5),
+    uid: str | None = None,
 ) -> Deployment:
-    """The revision under watch; `left` is the time to its deadline."""
+    """The watched revision. left: the time to its deadline. replicas: as applied. age: the time since its apply."""
     return Deployment(
         id=uuid.UUID(int=1),
         workload_id=WORKLOAD,
@@ -29,9 +37,11 @@ def watched(
         generation=2,
         plan_id=uuid.UUID(int=2),
         cluster="eu",
-        reference=ObjectReference(kind, "search", "web"),
+        reference=ObjectReference(kind, "search", "web", uid),
         manifest={},
-        status=RevisionStatus.VERIFYING,
+        status=status,
+        amounts=Amounts(replicas=replicas),
+        applied_at=NOW - age,
         deadline_at=None if left is None else NOW + left,
         ready_since=ready_since,
     )
@@ -125,6 +135,16 @@ def running(*, ready: bool = True, restarts: int = 0, ended: Document | None = N
 
 def ended(reason: str, code: int) -> Document:
     return {"reason": reason, "exitCode": code, "finishedAt": "2026-03-01T11:59:30Z"}
+
+
+def over(pod_: Document, why: str = "Evicted") -> Document:
+    """The pod as it stays behind when its node evicted it, or was shut down."""
+    return {**pod_, "status": {**pod_["status"], "phase": "Failed", "reason": why}}
+
+
+def refusal(message: str, at: str = "2026-03-01T11:59:00Z", **more: Any) -> Document:
+    """An Event of a controller that could not create a pod."""
+    return {"reason": "FailedCreate", "message": message, "lastTimestamp": at, "count": 3, **more}
 
 
 def condition(kind: str, status: str = "True", **more: str) -> Document:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.models.workload import WorkloadSpec
-from shared.rollout.manifests import KubernetesObject, hardening, hardening_of, manifest, object_name, surge_replicas
+from shared.rollout.manifests import (
+    KubernetesObject,
+    hardening,
+    hardening_of,
+    manifest,
+    missing_identity,
+    object_name,
+    surge_replicas,
+)
 from tests.shared.rollout.strategies import wire_workloads, workloads
 
 PLAN = uuid.UUID(int=7)
@@ -285,3 +293,17 @@ def test_the_order_of_keys_does_not_change_a_manifest_except_in_the_environment(
         for spec in (first, second)
     ]
     assert rendered[0] == rendered[1]
+
+
+def test_what_an_object_lacks_of_its_identity_is_known() -> None:
+    wish = made(labels={"tier": "gold"})
+    meta = wish["metadata"]
+    assert missing_identity(wish, wish) == {}
+    bare = {"metadata": {"name": "web"}}
+    assert missing_identity(bare, wish) == {
+        "labels": {key: text for key, text in meta["labels"].items() if key != "tier"},
+        "annotations": meta["annotations"],
+    }
+    given_away = {"metadata": {**meta, "labels": {**meta["labels"], "app.kubernetes.io/managed-by": "Helm"}}}
+    newer = {"metadata": {**meta, "annotations": {**meta["annotations"], "sentinel.dev/revision": "99"}}}
+    assert missing_identity(given_away, wish) == missing_identity(newer, wish) == {}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.rollout.observation import Observation, is_stale, newest_pods, revision_of
-from tests.shared.rollout.documents import NEW, OLD, pod, replica_set, resource, seen
+from shared.rollout.observation import Observation, counted_pods, is_stale, lacks_pods, newest_pods, revision_of
+from tests.shared.rollout.documents import NEW, OLD, Document, counts, over, pod, replica_set, resource, seen
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,25 @@ def test_a_pod_without_a_controller_is_nobodys() -> None:
     del stray["metadata"]["ownerReferences"]
     assert newest_pods(seen(resource(), [stray])) == []
     assert newest_pods(seen(resource("Job"), [stray])) == []
+
+
+def test_finished_pods_do_not_count_towards_replicas() -> None:
+    pods = [pod("a"), over(pod("b")), pod("c", phase="Succeeded"), pod("d", phase="Unknown")]
+    observation = seen(resource(), pods)
+    assert [p["metadata"]["name"] for p in counted_pods(observation)] == ["a", "d"]
+    assert len(newest_pods(observation)) == 4
+
+
+@pytest.mark.parametrize(
+    ("found", "lacks"),
+    [
+        (resource("StatefulSet", **counts(1, 1, 1, 1)), True),
+        (resource("StatefulSet", **counts(2, 1, 0, 0)), False),
+        (resource("Job"), True),
+        (resource("Job", active=1), True),
+        (resource("Job", active=1, succeeded=1), False),
+        (resource("Job", failed=1, active=1), False),
+    ],
+)
+def test_an_object_lacks_pods_while_fewer_were_created_than_it_asks_for(found: Document, lacks: bool) -> None:
+    assert lacks_pods(found) is lacks

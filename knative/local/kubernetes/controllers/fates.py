@@ -9,7 +9,7 @@
 | flap | Ready, and not Ready any more after 4 s |
 | crash | CrashLoopBackOff, exit 1, restarts count up to 8 |
 | oom | the same with OOMKilled, exit 137 |
-| image-pull | Pending, ImagePullBackOff |
+| image-pull | Pending, ImagePullBackOff: the image is not found |
 | fail | Failed, exit 1, after 1 s |
 
 Pure: `next_step` looks at a pod and says what comes next and after how many seconds; `Step.status` is the pod's
@@ -81,8 +81,14 @@ class Step:
             status["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": message}}
             status["lastState"] = {"terminated": ended | {"reason": self.reason}}
         else:
-            status["state"] = {"waiting": {"reason": self.reason, "message": "Back-off pulling image"}}
+            status["state"] = {"waiting": {"reason": self.reason, "message": _not_found(status["image"])}}
         return status
+
+
+def _not_found(image: str) -> str:
+    """The kubelet's words when the registry does not have an image."""
+    found = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
+    return f'Back-off pulling image "{image}": ErrImagePull: rpc error: code = NotFound desc = {found}'
 
 
 def _condition(old: Object | None, type_: str, holds: bool, phase: str, now: str) -> Object:
