@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 
-from knative.local.runtime import heartbeats
+from knative.local.cluster import heartbeats
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.cluster import Cluster
 from shared.store.database import connect

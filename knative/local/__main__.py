@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from knative.local.cluster.kubeconfig import KubeconfigError
 from knative.local.resources.loader import ManifestError
 from knative.local.runtime import logs
-from knative.local.runtime.instance import Occupied
-from knative.local.runtime.kubeconfig import KubeconfigError
 from knative.local.runtime.platform import BASE, Platform, StartFailed
+from knative.local.runtime.state_directory import InUse
 from shared.errors import SentinelError
 
 _log = logging.getLogger(logs.PLATFORM)  # this module is called __main__
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return asyncio.run(_run(options, _configure_log()))
-    except (Occupied, ManifestError, KubeconfigError, StartFailed, SentinelError) as error:
+    except (InUse, ManifestError, KubeconfigError, StartFailed, SentinelError) as error:
         print(f"sentinel: {error}", file=sys.stderr)
         return 1
 

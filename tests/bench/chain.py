@@ -23,7 +23,7 @@ from knative.local.broker.attempts import AttemptHandler
 from knative.local.runtime.logs import following
 from knative.local.runtime.platform import BASE, Platform
 from knative.local.runtime.scratch import scratch_directory, scratch_platform
-from knative.local.tools.publishing import Publisher
+from knative.local.tools.publisher import Publisher
 from knative.local.tools.replay.meter import Meter
 from knative.local.tools.replay.summary import percentile
 from shared.store.database import connect
@@ -115,8 +115,8 @@ async def _null(platform: Platform, session: aiohttp.ClientSession, engine: sa.E
     owner.dispose()
 
     async def post(name: str) -> None:
-        told = {"id": name, "source": "/bench", "type": kind(1), "specversion": "1.0", "subject": name}
-        headers = {"content-type": "application/json", **{f"ce-{key}": value for key, value in told.items()}}
+        listed = {"id": name, "source": "/bench", "type": kind(1), "specversion": "1.0", "subject": name}
+        headers = {"content-type": "application/json", **{f"ce-{key}": value for key, value in listed.items()}}
         async with session.post(platform.broker_url, data=b"{}", headers=headers) as answer:
             answer.raise_for_status()
 

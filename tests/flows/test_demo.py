@@ -1,4 +1,4 @@
-"""The demo judges itself: its exit status says whether the outcomes were right."""
+"""The demo checks itself: its exit status says whether the outcomes were right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from events import CATALOGUE
 from knative.local.broker.wire import Record
-from knative.local.tools.demo.telling import says
+from knative.local.tools.demo.descriptions import description_of
 from shared.eventing.event import EventType
 from tests.processes import unmeasured
 
@@ -48,12 +48,12 @@ def record(declared: EventType) -> Record:
     ids=lambda declared: declared.name,
 )
 def test_every_event_about_a_workload_says_something(declared: EventType) -> None:
-    assert says(record(declared))
+    assert description_of(record(declared))
 
 
 def test_a_denial_says_why() -> None:
     denied = CATALOGUE["dev.sentinel.plan.denied.v1"]
-    assert says(record(denied)) == "team search would hold 18 GPUs; its quota is 16"
+    assert description_of(record(denied)) == "team search would hold 18 GPUs; its quota is 16"
 
 
 def test_a_kubeconfig_that_is_not_there_is_one_clear_line() -> None:

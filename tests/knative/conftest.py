@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from knative.local.broker.addressables import HttpAddressable, new_session
 from knative.local.broker.broker import Broker
 from knative.local.broker.clock import Clock
 from knative.local.broker.dispatcher import Subscription
-from knative.local.broker.targets import HttpTarget, new_session
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import Delivery, TriggerSpec
 from knative.local.runtime import logs
@@ -57,8 +57,8 @@ def subscribe(session: aiohttp.ClientSession) -> Subscribe:
             namespace="sentinel",
             spec=TriggerSpec.model_validate(spec),
             delivery=Delivery.model_validate(delivery),
-            subscriber=HttpTarget(url, session),
-            sink=HttpTarget(sink, session) if sink else None,
+            subscriber=HttpAddressable(url, session),
+            sink=HttpAddressable(sink, session) if sink else None,
         )
 
     return make

@@ -45,7 +45,7 @@ Answer = Response | Failure
 
 
 @dataclass(frozen=True)
-class Done:
+class Delivered:
     """Delivered; `reply` goes back into the broker. `note` says what was wrong with an answer that was taken anyway."""
 
     reply: Record | None = None
@@ -53,32 +53,32 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Again:
+class Retry:
     """Not delivered; worth another attempt."""
 
     reason: str
 
 
 @dataclass(frozen=True)
-class Refused:
+class Rejected:
     """Not delivered, and no attempt will change it. `bare`: the dead letter carries neither code nor data."""
 
     reason: str
     bare: bool = False
 
 
-Verdict = Done | Again | Refused
+DeliveryOutcome = Delivered | Retry | Rejected
 
 
-def judge(answer: Answer) -> Verdict:
+def outcome_of(answer: Answer) -> DeliveryOutcome:
     """The verdict on one attempt."""
     if isinstance(answer, Failure):
-        return Again(answer.reason)
+        return Retry(answer.reason)
     if 200 <= answer.status < 300:
         return _reply(answer)
     if answer.status in _RETRIED or answer.status >= 500:
-        return Again(str(answer.status))
-    return Refused(str(answer.status))
+        return Retry(str(answer.status))
+    return Rejected(str(answer.status))
 
 
 def wait(spec: DeliverySpec, failed: int) -> float | None:
@@ -88,27 +88,27 @@ def wait(spec: DeliverySpec, failed: int) -> float | None:
     return spec.backoff_delay * (2**failed if spec.backoff_policy == "exponential" else failed)
 
 
-def epitaph(destination: str, answer: Answer, verdict: Again | Refused) -> dict[str, str]:
+def dead_letter_extensions(destination: str, answer: Answer, verdict: Retry | Rejected) -> dict[str, str]:
     """The extensions of a dead letter: where it was to go, and what came back from there last."""
     extensions = {"knativeerrordest": destination}
-    if isinstance(answer, Response) and not (isinstance(verdict, Refused) and verdict.bare):
+    if isinstance(answer, Response) and not (isinstance(verdict, Rejected) and verdict.bare):
         extensions["knativeerrorcode"] = str(answer.status)
         if answer.body:
             extensions["knativeerrordata"] = base64.b64encode(answer.body[:MAX_ERROR_BYTES]).decode()
     return extensions
 
 
-def _reply(answer: Response) -> Verdict:
+def _reply(answer: Response) -> DeliveryOutcome:
     if not wire.is_event(answer.headers):
         if answer.body:
-            return Refused(f"{answer.status} with a body that is not a CloudEvent", bare=True)
-        return Done()
+            return Rejected(f"{answer.status} with a body that is not a CloudEvent", bare=True)
+        return Delivered()
     try:
         reply = wire.decode(answer.headers.items(), answer.body)
     except (MalformedEvent, UnusableKey) as error:
         if answer.body:
-            return Refused(f"{answer.status} with a malformed CloudEvent: {error}", bare=True)
-        return Done(note=f"its reply was lost: {error}")
+            return Rejected(f"{answer.status} with a malformed CloudEvent: {error}", bare=True)
+        return Delivered(note=f"its reply was lost: {error}")
     if reply.size > MAX_EVENT_BYTES:
-        return Refused(f"{answer.status} with a CloudEvent over 1 MiB", bare=True)
-    return Done(reply)
+        return Rejected(f"{answer.status} with a CloudEvent over 1 MiB", bare=True)
+    return Delivered(reply)

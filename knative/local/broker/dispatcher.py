@@ -20,11 +20,11 @@ from typing import Any
 
 from knative.local.broker import delivery as rules
 from knative.local.broker import wire
+from knative.local.broker.addressables import Addressable
 from knative.local.broker.attempts import DONE, log_attempt, log_unrouted
 from knative.local.broker.clock import Clock, Timer
-from knative.local.broker.delivery import Again, Answer, Done, Refused
+from knative.local.broker.delivery import Answer, Delivered, Rejected, Retry
 from knative.local.broker.log import Delivery, Log, LogUnavailable, Routed
-from knative.local.broker.targets import Target
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import Delivery as DeliverySpec
 from knative.local.resources.manifests import TriggerSpec
@@ -43,8 +43,8 @@ class Subscription:
     namespace: str
     spec: TriggerSpec
     delivery: DeliverySpec
-    subscriber: Target
-    sink: Target | None
+    subscriber: Addressable
+    sink: Addressable | None
 
 
 class Dispatcher:
@@ -113,8 +113,8 @@ class Dispatcher:
         started = time.perf_counter()
         answer = await target.post(self._headers(delivery), delivery.record.data, subscription.delivery.timeout)
         elapsed = (time.perf_counter() - started) * 1000
-        verdict = rules.judge(answer)
-        if isinstance(verdict, Done):
+        verdict = rules.outcome_of(answer)
+        if isinstance(verdict, Delivered):
             reply = self._route(verdict.reply) if verdict.reply else None
             await self._log.complete(delivery, reply, self._clock.now())
             outcome = f"-> {_short(verdict.reply)}" if verdict.reply else verdict.note or DONE
@@ -122,7 +122,7 @@ class Dispatcher:
             if reply is not None and not reply.triggers:
                 log_unrouted(reply.record)
             return None
-        delay = rules.wait(subscription.delivery, delivery.attempts + 1) if isinstance(verdict, Again) else None
+        delay = rules.wait(subscription.delivery, delivery.attempts + 1) if isinstance(verdict, Retry) else None
         if delay is not None:
             due = self._clock.now() + delay
             await self._log.postpone(delivery, due)
@@ -133,14 +133,14 @@ class Dispatcher:
         return await self._give_up(delivery, target, answer, verdict, elapsed)
 
     async def _give_up(
-        self, delivery: Delivery, target: Target, answer: Answer, verdict: Again | Refused, elapsed: float
+        self, delivery: Delivery, target: Addressable, answer: Answer, verdict: Retry | Rejected, elapsed: float
     ) -> Delivery | None:
         if self.subscription.sink is None or delivery.dead:
             await self._log.complete(delivery, None, self._clock.now())
             log_attempt(delivery.record, target.name, f"{verdict.reason}, DROPPED", elapsed, ok=False)
             return None
-        extensions = rules.epitaph(target.url, answer, verdict)
-        dead = await self._log.bury(delivery, extensions, self._clock.now())
+        extensions = rules.dead_letter_extensions(target.url, answer, verdict)
+        dead = await self._log.turn_to_dead_letter(delivery, extensions, self._clock.now())
         log_attempt(delivery.record, target.name, f"{verdict.reason}, dead letter", elapsed, ok=False)
         return dead
 

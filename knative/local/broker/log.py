@@ -116,7 +116,7 @@ class Log:
         )
         return later
 
-    async def bury(self, delivery: Delivery, extensions: Mapping[str, str], now: float) -> Delivery:
+    async def turn_to_dead_letter(self, delivery: Delivery, extensions: Mapping[str, str], now: float) -> Delivery:
         """Turns the delivery towards the dead-letter sink, with the extensions that say why."""
         record = delivery.record.extended(extensions)
         dead = replace(delivery, record=record, attempts=0, dead=True, due=now)

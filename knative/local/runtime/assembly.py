@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import aiohttp
 
+from knative.local.broker.addressables import Addressable, HttpAddressable
 from knative.local.broker.dispatcher import Subscription
-from knative.local.broker.targets import HttpTarget, Target
 from knative.local.resources.loader import Manifests, Name
 from knative.local.resources.manifests import Destination, Service, Trigger
 from knative.local.runtime.secrets import Secrets, environment
@@ -79,11 +79,11 @@ def broker_url(base_url: str, broker: Name) -> str:
 
 def _target(
     destination: Destination, trigger: Trigger, services: Mapping[Name, LocalService], session: aiohttp.ClientSession
-) -> Target:
+) -> Addressable:
     if destination.ref is not None:
         return services[Name(destination.ref.namespace or trigger.metadata.namespace, destination.ref.name)]
     assert destination.uri is not None  # the model holds exactly one of both
-    return HttpTarget(destination.uri, session)
+    return HttpAddressable(destination.uri, session)
 
 
 def _bound_sinks(service: Name, manifests: Manifests, base_url: str) -> dict[str, str]:

@@ -22,19 +22,20 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from knative.local.broker.addressables import new_session
 from knative.local.broker.broker import Broker
 from knative.local.broker.http_server import http_server
 from knative.local.broker.ingress import Ingress
 from knative.local.broker.log import LogUnavailable
-from knative.local.broker.targets import new_session
+from knative.local.cluster import heartbeats
+from knative.local.cluster.kubeconfig import flatten
 from knative.local.resources import loader
 from knative.local.resources.loader import Name
-from knative.local.runtime import assembly, heartbeats, secrets
+from knative.local.runtime import assembly, secrets
 from knative.local.runtime.database import Database
-from knative.local.runtime.instance import Published, StateDirectory, listen
-from knative.local.runtime.kubeconfig import flatten
 from knative.local.runtime.secrets import Secrets
 from knative.local.runtime.standin import StandInApi, StandInFailed
+from knative.local.runtime.state_directory import PlatformAddress, StateDirectory, listen
 from knative.local.serving.gateway import Gateway
 from knative.local.serving.services import LocalService, ServiceSpec
 from knative.local.sources import apiserver, ping
@@ -54,7 +55,7 @@ class Platform:
     """Runs the manifests; an async context manager. Start it in the main thread: children die with that thread.
 
     `port` 0 takes any free one. `kubeconfig` names a real cluster to use instead of the stand-in API, whose `nodes` are
-    `default` or `none`. Raises Occupied, ManifestError, KubeconfigError or StartFailed.
+    `default` or `none`. Raises InUse, ManifestError, KubeconfigError or StartFailed.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class Platform:
 
     def _publish(self) -> None:
         broker = assembly.broker_url(f"http://localhost:{self.port}", next(iter(self.manifests.brokers)))
-        self.state.publish(Published(os.getpid(), broker, self.database_url, str(self.kubeconfig), self.port))
+        self.state.publish(PlatformAddress(os.getpid(), broker, self.database_url, str(self.kubeconfig), self.port))
 
     def index(self) -> str:
         """What is served, as text."""

@@ -25,8 +25,8 @@ from typing import Any
 
 import aiohttp
 
+from knative.local.broker.addressables import exchange, new_session
 from knative.local.broker.delivery import Answer, Failure, Response
-from knative.local.broker.targets import exchange, new_session
 from knative.local.serving.output import log_output
 from knative.local.serving.process import Process
 

@@ -23,9 +23,9 @@ import aiohttp
 
 from knative.local.broker.log import LogUnavailable
 from knative.local.broker.wire import Record
+from knative.local.cluster.kubeconfig import Access, KubeconfigError
+from knative.local.cluster.kubeconfig import access as read_access
 from knative.local.resources.manifests import ApiServerSource, WatchedResource
-from knative.local.runtime.kubeconfig import Access, KubeconfigError
-from knative.local.runtime.kubeconfig import access as read_access
 
 _log = logging.getLogger(__name__)
 _TYPES = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}

@@ -83,7 +83,7 @@ async def test_a_postponed_delivery_keeps_its_attempts(log: Log, announced: list
 
 async def test_a_buried_delivery_starts_anew_with_its_reasons(log: Log, announced: list[Delivery]) -> None:
     await log.append(Routed(record(), ["a"]), 1.0)
-    dead = await log.bury(await log.postpone(announced[0], 2.0), {"knativeerrordest": "http://f/"}, 3.0)
+    dead = await log.turn_to_dead_letter(await log.postpone(announced[0], 2.0), {"knativeerrordest": "http://f/"}, 3.0)
     (found,) = await log.due("a", 3.0, 1)
     assert found == dead
     assert (found.dead, found.attempts) == (True, 0)

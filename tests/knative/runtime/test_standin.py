@@ -12,7 +12,7 @@ import aiohttp
 import psutil
 import pytest
 
-from knative.local.runtime import kubeconfig
+from knative.local.cluster import kubeconfig
 from knative.local.runtime.standin import StandInApi, StandInFailed
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from knative.local.broker.addressables import exchange
 from knative.local.broker.delivery import Answer, Failure, Response
-from knative.local.broker.targets import exchange
 from knative.local.serving.services import LocalService, ServiceSpec
 from tests.knative.subscribers import eventually
 

@@ -16,16 +16,16 @@ import aiohttp
 from rich.console import Console
 
 from knative.local.broker.attempts import AttemptHandler
+from knative.local.cluster.client import ClusterApi, ClusterRequestFailed, cluster_api
+from knative.local.cluster.kubeconfig import KubeconfigError
 from knative.local.resources.loader import ManifestError
-from knative.local.runtime.cluster_api import ClusterApi, ClusterRequestFailed, cluster_api
-from knative.local.runtime.kubeconfig import KubeconfigError
 from knative.local.runtime.logs import Warnings, following
 from knative.local.runtime.platform import CLUSTER, Platform, StartFailed
 from knative.local.runtime.scratch import scratch_platform
 from knative.local.tools.demo.scenarios import POLICIES, SCENARIOS
-from knative.local.tools.demo.stage import ExpectationFailed, Fleet, Stage
+from knative.local.tools.demo.session import DemoGpus, DemoSession, ExpectationFailed
 from knative.local.tools.demo.timeline import Timeline
-from knative.local.tools.publishing import NotAccepted, Publisher
+from knative.local.tools.publisher import NotAccepted, Publisher
 from shared.clusters.directory import ClusterDirectory
 from shared.errors import SentinelError
 from shared.models.cluster import Cluster
@@ -63,10 +63,10 @@ async def _run(kubeconfig: Path | None) -> int:
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(following(AttemptHandler(timeline.add), warnings.handler))
         platform = await stack.enter_async_context(scratch_platform("demo", kubeconfig=kubeconfig))
-        stage = await stack.enter_async_context(_stage(platform, timeline))
+        session = await stack.enter_async_context(_session(platform, timeline))
         try:
             for scenario in SCENARIOS:
-                await scenario(stage)
+                await scenario(session)
         except (ExpectationFailed, NotAccepted) as failure:
             timeline.flush()
             console.print(f"\nFAILED  {failure}", style="bold red", highlight=False, soft_wrap=True)
@@ -80,21 +80,21 @@ async def _run(kubeconfig: Path | None) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _stage(platform: Platform, timeline: Timeline) -> AsyncIterator[Stage]:
-    """The stage on a running platform; on a cluster that outlives the demo, its namespace goes at the end."""
+async def _session(platform: Platform, timeline: Timeline) -> AsyncIterator[DemoSession]:
+    """The session on a running platform; on a cluster that outlives the demo, its namespace goes at the end."""
     namespace = f"sentinel-demo-{uuid.uuid4().hex[:8]}"
     store = Store(connect(platform.database_url, pool_size=2, max_overflow=0))
     async with aiohttp.ClientSession() as session, cluster_api(platform.kubeconfig) as cluster:
         try:
             fleet = await asyncio.to_thread(_prepare, platform.state.path / "clusters", store)
             publisher = Publisher(session, platform.broker_url, "/demo")
-            yield Stage(publisher, store, cluster, timeline, namespace, fleet)
+            yield DemoSession(publisher, store, cluster, timeline, namespace, fleet)
         finally:
             store.close()
             await _clean_up(cluster, namespace)
 
 
-def _prepare(clusters: Path, store: Store) -> Fleet:
+def _prepare(clusters: Path, store: Store) -> DemoGpus:
     """Registers the GPUs that the cluster has, puts the policies in place, and chooses the GPU to ask for.
 
     The capacity of a cluster without GPUs is left unknown, so that plans for GPUs still come before policy.
@@ -107,7 +107,7 @@ def _prepare(clusters: Path, store: Store) -> Fleet:
         priced = {price.sku for price in work.catalogue.prices() if price.kind is PriceKind.GPU}
     usable = {sku: count for sku, count in gpus.items() if sku in priced and count}
     sku = min(usable, key=lambda name: (-usable[name], name), default=None)
-    return Fleet(sku, usable.get(sku, 0) if sku else 0)
+    return DemoGpus(sku, usable.get(sku, 0) if sku else 0)
 
 
 async def _clean_up(cluster: ClusterApi, namespace: str) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from knative.local.broker.attempts import DONE, Attempt
 from knative.local.broker.wire import Record
-from knative.local.tools.demo.telling import names, says
+from knative.local.tools.demo.descriptions import description_of, workload_name
 
 _HELD_BACK_SECONDS = 0.5
 _TYPE_WIDTH, _NAME_WIDTH, _FUNCTION_WIDTH = 22, 16, 20
@@ -64,7 +64,7 @@ class Timeline:
         foreign = kind.startswith("dev.knative.")
         if foreign and attempt.outcome == DONE:
             return
-        text = attempt.outcome.replace(".v1", "") if foreign else says(attempt.event)
+        text = attempt.outcome.replace(".v1", "") if foreign else description_of(attempt.event)
         if not attempt.ok:
             text = f"{text} [{attempt.outcome}]"
         at = time.monotonic() - self._started - attempt.milliseconds / 1000
@@ -93,7 +93,7 @@ class Timeline:
         subject = record.attributes.get("subject", "")
         if record.attributes["type"].startswith("dev.knative."):
             return subject.rpartition("/")[2]
-        return names(record) or self._names.get(subject, subject)
+        return workload_name(record) or self._names.get(subject, subject)
 
 
 def _short(kind: str) -> str:

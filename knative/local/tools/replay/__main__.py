@@ -1,6 +1,6 @@
 """`python -m knative.local.tools.replay TRACE`: replays a cluster trace, and prints what came of it.
 
-Exit status 0 when every workload came to an end and the books balance, 1 when not, 130 after Ctrl-C.
+Exit status 0 when every workload came to an end and the ledger balances, 1 when not, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from rich.progress import (
 )
 
 from knative.local.broker.attempts import AttemptHandler
+from knative.local.cluster.client import ClusterRequestFailed
 from knative.local.resources.loader import ManifestError
-from knative.local.runtime.cluster_api import ClusterRequestFailed
 from knative.local.runtime.logs import Warnings, following
 from knative.local.runtime.platform import Platform, StartFailed
 from knative.local.runtime.scratch import scratch_platform
-from knative.local.tools.publishing import NotAccepted, Publisher
+from knative.local.tools.publisher import NotAccepted, Publisher
 from knative.local.tools.replay.cluster import create_nodes, register
-from knative.local.tools.replay.course import Courses
 from knative.local.tools.replay.driver import Driver, Plan
+from knative.local.tools.replay.lifecycles import Lifecycles
 from knative.local.tools.replay.meter import Meter, peak_memory
-from knative.local.tools.replay.observing import Watcher, books
+from knative.local.tools.replay.observation import Watcher, store_totals
 from knative.local.tools.replay.summary import Effort, Summary, problems, rendered, summarise
 from knative.local.tools.replay.trace import Node, Pod, TraceError, read_nodes, read_pods
 from shared.errors import SentinelError
@@ -115,21 +115,21 @@ async def _replay(
             with _stopping(stopped), _progress(console) as progress:
                 progress.print("The platform is up. Ctrl-C ends the replay, with the figures so far.")
                 task = progress.add_task("", total=len(pods), note="")
-                await driver.run(stopped, lambda courses: _show(progress, task, courses))
+                await driver.run(stopped, lambda lifecycles: _show(progress, task, lifecycles))
             seconds = time.monotonic() - started
-        await driver.look_at_everything()
-        found = await asyncio.to_thread(books, engine)
+        await driver.observe_everything()
+        found = await asyncio.to_thread(store_totals, engine)
         effort = Effort(seconds, meter.delivered - delivered, meter.failed, memory[0])
-        return summarise(len(pods), driver.courses, found, effort)
+        return summarise(len(pods), driver.lifecycles, found, effort)
     finally:
         sampler.cancel()
         engine.dispose()
 
 
-def _show(progress: Progress, task: TaskID, courses: Courses) -> None:
-    placed = sum(1 for course in courses.by_workload.values() if course.placed_at is not None)
-    over = len(courses.by_workload) - len(courses.open)
-    progress.update(task, completed=over, note=f"{placed:,} placed, {len(courses.open):,} in hand")
+def _show(progress: Progress, task: TaskID, lifecycles: Lifecycles) -> None:
+    placed = sum(1 for lifecycle in lifecycles.by_workload.values() if lifecycle.placed_at is not None)
+    over = len(lifecycles.by_workload) - len(lifecycles.open)
+    progress.update(task, completed=over, note=f"{placed:,} placed, {len(lifecycles.open):,} in hand")
 
 
 def _progress(console: Console) -> Progress:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from knative.local.runtime.cluster_api import ClusterApi, cluster_api
+from knative.local.cluster.client import ClusterApi, cluster_api
 from knative.local.runtime.platform import CLUSTER, Platform
 from knative.local.tools.replay.trace import Node
 from knative.local.tools.replay.workloads import invented_prices, node_object, node_status, require_prices

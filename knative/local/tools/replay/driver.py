@@ -19,16 +19,16 @@ from typing import Any
 import aiohttp
 
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
-from knative.local.tools.publishing import NotAccepted, Publisher
-from knative.local.tools.replay.course import Course, Courses
+from knative.local.tools.publisher import NotAccepted, Publisher
+from knative.local.tools.replay.lifecycles import Lifecycle, Lifecycles
 from knative.local.tools.replay.meter import Meter
-from knative.local.tools.replay.observing import Watcher
+from knative.local.tools.replay.observation import Watcher
 from knative.local.tools.replay.trace import Pod
 from knative.local.tools.replay.workloads import id_of, withdrawal_of, workload_of
 
-COMING = 24
-GOING = 60
-WAITING = 200
+MAX_UNSETTLED = 24
+MAX_WITHDRAWN = 60
+MAX_WAITING = 200
 STALLED_SECONDS = 180.0
 """With nothing new of any workload for so long, nothing will come any more: deadlines and all but the last of the
 broker's retries are shorter."""
@@ -52,52 +52,52 @@ class Driver:
     """Replays a plan on a running platform."""
 
     def __init__(self, plan: Plan, publisher: Publisher, watcher: Watcher, meter: Meter) -> None:
-        self.courses = Courses(plan.keep)
+        self.lifecycles = Lifecycles(plan.keep)
         self._plan = plan
         self._publisher = publisher
         self._watcher = watcher
         self._meter = meter
         self._left = deque(plan.pods)
         self._started = time.time()
-        self._news = time.monotonic()
+        self._last_change = time.monotonic()
 
-    async def run(self, stopped: asyncio.Event, progress: Callable[[Courses], None]) -> None:
+    async def run(self, stopped: asyncio.Event, progress: Callable[[Lifecycles], None]) -> None:
         """Returns when every workload is over, when nothing moves any more, or when `stopped` is set."""
-        self._started, self._news = time.time(), time.monotonic()
+        self._started, self._last_change = time.time(), time.monotonic()
         while not stopped.is_set():
-            await self._look(self._watcher.changed)
+            await self._observe(self._watcher.changed)
             async with asyncio.TaskGroup() as group:
                 for work in (*self._withdrawals(), *self._submissions()):
                     group.create_task(work)
-            progress(self.courses)
-            if not self._left and not self.courses.open:
+            progress(self.lifecycles)
+            if not self._left and not self.lifecycles.open:
                 return
             if self._stalled():
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def look_at_everything(self) -> None:
-        """Brings every course up to date."""
-        await self._look(self._watcher.everything)
+    async def observe_everything(self) -> None:
+        """Brings every lifecycle up to date."""
+        await self._observe(self._watcher.everything)
 
-    async def _look(self, read: Callable[[], Sequence[Any]]) -> None:
-        for sighting in await asyncio.to_thread(read):
-            if self.courses.seen(sighting):
-                self._news = time.monotonic()
+    async def _observe(self, read: Callable[[], Sequence[Any]]) -> None:
+        for observation in await asyncio.to_thread(read):
+            if self.lifecycles.seen(observation):
+                self._last_change = time.monotonic()
         for workload, reason in self._meter.rejections():
-            self.courses.rejected(workload, reason)
-            self._news = time.monotonic()
+            self.lifecycles.rejected(workload, reason)
+            self._last_change = time.monotonic()
 
     def _stalled(self) -> bool:
-        busy = [course for course in self.courses.open if not course.settled or course.withdrawn]
-        return bool(busy) and time.monotonic() - self._news > STALLED_SECONDS
+        busy = [lifecycle for lifecycle in self.lifecycles.open if not lifecycle.settled or lifecycle.withdrawn]
+        return bool(busy) and time.monotonic() - self._last_change > STALLED_SECONDS
 
     def _submissions(self) -> list[Coroutine[Any, Any, None]]:
         now = time.time()
-        going = sum(1 for course in self.courses.open if course.withdrawn)
-        coming = [course for course in self.courses.open if not course.settled]
-        waiting = sum(1 for course in coming if course.only_waits(now, _PATIENCE_SECONDS))
-        room = COMING - (len(coming) - waiting) if going < GOING and waiting < WAITING else 0
+        withdrawn = sum(1 for lifecycle in self.lifecycles.open if lifecycle.withdrawn)
+        unsettled = [lifecycle for lifecycle in self.lifecycles.open if not lifecycle.settled]
+        waiting = sum(1 for lifecycle in unsettled if lifecycle.only_waits(now, _PATIENCE_SECONDS))
+        room = MAX_UNSETTLED - (len(unsettled) - waiting) if withdrawn < MAX_WITHDRAWN and waiting < MAX_WAITING else 0
         found: list[Coroutine[Any, Any, None]] = []
         while room > len(found) and self._left and self._due(self._left[0].created, now):
             found.append(self._submit(self._left.popleft()))
@@ -105,7 +105,7 @@ class Driver:
 
     def _withdrawals(self) -> list[Coroutine[Any, Any, None]]:
         now = time.time()
-        return [self._withdraw(c) for c in self.courses.to_withdraw() if self._due(c.pod.deleted or 0, now)]
+        return [self._withdraw(c) for c in self.lifecycles.to_withdraw() if self._due(c.pod.deleted or 0, now)]
 
     def _due(self, moment: int, now: float) -> bool:
         """Whether a moment of the trace has come."""
@@ -113,15 +113,17 @@ class Driver:
 
     async def _submit(self, pod: Pod) -> None:
         document = workload_of(pod, self._plan.capacity)
-        self.courses.submitted(id_of(pod), pod, time.time())
-        await self._insist(lambda: self._publisher.publish(WorkloadSubmitted, pod.name, document))
+        self.lifecycles.submitted(id_of(pod), pod, time.time())
+        await self._publish_with_retries(lambda: self._publisher.publish(WorkloadSubmitted, pod.name, document))
 
-    async def _withdraw(self, course: Course) -> None:
-        course.withdrawn = True
-        wish = withdrawal_of(course.pod)
-        await self._insist(lambda: self._publisher.publish(WorkloadWithdrawn, course.pod.name, wish))
+    async def _withdraw(self, lifecycle: Lifecycle) -> None:
+        lifecycle.withdrawn = True
+        withdrawal = withdrawal_of(lifecycle.pod)
+        await self._publish_with_retries(
+            lambda: self._publisher.publish(WorkloadWithdrawn, lifecycle.pod.name, withdrawal)
+        )
 
-    async def _insist(self, publish: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _publish_with_retries(self, publish: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Posts again what the broker did not take; the event's id makes that harmless."""
         for attempt in range(_TRIES):
             try:

@@ -1,4 +1,4 @@
-"""What came of a replay: figures from the courses and the books, whether they add up, and how they are printed."""
+"""What came of a replay: figures from the lifecycles and the store, whether they add up, how they print."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
-from knative.local.tools.replay.course import Course, Courses
-from knative.local.tools.replay.observing import Books
+from knative.local.tools.replay.lifecycles import Lifecycle, Lifecycles
+from knative.local.tools.replay.observation import StoreTotals
 from shared.models.lifecycle import Phase
 
 _LISTED = 5
@@ -42,31 +42,33 @@ class Summary:
     failures: Mapping[str, int]
     removed: int
     latencies: Sequence[float]
-    books: Books
+    totals: StoreTotals
     effort: Effort
-    stuck: Sequence[Course] = field(default=())
+    stuck: Sequence[Lifecycle] = field(default=())
 
 
-def summarise(total: int, courses: Courses, books: Books, effort: Effort) -> Summary:
+def summarise(total: int, lifecycles: Lifecycles, totals: StoreTotals, effort: Effort) -> Summary:
     """The figures."""
-    all_courses = list(courses.by_workload.values())
+    everything = list(lifecycles.by_workload.values())
     return Summary(
         total=total,
-        submitted=len(all_courses),
-        approved=sum(1 for course in all_courses if course.approved),
-        denied=sum(1 for course in all_courses if course.phase is Phase.DENIED),
-        denials=books.denials,
-        rejections=_counted(course.rejected for course in all_courses if course.rejected),
-        placed=sum(1 for course in all_courses if course.placed_at is not None),
-        not_placeable=sum(1 for course in all_courses if course.not_placeable),
+        submitted=len(everything),
+        approved=sum(1 for lifecycle in everything if lifecycle.approved),
+        denied=sum(1 for lifecycle in everything if lifecycle.phase is Phase.DENIED),
+        denials=totals.denials,
+        rejections=_counted(lifecycle.rejected for lifecycle in everything if lifecycle.rejected),
+        placed=sum(1 for lifecycle in everything if lifecycle.placed_at is not None),
+        not_placeable=sum(1 for lifecycle in everything if lifecycle.not_placeable),
         failures=_counted(
-            course.failed.partition(":")[0] for course in all_courses if course.failed and not course.not_placeable
+            lifecycle.failed.partition(":")[0]
+            for lifecycle in everything
+            if lifecycle.failed and not lifecycle.not_placeable
         ),
-        removed=sum(1 for course in all_courses if course.phase is Phase.REMOVED),
-        latencies=sorted(c.placed_at - c.submitted_at for c in all_courses if c.placed_at is not None),
-        books=books,
+        removed=sum(1 for lifecycle in everything if lifecycle.phase is Phase.REMOVED),
+        latencies=sorted(c.placed_at - c.submitted_at for c in everything if c.placed_at is not None),
+        totals=totals,
         effort=effort,
-        stuck=courses.open,
+        stuck=lifecycles.open,
     )
 
 
@@ -77,22 +79,22 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 def problems(summary: Summary, *, keep: bool, complete: bool) -> list[str]:
     """What does not add up; empty is good. An interrupted replay leaves workloads open, a complete one none."""
-    found = [f"dead letters: {count} of {what}" for what, count in summary.books.dead_letters.items()]
+    found = [f"dead letters: {count} of {what}" for what, count in summary.totals.dead_letters.items()]
     if not complete:
         return found
-    for course in summary.stuck[: 4 * _LISTED]:
-        state = f"{course.phase} ({course.reason})" if course.phase else "never seen in the store"
-        found.append(f"stuck: {course.pod.name} is {state}")
+    for lifecycle in summary.stuck[: 4 * _LISTED]:
+        state = f"{lifecycle.phase} ({lifecycle.reason})" if lifecycle.phase else "never seen in the store"
+        found.append(f"stuck: {lifecycle.pod.name} is {state}")
     if len(summary.stuck) > 4 * _LISTED:
         found.append(f"stuck: and {len(summary.stuck) - 4 * _LISTED} more")
     if summary.submitted != summary.total:
         found.append(f"only {summary.submitted} of {summary.total} workloads were submitted")
-    if summary.books.used_gpus != summary.books.reserved_gpus:
+    if summary.totals.used_gpus != summary.totals.reserved_gpus:
         found.append(
-            f"the ledger counts {summary.books.used_gpus} GPUs, its reservations {summary.books.reserved_gpus}"
+            f"the ledger counts {summary.totals.used_gpus} GPUs, its reservations {summary.totals.reserved_gpus}"
         )
-    if not keep and summary.books.reserved_workloads:
-        found.append(f"{summary.books.reserved_workloads} workloads still hold a reservation")
+    if not keep and summary.totals.reserved_workloads:
+        found.append(f"{summary.totals.reserved_workloads} workloads still hold a reservation")
     return found
 
 
@@ -105,15 +107,15 @@ def rendered(summary: Summary) -> Table:
     of_all = "" if summary.submitted == summary.total else f"of {summary.total:,}"
     table.add_row("submitted", f"{summary.submitted:,}", of_all)
     table.add_row("approved", f"{summary.approved:,}")
-    table.add_row("denied", f"{summary.denied:,}", _told(summary.denials))
+    table.add_row("denied", f"{summary.denied:,}", _listed(summary.denials))
     if summary.rejections:
-        table.add_row("rejected", f"{sum(summary.rejections.values()):,}", _told(summary.rejections))
+        table.add_row("rejected", f"{sum(summary.rejections.values()):,}", _listed(summary.rejections))
     table.add_row("placed", f"{summary.placed:,}", "became healthy")
     table.add_row("not placeable", f"{summary.not_placeable:,}", "Unschedulable at their deadline")
     if summary.failures:
-        table.add_row("failed", f"{sum(summary.failures.values()):,}", _told(summary.failures))
+        table.add_row("failed", f"{sum(summary.failures.values()):,}", _listed(summary.failures))
     table.add_row("removed", f"{summary.removed:,}")
-    table.add_row("GPUs reserved", f"{summary.books.reserved_gpus:,}", "at the end")
+    table.add_row("GPUs reserved", f"{summary.totals.reserved_gpus:,}", "at the end")
     for percent in (50, 95, 99):
         seconds = percentile(summary.latencies, percent)
         table.add_row(f"end to end p{percent}", f"{seconds * 1000:,.0f}", "ms, submitted to healthy")
@@ -129,7 +131,7 @@ def _counted(reasons: Iterable[str]) -> dict[str, int]:
     return dict(Counter(reasons).most_common())
 
 
-def _told(counts: Mapping[str, int]) -> str:
-    told = [f"{count:,} {reason}" for reason, count in list(counts.items())[:_LISTED]]
+def _listed(counts: Mapping[str, int]) -> str:
+    listed = [f"{count:,} {reason}" for reason, count in list(counts.items())[:_LISTED]]
     more = [f"and {len(counts) - _LISTED} other reasons"] if len(counts) > _LISTED else []
-    return "; ".join(told + more)
+    return "; ".join(listed + more)

@@ -7,26 +7,28 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from knative.local.tools.replay.course import Courses, Sighting
-from knative.local.tools.replay.observing import Books
+from knative.local.tools.replay.lifecycles import Lifecycles, Observation
+from knative.local.tools.replay.observation import StoreTotals
 from knative.local.tools.replay.summary import Effort, Summary, percentile, problems, rendered, summarise
 from knative.local.tools.replay.trace import Pod
 from shared.models.lifecycle import Phase
 
-BOOKS = Books({}, 0, 0, 0, {})
+TOTALS = StoreTotals({}, 0, 0, 0, {})
 EFFORT = Effort(seconds=2.0, events=100, retries=1, peak_bytes=300 * 1024**2)
 
 
-def replayed(*phases: tuple[Phase, str], keep: bool = False, books: Books = BOOKS, total: int | None = None) -> Summary:
+def replayed(
+    *phases: tuple[Phase, str], keep: bool = False, totals: StoreTotals = TOTALS, total: int | None = None
+) -> Summary:
     """A replay of one workload a phase, submitted at 0; the first becomes so after one second, and so on."""
-    found = Courses(keep)
+    found = Lifecycles(keep)
     for number, (phase, reason) in enumerate(phases, start=1):
         workload = uuid.uuid4()
         found.submitted(workload, Pod(f"pod-{number}", 1, 1, 0, (), "LS", 0, None), 0.0)
         if phase is Phase.REMOVED:
-            found.seen(Sighting(workload, Phase.HEALTHY, "", float(number)))
-        found.seen(Sighting(workload, phase, reason, float(number)))
-    return summarise(len(phases) if total is None else total, found, books, EFFORT)
+            found.seen(Observation(workload, Phase.HEALTHY, "", float(number)))
+        found.seen(Observation(workload, phase, reason, float(number)))
+    return summarise(len(phases) if total is None else total, found, totals, EFFORT)
 
 
 def test_counts_what_became_of_each() -> None:
@@ -36,7 +38,7 @@ def test_counts_what_became_of_each() -> None:
         (Phase.DENIED, "too dear"),
         (Phase.FAILED, "Unschedulable: no node"),
         (Phase.FAILED, "CrashLoopBackOff: x"),
-        books=replace(BOOKS, denials={"cost_ceiling of policy budget": 1}),
+        totals=replace(TOTALS, denials={"cost_ceiling of policy budget": 1}),
     )
     assert (summary.approved, summary.denied, summary.placed, summary.removed) == (4, 1, 2, 2)
     assert (summary.not_placeable, summary.failures) == (1, {"CrashLoopBackOff": 1})
@@ -68,22 +70,22 @@ def test_names_what_was_lost() -> None:
 
 
 def test_a_reservation_that_did_not_return_is_a_problem() -> None:
-    held = replace(BOOKS, reserved_workloads=1, reserved_gpus=2, used_gpus=2)
-    assert problems(replayed((Phase.REMOVED, ""), books=held), keep=False, complete=True) == [
+    held = replace(TOTALS, reserved_workloads=1, reserved_gpus=2, used_gpus=2)
+    assert problems(replayed((Phase.REMOVED, ""), totals=held), keep=False, complete=True) == [
         "1 workloads still hold a reservation"
     ]
-    assert problems(replayed((Phase.HEALTHY, ""), keep=True, books=held), keep=True, complete=True) == []
+    assert problems(replayed((Phase.HEALTHY, ""), keep=True, totals=held), keep=True, complete=True) == []
 
 
 def test_a_ledger_that_does_not_add_up_is_a_problem() -> None:
-    skewed = replace(BOOKS, reserved_gpus=2, used_gpus=3)
-    found = problems(replayed((Phase.HEALTHY, ""), keep=True, books=skewed), keep=True, complete=True)
+    skewed = replace(TOTALS, reserved_gpus=2, used_gpus=3)
+    found = problems(replayed((Phase.HEALTHY, ""), keep=True, totals=skewed), keep=True, complete=True)
     assert found == ["the ledger counts 3 GPUs, its reservations 2"]
 
 
 def test_dead_letters_are_a_problem_even_of_an_interrupted_replay() -> None:
-    letters = replace(BOOKS, dead_letters={"plan.proposed: no": 2})
-    assert problems(replayed((Phase.WAITING, ""), books=letters), keep=False, complete=False) == [
+    letters = replace(TOTALS, dead_letters={"plan.proposed: no": 2})
+    assert problems(replayed((Phase.WAITING, ""), totals=letters), keep=False, complete=False) == [
         "dead letters: 2 of plan.proposed: no"
     ]
 

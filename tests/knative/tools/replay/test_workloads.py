@@ -58,9 +58,9 @@ def test_equally_plentiful_models_are_told_apart_by_name() -> None:
 
 
 def test_the_withdrawal_names_the_same_workload() -> None:
-    wish = WorkloadWithdrawn.model_validate(withdrawal_of(pod()))
+    withdrawal = WorkloadWithdrawn.model_validate(withdrawal_of(pod()))
     assert WorkloadSpec.model_validate(workload_of(pod(), CAPACITY)).id == id_of(pod())
-    assert (wish.team, wish.namespace, wish.name) == ("ls", "replay", "openb-pod-1")
+    assert (withdrawal.team, withdrawal.namespace, withdrawal.name) == ("ls", "replay", "openb-pod-1")
 
 
 def test_a_node_is_labelled_with_its_product_and_states_what_it_has() -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from knative.local.runtime.cluster_api import ClusterRequestFailed, cluster_api
+from knative.local.cluster.client import ClusterRequestFailed, cluster_api
 from tests.knative.platforms import KUBECONFIG
 from tests.knative.subscribers import serving
 

@@ -1,7 +1,8 @@
 """Where deliveries go: one HTTP exchange with a subscriber, errors turned into values.
 
-`HttpTarget` is a subscriber or sink that a manifest names by `uri`. Services that run here are targets of their own
-(`services.LocalService`), because a request to one may have to start it.
+Knative calls what takes events by POST an Addressable. `HttpAddressable` is one that a manifest names by `uri`.
+Services that run here are Addressables of their own (`services.LocalService`), because a request to one may have to
+start it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _KEEP_ALIVE_SECONDS = 3.0
 _MAX_HEADER_BYTES = 8 * 1024
 
 
-class Target(Protocol):
+class Addressable(Protocol):
     """A subscriber or a dead-letter sink."""
 
     @property
@@ -39,7 +40,7 @@ class Target(Protocol):
         ...
 
 
-class HttpTarget:
+class HttpAddressable:
     """A subscriber at an absolute URL."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:

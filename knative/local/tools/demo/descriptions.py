@@ -12,12 +12,12 @@ from knative.local.broker.wire import Record
 from shared.models.plan import Decision
 
 
-def says(record: Record) -> str:
-    """The gist of an event; "" for one that says nothing of its own. Raises ValidationError, KeyError."""
-    return _gist(CATALOGUE[record.attributes["type"]].data.model_validate_json(record.data or b"{}"))
+def description_of(record: Record) -> str:
+    """An event in a few words; "" for one that says nothing of its own. Raises ValidationError, KeyError."""
+    return _description(CATALOGUE[record.attributes["type"]].data.model_validate_json(record.data or b"{}"))
 
 
-def names(record: Record) -> str | None:
+def workload_name(record: Record) -> str | None:
     """The workload's name, where the data holds it. Raises ValidationError, KeyError."""
     data = CATALOGUE[record.attributes["type"]].data.model_validate_json(record.data or b"{}")
     match data:
@@ -27,7 +27,7 @@ def names(record: Record) -> str | None:
             return None
 
 
-def _gist(data: BaseModel) -> str:
+def _description(data: BaseModel) -> str:
     match data:
         case WorkloadSubmitted():
             gpu = data.resources.gpu

@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from knative.local.runtime.cluster_api import ClusterApi, ClusterRequestFailed, cluster_api
+from knative.local.cluster.client import ClusterApi, ClusterRequestFailed, cluster_api
 
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 10.0

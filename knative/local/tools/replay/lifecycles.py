@@ -1,4 +1,4 @@
-"""The course of every workload of a replay, from what the store said of it. Pure.
+"""The lifecycle of every workload of a replay, from what the store said of it. Pure.
 
     pending --> submitted --> placed ----> (withdrawn) --> removed
                     |-------> failed ----^
@@ -23,7 +23,7 @@ UNSCHEDULABLE = "Unschedulable"
 
 
 @dataclass(frozen=True)
-class Sighting:
+class Observation:
     """A workload's row as it was seen. `at` is when it became so, in seconds since the epoch by the store's clock."""
 
     workload: uuid.UUID
@@ -32,12 +32,12 @@ class Sighting:
     at: float
 
     @classmethod
-    def of(cls, workload: uuid.UUID, phase: str, reason: str, updated_at: datetime) -> Sighting:
+    def of(cls, workload: uuid.UUID, phase: str, reason: str, updated_at: datetime) -> Observation:
         return cls(workload, Phase(phase), reason, updated_at.timestamp())
 
 
 @dataclass
-class Course:
+class Lifecycle:
     """One workload. Times in seconds since the epoch."""
 
     workload: uuid.UUID
@@ -74,50 +74,50 @@ class Course:
 
 
 @dataclass
-class Courses:
+class Lifecycles:
     """All workloads of a replay."""
 
     keep: bool
-    by_workload: dict[uuid.UUID, Course] = field(default_factory=dict)
-    _open: dict[uuid.UUID, Course] = field(default_factory=dict)
+    by_workload: dict[uuid.UUID, Lifecycle] = field(default_factory=dict)
+    _open: dict[uuid.UUID, Lifecycle] = field(default_factory=dict)
 
     def submitted(self, workload: uuid.UUID, pod: Pod, at: float) -> None:
-        self.by_workload[workload] = self._open[workload] = Course(workload, pod, at)
+        self.by_workload[workload] = self._open[workload] = Lifecycle(workload, pod, at)
 
-    def seen(self, sighting: Sighting) -> bool:
-        """Takes a sighting in. False if it says nothing new."""
-        course = self.by_workload.get(sighting.workload)
-        if course is None or (course.phase is sighting.phase and course.reason == sighting.reason):
+    def seen(self, observation: Observation) -> bool:
+        """Records an observation. False if it holds nothing new."""
+        lifecycle = self.by_workload.get(observation.workload)
+        if lifecycle is None or (lifecycle.phase is observation.phase and lifecycle.reason == observation.reason):
             return False
-        if course.phase is not sighting.phase:
-            course.since = sighting.at
-        course.phase, course.reason = sighting.phase, sighting.reason
-        course.approved = course.approved or sighting.phase not in _DECIDED_AGAINST
-        if sighting.phase in PLACED and course.placed_at is None:
-            course.placed_at = sighting.at
-        if sighting.phase is Phase.FAILED and not course.failed:
-            course.failed = sighting.reason or "no reason given"
-        self._close(course)
+        if lifecycle.phase is not observation.phase:
+            lifecycle.since = observation.at
+        lifecycle.phase, lifecycle.reason = observation.phase, observation.reason
+        lifecycle.approved = lifecycle.approved or observation.phase not in _DECIDED_AGAINST
+        if observation.phase in PLACED and lifecycle.placed_at is None:
+            lifecycle.placed_at = observation.at
+        if observation.phase is Phase.FAILED and not lifecycle.failed:
+            lifecycle.failed = observation.reason or "no reason given"
+        self._close(lifecycle)
         return True
 
     def rejected(self, workload: uuid.UUID, reason: str) -> None:
         """Intake did not take it in."""
-        course = self.by_workload.get(workload)
-        if course is not None:
-            course.rejected = reason
-            self._close(course)
+        lifecycle = self.by_workload.get(workload)
+        if lifecycle is not None:
+            lifecycle.rejected = reason
+            self._close(lifecycle)
 
-    def to_withdraw(self) -> list[Course]:
+    def to_withdraw(self) -> list[Lifecycle]:
         """What has come to something and still holds capacity."""
         if self.keep:
             return []
         return [c for c in self.open if c.settled and not c.withdrawn]
 
     @property
-    def open(self) -> list[Course]:
+    def open(self) -> list[Lifecycle]:
         """What is not over, in the order of submission."""
         return list(self._open.values())
 
-    def _close(self, course: Course) -> None:
-        if course.over(self.keep):
-            self._open.pop(course.workload, None)
+    def _close(self, lifecycle: Lifecycle) -> None:
+        if lifecycle.over(self.keep):
+            self._open.pop(lifecycle.workload, None)

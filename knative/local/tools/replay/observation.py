@@ -1,4 +1,4 @@
-"""What the store says of a replay: changed workloads while it runs, and the books at the end."""
+"""What the store says of a replay: changed workloads while it runs, and its totals at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from knative.local.tools.replay.course import Sighting
+from knative.local.tools.replay.lifecycles import Observation
 from shared.store.tables import dead_letters, policy_decisions, reservations, usage, workloads
 
 _OVERLAP = timedelta(seconds=2)
@@ -31,18 +31,18 @@ class Watcher:
         self._newest: datetime | None = None
         self._swept = clock()
 
-    def changed(self) -> list[Sighting]:
-        """What has changed since the last call, oldest first; some of it may have been told before."""
+    def changed(self) -> list[Observation]:
+        """What has changed since the last call, oldest first; some of it may have been returned before."""
         if self._clock() - self._swept > _SWEEP_SECONDS:
             return self.everything()
         return self._read()
 
-    def everything(self) -> list[Sighting]:
+    def everything(self) -> list[Observation]:
         """Every workload, as it is now."""
         self._newest, self._swept = None, self._clock()
         return self._read()
 
-    def _read(self) -> list[Sighting]:
+    def _read(self) -> list[Observation]:
         statement = sa.select(workloads.c.id, workloads.c.phase, workloads.c.reason, workloads.c.updated_at)
         if self._newest is not None:
             statement = statement.where(workloads.c.updated_at > self._newest - _OVERLAP)
@@ -50,11 +50,11 @@ class Watcher:
             rows = connection.execute(statement.order_by(workloads.c.updated_at, workloads.c.id)).all()
         if rows:
             self._newest = rows[-1].updated_at
-        return [Sighting.of(row.id, row.phase, row.reason, row.updated_at) for row in rows]
+        return [Observation.of(row.id, row.phase, row.reason, row.updated_at) for row in rows]
 
 
 @dataclass(frozen=True)
-class Books:
+class StoreTotals:
     """The store at the end. denials: how many plans each rule of each policy denied."""
 
     denials: dict[str, int]
@@ -64,7 +64,7 @@ class Books:
     dead_letters: dict[str, int]
 
 
-def books(engine: sa.Engine) -> Books:
+def store_totals(engine: sa.Engine) -> StoreTotals:
     """Counts what the replay left."""
     with engine.connect() as connection:
         broken = connection.execute(
@@ -83,7 +83,7 @@ def books(engine: sa.Engine) -> Books:
                 dead_letters.c.type, dead_letters.c.reason
             )
         ).all()
-    return Books(
+    return StoreTotals(
         dict(denials.most_common()),
         int(held[0]),
         int(held[1]),

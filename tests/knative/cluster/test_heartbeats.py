@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from knative.local.runtime import heartbeats
-from knative.local.runtime.cluster_api import ClusterApi, cluster_api
+from knative.local.cluster import heartbeats
+from knative.local.cluster.client import ClusterApi, cluster_api
 
 pytestmark = pytest.mark.cluster
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from knative.local.runtime.instance import Occupied, Published, StateDirectory, listen
+from knative.local.runtime.state_directory import InUse, PlatformAddress, StateDirectory, listen
 
 
 def test_a_state_directory_is_held_by_one(tmp_path: Path) -> None:
     first = StateDirectory(tmp_path / "state")
-    with pytest.raises(Occupied, match=rf"in use by a running platform \(pid {os.getpid()}\).*another STATE"):
+    with pytest.raises(InUse, match=rf"in use by a running platform \(pid {os.getpid()}\).*another STATE"):
         StateDirectory(tmp_path / "state")
     first.release()
     StateDirectory(tmp_path / "state").release()
@@ -20,21 +20,21 @@ def test_a_state_directory_is_held_by_one(tmp_path: Path) -> None:
 
 def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Occupied, match="cannot be used as the state directory"):
+    with pytest.raises(InUse, match="cannot be used as the state directory"):
         StateDirectory(tmp_path / "file" / "state")
 
 
 def test_a_part_of_the_state_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path)
     (tmp_path / "postgres").touch()
-    with pytest.raises(Occupied, match="postgres cannot be used as a directory of the state: File exists; choose"):
+    with pytest.raises(InUse, match="postgres cannot be used as a directory of the state: File exists; choose"):
         state.directory("postgres")
     state.release()
 
 
 def test_what_is_published_is_for_the_owner_only_and_withdrawn(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path)
-    published = Published(1, "http://localhost:1/sentinel/default", "postgresql://", "/kubeconfig", 1)
+    published = PlatformAddress(1, "http://localhost:1/sentinel/default", "postgresql://", "/kubeconfig", 1)
     state.publish(published)
     file = tmp_path / "platform.json"
     assert json.loads(file.read_text())["broker"] == published.broker
@@ -45,11 +45,11 @@ def test_what_is_published_is_for_the_owner_only_and_withdrawn(tmp_path: Path) -
 
 def test_a_taken_port_is_said() -> None:
     first = listen(0)
-    with first, pytest.raises(Occupied, match=r"port \d+ is taken by another program; choose another PORT"):
+    with first, pytest.raises(InUse, match=r"port \d+ is taken by another program; choose another PORT"):
         listen(first.getsockname()[1])
 
 
 @pytest.mark.parametrize("port", [70_000, -1])
 def test_a_port_that_does_not_exist_is_said(port: int) -> None:
-    with pytest.raises(Occupied, match=f"port {port} cannot be used"):
+    with pytest.raises(InUse, match=f"port {port} cannot be used"):
         listen(port)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from knative.local.runtime import kubeconfig
-from knative.local.runtime.kubeconfig import KubeconfigError
+from knative.local.cluster import kubeconfig
+from knative.local.cluster.kubeconfig import KubeconfigError
 from tests.knative.certificates import Authority
 
 

@@ -1,4 +1,4 @@
-"""What the scenarios work with: the broker to post to, and the store and the cluster to judge by."""
+"""What the scenarios work with: the broker to post to, and the store and the cluster to check."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
-from knative.local.runtime.cluster_api import ClusterApi
+from knative.local.cluster.client import ClusterApi
 from knative.local.tools.demo.timeline import Timeline
-from knative.local.tools.publishing import Publisher
+from knative.local.tools.publisher import Publisher
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
@@ -31,7 +31,7 @@ class ExpectationFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Fleet:
+class DemoGpus:
     """The GPUs that the demo asks for: a SKU of the cluster that has a price, and how many there are; None and 0 if
     the cluster has none."""
 
@@ -39,11 +39,17 @@ class Fleet:
     count: int
 
 
-class Stage:
+class DemoSession:
     """One run of the demo. `namespace` is the demo's own on the cluster."""
 
     def __init__(
-        self, publisher: Publisher, store: Store, cluster: ClusterApi, timeline: Timeline, namespace: str, fleet: Fleet
+        self,
+        publisher: Publisher,
+        store: Store,
+        cluster: ClusterApi,
+        timeline: Timeline,
+        namespace: str,
+        fleet: DemoGpus,
     ) -> None:
         self.namespace = namespace
         self.fleet = fleet
@@ -64,11 +70,11 @@ class Stage:
     async def withdraw(self, name: str, team: str) -> uuid.UUID:
         """Asks for a workload's removal."""
         self._posted += 1
-        wish = {"name": name, "team": team, "namespace": self.namespace}
-        await self._publisher.publish(WorkloadWithdrawn, str(self._posted), wish)
+        withdrawal = {"name": name, "team": team, "namespace": self.namespace}
+        await self._publisher.publish(WorkloadWithdrawn, str(self._posted), withdrawal)
         return workload_id(team, self.namespace, name)
 
-    async def told(self, kind: str, name: str) -> None:
+    async def emitted(self, kind: str, name: str) -> None:
         """Expects an event. Raises ExpectationFailed."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from knative.local.runtime.kubeconfig import access as read_access
+from knative.local.cluster.kubeconfig import access as read_access
 
 MERGE_PATCH = "application/merge-patch+json"
 _SECONDS = 30

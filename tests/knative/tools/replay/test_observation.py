@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from knative.local.tools.replay.observing import Books, Watcher, books
+from knative.local.tools.replay.observation import StoreTotals, Watcher, store_totals
 from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store.tables import policy_decisions, workloads
@@ -61,7 +61,7 @@ def test_a_row_of_a_transaction_that_began_long_ago_is_found_by_the_next_sweep(e
 
 
 def test_the_books_count_denials_by_rule_and_dead_letters_by_reason(engine: sa.Engine, store: Store) -> None:
-    assert books(engine) == Books({}, 0, 0, 0, {})
+    assert store_totals(engine) == StoreTotals({}, 0, 0, 0, {})
     with store.begin() as work:
         for number in range(3):
             rule = "quota" if number else "cost_ceiling"
@@ -79,6 +79,6 @@ def test_the_books_count_denials_by_rule_and_dead_letters_by_reason(engine: sa.E
                 )
             )
         work.dead_letters.keep(DeadLetter("http://x/", "/s", "1", "some.type", None, {}, b"", 422, "no such plan"))
-    found = books(engine)
+    found = store_totals(engine)
     assert found.denials == {"quota of policy p": 2, "cost_ceiling of policy p": 1}
     assert found.dead_letters == {"some.type: no such plan": 1}

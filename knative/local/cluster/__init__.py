@@ -1,0 +1,1 @@
+"""The Kubernetes cluster that the platform works on: its kubeconfig, requests to it, heartbeats of its nodes."""
