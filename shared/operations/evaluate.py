@@ -114,7 +114,7 @@ def _decide(
     actor: Actor,
     policies: PolicyCache,
 ) -> Evaluation:
-    live = work.deployments.live(workload.id)
+    live = work.deployments.live(workload.id) if workload.revision else []
     holdings = work.ledger.holdings(workload.id)
     view = stored_plan_view(work, plan, workload, live, holdings.at(plan.decision.cluster))
     applicable = applicable_policies(work, view, policies.current(work), work.now)
@@ -143,7 +143,7 @@ def _approve(
     view, decision = assessment.view, assessment.decision
     if plan.decision.verb.applies:
         reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, view.lines)
-        work.ledger.hold(reservation, plan.id, work.now + HOLD)
+        work.ledger.hold(reservation, plan.id, work.now + HOLD, before=view.held)
     if not view.reduces:
         work.facts.record_action(view, work.now)
     work.plans.approve(plan, work.now + HOLD)

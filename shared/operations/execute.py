@@ -186,11 +186,13 @@ def _start_verifying(
 
 def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> ClusterTask:
     work.plans.lease(plan, work.now + LEASE)
-    present = work.deployments.present(workload.id)
+    # A workload without a revision has nothing on a cluster.
+    present = work.deployments.present(workload.id) if workload.revision else []
     if plan.decision.verb is Verb.REMOVE:
         work.workloads.advance(workload, Phase.APPLYING)
         return ClusterTask(plan, str(workload.id), None, _references(present), force=False)
-    deployment = work.deployments.of_plan(plan.id) or _new_revision(work, plan, workload)
+    begun = work.deployments.of_plan(plan.id) if workload.revision else None
+    deployment = begun or _new_revision(work, plan, workload)
     work.workloads.start_revision(workload, deployment.revision)
     earlier = [d for d in present if d.reference.name != deployment.reference.name]
     force = plan.decision.verb is Verb.ROLLBACK
@@ -316,7 +318,8 @@ def _applied(
     if stored is None or stored.status is not RevisionStatus.INTENDED:
         return []  # its lease had lapsed, and a newer plan has replaced or removed it
     _start_verifying(work, stored, workload, uid=done.uid, applied_at=work.now)
-    work.deployments.supersede_before(workload.id, deployment.revision)
+    if deployment.revision > 1:
+        work.deployments.supersede_before(workload.id, deployment.revision)
     if current:
         work.workloads.advance(workload, Phase.VERIFYING)
     reference = deployment.reference

@@ -109,9 +109,20 @@ class Ledger:
         owner = holdings.workload_id
         self.settle([(Reservation(owner, other, team, {}), owner) for other in holdings.elsewhere(cluster)])
 
-    def hold(self, reservation: Reservation, plan_id: uuid.UUID, expires_at: datetime) -> None:
-        """Holds exactly these lines for a plan that was approved, until it is executed or `expires_at`."""
-        changes = self._replace(reservation, plan_id, expires_at)
+    def hold(
+        self,
+        reservation: Reservation,
+        plan_id: uuid.UUID,
+        expires_at: datetime,
+        before: Mapping[str, Amounts] | None = None,
+    ) -> None:
+        """Holds exactly these lines for a plan that was approved, until it is executed or `expires_at`.
+
+        before: the lines that the workload holds on the cluster, when the caller has read them under its lock.
+        """
+        if before is None:
+            before = self.reserved(reservation.workload_id, reservation.cluster)
+        changes = self._replace(reservation, before, plan_id, expires_at)
         self._count(changes)
 
     def commit(self, plan_id: uuid.UUID, now: datetime) -> bool:
@@ -130,7 +141,10 @@ class Ledger:
         """Makes each reservation exactly what runs, for the plan that it runs for; no lines release it."""
         changes: Changes = {}
         for reservation, plan_id in settlements:
-            for key, change in self._replace(reservation, plan_id, None).items():
+            before = self.reserved(reservation.workload_id, reservation.cluster)
+            if before == reservation.lines:
+                continue  # what it costs goes on as it does
+            for key, change in self._replace(reservation, before, plan_id, None).items():
                 changes[key] = changes.get(key, NOTHING) + change
         self._count(changes)
 
@@ -155,8 +169,13 @@ class Ledger:
             self.connection.execute(statement, {"old": old, "new": new})
             self.connection.execute(table.delete().where(table.c.sku == old))
 
-    def _replace(self, reservation: Reservation, plan_id: uuid.UUID, expires_at: datetime | None) -> Changes:
-        before = self.reserved(reservation.workload_id, reservation.cluster)
+    def _replace(
+        self,
+        reservation: Reservation,
+        before: Mapping[str, Amounts],
+        plan_id: uuid.UUID,
+        expires_at: datetime | None,
+    ) -> Changes:
         if before:
             self.connection.execute(_CHARGE, {"workload": reservation.workload_id, "cluster": reservation.cluster})
         mine = (reservations.c.workload_id == reservation.workload_id, reservations.c.cluster == reservation.cluster)
