@@ -16,7 +16,7 @@ from knative.local.broker.broker import Broker
 from knative.local.broker.clock import Clock
 from knative.local.broker.dispatcher import Subscription
 from knative.local.broker.wire import Record
-from knative.local.resources.manifests import Delivery, TriggerSpec
+from knative.local.resources.manifests import DeliverySpec, TriggerSpec
 from knative.local.runtime import logs
 
 
@@ -56,7 +56,7 @@ def subscribe(session: aiohttp.ClientSession) -> Subscribe:
             trigger=f"sentinel/{kind}-{url}",
             namespace="sentinel",
             spec=TriggerSpec.model_validate(spec),
-            delivery=Delivery.model_validate(delivery),
+            delivery=DeliverySpec.model_validate(delivery),
             subscriber=HttpAddressable(url, session),
             sink=HttpAddressable(sink, session) if sink else None,
         )

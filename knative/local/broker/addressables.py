@@ -13,7 +13,7 @@ from typing import Protocol
 
 import aiohttp
 
-from knative.local.broker.delivery import MAX_EVENT_BYTES, Answer, Failure, Response
+from knative.local.broker.delivery import MAX_EVENT_BYTES, HttpAnswer, HttpResponse, NoResponse
 
 _NO_HEADERS_OF_ITS_OWN = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 # Below the five seconds after which uvicorn closes an idle connection: a request never races with that.
@@ -35,7 +35,7 @@ class Addressable(Protocol):
         """As dead letters name it."""
         ...
 
-    async def post(self, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
+    async def post(self, headers: Mapping[str, str], body: bytes | None, timeout: float) -> HttpAnswer:
         """One attempt, for at most `timeout` seconds. Never raises for what the network or the subscriber does."""
         ...
 
@@ -47,12 +47,12 @@ class HttpAddressable:
         self.name = self.url = url
         self._session = session
 
-    async def post(self, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
+    async def post(self, headers: Mapping[str, str], body: bytes | None, timeout: float) -> HttpAnswer:
         try:
             async with asyncio.timeout(timeout):
                 return await exchange(self._session, self.url, headers, body)
         except TimeoutError:
-            return Failure(f"timeout after {timeout:g} s")
+            return NoResponse(f"timeout after {timeout:g} s")
 
 
 def new_session() -> aiohttp.ClientSession:
@@ -66,12 +66,14 @@ def new_session() -> aiohttp.ClientSession:
     )
 
 
-async def exchange(session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
-    """Posts and reads the whole answer; of one that is too large for an event, just enough to know that."""
+async def exchange(
+    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], body: bytes | None
+) -> HttpAnswer:
+    """Posts, and reads the whole answer. An answer that is too large for an event is read just far enough to know."""
     try:
         async with session.post(url, headers=headers, data=body, allow_redirects=False) as response:
             if sum(len(name) + len(value) for name, value in response.raw_headers) > _MAX_HEADER_BYTES:
-                return Failure("the answer's headers are over 8 KiB")
+                return NoResponse("the answer's headers are over 8 KiB")
             received = bytearray()
             async for chunk in response.content.iter_any():
                 received += chunk
@@ -79,6 +81,6 @@ async def exchange(session: aiohttp.ClientSession, url: str, headers: Mapping[st
                     response.close()
                     break
             named = {name.lower(): value for name, value in response.headers.items()}
-            return Response(response.status, named, bytes(received))
+            return HttpResponse(response.status, named, bytes(received))
     except (aiohttp.ClientError, OSError) as error:
-        return Failure(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        return NoResponse(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

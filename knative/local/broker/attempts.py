@@ -1,7 +1,7 @@
 """What came of each attempt to deliver an event: a log record, which a program can follow too.
 
-A tick, or a change that the API server told of, which led to nothing is logged at debug level, or it would drown
-everything else.
+A tick or a change in the cluster that led to nothing is logged at debug level. There are so many of them that nothing
+else could be seen.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def log_unrouted(event: Record) -> None:
 
 
 def attempt_of(record: logging.LogRecord) -> Attempt | None:
-    """The attempt that a log record tells of, if any."""
+    """The attempt that a log record is about, if any."""
     found = getattr(record, "attempt", None)
     return found if isinstance(found, Attempt) else None
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from knative.local.broker import wire
 from knative.local.broker.wire import MalformedEvent, Record, UnusableKey
-from knative.local.resources.manifests import Delivery as DeliverySpec
+from knative.local.resources.manifests import DeliverySpec
 
 MAX_EVENT_BYTES = 1_048_576
 MAX_ERROR_BYTES = 1024
@@ -26,7 +26,7 @@ _RETRIED = frozenset({404, 408, 409, 429})
 
 
 @dataclass(frozen=True)
-class Response:
+class HttpResponse:
     """What came back: `headers` with lower-case names."""
 
     status: int
@@ -35,13 +35,13 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Failure:
+class NoResponse:
     """No response came: the network, a truncated answer, a timeout."""
 
     reason: str
 
 
-Answer = Response | Failure
+HttpAnswer = HttpResponse | NoResponse
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Rejected:
 DeliveryOutcome = Delivered | Retry | Rejected
 
 
-def outcome_of(answer: Answer) -> DeliveryOutcome:
+def outcome_of(answer: HttpAnswer) -> DeliveryOutcome:
     """The verdict on one attempt."""
-    if isinstance(answer, Failure):
+    if isinstance(answer, NoResponse):
         return Retry(answer.reason)
     if 200 <= answer.status < 300:
         return _reply(answer)
@@ -88,17 +88,17 @@ def wait(spec: DeliverySpec, failed: int) -> float | None:
     return spec.backoff_delay * (2**failed if spec.backoff_policy == "exponential" else failed)
 
 
-def dead_letter_extensions(destination: str, answer: Answer, verdict: Retry | Rejected) -> dict[str, str]:
+def dead_letter_extensions(destination: str, answer: HttpAnswer, verdict: Retry | Rejected) -> dict[str, str]:
     """The extensions of a dead letter: where it was to go, and what came back from there last."""
     extensions = {"knativeerrordest": destination}
-    if isinstance(answer, Response) and not (isinstance(verdict, Rejected) and verdict.bare):
+    if isinstance(answer, HttpResponse) and not (isinstance(verdict, Rejected) and verdict.bare):
         extensions["knativeerrorcode"] = str(answer.status)
         if answer.body:
             extensions["knativeerrordata"] = base64.b64encode(answer.body[:MAX_ERROR_BYTES]).decode()
     return extensions
 
 
-def _reply(answer: Response) -> DeliveryOutcome:
+def _reply(answer: HttpResponse) -> DeliveryOutcome:
     if not wire.is_event(answer.headers):
         if answer.body:
             return Rejected(f"{answer.status} with a body that is not a CloudEvent", bare=True)

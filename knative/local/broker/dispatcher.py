@@ -23,11 +23,10 @@ from knative.local.broker import wire
 from knative.local.broker.addressables import Addressable
 from knative.local.broker.attempts import DONE, log_attempt, log_unrouted
 from knative.local.broker.clock import Clock, Timer
-from knative.local.broker.delivery import Answer, Delivered, Rejected, Retry
+from knative.local.broker.delivery import Delivered, HttpAnswer, Rejected, Retry
 from knative.local.broker.log import Delivery, Log, LogUnavailable, Routed
 from knative.local.broker.wire import Record
-from knative.local.resources.manifests import Delivery as DeliverySpec
-from knative.local.resources.manifests import TriggerSpec
+from knative.local.resources.manifests import DeliverySpec, TriggerSpec
 
 _log = logging.getLogger(__name__)
 IN_FLIGHT = 99
@@ -133,7 +132,7 @@ class Dispatcher:
         return await self._give_up(delivery, target, answer, verdict, elapsed)
 
     async def _give_up(
-        self, delivery: Delivery, target: Addressable, answer: Answer, verdict: Retry | Rejected, elapsed: float
+        self, delivery: Delivery, target: Addressable, answer: HttpAnswer, verdict: Retry | Rejected, elapsed: float
     ) -> Delivery | None:
         if self.subscription.sink is None or delivery.dead:
             await self._log.complete(delivery, None, self._clock.now())

@@ -49,7 +49,7 @@ def http_server(handle: Handler) -> web.Server:
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """The whole body, which a client that expects to be told is told to send. Raises TooLarge over `limit` bytes."""
+    """The whole body. A client that waits for 100 (Continue) gets it first. Raises TooLarge over `limit` bytes."""
     if (request.content_length or 0) > limit:
         raise TooLarge
     if request.can_read_body and _expectation(request) == "100-continue":

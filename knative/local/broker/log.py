@@ -69,7 +69,7 @@ class _Call:
 
 
 class LogUnavailable(Exception):
-    """The log cannot be written: the disk is full or gone, or the file is none. Nothing of the call was kept."""
+    """The log cannot be written: the disk is full or gone, or the file is no database. Nothing of the call was kept."""
 
 
 class Log:

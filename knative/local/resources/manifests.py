@@ -90,7 +90,7 @@ class Destination(Model):
         return self
 
 
-class Delivery(Model):
+class DeliverySpec(Model):
     """Durations in seconds. Knative's defaults: no retries, 200 ms, 600 s."""
 
     dead_letter_sink: Destination | None = None
@@ -134,7 +134,7 @@ class AttributesFilter(Model):
 
 class BrokerSpec(Model):
     config: Reference | None = None
-    delivery: Delivery = Delivery()
+    delivery: DeliverySpec = DeliverySpec()
 
 
 class Broker(Model):
@@ -154,7 +154,7 @@ class TriggerSpec(Model):
     filter: AttributesFilter = AttributesFilter()
     filters: list[Filter] = []
     subscriber: Destination
-    delivery: Delivery | None = None
+    delivery: DeliverySpec | None = None
 
 
 class Trigger(Model):

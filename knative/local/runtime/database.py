@@ -1,7 +1,7 @@
 """The platform's PostgreSQL: the embedded one, in a thread of its own.
 
-Starting and stopping block, so they run beside the event loop; always in the same thread, because the server is told to
-die with the thread that started it.
+Starting and stopping block, so they run beside the event loop. They run always in the same thread, because the server
+dies with the thread that started it (PR_SET_PDEATHSIG, prctl(2)).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ port.
 
 Root starts it under another account (`accounts`), which can often not enter a directory of root's. A process keeps its
 working directory whatever is above that, and PostgreSQL refers to its files relative to it; so the server is started in
-the data directory and told that its data is in `/proc/self/cwd`.
+the data directory, with `-D /proc/self/cwd`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The short-lived directory of a running PostgreSQL: its socket, and its programs where they had to be copied.
 
 A Unix socket's path may have 107 bytes (sockaddr_un, unix(7)), so it lies below a temporary directory and not in the
-state directory. A process that is killed leaves its run directory behind; the next start removes it. A lock tells the
-two apart: the kernel gives it back when its holder ends.
+state directory. A process that is killed leaves its run directory behind; the next start removes it. A run directory in
+use is locked, and the kernel gives the lock back when its holder ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One port for everything, told apart by host name, as Knative's ingress gateway does it.
+"""One port for everything, routed by host name, as Knative's ingress gateway does it.
 
 `http://<service>.<namespace>.localhost:PORT/` reaches that function, started on demand; any other host name is the
 broker ingress. The function is reached at 127.0.0.1 with its host name in the Host header: the C library does not
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import aiohttp
 from aiohttp import web
 
-from knative.local.broker.delivery import Response
+from knative.local.broker.delivery import HttpResponse
 from knative.local.broker.http_server import TooLarge, read_body
 from knative.local.broker.ingress import Ingress
 from knative.local.serving.services import LocalService
@@ -79,7 +79,7 @@ async def _exchange(
     data = io.BytesIO(body) if body else None  # as a stream: the client sends large bytes in one blocking piece
     async with session.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
         content = await answer.read()
-        service.answered(Response(answer.status, {}, b""))
+        service.answered(HttpResponse(answer.status, {}, b""))
         kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
         response = web.Response(status=answer.status, reason=answer.reason, body=content)
         response.headers.clear()

@@ -26,7 +26,7 @@ from typing import Any
 import aiohttp
 
 from knative.local.broker.addressables import exchange, new_session
-from knative.local.broker.delivery import Answer, Failure, Response
+from knative.local.broker.delivery import HttpAnswer, HttpResponse, NoResponse
 from knative.local.serving.output import log_output
 from knative.local.serving.process import Process
 
@@ -81,7 +81,7 @@ class LocalService:
         """The process, if one is running."""
         return self._running.process.pid if self._running else None
 
-    async def post(self, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
+    async def post(self, headers: Mapping[str, str], body: bytes | None, timeout: float) -> HttpAnswer:
         """A delivery. `timeout` counts from when the process gets it, not from when it queues: where Knative would add
         replicas, one process takes its time, and a delivery that never reached it must not use up its retries."""
         try:
@@ -90,18 +90,18 @@ class LocalService:
                 self.answered(answer)
                 return answer
         except OSError as error:
-            return Failure(f"cannot start: {error}")
+            return NoResponse(f"cannot start: {error}")
 
     async def _exchange(
         self, session: aiohttp.ClientSession, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> Answer:
+    ) -> HttpAnswer:
         try:
             async with asyncio.timeout(min(timeout, self.spec.timeout)):
                 return await exchange(session, f"{self.address}/", {**headers, "host": self._host}, body)
         except TimeoutError:
             if timeout < self.spec.timeout:
-                return Failure(f"timeout after {timeout:g} s")
-            return Response(504, {}, b"request timeout")
+                return NoResponse(f"timeout after {timeout:g} s")
+            return HttpResponse(504, {}, b"request timeout")
 
     @contextlib.asynccontextmanager
     async def lease(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -118,9 +118,9 @@ class LocalService:
             if self._requests == 0:
                 self._idle = asyncio.get_running_loop().call_later(self.spec.window, self._scale_to_zero)
 
-    def answered(self, answer: Answer) -> None:
-        """Tells that the process answered: it is not one that dies while it starts."""
-        if isinstance(answer, Response) and self._running is not None:
+    def answered(self, answer: HttpAnswer) -> None:
+        """Records that the process answered, so that it is not taken for one that dies while it starts."""
+        if isinstance(answer, HttpResponse) and self._running is not None:
             self._running.answered = True
 
     async def configure(self, env: Mapping[str, str]) -> None:

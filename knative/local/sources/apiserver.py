@@ -1,4 +1,4 @@
-"""ApiServerSource in mode Reference: tells of changes to objects, by reference, never by content.
+"""ApiServerSource in mode Reference: emits changes to objects, by reference, never by content.
 
 A list, then a watch from its resourceVersion, as client-go's reflector does it. As in Knative, the list itself tells of
 nothing: objects that were there before, or changed while the watch was broken, make no events. A broken connection is
@@ -77,7 +77,7 @@ def _collection(resource: WatchedResource, namespace: str | None) -> Collection:
 
 
 def reference(server: str, change: str, collection: Collection, metadata: Mapping[str, Any], at: datetime) -> Record:
-    """The event that tells of one change (`add`, `update` or `delete`)."""
+    """The event of one change (`add`, `update` or `delete`)."""
     name, namespace = metadata["name"], metadata.get("namespace", "")
     referred = {"kind": collection.kind, "namespace": namespace, "name": name, "apiVersion": collection.api_version}
     attributes = {

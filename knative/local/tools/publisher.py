@@ -20,8 +20,8 @@ class NotAccepted(Exception):
 class Publisher:
     """Posts events of one source to one broker.
 
-    An event's id follows from the source, its type and what the caller names it for, so that posting it again
-    is a duplicate and not a second wish.
+    An event's id follows from the source, its type and the caller's key. Posting it again is a duplicate and not a
+    second request.
     """
 
     def __init__(self, session: aiohttp.ClientSession, broker_url: str, source: str) -> None:

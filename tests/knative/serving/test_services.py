@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from knative.local.broker.addressables import exchange
-from knative.local.broker.delivery import Answer, Failure, Response
+from knative.local.broker.delivery import HttpAnswer, HttpResponse, NoResponse
 from knative.local.serving.services import LocalService, ServiceSpec
 from tests.knative.subscribers import eventually
 
@@ -58,7 +58,7 @@ async def get(service: LocalService, path: str) -> Any:
         return json.loads(await response.read())
 
 
-async def post(service: LocalService, timeout: float = 30) -> Answer:
+async def post(service: LocalService, timeout: float = 30) -> HttpAnswer:
     return await service.post({"content-type": "text/plain"}, b"body", timeout)
 
 
@@ -122,25 +122,25 @@ async def test_a_killed_process_fails_its_requests_and_the_next_one_starts_it_ag
     held = asyncio.create_task(post_to(service, "/hold"))
     await asyncio.sleep(0.1)
     os.kill(first, signal.SIGKILL)
-    assert isinstance(await held, Failure)
+    assert isinstance(await held, NoResponse)
     await eventually(lambda: service.pid is None)
     assert await get(service, "/pid") != first
     assert "exited by itself (signal 9)" in lines.getvalue()
 
 
-async def post_to(service: LocalService, path: str) -> Answer:
+async def post_to(service: LocalService, path: str) -> HttpAnswer:
     async with service.lease() as session:
         return await exchange(session, service.address + path, {}, None)
 
 
 async def test_a_crash_in_the_middle_of_a_request_is_a_network_error(start: Start) -> None:
-    assert isinstance(await post_to(start(), "/exit"), Failure)
+    assert isinstance(await post_to(start(), "/exit"), NoResponse)
 
 
 async def test_a_process_that_exits_while_starting_fails_its_requests(start: Start, lines: io.StringIO) -> None:
     service = start(EXIT="7")
     answers = await asyncio.gather(post(service), post(service))
-    assert all(isinstance(answer, Failure) for answer in answers)
+    assert all(isinstance(answer, NoResponse) for answer in answers)
     assert "exited by itself (code 7)" in lines.getvalue()
 
 
@@ -151,13 +151,13 @@ async def test_a_process_that_keeps_exiting_is_not_started_at_once_again(start: 
     await asyncio.sleep(0.2)
     assert lines.getvalue().count("starting") == 1
     assert not again.done()
-    assert isinstance(await again, Failure)
+    assert isinstance(await again, NoResponse)
 
 
 async def test_a_command_that_does_not_exist_is_a_failure() -> None:
     service = LocalService(ServiceSpec("x", "test", ["/does/not/exist"], {}, 0, 30, 60))
     answer = await post(service)
-    assert isinstance(answer, Failure)
+    assert isinstance(answer, NoResponse)
     assert "cannot start" in answer.reason
     await service.stop()
 
@@ -178,10 +178,10 @@ async def test_no_more_requests_at_once_than_its_concurrency(start: Start, tmp_p
 async def test_the_service_s_timeout_is_a_504_and_the_delivery_s_a_failure(start: Start) -> None:
     service = start(timeout=0.1, START_SECONDS="5")
     answer = await post(service)
-    assert isinstance(answer, Response)
+    assert isinstance(answer, HttpResponse)
     assert answer.status == 504
     answer = await post(service, timeout=0.05)
-    assert answer == Failure("timeout after 0.05 s")
+    assert answer == NoResponse("timeout after 0.05 s")
 
 
 async def test_the_wait_for_a_place_does_not_use_up_the_delivery_s_timeout(start: Start, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ async def test_the_wait_for_a_place_does_not_use_up_the_delivery_s_timeout(start
     assert not queued.done()
     hold.touch()
     await held
-    assert isinstance(await queued, Response)
+    assert isinstance(await queued, HttpResponse)
 
 
 async def test_its_environment_is_the_one_given_and_names_the_parent(start: Start) -> None:
@@ -220,6 +220,6 @@ async def test_deliveries_carry_the_cluster_s_host_name(start: Start) -> None:
     service = start()
     async with service.lease() as session:
         answer = await exchange(session, service.address + "/echo", {"host": "echo.test.svc.cluster.local"}, b"x")
-    assert isinstance(answer, Response)
+    assert isinstance(answer, HttpResponse)
     assert json.loads(answer.body)["headers"]["host"] == "echo.test.svc.cluster.local"
     assert service.url == "http://echo.test.svc.cluster.local/"

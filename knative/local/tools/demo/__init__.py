@@ -1,1 +1,1 @@
-"""Runs some workloads through the chain on a platform of its own, shows every event, and judges the outcomes."""
+"""Runs some workloads through the chain on a platform of its own, shows every event, and checks the outcomes."""

@@ -34,7 +34,7 @@ async def _create(cluster: ClusterApi, node: Node, gate: asyncio.Semaphore) -> N
 
 
 def register(platform: Platform, engine: sa.Engine) -> dict[str, int]:
-    """Tells the store of the cluster's GPUs and of the invented prices. Returns GPUs by SKU. Raises TraceError."""
+    """Writes the cluster's GPUs and the invented prices to the store. Returns GPUs by SKU. Raises TraceError."""
     gpus = ClusterDirectory(platform.state.path / "clusters").driver(CLUSTER).gpus()
     with engine.begin() as connection:
         catalogue = CatalogueRows(connection)
