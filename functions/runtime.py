@@ -17,6 +17,7 @@ from events import CATALOGUE
 from shared.eventing.endpoint import Target, asking, endpoint
 from shared.eventing.function import ClusterFunction, TransactionalFunction
 from shared.eventing.processing import Answer, Processor
+from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit
 from shared.observability import configure_logging
 from shared.settings import FunctionSettings
 from shared.store.database import connect
@@ -24,6 +25,9 @@ from shared.store.unit_of_work import Store
 
 LOCK_TIMEOUT = timedelta(seconds=10)
 """A function that hangs in a transaction must not hang the others: they answer 503, and are asked again."""
+
+PUBLISH_TIMEOUT_SECONDS = 1.0
+"""An ingress answers within 10 ms; what takes this long is left to the relay, whose timeout is longer."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,18 @@ class Ports:
         size, url = self.settings.pool_size, self.settings.database_url
         return Store(connect(url, pool_size=size, max_overflow=0, lock_timeout=LOCK_TIMEOUT))
 
+    def publish_after_commit(self) -> PublisherAfterCommit | None:
+        """Sends the outbox to K_SINK; None where the function is not bound to a sink and the relay sends it."""
+        if not self.settings.sink:
+            return None
+        return PublisherAfterCommit(self.store, HttpPublisher(self.settings.sink, timeout=PUBLISH_TIMEOUT_SECONDS))
+
 
 def event_target(build: Callable[[Ports], TransactionalFunction[Any] | ClusterFunction[Any, Any, Any]]) -> Target:
     """The target of a function that handles events from the catalogue. Raises ConfigurationError."""
     ports = Ports(FunctionSettings.from_environment())
     function = build(ports)
-    processor = Processor(function, ports.store, CATALOGUE, f"/sentinel/{function.name}")
+    processor = Processor(function, ports.store, CATALOGUE, f"/sentinel/{function.name}", ports.publish_after_commit())
     return _as_target(endpoint(processor.process, threads=ports.settings.pool_size))
 
 

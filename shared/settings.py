@@ -15,7 +15,7 @@ class FunctionSettings:
     """A function's environment.
 
     database_url (DATABASE_URL), pool_size (DATABASE_POOL_SIZE, default 4: at least the Service's
-    containerConcurrency), sink (K_SINK, only where outbox rows are published), clusters_directory
+    containerConcurrency), sink (K_SINK, where the outbox is published to), clusters_directory
     (CLUSTERS_DIR, only where clusters are touched).
     """
 

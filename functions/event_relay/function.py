@@ -2,7 +2,8 @@
 
 from functions.event_relay import handler
 from shared.eventing.function import ClusterFunction
-from shared.store.relay import Publisher, Relayed
+from shared.eventing.publishing import Publisher
+from shared.store.relay import Relayed
 from shared.store.unit_of_work import Store, UnitOfWork
 
 

@@ -13,8 +13,9 @@ from events.continuation import TICK_SUBJECT, RelayContinued
 from events.foreign import Tick
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
+from shared.eventing.publishing import Publisher
 from shared.store import inbox, outbox
-from shared.store.relay import Publisher, Relayed, publish_pending
+from shared.store.relay import Relayed, publish_pending
 from shared.store.unit_of_work import Store, UnitOfWork
 
 ACCEPTS = CATALOGUE.of(Tick, RelayContinued)

@@ -155,6 +155,14 @@ class WireEvent:
     body: bytes
 
 
+@dataclass(frozen=True)
+class Queued:
+    """An event in the outbox; `id` names its row."""
+
+    id: uuid.UUID
+    event: WireEvent
+
+
 def outgoing_id(consumer: str, event: Envelope, type_name: str, subject: str, ordinal: int) -> uuid.UUID:
     """The id of the `ordinal`-th event that `consumer` tells on handling `event`.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-from shared.eventing.event import Envelope, Event, EventType, Outgoing, WireEvent
+from shared.eventing.event import Envelope, Event, EventType, Outgoing, Queued, WireEvent
 
 MAX_ATTEMPTS = 10
 
@@ -41,8 +41,13 @@ class Claim:
 class Transaction(Protocol):
     """An open transaction; what it did is kept only when its `with` block ends without an error."""
 
-    def finish(self, consumer: str, event: Envelope, reply: WireEvent | None, others: Sequence[WireEvent]) -> None:
-        """Stores the reply, and the others in the outbox. Raises AlreadyInProgress if another delivery was faster."""
+    def finish(
+        self, consumer: str, event: Envelope, reply: WireEvent | None, others: Sequence[WireEvent]
+    ) -> Sequence[Queued]:
+        """Stores the reply, and the others in the outbox, in their order; returns those.
+
+        Raises AlreadyInProgress if another delivery was faster.
+        """
 
 
 class EventStore(Protocol[U_co]):
@@ -50,6 +55,9 @@ class EventStore(Protocol[U_co]):
 
     def claim(self, consumer: str, event: Envelope) -> Claim:
         """Counts an attempt, in a transaction of its own, unless the event was handled before."""
+
+    def mark_published(self, rows: Sequence[Queued]) -> None:
+        """Notes that the broker has these events, in a transaction of its own."""
 
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
         """Leaves an audit row of an event that was refused, in a transaction of its own."""

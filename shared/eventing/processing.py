@@ -12,11 +12,13 @@ In order:
 5. A caller that sent `Prefer: reply` (every broker does) gets the first outgoing event as the
    answer and forwards it; the rest goes out through the outbox. Any other caller just sees the event,
    and all of them go out through the outbox.
+6. What is in the outbox is published right after the commit, before the answer. The relay publishes what is left
+   then: after a crash, or while the broker is away.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,17 @@ from pydantic import ValidationError
 
 from shared.errors import AlreadyInProgress, EventError, MalformedEvent, PoisonEvent
 from shared.eventing import codec
-from shared.eventing.event import MAX_HOPS, Catalogue, Envelope, Event, EventType, Outgoing, WireEvent, outgoing_id
+from shared.eventing.event import (
+    MAX_HOPS,
+    Catalogue,
+    Envelope,
+    Event,
+    EventType,
+    Outgoing,
+    Queued,
+    WireEvent,
+    outgoing_id,
+)
 from shared.eventing.function import MAX_ATTEMPTS, Claim, ClusterFunction, Done, EventStore, TransactionalFunction
 
 _COPIED = ("traceparent", "tracestate")
@@ -43,17 +55,23 @@ class Answer:
     outcome: str
 
 
+Finished = tuple[WireEvent | None, Sequence[Queued]]
+"""The reply, and what the outbox holds now."""
+
+
 @dataclass(frozen=True)
 class Processor:
     """Handles requests for one function.
 
-    source: the URI reference that its events carry.
+    source: the URI reference that its events carry. publish: sends what was put into the outbox, after the commit; it
+    raises nothing. Without it, the relay sends everything.
     """
 
     function: TransactionalFunction[Any] | ClusterFunction[Any, Any, Any]
     store: EventStore[Any]
     catalogue: Catalogue
     source: str
+    publish: Callable[[Sequence[Queued]], None] | None = None
 
     def process(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """The answer to one request. Header names are lower-case. Raises nothing on purpose but EventError's kin."""
@@ -65,7 +83,7 @@ class Processor:
 
     def _handle(self, envelope: Envelope, *, wants_reply: bool) -> Answer:
         name = self.function.name
-        declared, data, hop = self._validated(envelope)
+        _, data, hop = self._validated(envelope)
         claim = self.store.claim(name, envelope)
         if not claim.same_data:
             reason = f"another event with the source {envelope.source!r} and the id {envelope.id!r} had other data"
@@ -76,7 +94,7 @@ class Processor:
         if claim.attempts > MAX_ATTEMPTS:
             raise PoisonEvent(f"{MAX_ATTEMPTS} attempts failed; redrive the dead letter to try again")
         event = Event(envelope, data, hop, claim.now)
-        return _reply(self._run(event, claim, declared, wants_reply), "handled")
+        return _reply(self._run(event, claim, wants_reply), "handled")
 
     def _validated(self, envelope: Envelope) -> tuple[EventType, Any, int]:
         declared = self.function.accepts.get(envelope.type)
@@ -96,7 +114,13 @@ class Processor:
         except ValidationError as error:
             raise PoisonEvent(f"the data does not fit {declared.name}: {describe(error)}") from None
 
-    def _run(self, event: Event, claim: Claim, declared: EventType, wants_reply: bool) -> WireEvent | None:
+    def _run(self, event: Event, claim: Claim, wants_reply: bool) -> WireEvent | None:
+        reply, queued = self._committed(event, claim, wants_reply)
+        if self.publish is not None:
+            self.publish(queued)
+        return reply
+
+    def _committed(self, event: Event, claim: Claim, wants_reply: bool) -> Finished:
         function = self.function
         if isinstance(function, TransactionalFunction):
             with self.store.transaction(claim.now) as transaction:
@@ -108,21 +132,19 @@ class Processor:
         result = function.perform(work)
         try:
             with self.store.transaction(claim.now) as transaction:
-                told = function.conclude(event, work, result, transaction)
-                return self._finish(event, told, transaction, wants_reply)
+                outgoing = function.conclude(event, work, result, transaction)
+                return self._finish(event, outgoing, transaction, wants_reply)
         except AlreadyInProgress:
             if function.overtaken is not None:
                 with self.store.transaction(claim.now) as transaction:
                     function.overtaken(work, result, transaction)
             raise
 
-    def _finish(
-        self, event: Event, outgoing: Sequence[Outgoing], transaction: Any, wants_reply: bool
-    ) -> WireEvent | None:
-        wires = [self._wire(event, told, ordinal) for ordinal, told in enumerate(outgoing)]
+    def _finish(self, event: Event, outgoing: Sequence[Outgoing], transaction: Any, wants_reply: bool) -> Finished:
+        wires = [self._wire(event, one, ordinal) for ordinal, one in enumerate(outgoing)]
         reply = wires[0] if wires else None
-        transaction.finish(self.function.name, event.envelope, reply, wires[1:] if wants_reply else wires)
-        return reply
+        others = wires[1:] if wants_reply else wires
+        return reply, transaction.finish(self.function.name, event.envelope, reply, others)
 
     def _wire(self, event: Event, told: Outgoing, ordinal: int) -> WireEvent:
         type_name = self.catalogue.name_of(type(told.data))

@@ -1,10 +1,19 @@
 """Publishing to K_SINK over HTTP, in binary mode (CloudEvents HTTP binding, section 3.1)."""
 
-import urllib3
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from shared.errors import SentinelError
+from shared.errors import SentinelError, StoreUnavailable
 from shared.eventing import codec
-from shared.eventing.event import WireEvent
+from shared.eventing.event import Queued, WireEvent
+from shared.eventing.function import EventStore
+
+if TYPE_CHECKING:
+    import urllib3
+
+logger = logging.getLogger("sentinel.publishing")
 
 
 class PublishingFailed(SentinelError):
@@ -15,17 +24,32 @@ class PublishingFailed(SentinelError):
         self.permanent = permanent
 
 
+class Publisher(Protocol):
+    """Sends one event to the broker; HttpPublisher is one."""
+
+    def publish(self, event: WireEvent) -> None:
+        """Returns once the event is durable there. Raises PublishingFailed."""
+
+
 class HttpPublisher:
-    """Sends events to one sink, over connections that it keeps open."""
+    """Sends events to one sink, over connections that it keeps open.
+
+    timeout: seconds to connect, and the same again to be answered.
+    """
 
     def __init__(self, sink: str, *, timeout: float = 10.0, connections: int = 4) -> None:
         self._sink = sink
-        self._pool = urllib3.PoolManager(
-            maxsize=connections, retries=False, timeout=urllib3.Timeout(connect=timeout, read=timeout)
-        )
+        self._timeout = timeout
+        self._connections = connections
+        self._pool: urllib3.PoolManager | None = None
 
     def publish(self, event: WireEvent) -> None:
         """Returns once the sink has answered 2xx: the event is durable there. Raises PublishingFailed."""
+        import urllib3  # many events have no event that no reply carries, and a cold start should not wait for it
+
+        if self._pool is None:
+            timeout = urllib3.Timeout(connect=self._timeout, read=self._timeout)
+            self._pool = urllib3.PoolManager(maxsize=self._connections, retries=False, timeout=timeout)
         headers, body = codec.encode(event)
         try:
             answer = self._pool.request("POST", self._sink, body=body, headers=headers)
@@ -35,3 +59,53 @@ class HttpPublisher:
             said = answer.data[:200].decode(errors="replace")
             permanent = 400 <= answer.status < 500 and answer.status not in (404, 408, 409, 429)
             raise PublishingFailed(f"{self._sink} answered {answer.status} {said}", permanent=permanent)
+
+
+class PublisherAfterCommit:
+    """Publishes what a transaction left in the outbox, right after it committed, and before the function answers.
+
+    Knative throttles a function once it has answered, so nothing is left for later in this process. Nothing here fails
+    the event, which is handled: what is not published stays in the outbox for the relay, in its order. A sink that is
+    away costs one event the `budget` at most; the events of the next `pause` seconds do not try.
+    """
+
+    def __init__(
+        self,
+        store: EventStore[Any],
+        sink: Publisher,
+        *,
+        budget: float = 2.0,
+        pause: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._sink = sink
+        self._budget = budget
+        self._pause = pause
+        self._clock = clock
+        self._resume_at = clock()
+
+    def __call__(self, rows: Sequence[Queued]) -> None:
+        """Sends the events one by one, in their order, up to the first that the sink does not take now."""
+        started = self._clock()
+        if not rows or started < self._resume_at:
+            return
+        published = []
+        for row in rows:
+            try:
+                self._sink.publish(row.event)
+            except PublishingFailed as error:
+                logger.warning("the relay publishes %s: %s", row.event.attributes["id"], error)
+                if error.permanent:  # the relay records the refusal; the other events are not held up
+                    continue
+                self._resume_at = self._clock() + self._pause
+                break
+            published.append(row)
+            if self._clock() - started > self._budget:
+                break
+        if not published:
+            return
+        try:
+            self._store.mark_published(published)
+        except StoreUnavailable as error:
+            logger.warning("the relay sends %d events again: %s", len(published), error)

@@ -5,15 +5,17 @@ the count back. It commits without waiting for the disk: a count lost with the m
 costs one more attempt, not correctness.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from shared.eventing import codec
-from shared.eventing.event import Envelope, WireEvent
+from shared.eventing.event import Envelope, Queued, WireEvent
 from shared.eventing.function import Claim
+from shared.store import outbox
 from shared.store.tables import inbox
 
 _COUNT = sa.text("""
@@ -26,16 +28,15 @@ _COUNT = sa.text("""
     RETURNING attempts, now()
 """)
 
-_HANDLED = (
-    inbox.update()
-    .where(
-        inbox.c.consumer == sa.bindparam("of_consumer"),
-        inbox.c.source == sa.bindparam("of_source"),
-        inbox.c.event_id == sa.bindparam("of_event"),
-        inbox.c.handled_at.is_(None),
-    )
-    .values(handled_at=sa.func.now())
-)
+_FINISH = sa.text(f"""
+    WITH finished AS (
+        UPDATE inbox SET handled_at = now(), updated_at = now(),
+               reply_attributes = CAST(:reply_attributes AS jsonb), reply_body = :reply_body
+         WHERE consumer = :consumer AND source = :source AND event_id = :event_id AND handled_at IS NULL
+        RETURNING 1
+    ), queued AS ({outbox.INSERT} WHERE EXISTS (SELECT FROM finished))
+    SELECT count(*) FROM finished
+""").bindparams(sa.bindparam("reply_body", type_=sa.LargeBinary))  # noqa: S608 - both parts are constants
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Answered:
 
 
 def claim(connection: sa.Connection, consumer: str, event: Envelope) -> Claim:
-    """Counts an attempt at an event that was not handled yet; its own transaction, to be committed at once."""
+    """Counts an attempt at an event that was not handled yet. Each statement on `connection` commits by itself."""
     key = {"consumer": consumer, "source": event.source, "event_id": event.id}
     digest = codec.digest(event)
     counted = connection.execute(_COUNT, {**key, "digest": digest}).one_or_none()
@@ -70,16 +71,19 @@ def answer(connection: sa.Connection, consumer: str, source: str, event_id: str)
     return None if stored is None else Answered(_reply(stored))
 
 
-def store_reply(connection: sa.Connection, consumer: str, event: Envelope, reply: WireEvent | None) -> bool:
-    """Marks the event handled. False if another delivery of it was faster."""
+def finish(
+    connection: sa.Connection, consumer: str, event: Envelope, reply: WireEvent | None, others: Sequence[Queued]
+) -> bool:
+    """Marks the event handled and queues the other events. False, and nothing done, if another delivery was faster."""
     values = {
-        "of_consumer": consumer,
-        "of_source": event.source,
-        "of_event": event.id,
-        "reply_attributes": dict(reply.attributes) if reply else None,
+        "consumer": consumer,
+        "source": event.source,
+        "event_id": event.id,
+        "reply_attributes": json.dumps(dict(reply.attributes)) if reply else None,
         "reply_body": reply.body if reply else None,
+        "events": outbox.as_parameter(others),
     }
-    return connection.execute(_HANDLED, values).rowcount == 1
+    return bool(connection.execute(_FINISH, values).scalar_one())
 
 
 def reset_attempts(connection: sa.Connection, source: str, event_id: str) -> None:

@@ -1,24 +1,17 @@
-"""Out of the outbox: the one way in which stored events reach the broker.
+"""Publishes what waits in the outbox: what nobody published right after its commit.
 
-The relay function runs it on every tick, and the command line right after it stored something. A page is
+The relay function does this on every tick, and the command line right after it stored something. A page is
 locked, sent and marked in one transaction, and other relays skip what is locked, so several may run at
-once. A crash in between sends the page again under the same ids, and consumers know those by then.
+once. A crash in between sends the page again under the same ids, and consumers know those by then. A function that
+publishes its own rows at this moment (`PublisherAfterCommit`) may send one a second time too.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from shared.eventing.event import WireEvent
-from shared.eventing.publishing import PublishingFailed
+from shared.eventing.publishing import Publisher, PublishingFailed
 from shared.store import outbox
 from shared.store.unit_of_work import Store
-
-
-class Publisher(Protocol):
-    """Sends one event to the broker; shared.eventing.publishing.HttpPublisher is one."""
-
-    def publish(self, event: WireEvent) -> None:
-        """Returns once the event is durable there. Raises PublishingFailed."""
 
 
 @dataclass(frozen=True)

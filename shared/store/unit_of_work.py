@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydantic import JsonValue
 
 from shared.errors import AlreadyInProgress
-from shared.eventing.event import Envelope, WireEvent
+from shared.eventing.event import Envelope, Queued, WireEvent
 from shared.eventing.function import Claim
 from shared.models.actor import Actor
 from shared.store import audit, inbox, outbox
@@ -121,12 +121,13 @@ class UnitOfWork:
         self._audits.clear()
 
     def finish(
-        self, consumer: str, event: Envelope, reply: WireEvent | None, outbox_events: Sequence[WireEvent]
-    ) -> None:
-        """Stores the reply and the outbox rows. Raises AlreadyInProgress if another delivery was faster."""
-        outbox.add(self.connection, outbox_events)
-        if not inbox.store_reply(self.connection, consumer, event, reply):
+        self, consumer: str, event: Envelope, reply: WireEvent | None, others: Sequence[WireEvent]
+    ) -> Sequence[Queued]:
+        """See shared.eventing.function.Transaction."""
+        queued = outbox.queued(others)
+        if not inbox.finish(self.connection, consumer, event, reply, queued):
             raise AlreadyInProgress("another delivery of this event was handled meanwhile")
+        return queued
 
 
 class Store:
@@ -134,11 +135,17 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._by_itself = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def claim(self, consumer: str, event: Envelope) -> Claim:
         """See shared.eventing.function.EventStore."""
-        with transient_errors(), self._engine.begin() as connection:
+        with transient_errors(), self._by_itself.connect() as connection:
             return inbox.claim(connection, consumer, event)
+
+    def mark_published(self, rows: Sequence[Queued]) -> None:
+        """See shared.eventing.function.EventStore."""
+        with transient_errors(), self._by_itself.connect() as connection:
+            outbox.mark_published(connection, [row.id for row in rows])
 
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
         """See shared.eventing.function.EventStore."""

@@ -82,6 +82,16 @@ class Dialect(PGDialect_pg8000):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**{"paramstyle": "numeric_dollar", **arguments})  # type: ignore[no-untyped-call]
 
+    def set_isolation_level(self, dbapi_connection: Any, level: str) -> None:
+        """As pg8000's, but leaving AUTOCOMMIT asks the server nothing: the session's level was never changed."""
+        if level == "AUTOCOMMIT":
+            dbapi_connection.autocommit = True
+        elif dbapi_connection.autocommit and level == self.default_isolation_level == dbapi_connection.isolation:
+            dbapi_connection.autocommit = False
+        else:
+            super().set_isolation_level(dbapi_connection, level)  # type: ignore[no-untyped-call]
+            dbapi_connection.isolation = level
+
 
 registry.register(DRIVER.replace("+", "."), __name__, Dialect.__name__)
 
@@ -124,6 +134,7 @@ class Connection(pg8000.legacy.Connection):  # type: ignore[misc]
         require_channel_binding: bool = False,
         **named: Any,
     ) -> None:
+        self.isolation = "READ COMMITTED"
         self._begins = False
         self._binding = _Binding.NEEDED if require_channel_binding else _Binding.OPTIONAL
         self._known: OrderedDict[tuple[str, tuple[int, ...]], Prepared | None] = OrderedDict()
@@ -172,8 +183,10 @@ class Connection(pg8000.legacy.Connection):  # type: ignore[misc]
             return self._execute(key, sent)
 
     def commit(self) -> None:
-        """Ends the transaction."""
-        self.execute_simple("commit")
+        """Ends the transaction and keeps what it did, if there is one."""
+        self._begins = False
+        if self._in_transaction:
+            self.execute_simple("commit")
 
     def rollback(self) -> None:
         """Ends the transaction and what it did, if there is one."""

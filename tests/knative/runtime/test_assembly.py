@@ -40,7 +40,7 @@ def test_the_process_of_a_service(manifests: Manifests) -> None:
 
 def test_only_the_bound_service_has_a_sink(manifests: Manifests) -> None:
     assert spec(manifests, "event-relay").env["K_SINK"] == "http://127.0.0.1:9/sentinel/default"
-    assert "K_SINK" not in spec(manifests, "workload-intake").env
+    assert "K_SINK" not in spec(manifests, "dead-letter").env
 
 
 def test_what_the_platform_chooses_overrides_the_manifest(manifests: Manifests) -> None:

@@ -1,86 +1,130 @@
-"""Publishing to a sink, over real HTTP."""
+"""What no reply carries is published right after the commit, in its order; the relay sends what is left."""
 
-import socket
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytest
+import sqlalchemy as sa
 
-from shared.eventing.event import WireEvent
-from shared.eventing.publishing import HttpPublisher, PublishingFailed
+from events import CATALOGUE
+from shared.errors import StoreUnavailable
+from shared.eventing.event import Queued, WireEvent
+from shared.eventing.processing import Answer, Processor
+from shared.eventing.publishing import PublisherAfterCommit, PublishingFailed
+from shared.store.relay import publish_pending
+from shared.store.unit_of_work import Store
+from tests.builders import PROPOSED, request, rows
+from tests.shared.eventing.tellers import PLAN, rejected, tells
 
-EVENT = WireEvent(
-    {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "datacontenttype": "application/json"}, b'{"a":1}'
-)
 
+@dataclass
+class Broker:
+    """A sink that takes everything but the positions that it fails at, counted over all requests."""
 
-class Sink(ThreadingHTTPServer):
-    """Answers every POST with `status`, and keeps what came."""
+    fails: dict[int, PublishingFailed] = field(default_factory=dict)
+    received: list[WireEvent] = field(default_factory=list)
+    asked: int = 0
 
-    status = 202
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.received: list[tuple[dict[str, str], bytes]] = []
+    def publish(self, event: WireEvent) -> None:
+        self.asked += 1
+        if (failure := self.fails.get(self.asked)) is not None:
+            raise failure
+        self.received.append(event)
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/sentinel/default"
+    def names(self) -> list[str]:
+        return [event.attributes["subject"] for event in self.received]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Sink
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received.append(({k.lower(): v for k, v in self.headers.items()}, body))
-        reason = b"because" if self.server.status >= 300 else b""
-        self.send_response(self.server.status)
-        self.send_header("content-length", str(len(reason)))
-        self.send_header("location", "/elsewhere")
-        self.end_headers()
-        self.wfile.write(reason)
-
-    def log_message(self, *_: object) -> None:
-        pass
+AWAY = PublishingFailed("away", permanent=False)
+REFUSED = PublishingFailed("too large", permanent=True)
+THREE = [rejected(subject=name) for name in "abc"]
+_ids = itertools.count()
 
 
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    server = Sink()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def handle(store: Store, publisher: PublisherAfterCommit, *, event_id: str = "", reply: bool = True) -> Answer:
+    processor = Processor(tells(*THREE), store, CATALOGUE, "/x", publisher)
+    return processor.process(*request(PROPOSED, PLAN, event_id=event_id or f"p{next(_ids)}", reply=reply))
 
 
-def test_an_event_arrives_in_binary_mode(sink: Sink) -> None:
-    HttpPublisher(sink.url).publish(EVENT)
-    [(headers, body)] = sink.received
-    assert body == EVENT.body
-    expected = {"ce-id": "1", "ce-source": "/s", "ce-type": "t", "content-type": "application/json"}
-    assert expected.items() <= headers.items()
+def unpublished(engine: sa.Engine) -> list[str]:
+    return sorted(row["attributes"]["subject"] for row in rows(engine, "outbox") if row["published_at"] is None)
 
 
-@pytest.mark.parametrize(
-    ("status", "permanent"),
-    [(303, False), (400, True), (404, False), (408, False), (409, False), (413, True), (429, False), (503, False)],
-)
-def test_a_sink_that_says_no(sink: Sink, status: int, permanent: bool) -> None:
-    sink.status = status
-    with pytest.raises(PublishingFailed, match=f"answered {status} because") as failed:
-        HttpPublisher(sink.url).publish(EVENT)
-    assert failed.value.permanent is permanent
-    assert len(sink.received) == 1
+@pytest.mark.parametrize(("reply", "expected"), [(True, ["b", "c"]), (False, ["a", "b", "c"])])
+def test_it_is_published_in_its_order_before_the_answer(
+    store: Store, owner_engine: sa.Engine, reply: bool, expected: list[str]
+) -> None:
+    broker = Broker()
+    assert handle(store, PublisherAfterCommit(store, broker), reply=reply).status == 200
+    assert broker.names == expected
+    assert unpublished(owner_engine) == []
+    assert publish_pending(store, broker, 10).published == 0
 
 
-def test_a_sink_that_is_away_is_not_permanent() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(PublishingFailed, match="no answer from") as failed:
-        HttpPublisher(f"http://127.0.0.1:{port}/").publish(EVENT)
-    assert failed.value.permanent is False
+def test_a_duplicate_publishes_nothing_again(store: Store) -> None:
+    broker = Broker()
+    publisher = PublisherAfterCommit(store, broker)
+    first, second = (handle(store, publisher, event_id="e") for _ in range(2))
+    assert (first.status, first.body) == (second.status, second.body)
+    assert broker.names == ["b", "c"]
+
+
+def test_a_broker_that_is_away_fails_no_event_and_is_left_alone_for_a_while(
+    store: Store, owner_engine: sa.Engine
+) -> None:
+    now = [100.0]
+    broker = Broker({1: AWAY})
+    publisher = PublisherAfterCommit(store, broker, pause=5.0, clock=lambda: now[0])
+    assert handle(store, publisher).status == 200
+    assert (broker.asked, unpublished(owner_engine)) == (1, ["b", "c"])
+    assert handle(store, publisher).status == 200
+    assert broker.asked == 1
+    now[0] += 5.0
+    assert handle(store, publisher).status == 200
+    assert broker.names == ["b", "c"]
+    assert publish_pending(store, broker, 10).published == 4
+    assert unpublished(owner_engine) == []
+
+
+def test_what_follows_a_failure_waits_so_that_the_order_is_kept(store: Store, owner_engine: sa.Engine) -> None:
+    broker = Broker({2: AWAY})
+    handle(store, PublisherAfterCommit(store, broker), reply=False)
+    assert (broker.names, unpublished(owner_engine)) == (["a"], ["b", "c"])
+    publish_pending(store, broker, 10)
+    assert broker.names == ["a", "b", "c"]
+
+
+def test_a_slow_broker_costs_an_event_no_more_than_the_budget(store: Store, owner_engine: sa.Engine) -> None:
+    now = [0.0]
+
+    class Slow(Broker):
+        def publish(self, event: WireEvent) -> None:
+            now[0] += 1.5
+            super().publish(event)
+
+    broker = Slow()
+    handle(store, PublisherAfterCommit(store, broker, budget=2.0, clock=lambda: now[0]), reply=False)
+    assert (broker.names, unpublished(owner_engine)) == (["a", "b"], ["c"])
+
+
+def test_an_event_that_is_refused_is_the_relays_and_holds_up_no_other(store: Store, owner_engine: sa.Engine) -> None:
+    broker = Broker({1: REFUSED, 3: REFUSED})
+    handle(store, PublisherAfterCommit(store, broker))
+    assert (broker.names, unpublished(owner_engine)) == (["c"], ["b"])
+    assert [refused.reason for refused in publish_pending(store, broker, 10).refused] == ["too large"]
+
+
+def test_a_mark_that_cannot_be_made_fails_no_event(store: Store, owner_engine: sa.Engine) -> None:
+    class Forgetful(Store):
+        def mark_published(self, rows: Sequence[Queued]) -> None:
+            raise StoreUnavailable("gone")
+
+    broker = Broker()
+    publisher = PublisherAfterCommit(Forgetful(store._engine), broker)
+    assert handle(store, publisher).status == 200
+    assert unpublished(owner_engine) == ["b", "c"]
+    publish_pending(store, broker, 10)
+    ids = [event.attributes["id"] for event in broker.received]
+    assert ids[:2] == ids[2:]

@@ -25,8 +25,8 @@ def test_a_claim_counts_until_the_reply_is_stored(store: Store) -> None:
     assert (first.handled, first.same_data, first.attempts, second.attempts) == (False, True, 1, 2)
     assert first.now.utcoffset() is not None
     with store.begin() as work:
-        assert inbox.store_reply(work.connection, "c", incoming, REPLY)
-        assert not inbox.store_reply(work.connection, "c", incoming, REPLY)
+        assert inbox.finish(work.connection, "c", incoming, REPLY, [])
+        assert not inbox.finish(work.connection, "c", incoming, REPLY, [])
     after = store.claim("c", incoming)
     assert (after.handled, after.attempts, after.reply) == (True, 2, REPLY)
     assert store.claim("d", incoming).attempts == 1
@@ -38,12 +38,47 @@ def test_other_data_counts_nothing_and_is_told_apart(store: Store, owner_engine:
     assert [row["attempts"] for row in rows(owner_engine, "inbox")] == [1]
 
 
+def test_events_of_one_transaction_leave_in_their_order(store: Store) -> None:
+    several = [event(number) for number in range(20)]
+    store.claim("c", envelope(event_id="e"))
+    with store.begin() as work:
+        queued = work.finish("c", envelope(event_id="e"), REPLY, several)
+    with store.begin() as work:
+        assert outbox.lock_pending(work.connection, 99) == queued
+    assert [row.event for row in queued] == several
+
+
+def test_a_delivery_that_was_overtaken_queues_nothing(store: Store, owner_engine: sa.Engine) -> None:
+    store.claim("c", envelope(event_id="e"))
+    for faster in (True, False):
+        with store.begin() as work:
+            assert inbox.finish(work.connection, "c", envelope(event_id="e"), None, outbox.queued([event(1)])) is faster
+    assert len(rows(owner_engine, "outbox")) == 1
+
+
+def test_a_claim_is_one_statement_and_no_transaction_of_the_clients(store: Store, engine: sa.Engine) -> None:
+    store.claim("c", envelope(event_id="warm"))  # the first asks the server what it is
+    sent: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    sa.event.listen(engine, "before_cursor_execute", count)
+    sa.event.listen(engine, "commit", count)
+    try:
+        store.claim("c", envelope(event_id="e"))
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", count)
+        sa.event.remove(engine, "commit", count)
+    assert len([statement for statement in sent if isinstance(statement, str)]) == 1
+
+
 def test_what_a_consumer_answered(store: Store) -> None:
     incoming = envelope(event_id="e")
     store.claim("c", incoming)
     with store.begin() as work:
         assert inbox.answer(work.connection, "c", "/test", "e") is None
-        inbox.store_reply(work.connection, "c", incoming, None)
+        inbox.finish(work.connection, "c", incoming, None, [])
         assert inbox.answer(work.connection, "c", "/test", "e") == inbox.Answered(None)
 
 
@@ -51,7 +86,7 @@ def test_a_reset_is_for_events_that_were_not_handled(store: Store, owner_engine:
     for consumer in ("a", "b"):
         store.claim(consumer, envelope(event_id="e"))
     with store.begin() as work:
-        inbox.store_reply(work.connection, "a", envelope(event_id="e"), None)
+        inbox.finish(work.connection, "a", envelope(event_id="e"), None, [])
         inbox.reset_attempts(work.connection, "/test", "e")
     assert {row["consumer"]: row["attempts"] for row in rows(owner_engine, "inbox")} == {"a": 1, "b": 0}
 
@@ -61,7 +96,7 @@ def test_old_handled_events_are_forgotten_a_few_at_a_time(store: Store, owner_en
         incoming = envelope(event_id=str(number))
         store.claim("c", incoming)
         with store.begin() as work:
-            inbox.store_reply(work.connection, "c", incoming, None)
+            inbox.finish(work.connection, "c", incoming, None, [])
     store.claim("c", envelope(event_id="open"))
     with owner_engine.begin() as connection:
         old = "UPDATE inbox SET updated_at = now() - interval '8 days' WHERE event_id IN ('1', '2', '3')"
