@@ -8,14 +8,18 @@ that clocks skip means an hour later; one in the hour that they repeat means the
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from importlib.resources import files
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from shared.models.durations import CalendarDuration
 from shared.models.fields import CalendarLength
+from shared.models.validation import is_stored
 from shared.models.workload import LabelKey
 from shared.policy.context import EvaluationContext
 from shared.policy.rules.base import Breach, RuleModel
@@ -27,11 +31,23 @@ _ANY_CHANGE_OF_CLOCKS = timedelta(days=1)
 _LONGEST = timedelta(days=366)
 
 
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name[:60]!r} is not a time zone of the IANA database, such as Europe/Berlin") from None
+@lru_cache(maxsize=1)
+def _iana_zones() -> frozenset[str]:
+    """The names of the IANA database, from the package tzdata: the same on every machine.
+
+    The machine's own directory has more: `localtime` and `posixrules` are what its owner has chosen, and names in
+    `right/` count leap seconds.
+    """
+    names = files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()
+    return frozenset(names) - {"Factory"}  # the zone of a machine that nobody has set up
+
+
+def _known_zone(name: str, info: ValidationInfo) -> str:
+    if is_stored(info):  # an earlier release took every name that its machine knew
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):
+            return ZoneInfo(name).key
+    if name not in _iana_zones():
+        raise ValueError(f"{name[:60]!r} is not a time zone of the IANA database, such as Europe/Berlin")
     return name
 
 
@@ -51,8 +67,8 @@ def _some_of_a_year(value: CalendarDuration) -> CalendarDuration:
     return value
 
 
-def _readable(text: str) -> str:
-    Recurrence.parse(text)
+def _readable(text: str, info: ValidationInfo) -> str:
+    Recurrence.parse(text, strict=not is_stored(info))
     return text
 
 

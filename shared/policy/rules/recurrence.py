@@ -22,6 +22,8 @@ _NUMBERS = {"BYSETPOS": (-366, 366), "BYMONTHDAY": (-31, 31), "BYYEARDAY": (-366
             "BYMONTH": (1, 12)}  # fmt: skip
 _NUMBER = re.compile(r"[+-]?\d{1,3}", re.ASCII)
 _DAY = re.compile(r"(?P<which>[+-]?\d{1,2})?(MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
+_UNTIL_DAY = re.compile(r"[0-9]{8}")
+_UNTIL = re.compile(r"[0-9]{8}(T[0-9]{6})?")
 _ANY_DAY = datetime(2026, 1, 1)  # noqa: DTZ001 - local times are naive here
 _WHOLE_CYCLES = 19 * 400
 
@@ -33,8 +35,11 @@ class Recurrence:
     parts: tuple[tuple[str, str], ...]
 
     @classmethod
-    def parse(cls, text: str) -> "Recurrence":
-        """Raises ValueError that says what is wrong."""
+    def parse(cls, text: str, *, strict: bool = False) -> "Recurrence":
+        """Raises ValueError that says what is wrong.
+
+        strict: also refuse an UNTIL at which dateutil would guess. Rows that earlier releases have stored may hold one.
+        """
         pairs = [part.partition("=") for part in text.upper().removeprefix("RRULE:").split(";")]
         found = cls(tuple((name, value) for name, _, value in pairs))
         names = [name for name, _ in found.parts]
@@ -42,12 +47,28 @@ class Recurrence:
             raise ValueError(f"{unknown[0][:40]!r} is not a part of a recurrence such as FREQ=WEEKLY;BYDAY=FR")
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{twice[0]} is given twice")
+        if strict:
+            found._check_until()
         found._check(dict(found.parts))
         return found
 
+    def _check_until(self) -> None:
+        """`FRIDAY` and `2027` meant another day on each day that they were read."""
+        for name, value in self.parts:
+            if name == "UNTIL" and not _is_until(value.removesuffix("Z")):
+                raise ValueError(
+                    f"UNTIL holds {value[:40]!r}: write the last day, such as 20261218, or a local time, such as"
+                    " 20261218T170000"
+                )
+
     def rule(self, start: datetime) -> rrule:
-        """The occurrences from `start` on. Raises ValueError."""
-        text = ";".join(f"{name}={value}" for name, value in self.parts)
+        """The occurrences from `start` on. Raises ValueError.
+
+        An UNTIL that is a day includes all of it (RFC 5545, section 3.3.10: "bounds the recurrence rule in an inclusive
+        manner"); dateutil takes it for the day's first moment.
+        """
+        parts = {n: f"{v}T235959" if n == "UNTIL" and _UNTIL_DAY.fullmatch(v) else v for n, v in self.parts}
+        text = ";".join(f"{name}={value}" for name, value in parts.items())
         try:
             return rrulestr(text, dtstart=start)
         except (ValueError, TypeError, KeyError, IndexError) as error:
@@ -95,6 +116,14 @@ def _check_days(parts: dict[str, str]) -> None:
             raise ValueError(f"BYDAY holds {value!r}: days are numbered with FREQ=MONTHLY or FREQ=YEARLY only")
         if which is not None and not 1 <= abs(int(which)) <= most:
             raise ValueError(f"BYDAY holds {value!r}: there are at most {most} of a day in what it is counted in")
+
+
+def _is_until(value: str) -> bool:
+    form = "%Y%m%d" if _UNTIL_DAY.fullmatch(value) else "%Y%m%dT%H%M%S"
+    try:
+        return bool(_UNTIL.fullmatch(value) and datetime.strptime(value, form))  # noqa: DTZ007 - local
+    except ValueError:
+        return False
 
 
 def _first(rule: rrule) -> datetime | None:

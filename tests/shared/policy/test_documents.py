@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import jsonschema  # type: ignore[import-untyped]  # it carries no types
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared.models.durations import CalendarDuration
 from shared.models.validation import STORED
@@ -196,3 +199,24 @@ def test_a_policy_of_an_earlier_release_keeps_its_lengths() -> None:
     assert [written[0]["max_price_age"], written[1]["window"]] == ["P1095D", "P366D"]
     assert written[2]["windows"][0]["duration"] == "P365D"
     assert PolicyDocument.model_validate(document.model_dump(mode="json", by_alias=True)) == document
+
+
+def test_a_recurrence_includes_the_day_that_it_ends_with() -> None:
+    windows = [
+        FreezeWindow.model_validate(
+            {"start": "2026-12-14T09:00:00", "duration": "PT8H", "recurrence": f"FREQ=DAILY;UNTIL={until}"}
+        )
+        for until in ("20261218", "20261218T090000", "20261218T085959")
+    ]
+    assert [window.ends(at("2026-12-18T12:00:00")) is not None for window in windows] == [True, True, False]
+    assert [window.ends(at("2026-12-19T12:00:00")) for window in windows] == [None, None, None]
+
+
+def test_a_calendar_of_an_earlier_release_stays_readable() -> None:
+    window = {"start": "2026-01-01T00:00:00", "duration": "P1D", "recurrence": "FREQ=DAILY;UNTIL=2199"}
+    for stored_form in (window, {**window, "timezone": "right/Europe/Berlin"}):
+        with suppress(ZoneInfoNotFoundError):
+            ZoneInfo(stored_form.get("timezone", "UTC"))
+            assert FreezeWindow.model_validate(stored_form, context=STORED).recurrence == window["recurrence"]
+        with pytest.raises(ValidationError):
+            FreezeWindow.model_validate(stored_form)
