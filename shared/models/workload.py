@@ -5,6 +5,7 @@ bytes and normalised SKU names. `WorkloadSpec.model_validate` is the only way in
 bad field at once.
 """
 
+import posixpath
 import re
 import uuid
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from pydantic import (
     PlainSerializer,
     StringConstraints,
     Tag,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -30,8 +32,27 @@ from pydantic.alias_generators import to_camel
 from shared.models import gpu as gpus
 from shared.models import quantities
 from shared.models.fields import Duration
+from shared.models.image import parse_image
 from shared.models.kubernetes_object import refuse_as_workload
-from shared.models.validation import STORED
+from shared.models.validation import STORED, is_stored
+
+MIN_CPU = 10
+"""Millicores. The kubelet gives no container less: a quota is at least 1 ms in a period of 100 ms (MinQuotaPeriod)."""
+
+MIN_MEMORY = 6 * 1024**2
+"""Bytes. Docker refuses a container with less, because runc cannot start it (linuxMinMemory)."""
+
+MAX_COMMAND = 128 * 1024
+"""Bytes of the command and the arguments together, each with the NUL that ends it.
+
+Linux takes no single argument that is longer (MAX_ARG_STRLEN), and an event of 1 MiB has room for the rest.
+"""
+
+DEVICE_VARIABLES = ("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES")
+"""What a GPU's container runtime reads: a container that sets one gets GPUs that it has not asked for."""
+
+DEVICE_MOUNTS = "/var/run/nvidia-container-devices"
+"""What NVIDIA's runtime reads in the same way: a volume that is mounted below it."""
 
 WORKLOAD_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000001")
 
@@ -85,12 +106,29 @@ def _at_most(limit: int, text: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _at_least(limit: int, text: str) -> AfterValidator:
+    """Zero is no limit to Kubernetes, and what has no limit takes what no ledger counts."""
+
+    def check(value: int, info: ValidationInfo) -> int:
+        if value < limit and not is_stored(info):
+            raise ValueError(f"must be at least {text} a replica: zero and almost zero are no limit to Kubernetes")
+        return value
+
+    return AfterValidator(check)
+
+
 def _sku(value: object) -> object:
     return gpus.normalise_sku(value) if isinstance(value, str) else value
 
 
 def _mig_profile(value: object) -> object:
     return value.replace("+", ".") if isinstance(value, str) else value
+
+
+def _pullable(value: str, info: ValidationInfo) -> str:
+    if not is_stored(info):
+        parse_image(value)
+    return value
 
 
 def _container_port(value: object) -> object:
@@ -127,11 +165,8 @@ LabelValue = Annotated[
     str, _matching(rf"({_LABEL_NAME})?", "must be a label value: at most 63 letters, digits, '-', '_' or '.'")
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_printable)]
-Image = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=512),
-    _matching(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", "must be an image reference: registry/repository:tag or @digest"),
-]
+Image = Annotated[str, StringConstraints(min_length=1), AfterValidator(_pullable)]
+Argument = Annotated[str, AfterValidator(without_nul)]
 EnvName = Annotated[str, _matching(r"[A-Za-z_.-][A-Za-z0-9_.-]*", "must be an environment variable name")]
 EnvValue = Annotated[str, StringConstraints(max_length=32768), AfterValidator(without_nul)]
 Port = Annotated[int, BeforeValidator(_container_port), Field(ge=1, le=65535, strict=True)]
@@ -223,10 +258,10 @@ class Resources(Wire):
     """What one replica asks for; requests and limits are the same."""
 
     # What others read in the exported schema is the wire form: a default of 1000 would be a thousand cores.
-    cpu: Annotated[Millicores, _at_most(10_000 * 1000, "10000 cores")] = Field(
+    cpu: Annotated[Millicores, _at_least(MIN_CPU, "10m"), _at_most(10_000 * 1000, "10000 cores")] = Field(
         default=1000, json_schema_extra={"default": "1"}
     )
-    memory: Annotated[Bytes, _at_most(32 * 1024**4, "32Ti")] = Field(
+    memory: Annotated[Bytes, _at_least(MIN_MEMORY, "6Mi"), _at_most(32 * 1024**4, "32Ti")] = Field(
         default=1024**3, json_schema_extra={"default": "1Gi"}
     )
     gpu: GpuRequest = GpuRequest()
@@ -340,8 +375,8 @@ class WorkloadSpec(Wire):
     namespace: DnsLabel = "default"
     replicas: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 1
     resources: Resources = Resources()
-    command: tuple[Text, ...] = ()
-    args: tuple[Annotated[str, StringConstraints(max_length=4096), AfterValidator(without_nul)], ...] = ()
+    command: tuple[Argument, ...] = ()
+    args: tuple[Argument, ...] = ()
     env: dict[EnvName, EnvEntry] = Field(default_factory=dict)
     ports: tuple[Port, ...] = ()
     probe: Probe | None = None
@@ -361,6 +396,21 @@ class WorkloadSpec(Wire):
     @classmethod
     def _no_kubernetes_object(cls, data: Any) -> Any:
         return refuse_as_workload(data)
+
+    @model_validator(mode="after")
+    def _takes_what_it_asks_for(self, info: ValidationInfo) -> Self:
+        if is_stored(info):
+            return self
+        size = sum(len(argument.encode()) + 1 for argument in (*self.command, *self.args))
+        if size > MAX_COMMAND:
+            raise ValueError(f"command and args have {size} bytes together; {MAX_COMMAND} are allowed")
+        for name in DEVICE_VARIABLES:
+            if self.env.get(name, "void") not in ("", "void", "none"):
+                raise ValueError(f"env must not set {name}, which takes GPUs that nobody counts: use resources.gpu")
+        for volume in self.volumes:
+            if f"{posixpath.normpath(volume.mount_path)}/".startswith(f"{DEVICE_MOUNTS}/"):
+                raise ValueError(f"volumes must not be mounted in {DEVICE_MOUNTS}, which takes GPUs: use resources.gpu")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -29,7 +29,6 @@ from shared.models.plan import Verb
 from shared.models.workload import (
     Bytes,
     DnsLabel,
-    Image,
     LabelKey,
     LabelValue,
     Millicores,
@@ -152,7 +151,7 @@ class PlanPart(PolicyModel):
     namespace: DnsLabel | None = None
     cluster: DnsLabel | None = None
     labels: dict[LabelKey, LabelValue | None] | None = None
-    image: Image | None = None
+    image: Text | None = None
     security: Security | None = None
     host_paths: tuple[str, ...] | None = None
     takes: Holding | None = None

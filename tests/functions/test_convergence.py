@@ -17,7 +17,7 @@ from tests.functions.chain import TICK, Chain, Message
 from tests.functions.cluster import Crash, Site
 
 ORDERS = 8
-NO_GPU = {"cpu": "10m", "memory": "1Mi"}
+NO_GPU = {"cpu": "10m", "memory": "6Mi"}
 
 
 class CrashingStore(Store):

@@ -17,7 +17,7 @@ from tests.functions.chain import TICK, Chain
 CONTINUED = "dev.sentinel.verification.continued.v1"
 FAULT = "dev.sentinel.gpu.fault.v1"
 WORKLOADS = 12
-NO_GPU = {"cpu": "10m", "memory": "1Mi"}
+NO_GPU = {"cpu": "10m", "memory": "6Mi"}
 
 
 @pytest.fixture

@@ -136,7 +136,35 @@ def test_every_bad_field_is_named_at_once() -> None:
         ({"resources": {"gpu": {"product": "a b"}}}, "resources.gpu.product", "label value"),
         ({"image": ""}, "image", "at least 1 character"),
         ({"args": ["a\0"]}, "args.0", "NUL"),
-        ({"command": ["a\nb"]}, "command.0", "control characters"),
+        ({"command": ["a\0"]}, "command.0", "NUL"),
+        (
+            {"resources": {"cpu": "0"}},
+            "resources.cpu",
+            "must be at least 10m a replica: zero and almost zero are no limit",
+        ),
+        ({"resources": {"cpu": 0}}, "resources.cpu", "must be at least 10m a replica"),
+        ({"resources": {"cpu": "9m"}}, "resources.cpu", "must be at least 10m a replica"),
+        ({"resources": {"cpu": "1n"}}, "resources.cpu", "must be at least 10m a replica"),
+        ({"resources": {"memory": "0"}}, "resources.memory", "must be at least 6Mi a replica"),
+        ({"resources": {"memory": "1"}}, "resources.memory", "must be at least 6Mi a replica"),
+        ({"resources": {"memory": "500m"}}, "resources.memory", "must be at least 6Mi a replica"),
+        ({"resources": {"memory": "6291455"}}, "resources.memory", "must be at least 6Mi a replica"),
+        ({"env": {"NVIDIA_VISIBLE_DEVICES": "all"}}, "", "takes GPUs that nobody counts: use resources.gpu"),
+        ({"env": {"NVIDIA_VISIBLE_DEVICES": "0"}}, "", "env must not set NVIDIA_VISIBLE_DEVICES"),
+        ({"env": {"AMD_VISIBLE_DEVICES": "0"}}, "", "env must not set AMD_VISIBLE_DEVICES"),
+        (
+            {"env": {"NVIDIA_VISIBLE_DEVICES": {"secret": "s", "key": "k"}}},
+            "",
+            "env must not set NVIDIA_VISIBLE_DEVICES",
+        ),
+        (
+            {"volumes": [{"name": "v", "mountPath": "/var//run/nvidia-container-devices/all", "emptyDir": True}]},
+            "",
+            "must not be mounted in /var/run/nvidia-container-devices",
+        ),
+        ({"command": ["x" * 131_072]}, "", "command and args have 131073 bytes together; 131072 are allowed"),
+        ({"args": ["é" * 5000] * 14}, "", "command and args have 140014 bytes together; 131072 are allowed"),
+        ({"image": "Nginx"}, "image", "must be in lower case but for its tag: write 'nginx'"),
         ({"env": {"A": {"secret": "a..b", "key": "k"}}}, "env.A.secretReference.secret", "DNS-1123 subdomain"),
         ({"env": {"A": {"secret": "s", "key": "."}}}, "env.A.secretReference.key", "Secret key"),
         ({"ports": [80, 80]}, "", "ports must not repeat a value"),
@@ -197,6 +225,45 @@ def test_a_value_of_another_type_says_what_to_write(fields: dict[str, Any], path
     with pytest.raises(ValidationError) as refusal:
         WorkloadSpec.model_validate({**MINIMAL, **fields})
     assert bad_fields(refusal.value) == [(path, said)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["sh", "-c", "line one\nline two"], [""], ["sh", "-c", "x" * 5000], ["\t\x1b[0m"], ["x" * 131_071]],
+    ids=["lines", "empty", "long", "control characters", "as long as Linux takes"],
+)
+def test_a_command_is_whatever_a_process_can_be_given(command: list[str]) -> None:
+    for field in ("command", "args"):
+        spec = WorkloadSpec.model_validate({**MINIMAL, field: command})
+        assert getattr(WorkloadSpec.from_content(spec.content()), field) == tuple(command)
+
+
+def test_the_smallest_workload_is_what_a_node_enforces() -> None:
+    spec = WorkloadSpec.model_validate({**MINIMAL, "resources": {"cpu": "10m", "memory": "6Mi"}})
+    assert (spec.resources.cpu, spec.resources.memory) == (10, 6 * 2**20)
+
+
+def test_a_workload_may_hide_the_gpus_of_its_node() -> None:
+    env = {"NVIDIA_VISIBLE_DEVICES": "void", "AMD_VISIBLE_DEVICES": "none"}
+    assert WorkloadSpec.model_validate({**MINIMAL, "env": env}).env == env
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"image": "Nginx"},
+        {"resources": {"cpu": "0", "memory": "0"}},
+        {"resources": {"memory": "1"}},
+        {"args": ["x" * 4096] * 40},
+        {"env": {"NVIDIA_VISIBLE_DEVICES": "all"}},
+        {"volumes": [{"name": "v", "mountPath": "/var/run/nvidia-container-devices/all", "emptyDir": True}]},
+    ],
+)
+def test_a_row_that_an_earlier_release_has_stored_stays_readable(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        WorkloadSpec.model_validate({**MINIMAL, **fields})
+    stored = WorkloadSpec.from_content({**MINIMAL, **fields})
+    assert WorkloadSpec.from_content(stored.content()) == stored
 
 
 @pytest.mark.parametrize(

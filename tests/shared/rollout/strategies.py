@@ -69,15 +69,15 @@ def wire_workloads(draw: st.DrawFn) -> dict[str, Any]:
         "namespace": draw(dns_labels),
         "replicas": draw(st.integers(1 if kind in ("training", "batch") else 0, 10_000)),
         "resources": {
-            "cpu": draw(st.sampled_from(["0", "1m", "250m", "4", 0.5])),
-            "memory": draw(st.sampled_from(["0", "1", "1.5Gi", "500M", "8Gi"])),
+            "cpu": draw(st.sampled_from(["10m", "250m", "4", 0.5])),
+            "memory": draw(st.sampled_from(["6Mi", "1.5Gi", "500M", "8Gi"])),
             "gpu": {
                 "count": draw(st.integers(0, 64)),
                 "sku": draw(skus),
                 "mig": draw(st.sampled_from([None, "1g.10gb", "7g.80gb", "1g.10gb.me"])),
             },
         },
-        "command": draw(st.lists(st.sampled_from(["sh", "-c", "é"]), max_size=2)),
+        "command": draw(st.lists(st.sampled_from(["sh", "-c", "é", "", "a\nb"]), max_size=2)),
         "args": draw(st.lists(texts, max_size=2)),
         "env": draw(
             st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,20}", fullmatch=True), env_values, max_size=3)

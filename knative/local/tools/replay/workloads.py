@@ -17,7 +17,7 @@ from typing import Any
 
 from knative.local.tools.replay.trace import Node, Pod, TraceError
 from shared.models.gpu import GPU_RESOURCE, PRODUCT_LABEL, normalise_sku, product_of
-from shared.models.workload import workload_id
+from shared.models.workload import MIN_CPU, MIN_MEMORY, workload_id
 from shared.rollout.pricing import Price, PriceKind
 
 NAMESPACE = "replay"
@@ -37,7 +37,11 @@ def workload_of(pod: Pod, capacity: Mapping[str, int]) -> dict[str, Any]:
         **withdrawal_of(pod),
         "type": "inference" if pod.gpus else "service",
         "image": _IMAGE,
-        "resources": {"cpu": f"{pod.cpu}m", "memory": f"{pod.memory_mib}Mi", "gpu": gpu},
+        "resources": {
+            "cpu": f"{max(pod.cpu, MIN_CPU)}m",
+            "memory": f"{max(pod.memory_mib, MIN_MEMORY >> 20)}Mi",
+            "gpu": gpu,
+        },
         "labels": {"qos": pod.qos},
         "deadline": f"PT{DEADLINE_SECONDS}S",
         "bake": "PT0S",
