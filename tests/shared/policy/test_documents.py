@@ -66,7 +66,12 @@ FULL: dict[str, Any] = {
             "allowed_registries": ["ghcr.io/search/", "index.docker.io/search"],
             "forbidden_tags": ["latest"],
         },
-        {"type": "security", "allowed_capabilities": ["NET_ADMIN"]},
+        {
+            "type": "security",
+            "allowed_capabilities": ["NET_ADMIN"],
+            "allowed_toleration_keys": ["dedicated"],
+            "allowed_node_selector_keys": [],
+        },
     ],
 }
 
