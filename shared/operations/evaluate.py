@@ -121,7 +121,7 @@ def _decide(
     context = work.facts.decision_context(view, applicable.needs, holdings)
     work.ledger.lock_scopes(applicable.needs.locked)
     if not live:  # it runs nowhere, so an earlier plan's hold on another cluster is for nothing
-        work.ledger.leave(holdings, workload.spec.team, plan.decision.cluster)
+        work.ledger.release_elsewhere(holdings, workload.spec.team, plan.decision.cluster)
         for lines in holdings.elsewhere(plan.decision.cluster).values():
             context = context.released(lines)
     assessment = assess(work, applicable, context)

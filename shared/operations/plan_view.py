@@ -95,7 +95,7 @@ class ApplicablePolicies:
     @property
     def demand(self) -> Demand:
         """What the plan takes, for those that wait in the queue."""
-        return Demand.on(self.view, self.needs)
+        return Demand.from_needs(self.view, self.needs)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Assessment:
     @property
     def demand(self) -> Demand:
         """What the plan takes, for those that wait in the queue."""
-        return Demand.on(self.view, self.needs)
+        return Demand.from_needs(self.view, self.needs)
 
 
 def applicable_policies(work: UnitOfWork, view: PlanView, policies: PolicySet, now: datetime) -> ApplicablePolicies:

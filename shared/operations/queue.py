@@ -115,7 +115,7 @@ def _foreseen(work: UnitOfWork, plan: ActionPlan, policies: PolicySet, scan: Que
     view = stored_plan_view(work, plan, workload, work.deployments.live(workload.id), held)
     applicable = applicable_policies(work, view, policies, work.now)
     facts = work.facts.load(applicable.needs, view, work.now)
-    return scan.look(QueueEntry.of(plan, work.now), applicable.demand, applicable.policies, facts, work.now)
+    return scan.evaluate(QueueEntry.of(plan, work.now), applicable.demand, applicable.policies, facts, work.now)
 
 
 def _places(work: UnitOfWork) -> list[QueueEntry]:

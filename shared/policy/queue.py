@@ -1,25 +1,25 @@
-"""Who goes next when a reservation is released.
+"""Which queued plan goes next when a reservation is released.
 
 The order of the queue is (1) priority, higher first, (2) the time of queueing, (3) the plan's id.
 
-What is waited for is a resource of a scope, such as the H100s of a team: each limit that refused the plan when it was
-last looked at, by its own decision or by a cue. A plan competes with one ahead of it when it takes more of something
-that the one ahead waits for than its workload holds already, in a scope that the rules on it count in. In the GPUs of
-a cluster of known capacity every plan counts that takes some, whether it queues or not. Plans that do not compete pass
-each other freely: those that need no GPU never wait behind one that waits for GPUs.
+A queued plan waits for resources of scopes, such as the H100s of a team: one for each limit that refused it when it was
+last evaluated or scanned. A plan competes with a queued plan ahead of it when it takes more of such a resource than its
+workload holds already, in a scope that the rules on it count in. In the GPUs of a cluster of known capacity, every plan
+that takes some counts, whether it queues or not. Plans that do not compete pass each other freely: a plan without GPUs
+never waits behind one that waits for GPUs.
 
-1. A plan that fits is let past those ahead that it competes with, and each of them is overtaken once: small plans do
+1. A plan that fits passes the plans ahead that it competes with, and each of them is overtaken once. So small plans do
    not idle behind a large one that does not fit.
-2. No plan is overtaken more than MAX_OVERTAKES times: after that it is starved, and everything that competes with it
-   waits, or is denied if its workload does not queue. What it waits for drains, and it goes next, as long as it fits
-   an empty scope at all.
-3. So that what a plan needs is not taken away in turns, one resource while it waits for another: who comes to wait for
-   something that it did not wait for before is overtaken once by that; and who is starved waits for all that it lacked
-   since, so that it keeps the room that it finds.
+2. No plan is overtaken more than MAX_OVERTAKES times. After that it is starved: every plan that competes with it waits,
+   or is denied if its workload does not queue. So what it waits for drains, and it goes next, as long as it fits an
+   empty scope at all.
+3. A plan may need several resources, and must not lose one while it waits for another. A plan that comes to wait for a
+   new resource counts as overtaken once. A starved plan goes on waiting for all that it has missed since it starved, so
+   that it keeps the room that it finds.
 
-Plans of higher priority do not overtake: they are ahead. A plan that reduces harm, or that nothing counts, competes
-with nobody. Who waits for its cluster to grow waits for nothing else: no release makes room for it, and so nobody can
-be held up to make some.
+Plans of higher priority do not overtake: they are ahead. A plan that reduces harm, or that no rule counts, competes
+with no plan. A plan that waits for its cluster to grow waits for nothing else: no release makes room for it, so no
+other plan is held up for it.
 """
 
 import uuid
@@ -30,8 +30,8 @@ from functools import cached_property
 
 from shared.models.amounts import NOTHING
 from shared.models.plan import ActionPlan
+from shared.policy import evaluate as evaluation
 from shared.policy.decision import Finding, PlanView, PolicyDecision
-from shared.policy.evaluate import evaluate
 from shared.policy.facts import Facts, Needs, ScopeUsage
 from shared.policy.policy_set import StoredPolicy
 from shared.policy.resources import CAPACITY, ScopedResource, parse
@@ -39,12 +39,12 @@ from shared.policy.vocabulary import CountingScope, ScopeKind
 
 MAX_OVERTAKES = 8
 QUEUE_RULE = "queue"
-"""What a finding names as its rule when only those that wait ahead are in the way."""
+"""The rule that a finding names when only queued plans ahead are in the way."""
 
 
 @dataclass(frozen=True)
 class QueueEntry:
-    """A place in the queue. waits_for: what the plan lacks."""
+    """A plan in the queue. waits_for: the resources that it misses. overtaken: how many plans have passed it."""
 
     plan_id: uuid.UUID
     priority: int
@@ -54,7 +54,7 @@ class QueueEntry:
 
     @classmethod
     def of(cls, plan: ActionPlan, now: datetime) -> "QueueEntry":
-        """A plan's place; one that is not in the queue would come last of its priority."""
+        """The entry of a plan; a plan that is not in the queue comes last of its priority."""
         waits_for = frozenset[ScopedResource]().union(*map(parse, plan.waits_for))
         return cls(plan.id, plan.priority, plan.queued_at or now, plan.overtaken, waits_for)
 
@@ -65,11 +65,11 @@ class QueueEntry:
 
     @property
     def starved(self) -> bool:
-        """Whether it was overtaken often enough."""
+        """Whether no more plans may pass it."""
         return self.overtaken >= MAX_OVERTAKES
 
     def updated(self, findings: Sequence[Finding]) -> "QueueEntry":
-        """The place of a plan that goes on waiting, after another look that found these in its way."""
+        """The entry after an evaluation that found these violations."""
         lacks = missing_resources(findings)
         if any(wanted.resource.name == CAPACITY for wanted in lacks):
             return replace(self, waits_for=lacks)
@@ -92,8 +92,8 @@ class Demand:
     capacity: CountingScope | None = None
 
     @classmethod
-    def on(cls, view: PlanView, needs: Needs) -> "Demand":
-        """What a plan takes of what is looked at to decide it."""
+    def from_needs(cls, view: PlanView, needs: Needs) -> "Demand":
+        """The demand of a plan whose decision needs these facts."""
         return cls(view, needs.usage, needs.capacity)
 
     @cached_property
@@ -104,9 +104,9 @@ class Demand:
         more = (amounts - self.view.held.get(sku, NOTHING) for sku, amounts in self.view.lines.items())
         return any(max(extra.replicas, extra.cpu, extra.memory, extra.gpus) > 0 for extra in more)
 
-    def of(self, place: QueueEntry) -> frozenset[ScopedResource]:
-        """What it takes of that for which a plan waits."""
-        return frozenset(wanted for wanted in place.waits_for if self._takes(wanted))
+    def contended(self, entry: QueueEntry) -> frozenset[ScopedResource]:
+        """What the plan takes of the resources that a queued plan waits for."""
+        return frozenset(wanted for wanted in entry.waits_for if self._takes(wanted))
 
     def _takes(self, wanted: ScopedResource) -> bool:
         resource = wanted.resource
@@ -119,25 +119,25 @@ class Demand:
 
 
 def missing_resources(findings: Iterable[Finding]) -> frozenset[ScopedResource]:
-    """Of what something must be released before the findings can be mended, or the capacity that must come first."""
+    """What must be released before the violations can end, or the capacity that the cluster must gain first."""
     wanted = frozenset[ScopedResource]().union(*(finding.waits_for for finding in findings))
     return frozenset(one for one in wanted if one.resource.name == CAPACITY) or wanted
 
 
 def competitors_ahead(queue: Iterable[QueueEntry], mine: QueueEntry, demand: Demand) -> list[QueueEntry]:
-    """The places ahead of `mine` that its plan competes with, first goes first."""
+    """The entries ahead of `mine` that its plan competes with, in the order of the queue."""
     return sorted(
-        (place for place in queue if place.order < mine.order and demand.of(place)),
-        key=lambda place: place.order,
+        (entry for entry in queue if entry.order < mine.order and demand.contended(entry)),
+        key=lambda entry: entry.order,
     )
 
 
 def blocking_finding(earlier: Sequence[QueueEntry], demand: Demand) -> Finding | None:
-    """Who must go first, the first starved one of those ahead that compete: the plan waits, though it would fit."""
-    starved = next((place for place in earlier if place.starved), None)
+    """The first starved plan of those ahead, as a violation: this plan waits for it, though it would fit."""
+    starved = next((entry for entry in earlier if entry.starved), None)
     if starved is None:
         return None
-    contended = demand.of(starved)
+    contended = demand.contended(starved)
     message = (
         f"plan {starved.plan_id} was overtaken {starved.overtaken} times and goes first; "
         f"this plan would take {', '.join(sorted(map(str, contended)))}, which it waits for"
@@ -146,40 +146,40 @@ def blocking_finding(earlier: Sequence[QueueEntry], demand: Demand) -> Finding |
 
 
 class QueueScan:
-    """One look through the queue in its order: who would be approved if those found before were.
+    """One pass through the queue in its order. A plan is evaluated as if the ones found before it were approved.
 
-    Decides nothing: a plan that was found here is decided on its own, with everything that it counts in locked.
+    A scan decides nothing: each plan that it finds is evaluated on its own, with everything that it counts in locked.
     """
 
     def __init__(self, queue: Iterable[QueueEntry]) -> None:
-        self._starved = [place for place in queue if place.starved]
-        self._promised: dict[CountingScope, list[PlanView]] = {}
+        self._starved = [entry for entry in queue if entry.starved]
+        self._foreseen: dict[CountingScope, list[PlanView]] = {}
 
-    def look(
-        self, place: QueueEntry, demand: Demand, policies: Sequence[StoredPolicy], facts: Facts, now: datetime
+    def evaluate(
+        self, entry: QueueEntry, demand: Demand, policies: Sequence[StoredPolicy], facts: Facts, now: datetime
     ) -> PolicyDecision:
-        """What would be decided on the plan at this place; `policies` are those that match, in their order.
+        """The decision that this plan would get. policies: those that match, in their order.
 
-        Who is held back by a starved plan that does not fit either is not approved: it would only hear that again.
+        A plan behind a starved one that does not fit either is not approved: its own evaluation would say the same.
         """
         view = demand.view
-        decision = evaluate(view, policies, self._with_promises(facts), now)
+        decision = evaluation.evaluate(view, policies, self._with_foreseen_approvals(facts), now)
         if not decision.approved:
             return decision
-        held_back = blocking_finding(competitors_ahead(self._starved, place, demand), demand)
+        held_back = blocking_finding(competitors_ahead(self._starved, entry, demand), demand)
         if held_back is not None:
             return replace(decision, approved=False, violations=(held_back,), waits=True)
-        self._starved = [other for other in self._starved if other.plan_id != place.plan_id]
+        self._starved = [other for other in self._starved if other.plan_id != entry.plan_id]
         for kind in ScopeKind:
-            self._promised.setdefault(view.counting(kind), []).append(view)
+            self._foreseen.setdefault(view.counting(kind), []).append(view)
         return decision
 
-    def _with_promises(self, facts: Facts) -> Facts:
-        """The facts as if the plans that were found before were approved already."""
+    def _with_foreseen_approvals(self, facts: Facts) -> Facts:
+        """The facts as if the plans that this scan has found were approved already."""
         usage = dict(facts.usage)
         for scope, known in usage.items():
             by_sku = dict(known.by_sku)
-            for view in self._promised.get(scope, ()):
+            for view in self._foreseen.get(scope, ()):
                 for sku in view.lines.keys() | view.held.keys():
                     change = view.lines.get(sku, NOTHING) - view.held.get(sku, NOTHING)
                     by_sku[sku] = by_sku.get(sku, NOTHING) + change

@@ -66,7 +66,7 @@ class Ledger:
     connection: sa.Connection
 
     def lock_scopes(self, scopes: Iterable[CountingScope]) -> None:
-        """Waits for every other transaction that counts in one of these scopes, and keeps them out until the commit.
+        """Waits for every other transaction that counts in one of these scopes, and holds them up until the commit.
 
         Sorted by the number that is locked, not by name: two names may share a number.
         """
@@ -104,7 +104,7 @@ class Ledger:
         rows = self.connection.execute(_RESERVED, {"workload": workload_id, "cluster": cluster})
         return {row["sku"]: amounts_from(row) for row in rows.mappings()}
 
-    def leave(self, holdings: WorkloadHoldings, team: str, cluster: str) -> None:
+    def release_elsewhere(self, holdings: WorkloadHoldings, team: str, cluster: str) -> None:
         """Releases what a workload holds on any cluster but this one: a plan that never ran there may have held it."""
         owner = holdings.workload_id
         self.settle([(Reservation(owner, other, team, {}), owner) for other in holdings.elsewhere(cluster)])

@@ -87,7 +87,7 @@ class Platform:
         found: list[uuid.UUID] = []
         for one in queue:
             plan = self.as_held(one.view)
-            decision = cue.look(one.place, self.demand(plan), self.matching(plan), self.facts(plan), NOW)
+            decision = cue.evaluate(one.place, self.demand(plan), self.matching(plan), self.facts(plan), NOW)
             if decision.approved or not decision.waits:
                 found.append(one.place.plan_id)
             else:
@@ -102,7 +102,7 @@ class Platform:
         return list(PolicySet(self.policies).matching(plan, NOW))
 
     def demand(self, plan: PlanView) -> Demand:
-        return Demand.on(plan, needs_of(plan, self.matching(plan), capped=self.capped(plan)))
+        return Demand.from_needs(plan, needs_of(plan, self.matching(plan), capped=self.capped(plan)))
 
     def capped(self, plan: PlanView) -> bool:
         """Whether it takes GPUs of a cluster of known capacity, and queues or finds somebody waiting there."""

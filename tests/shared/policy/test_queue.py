@@ -76,15 +76,15 @@ def place(number: int, *waits_for: str, priority: int = 0, overtaken: int = 0) -
     ],
 )
 def test_a_plan_competes_for_what_it_takes_more_of(waits_for: str, mine: Demand, *, competes: bool) -> None:
-    assert bool(mine.of(place(1, waits_for))) is competes
+    assert bool(mine.contended(place(1, waits_for))) is competes
     assert bool(competitors_ahead([place(1, waits_for)], place(2), mine)) is competes
 
 
 def test_a_plan_competes_for_nothing_that_no_rule_on_it_counts() -> None:
     plan = view()
     waiting = place(1, "team/search gpus")
-    assert Demand(plan, frozenset([plan.counting(ScopeKind.TEAM)])).of(waiting) == waiting.waits_for
-    assert not Demand(plan, frozenset([plan.counting(ScopeKind.CLUSTER)])).of(waiting)
+    assert Demand(plan, frozenset([plan.counting(ScopeKind.TEAM)])).contended(waiting) == waiting.waits_for
+    assert not Demand(plan, frozenset([plan.counting(ScopeKind.CLUSTER)])).contended(waiting)
     assert not Demand(plan, frozenset()).competes
 
 
@@ -131,12 +131,12 @@ def test_a_text_without_a_resource_stands_for_all_of_its_scope() -> None:
 def test_who_takes_gpus_of_a_cluster_competes_for_these_alone(waits_for: str, mine: Lines, *, competes: bool) -> None:
     plan = view(lines=mine)
     on_capped = Demand(plan, frozenset(), plan.counting(ScopeKind.CLUSTER))
-    assert bool(on_capped.of(place(1, waits_for))) is competes
-    assert not Demand(plan, frozenset()).of(place(1, waits_for))
+    assert bool(on_capped.contended(place(1, waits_for))) is competes
+    assert not Demand(plan, frozenset()).contended(place(1, waits_for))
 
 
 def test_nobody_competes_for_the_growth_of_a_cluster_in_which_a_rule_counts() -> None:
-    assert not demand(gpus(1)).of(place(1, "cluster/eu capacity[H100]", "cluster/eu capacity"))
+    assert not demand(gpus(1)).contended(place(1, "cluster/eu capacity[H100]", "cluster/eu capacity"))
 
 
 def test_only_those_that_compete_and_came_before_are_ahead() -> None:
@@ -210,7 +210,7 @@ def test_what_a_cue_found_counts_for_those_behind_by_resource() -> None:
 
     def look(number: int, lines: Lines, **fields: Any) -> bool:
         mine = demand(lines, **fields)
-        return cue.look(place(number), mine, policies, known(mine.view), NOW).approved
+        return cue.evaluate(place(number), mine, policies, known(mine.view), NOW).approved
 
     assert look(1, gpus(3))
     assert not look(2, gpus(2))
@@ -229,7 +229,7 @@ def test_what_a_cue_found_counts_for_the_gpus_of_its_cluster() -> None:
         plan = view(lines=lines, queue=True, **fields)
         mine = Demand(plan, frozenset(), plan.counting(ScopeKind.CLUSTER))
         facts = replace(known(plan), capacity={"H100": 4})
-        return cue.look(place(number), mine, [], facts, NOW).approved
+        return cue.evaluate(place(number), mine, [], facts, NOW).approved
 
     assert look(1, gpus(3), team="ads")
     assert not look(2, gpus(2))
@@ -242,10 +242,10 @@ def test_a_starved_plan_that_a_cue_found_is_in_nobodys_way_any_more() -> None:
     policies = [stored("team", {"type": "quota", "gpus": 4})]
     starved, later = place(1, overtaken=MAX_OVERTAKES), place(2)
     large, small = demand(gpus(3)), demand(gpus(1))
-    assert not QueueScan([starved, later]).look(later, small, policies, known(small.view), NOW).approved
+    assert not QueueScan([starved, later]).evaluate(later, small, policies, known(small.view), NOW).approved
     cue = QueueScan([starved, later])
-    assert cue.look(starved, large, policies, known(large.view), NOW).approved
-    assert cue.look(later, small, policies, known(small.view), NOW).approved
+    assert cue.evaluate(starved, large, policies, known(large.view), NOW).approved
+    assert cue.evaluate(later, small, policies, known(small.view), NOW).approved
 
 
 # For any quotas and plans ---------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_leaving_releases_other_clusters_only(store: Store) -> None:
         hold(store, WORKLOADS[0], {"L4": 1}, cluster=cluster)
     hold(store, WORKLOADS[1], {"L4": 1}, cluster="other")
     with store.begin() as work:
-        work.ledger.leave(work.ledger.holdings(WORKLOADS[0]), "search", "local")
+        work.ledger.release_elsewhere(work.ledger.holdings(WORKLOADS[0]), "search", "local")
     assert gpus(store, ScopeKind.WORKLOAD, str(WORKLOADS[0])) == {"L4": 1}
     assert gpus(store, ScopeKind.TEAM, "search") == {"L4": 2}
     assert gpus(store, ScopeKind.CLUSTER, "third") == {}
@@ -122,7 +122,7 @@ STEP = st.tuples(
 def take(work: UnitOfWork, step: str, workload: uuid.UUID, cluster: str, lines: Mapping[str, int]) -> None:
     match step:
         case "leave":
-            work.ledger.leave(work.ledger.holdings(workload), TEAMS[workload], cluster)
+            work.ledger.release_elsewhere(work.ledger.holdings(workload), TEAMS[workload], cluster)
         case "settle":
             work.ledger.settle([(reservation(workload, lines, cluster), uuid.uuid4())])
         case "release":
