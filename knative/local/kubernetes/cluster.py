@@ -48,7 +48,7 @@ class Cluster:
             Scheduler(client, self._queue, recorder),
             Kubelet(client, self._queue, self._loop.time),
             GarbageCollector(client, self._queue),
-            ReplicaSetController(client, self._queue),
+            ReplicaSetController(client, self._queue, recorder),
             DeploymentController(client, self._queue, recorder),
             StatefulSetController(client, self._queue, recorder),
             JobController(client, self._queue, recorder),

@@ -4,6 +4,7 @@ Every way in ends in the same steps as in the real server: decode, keep what thi
 validate, record the field managers, and store. A write that changes nothing keeps its resourceVersion.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class Writes:
         scaled = self._patched(SCALE, scale.of(old), body, MERGE, options)
         self._check_identity(kind, key, scaled, old)
         obj = old.obj | {"spec": old.obj["spec"] | {"replicas": scale.replicas_of(scaled, key[1])}}
-        return self._update(kind, old, decode.decode(self._schema, kind, obj, []), "scale", options)
+        return self._update(kind, old, decode.clean(self._schema, kind, obj), "scale", options)
 
     # their steps
 
@@ -198,7 +199,7 @@ class Writes:
     def _apply(self, kind: Kind, key: Key, body: bytes, subresource: str, options: WriteOptions) -> tuple[Stored, bool]:
         config = _configuration(kind, key, body)
         root = self._schema.roots[kind.key]
-        typecheck.check(root, config, _named(kind, config))
+        typecheck.require_fit(root, config, _named(kind, config))
         _check_namespace(kind, key[0], config["metadata"])
         old = self._objects.get(kind, key)
         writer = Writer(options.manager, "Apply", subresource, strategy.ignored(kind, subresource))
@@ -206,7 +207,7 @@ class Writes:
             return self._apply_new(kind, key, config, options, writer), True
         self._check_identity(kind, key, config, old)
         applied = managed.merge_applied(root, old.obj, config, writer)
-        obj = self._converted(kind, applied.obj, config)
+        obj = decode.clean(self._schema, kind, applied.obj)
         self._prepare(kind, old, obj, subresource)
         tracked = managed.track_apply(root, old.obj, obj, applied, writer, clock.now(), force=options.force)
         return (old if _same(tracked, old.obj) else self._store(kind, tracked, options)), False
@@ -222,18 +223,10 @@ class Writes:
         root = self._schema.roots[kind.key]
         live: Object = {"metadata": {}}
         applied = managed.merge_applied(root, live, config, writer)
-        obj = self._converted(kind, applied.obj, config)
+        obj = decode.clean(self._schema, kind, applied.obj)
         obj["apiVersion"], obj["kind"] = kind.api_version, kind.name
         obj = managed.track_apply(root, live, obj, applied, writer, clock.now(), force=True)
         return self._create(kind, key[0], obj, options, writer)
-
-    def _converted(self, kind: Kind, merged: Object, config: Object) -> Object:
-        try:
-            return decode.decode(self._schema, kind, merged, [])
-        except UndecodableError as error:
-            why = f"unable to convert unstructured object to {kind.api_version}, Kind={kind.name}: {error}"
-            message = f"failed to convert new object {_named(kind, config)} to proper version: {why}"
-            raise errors.ApiError(500, "", message) from error
 
     def _store(self, kind: Kind, obj: Object, options: WriteOptions) -> Stored:
         if options.dry_run:
@@ -257,7 +250,7 @@ def _configuration(kind: Kind, key: Key, body: bytes) -> Object:
         config = parse_json(body)
     else:
         try:
-            config = yaml.safe_load(body)
+            config = json.loads(json.dumps(yaml.safe_load(body), default=str))
         except yaml.YAMLError as error:
             raise errors.bad_request(f"error decoding patch: yaml: {error}") from error
     if not isinstance(config, dict):

@@ -104,10 +104,8 @@ def test_an_unknown_field_is_refused_warned_of_or_ignored(home: Home) -> None:
 def test_a_wrong_type_is_a_400_that_names_the_field(home: Home) -> None:
     answer = home.create("deployments", _with(deployment("web"), ("spec", "replicas"), "two"))
     assert (answer.code, answer.reason) == (400, "BadRequest")
-    assert answer.message == (
-        'Deployment in version "v1" cannot be handled as a Deployment: '
-        "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"
-    )
+    assert answer.message.startswith('Deployment in version "v1" cannot be handled as a Deployment: ')
+    assert "spec.replicas" in answer.message
 
 
 def test_a_bad_quantity_is_a_400(home: Home) -> None:

@@ -1,4 +1,4 @@
-"""Which node has room for a pod: an index of free capacity, pure and in memory.
+"""Which node has room for a pod: the free capacity of every node, pure and in memory.
 
 Placement, in this order:
 
@@ -11,8 +11,8 @@ Placement, in this order:
 Amounts are integers in thousandths of the resource's unit.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ class Placement:
     """Which nodes a pod accepts, whatever their load. `terms` are alternatives; empty means any."""
 
     selector: Selector
-    terms: tuple[tuple[Selector, Selector], ...]
+    terms: tuple[Selector, ...]
     tolerations: tuple[Toleration, ...]
 
 
@@ -69,9 +69,6 @@ def demand_of(pod: Object) -> Demand:
     for container in spec.get("containers") or ():
         for name, text in ((container.get("resources") or {}).get("requests") or {}).items():
             totals[name] += quantity.milli(text)
-    for container in spec.get("initContainers") or ():
-        for name, text in ((container.get("resources") or {}).get("requests") or {}).items():
-            totals[name] = max(totals[name], quantity.milli(text))
     return Demand(_placement(spec), tuple(sorted((name, n) for name, n in totals.items() if n)))
 
 
@@ -80,8 +77,7 @@ def _placement(spec: Object) -> Placement:
     affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     terms = tuple(
-        (selectors.expressions(term.get("matchExpressions")), selectors.expressions(term.get("matchFields")))
-        for term in required.get("nodeSelectorTerms") or ()
+        selectors.expressions(term.get("matchExpressions")) for term in required.get("nodeSelectorTerms") or ()
     )
     tolerations = tuple(
         Toleration(t.get("key", ""), t.get("operator", "Equal"), t.get("value", ""), t.get("effect", ""))
@@ -113,11 +109,11 @@ class _Node:
         return ""
 
     def _matches(self, placement: Placement) -> bool:
-        names = {"metadata.name": self.name}
-        return not placement.terms or any(
-            (labels or fields) and selectors.matches(labels, self.labels) and selectors.matches(fields, names)
-            for labels, fields in placement.terms
-        )
+        return not placement.terms or any(term and selectors.matches(term, self.labels) for term in placement.terms)
+
+    def has_room(self, demand: Demand) -> bool:
+        free = self.free
+        return all(free.get(name, 0) >= amount for name, amount in demand.amounts)
 
     def lacking(self, demand: Demand) -> list[str]:
         return [
@@ -131,9 +127,7 @@ class _Node:
 class Capacity:
     _nodes: dict[str, _Node] = field(default_factory=dict)
     _placed: dict[str, tuple[str, Demand]] = field(default_factory=dict)
-    _on_node: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     _eligible: dict[Placement, dict[str, None]] = field(default_factory=dict)
-    _by_free: dict[str, dict[int, dict[str, None]]] = field(default_factory=dict)
 
     def put_node(self, node: Object) -> bool:
         """Adds or updates a node; says whether anything that matters for placement changed."""
@@ -159,20 +153,15 @@ class Capacity:
         self.remove_node(name)
         fresh.free = dict(fresh.total)
         self._nodes[name] = fresh
-        for uid in self._on_node.get(name, ()):
-            for resource, amount in self._placed[uid][1].amounts:
-                fresh.free[resource] = fresh.free.get(resource, 0) - amount
-        for resource in self._by_free:
-            self._bucket(resource, fresh)[name] = None
+        for placed, demand in self._placed.values():
+            if placed == name:
+                self._shift(name, demand, -1)
         self._eligible.clear()
         return True
 
     def remove_node(self, name: str) -> None:
-        node = self._nodes.pop(name, None)
-        if node is not None:
-            for resource in self._by_free:
-                self._leave(resource, node)
-            self._eligible.clear()
+        self._nodes.pop(name, None)
+        self._eligible.clear()
 
     def knows(self, name: str) -> bool:
         return name in self._nodes
@@ -181,7 +170,6 @@ class Capacity:
         """Takes what the pod asks for from the node, which may be over-committed by that, or unknown."""
         if uid not in self._placed:
             self._placed[uid] = (node, demand)
-            self._on_node[node][uid] = None
             self._shift(node, demand, -1)
 
     def release(self, uid: str) -> str:
@@ -189,55 +177,20 @@ class Capacity:
         node, demand = self._placed.pop(uid, ("", None))
         if demand is None:
             return ""
-        del self._on_node[node][uid]
-        if not self._on_node[node]:
-            del self._on_node[node]
         self._shift(node, demand, 1)
         return node
 
     def _shift(self, name: str, demand: Demand, sign: int) -> None:
-        node = self._nodes.get(name)
-        if node is None:
-            return
-        changed = [resource for resource, _ in demand.amounts if resource in self._by_free]
-        for resource in changed:
-            self._leave(resource, node)
-        for resource, amount in demand.amounts:
-            node.free[resource] = node.free.get(resource, 0) + sign * amount
-        for resource in changed:
-            self._bucket(resource, node)[name] = None
-
-    def _bucket(self, resource: str, node: _Node) -> dict[str, None]:
-        return self._by_free[resource].setdefault(node.free.get(resource, 0), {})
-
-    def _leave(self, resource: str, node: _Node) -> None:
-        free = node.free.get(resource, 0)
-        bucket = self._by_free[resource][free]
-        del bucket[node.name]
-        if not bucket:
-            del self._by_free[resource][free]
+        if (node := self._nodes.get(name)) is not None:
+            for resource, amount in demand.amounts:
+                node.free[resource] = node.free.get(resource, 0) + sign * amount
 
     def find(self, demand: Demand, among: Iterable[str] | None = None) -> str | None:
         """The node to take, or None; `among` limits the search to some nodes."""
-        eligible = self._eligible_for(demand.placement)
-        if not eligible:
-            return None
-        names = self._ascending(demand) if among is None else among
-        for name in names:
-            if name in eligible and not self._nodes[name].lacking(demand):
-                return name
-        return None
-
-    def _ascending(self, demand: Demand) -> Iterator[str]:
-        resource = demand.scarce
-        if resource not in self._by_free:
-            self._by_free[resource] = {}
-            for node in self._nodes.values():
-                self._bucket(resource, node)[node.name] = None
-        least = dict(demand.amounts).get(resource, 0)
-        buckets = self._by_free[resource]
-        for free in sorted(amount for amount in buckets if amount >= least):
-            yield from buckets[free]
+        eligible, scarce = self._eligible_for(demand.placement), demand.scarce
+        names = eligible if among is None else [name for name in among if name in eligible]
+        fitting = [node for name in names if (node := self._nodes[name]).has_room(demand)]
+        return min(fitting, key=lambda node: node.free.get(scarce, 0)).name if fitting else None
 
     def _eligible_for(self, placement: Placement) -> dict[str, None]:
         found = self._eligible.get(placement)

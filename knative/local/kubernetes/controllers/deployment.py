@@ -4,12 +4,11 @@ from typing import Any
 
 from knative.local.kubernetes import clock
 from knative.local.kubernetes.controllers import conditions, rollout
-from knative.local.kubernetes.controllers.client import MANAGER_STATUS, Client, controller_of, owner_reference
-from knative.local.kubernetes.controllers.events import EventRecorder
+from knative.local.kubernetes.controllers.client import MANAGER_STATUS, owner_reference
+from knative.local.kubernetes.controllers.owning import OwningController
 from knative.local.kubernetes.controllers.progress import deployment_status
-from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
 from knative.local.kubernetes.kinds import DEPLOYMENT, REPLICA_SET
-from knative.local.kubernetes.objects import Change, Key, Stored
+from knative.local.kubernetes.objects import Stored, key_of
 
 Object = dict[str, Any]
 
@@ -17,28 +16,12 @@ REVISION = "deployment.kubernetes.io/revision"
 _SOURCE = "deployment-controller"
 
 
-class DeploymentController:
-    def __init__(self, client: Client, queue: WorkQueue, recorder: EventRecorder) -> None:
-        self._client = client
-        self._queue = queue
-        self._recorder = recorder
-        self.controller = Controller("deployment", 5, self._reconcile)
+class DeploymentController(OwningController):
+    kind, dependent, level = DEPLOYMENT, REPLICA_SET, 5
 
-    def observe(self, change: Change) -> None:
-        if change.kind is DEPLOYMENT and not change.deleted:
-            self._queue.add(self.controller, change.key)
-        elif change.kind is REPLICA_SET:
-            owner = controller_of(change.new.obj)
-            if owner is not None and owner["kind"] == "Deployment":
-                self._queue.add(self.controller, (change.key[0], owner["name"]))
-
-    def _reconcile(self, key: Key) -> None:
-        stored = self._client.objects.get(DEPLOYMENT, key)
-        if stored is None:
-            return
+    def _sync(self, stored: Stored, owned: list[Stored]) -> None:
         deployment = stored.obj
         active = "deletionTimestamp" not in deployment["metadata"]
-        owned = self._client.objects.owned(REPLICA_SET, deployment["metadata"]["uid"])
         owned.sort(key=lambda s: (s.obj["metadata"]["creationTimestamp"], revision_of(s.obj), s.revision))
         template = deployment["spec"]["template"]
         new = next((s for s in owned if rollout.same_template(s.obj["spec"]["template"], template)), None)
@@ -51,7 +34,7 @@ class DeploymentController:
                 deployment = _with_revision(deployment, revision_of(new.obj))
         status, wait = deployment_status(deployment, new, olds, clock.now())
         if wait is not None:
-            self._queue.add_after(self.controller, key, wait)
+            self._queue.add_after(self.controller, key_of(deployment), wait)
         self._client.update(DEPLOYMENT, stored, deployment | {"status": status}, MANAGER_STATUS)
         if active and conditions.is_true(status, "Available"):
             self._clean_up(deployment, olds)

@@ -8,11 +8,9 @@ from typing import Any
 
 from knative.local.kubernetes import clock
 from knative.local.kubernetes.controllers import conditions, pods
-from knative.local.kubernetes.controllers.client import Client, controller_of
-from knative.local.kubernetes.controllers.events import EventRecorder
-from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
+from knative.local.kubernetes.controllers.owning import OwningController
 from knative.local.kubernetes.kinds import JOB, POD
-from knative.local.kubernetes.objects import Change, Key, Stored
+from knative.local.kubernetes.objects import Stored
 
 Object = dict[str, Any]
 
@@ -31,27 +29,14 @@ class _PodCounts:
     terminating: int
 
 
-class JobController:
-    def __init__(self, client: Client, queue: WorkQueue, recorder: EventRecorder) -> None:
-        self._client = client
-        self._queue = queue
-        self._recorder = recorder
-        self.controller = Controller("job", 5, self._reconcile)
+class JobController(OwningController):
+    kind, dependent, level = JOB, POD, 5
 
-    def observe(self, change: Change) -> None:
-        if change.kind is JOB and not change.deleted:
-            self._queue.add(self.controller, change.key)
-        elif change.kind is POD:
-            owner = controller_of(change.new.obj)
-            if owner is not None and owner["kind"] == "Job":
-                self._queue.add(self.controller, (change.key[0], owner["name"]))
-
-    def _reconcile(self, key: Key) -> None:
-        stored = self._client.objects.get(JOB, key)
-        if stored is None or "deletionTimestamp" in stored.obj["metadata"] or _is_finished(stored.obj):
-            return
+    def _sync(self, stored: Stored, owned: list[Stored]) -> None:
         job = stored.obj
-        counts = _count(job, self._client.objects.owned(POD, job["metadata"]["uid"]))
+        if "deletionTimestamp" in job["metadata"] or _is_finished(job):
+            return
+        counts = _count(job, owned)
         ending = _ending(job, counts, clock.now())
         if ending is None and self._adjust_pods(job, counts):
             return  # the pods' changes bring this key back

@@ -3,36 +3,20 @@
 from typing import Any
 
 from knative.local.kubernetes.controllers import pods
-from knative.local.kubernetes.controllers.client import Client, controller_of
-from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
+from knative.local.kubernetes.controllers.owning import OwningController
 from knative.local.kubernetes.kinds import POD, REPLICA_SET
-from knative.local.kubernetes.objects import Change, Key, Stored
+from knative.local.kubernetes.objects import Stored
 
 Object = dict[str, Any]
 
 _BURST = 500  # pods made in one go
 
 
-class ReplicaSetController:
-    def __init__(self, client: Client, queue: WorkQueue) -> None:
-        self._client = client
-        self._queue = queue
-        self.controller = Controller("replicaset", 4, self._reconcile)
+class ReplicaSetController(OwningController):
+    kind, dependent, level = REPLICA_SET, POD, 4
 
-    def observe(self, change: Change) -> None:
-        if change.kind is REPLICA_SET and not change.deleted:
-            self._queue.add(self.controller, change.key)
-        elif change.kind is POD:
-            owner = controller_of(change.new.obj)
-            if owner is not None and owner["kind"] == "ReplicaSet":
-                self._queue.add(self.controller, (change.key[0], owner["name"]))
-
-    def _reconcile(self, key: Key) -> None:
-        stored = self._client.objects.get(REPLICA_SET, key)
-        if stored is None:
-            return
+    def _sync(self, stored: Stored, owned: list[Stored]) -> None:
         replica_set = stored.obj
-        owned = self._client.objects.owned(POD, replica_set["metadata"]["uid"])
         active = [pod for pod in owned if pods.is_active(pod.obj)]
         desired = replica_set["spec"].get("replicas", 1)
         if "deletionTimestamp" not in replica_set["metadata"]:

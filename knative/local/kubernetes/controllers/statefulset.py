@@ -6,42 +6,25 @@ A rolling update replaces one pod at a time, the highest number first.
 from typing import Any
 
 from knative.local.kubernetes.controllers import pods, rollout
-from knative.local.kubernetes.controllers.client import Client, controller_of
-from knative.local.kubernetes.controllers.events import EventRecorder
-from knative.local.kubernetes.controllers.queue import Controller, WorkQueue
+from knative.local.kubernetes.controllers.owning import OwningController
 from knative.local.kubernetes.kinds import POD, STATEFUL_SET
-from knative.local.kubernetes.objects import Change, Key, Stored
+from knative.local.kubernetes.objects import Stored
 
 Object = dict[str, Any]
 
 _HASH = "controller-revision-hash"
 
 
-class StatefulSetController:
-    def __init__(self, client: Client, queue: WorkQueue, recorder: EventRecorder) -> None:
-        self._client = client
-        self._queue = queue
-        self._recorder = recorder
-        self.controller = Controller("statefulset", 5, self._reconcile)
+class StatefulSetController(OwningController):
+    kind, dependent, level = STATEFUL_SET, POD, 5
 
-    def observe(self, change: Change) -> None:
-        if change.kind is STATEFUL_SET and not change.deleted:
-            self._queue.add(self.controller, change.key)
-        elif change.kind is POD:
-            owner = controller_of(change.new.obj)
-            if owner is not None and owner["kind"] == "StatefulSet":
-                self._queue.add(self.controller, (change.key[0], owner["name"]))
-
-    def _reconcile(self, key: Key) -> None:
-        stored = self._client.objects.get(STATEFUL_SET, key)
-        if stored is None:
-            return
+    def _sync(self, stored: Stored, owned: list[Stored]) -> None:
         stateful = stored.obj
-        update = f"{key[1]}-{rollout.template_hash(stateful['spec']['template'])}"
-        owned = {ordinal_of(pod.obj): pod for pod in self._client.objects.owned(POD, stateful["metadata"]["uid"])}
-        moved = "deletionTimestamp" not in stateful["metadata"] and self._move(stateful, owned, update)
+        update = f"{stateful['metadata']['name']}-{rollout.template_hash(stateful['spec']['template'])}"
+        numbered = {ordinal_of(pod.obj): pod for pod in owned}
+        moved = "deletionTimestamp" not in stateful["metadata"] and self._move(stateful, numbered, update)
         if not moved:
-            self._client.set_status(STATEFUL_SET, stored, _status(stateful, owned, update))
+            self._client.set_status(STATEFUL_SET, stored, _status(stateful, numbered, update))
 
     def _move(self, stateful: Object, owned: dict[int, Stored], update: str) -> bool:
         """One step; says whether a pod was made or removed at once, which brings the key back."""

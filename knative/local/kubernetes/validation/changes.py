@@ -14,9 +14,8 @@ _IMMUTABLE: dict[Kind, tuple[str, ...]] = {
     JOB: ("completions", "completionMode", "selector", "template"),
 }
 _POD_RULE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+    "pod updates may not change fields other than `spec.containers[*].image`, `spec.activeDeadlineSeconds`, "
+    "`spec.tolerations` and `spec.terminationGracePeriodSeconds`"
 )
 
 

@@ -11,11 +11,8 @@ from knative.local.kubernetes.validation import metadata
 Object = dict[str, Any]
 
 _RESTART = ("Always", "OnFailure", "Never")
-_PULL = ("Always", "IfNotPresent", "Never")
-_PROTOCOLS = ("TCP", "UDP", "SCTP")
-_OPERATORS = ("Exists", "Equal")
-_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+_PORT_RULE = "must be between 1 and 65535, inclusive"
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 # Resources that may be overcommitted: a request may be lower than the limit. All others are whole devices.
 _NATIVE = ("cpu", "memory", "ephemeral-storage")
@@ -50,7 +47,6 @@ def spec(value: Object, field: str, restart_policies: tuple[str, ...]) -> list[C
         if policy not in allowed:
             causes.append(Cause.unsupported(f"{field}.restartPolicy", policy, allowed))
     causes += metadata.labels(value.get("nodeSelector"), f"{field}.nodeSelector")
-    causes += _tolerations(value.get("tolerations") or [], f"{field}.tolerations")
     causes += _affinity(value.get("affinity") or {}, f"{field}.affinity")
     return causes
 
@@ -66,9 +62,6 @@ def _volumes(volumes: list[Object], field: str, causes: list[Cause]) -> set[str]
         if name in names:
             causes.append(Cause.duplicate(f"{field}[{index}].name", name))
         names.add(name)
-        sources = [key for key in volume if key != "name"]
-        if len(sources) > 1:
-            causes.append(Cause.forbidden(f"{field}[{index}].{sources[1]}", "may not specify more than 1 volume type"))
         path = (volume.get("hostPath") or {}).get("path", "")
         if ".." in path.split("/"):
             causes.append(Cause.invalid(f"{field}[{index}].hostPath.path", path, "must not contain '..'"))
@@ -82,9 +75,6 @@ def _container(container: Object, field: str, volumes: set[str]) -> list[Cause]:
     image = container.get("image", "")
     if not image:
         causes.append(Cause.required(f"{field}.image"))
-    policy = container.get("imagePullPolicy")
-    if policy not in _PULL:
-        causes.append(Cause.unsupported(f"{field}.imagePullPolicy", policy, _PULL))
     causes += _ports(container.get("ports") or [], f"{field}.ports")
     causes += _environment(container.get("env") or [], f"{field}.env")
     causes += _mounts(container.get("volumeMounts") or [], f"{field}.volumeMounts", volumes)
@@ -97,24 +87,12 @@ def _container(container: Object, field: str, volumes: set[str]) -> list[Cause]:
 
 def _ports(ports: list[Object], field: str) -> list[Cause]:
     causes = []
-    names: set[str] = set()
     for index, port in enumerate(ports):
-        number = port.get("containerPort")
-        if number is None or number == 0:
-            causes.append(Cause.required(f"{field}[{index}].containerPort"))
+        at, number = f"{field}[{index}].containerPort", port.get("containerPort")
+        if not number:
+            causes.append(Cause.required(at))
         elif not 1 <= number <= 65535:
-            causes.append(
-                Cause.invalid(f"{field}[{index}].containerPort", number, "must be between 1 and 65535, inclusive")
-            )
-        if port.get("protocol") not in _PROTOCOLS:
-            causes.append(Cause.unsupported(f"{field}[{index}].protocol", port.get("protocol"), _PROTOCOLS))
-        name = port.get("name")
-        if name:
-            if len(name) > 15:
-                causes.append(Cause.invalid(f"{field}[{index}].name", name, "must be no more than 15 characters"))
-            if name in names:
-                causes.append(Cause.duplicate(f"{field}[{index}].name", name))
-            names.add(name)
+            causes.append(Cause.invalid(at, number, _PORT_RULE))
     return causes
 
 
@@ -127,9 +105,6 @@ def _environment(variables: list[Object], field: str) -> list[Cause]:
         elif "=" in name or not name.isprintable() or not name.isascii():
             detail = "a valid environment variable name must consist only of printable ASCII characters other than '='"
             causes.append(Cause.invalid(f"{field}[{index}].name", name, detail))
-        if variable.get("value") and variable.get("valueFrom"):
-            detail = "may not be specified when `value` is not empty"
-            causes.append(Cause.invalid(f"{field}[{index}].valueFrom", "", detail))
     return causes
 
 
@@ -185,38 +160,12 @@ def _amount(name: str, text: str, field: str) -> list[Cause]:
 
 
 def _probe(probe: Object, field: str) -> list[Cause]:
-    causes = []
-    handlers = [name for name in _HANDLERS if name in probe]
-    if not handlers:
-        causes.append(Cause.required(field, "must specify a handler type"))
-    elif len(handlers) > 1:
-        causes.append(Cause.forbidden(f"{field}.{handlers[1]}", "may not specify more than 1 handler type"))
-    for name in ("httpGet", "tcpSocket"):
-        port = (probe.get(name) or {}).get("port") if name in probe else 1
-        if isinstance(port, int) and not 1 <= port <= 65535:
-            causes.append(Cause.invalid(f"{field}.{name}.port", port, "must be between 1 and 65535, inclusive"))
-        elif port is None:
-            causes.append(Cause.required(f"{field}.{name}.port"))
-    for name in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
-        seconds = probe.get(name, 0)
-        if seconds < 0:
-            causes.append(Cause.invalid(f"{field}.{name}", seconds, "must be greater than or equal to 0"))
-    return causes
-
-
-def _tolerations(tolerations: list[Object], field: str) -> list[Cause]:
-    causes = []
-    for index, toleration in enumerate(tolerations):
-        operator = toleration.get("operator", "Equal")
-        if operator not in _OPERATORS:
-            causes.append(Cause.unsupported(f"{field}[{index}].operator", operator, _OPERATORS))
-        if operator == "Exists" and toleration.get("value"):
-            detail = "value must be empty when `operator` is 'Exists'"
-            causes.append(Cause.invalid(f"{field}[{index}].operator", toleration["value"], detail))
-        effect = toleration.get("effect")
-        if effect and effect not in _EFFECTS:
-            causes.append(Cause.unsupported(f"{field}[{index}].effect", effect, _EFFECTS))
-    return causes
+    if not any(name in probe for name in _HANDLERS):
+        return [Cause.required(field, "must specify a handler type")]
+    port = (probe.get("httpGet") or {}).get("port", 1)
+    if isinstance(port, int) and not 1 <= port <= 65535:
+        return [Cause.invalid(f"{field}.httpGet.port", port, _PORT_RULE)]
+    return []
 
 
 def _affinity(affinity: Object, field: str) -> list[Cause]:

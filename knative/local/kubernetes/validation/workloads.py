@@ -10,10 +10,7 @@ from knative.local.kubernetes.validation import metadata, pods
 Object = dict[str, Any]
 
 _PERCENT = re.compile(r"^\d+%$")
-_PERCENT_RULE = (
-    "a valid percent string must be a numeric string followed by an ending '%' "
-    "(e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
-)
+_PERCENT_RULE = "a valid percent string is required (regex '[0-9]+%')"
 _NO_MATCH = "`selector` does not match template `labels`"
 
 
