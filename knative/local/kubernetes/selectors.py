@@ -96,7 +96,7 @@ def _requirement_text(r: Requirement) -> str:
 # Fields that each kind can be selected by, beside metadata.name and metadata.namespace.
 _FIELDS: dict[Kind, tuple[str, ...]] = {
     POD: ("spec.nodeName", "status.phase"),
-    EVENT: tuple(f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid")),
+    EVENT: ("reason", *(f"involvedObject.{name}" for name in ("kind", "namespace", "name", "uid"))),
 }
 
 

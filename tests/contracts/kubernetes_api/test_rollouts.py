@@ -206,6 +206,14 @@ def test_a_job_whose_pod_fails_beyond_its_limit_has_failed(home: Home) -> None:
     assert _condition(failed, "Failed")["reason"] == "BackoffLimitExceeded"
 
 
+def test_a_suspended_job_makes_no_pods(home: Home) -> None:
+    home.create("jobs", job("batch", suspend=True))
+    home.wait_for("jobs", "batch", _when(lambda o: _condition(o, "Suspended").get("status") == "True"))
+    assert home.pods("job-name=batch") == []
+    home.merge("jobs", "batch", {"spec": {"suspend": False}})
+    home.wait_for("jobs", "batch", _when(lambda o: _condition(o, "Complete").get("status") == "True"))
+
+
 def test_parallel_completions_are_counted(home: Home) -> None:
     home.create("jobs", job("batch", completions=3, parallelism=2))
     done = home.wait_for("jobs", "batch", _when(lambda o: _condition(o, "Complete").get("status") == "True"))

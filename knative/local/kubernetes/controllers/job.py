@@ -49,7 +49,7 @@ class JobController(OwningController):
     def _adjust_pods(self, job: Object, counts: _PodCounts) -> bool:
         """Makes or removes pods; says whether it did."""
         spec = job["spec"]
-        desired = spec["parallelism"]
+        desired = 0 if spec["suspend"] else spec["parallelism"]
         if spec.get("completions") is not None:
             desired = min(desired, spec["completions"] - counts.succeeded)
         elif counts.succeeded:
@@ -123,7 +123,12 @@ def _free_indexes(job: Object, counts: _PodCounts, missing: int) -> list[int | N
 def _status(job: Object, counts: _PodCounts, ending: Object | None, now: str) -> Object:
     old = job.get("status", {})
     listed = old.get("conditions") or []
-    status: Object = {"startTime": old.get("startTime", now)}
+    suspended: bool = job["spec"]["suspend"]
+    status: Object = {} if suspended else {"startTime": old.get("startTime", now)}
+    if suspended or conditions.find(old, "Suspended") is not None:
+        word = "suspended" if suspended else "resumed"
+        condition = conditions.condition("Suspended", suspended, f"Job{word.title()}", f"Job {word}", now)
+        listed = conditions.put(listed, condition | {"lastProbeTime": now})
     active, failed = counts.active, counts.failed
     if ending is not None:
         first = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[ending["type"]]

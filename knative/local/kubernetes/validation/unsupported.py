@@ -25,7 +25,6 @@ _IMPLEMENTED: dict[Kind, dict[str, tuple[Any, ...]]] = {
     },
     JOB: {
         "backoffLimit": (0,),
-        "suspend": (False,),
         "manualSelector": (False,),
         "activeDeadlineSeconds": (None,),
         "ttlSecondsAfterFinished": (None,),
