@@ -85,7 +85,7 @@ def conclude(event: Event, watch: Watch, seen: Seen, work: UnitOfWork) -> Sequen
     judge = Judge(event, work)
     judge.judge_all(watch.deployments, seen.revisions)
     for cluster, products in seen.products.items():
-        work.catalogue.record_products(cluster, products)
+        work.catalogue.add_products(cluster, products)
     due = _announce(work) if watch.tick else []
     outgoing = [*judge.outgoing, *due]
     if (watch.more or len(due) == PAGE) and watch.page < MAX_PAGES:

@@ -9,8 +9,8 @@ class Cluster:
     """A cluster that workloads may be placed on.
 
     `gpus` is its capacity by SKU, or None when it is not known. `products` are the values of the label
-    nvidia.com/gpu.product on its nodes, as they were read last; none before the first reading. Credentials are never
-    here: they are files in the directory that CLUSTERS_DIR names, one kubeconfig a cluster.
+    nvidia.com/gpu.product that its nodes have shown; none before the first reading. Credentials are never here: they
+    are files in the directory that CLUSTERS_DIR names, one kubeconfig a cluster.
     """
 
     name: str

@@ -71,7 +71,7 @@ def manifest(
 ) -> KubernetesObject:
     """The Deployment, StatefulSet or Job for one revision of a workload, ready for server-side apply.
 
-    products: the GPU products on the nodes of its cluster, as far as they are known.
+    products: the GPU products that the nodes of its cluster have shown.
     """
     labels = _labels(spec, workload_id)
     kind = spec.type.kind

@@ -129,7 +129,7 @@ def scales(spec: WorkloadSpec, live: Sequence[Deployment], products: Collection[
     What runs is every live revision, whatever was submitted since, or became of it: an update that failed was rolled
     back, and one that is on its way may not have come to the cluster. What is being removed does not run.
 
-    products: the GPU products on the nodes of the cluster, as far as they are known. Pods that accept others than a
+    products: the GPU products that the nodes of the cluster have shown. Pods that accept others than a
     new manifest would are replaced: an update.
     """
     return spec.type.kind != "Job" and bool(live) and all(_runs_as(spec, revision, products) for revision in live)

@@ -31,10 +31,11 @@ _TAKE_UNREAD = (
     .returning(clusters.c.name)
 )
 _SHOWN = sa.bindparam("shown", type_=JSONB)
-_RECORD_PRODUCTS = (
+_EACH = sa.func.jsonb_array_elements_text(clusters.c.products.concat(_SHOWN)).table_valued("value")
+_ADD_PRODUCTS = (
     clusters.update()
-    .where(clusters.c.name == sa.bindparam("cluster"), clusters.c.products != _SHOWN)
-    .values(products=_SHOWN)
+    .where(clusters.c.name == sa.bindparam("cluster"), ~clusters.c.products.contains(_SHOWN))
+    .values(products=sa.select(sa.func.jsonb_agg(sa.distinct(_EACH.c.value))).scalar_subquery())
 )
 
 
@@ -60,7 +61,7 @@ class CatalogueRows:
         return [Cluster(row.name, row.labels, row.gpus, tuple(row.products)) for row in rows]
 
     def products(self, cluster: str) -> tuple[str, ...]:
-        """The GPU products on a cluster's nodes, as they were read last."""
+        """The GPU products that a cluster's nodes have shown."""
         return tuple(self.connection.execute(_PRODUCTS, {"cluster": cluster}).scalar_one_or_none() or ())
 
     def take_unread(self, now: datetime, read_before: datetime, limit: int) -> tuple[str, ...]:
@@ -71,9 +72,9 @@ class CatalogueRows:
         values = {"taken_at": now, "read_before": read_before, "most": limit}
         return tuple(sorted(self.connection.execute(_TAKE_UNREAD, values).scalars()))
 
-    def record_products(self, cluster: str, products: Sequence[str]) -> None:
-        """Replaces the products of a cluster by those that its nodes show now."""
-        self.connection.execute(_RECORD_PRODUCTS, {"cluster": cluster, "shown": list(products)})
+    def add_products(self, cluster: str, products: Sequence[str]) -> None:
+        """Adds what a cluster's nodes show now. What they showed before stays: an autoscaler may take the last node."""
+        self.connection.execute(_ADD_PRODUCTS, {"cluster": cluster, "shown": list(products)})
 
     def reserved(self) -> dict[tuple[str, str], Amounts]:
         """What the ledger holds, by (cluster, GPU SKU)."""

@@ -202,7 +202,7 @@ def new_gpu(chain: Chain, *products: str) -> None:
     with chain.store.begin() as work:
         work.catalogue.register_cluster(Cluster("local", {"region": "eu"}))
         work.catalogue.set_prices([price])
-        work.catalogue.record_products("local", products)
+        work.catalogue.add_products("local", products)
 
 
 def accepted_products(chain: Chain) -> object:
