@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from knative.local.cluster.kubeconfig import KubeconfigError
 from knative.local.resources.loader import ManifestError
 from knative.local.runtime import logs
 from knative.local.runtime.platform import BASE, Platform, StartFailed
@@ -27,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return asyncio.run(_run(options, _configure_log()))
-    except (InUse, ManifestError, KubeconfigError, StartFailed, SentinelError) as error:
+    except (InUse, ManifestError, StartFailed, SentinelError) as error:
         print(f"sentinel: {error}", file=sys.stderr)
         return 1
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from knative.local.cluster.kubeconfig import Access
 from knative.local.cluster.kubeconfig import access as read_access
 
 MERGE_PATCH = "application/merge-patch+json"
@@ -24,9 +25,9 @@ class ClusterRequestFailed(Exception):
 class ClusterApi:
     """One API server."""
 
-    def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, access: Access) -> None:
         self._session = session
-        self._server = server
+        self._access = access
 
     async def get(self, path: str) -> dict[str, Any] | None:
         """The object, or None when there is none. Raises ClusterRequestFailed, aiohttp.ClientError."""
@@ -46,8 +47,8 @@ class ClusterApi:
     async def _request(
         self, method: str, path: str, body: Mapping[str, Any] | None, content_type: str
     ) -> dict[str, Any] | None:
-        url, headers = self._server + path, {"content-type": content_type}
-        async with self._session.request(method, url, json=body, headers=headers) as answer:
+        url, headers, name = self._access.server + path, {"content-type": content_type}, self._access.tls_server_name
+        async with self._session.request(method, url, json=body, headers=headers, server_hostname=name) as answer:
             if answer.status == 404:
                 return None
             if answer.status >= 400:
@@ -67,11 +68,7 @@ def _message(body: str) -> str:
 
 @contextlib.asynccontextmanager
 async def cluster_api(kubeconfig: Path) -> AsyncIterator[ClusterApi]:
-    """The API server of the kubeconfig's current context. Raises KubeconfigError."""
+    """The API server of the kubeconfig's current context. Raises ClusterUnavailable."""
     access = await asyncio.to_thread(read_access, kubeconfig)
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=access.tls if access.tls is not None else True),
-        headers={"authorization": access.authorization} if access.authorization else {},
-        timeout=aiohttp.ClientTimeout(total=_SECONDS),
-    ) as session:
-        yield ClusterApi(session, access.server)
+    async with access.session(aiohttp.ClientTimeout(total=_SECONDS)) as session:
+        yield ClusterApi(session, access)

@@ -32,7 +32,7 @@ _LEASE_SECONDS = 40
 
 
 async def beat(kubeconfig: Path, interval_seconds: float = INTERVAL_SECONDS) -> None:
-    """Renews the leases for ever; returns once it has seen that no node needs it. Raises KubeconfigError."""
+    """Renews the leases for ever; returns once it has seen that no node needs it. Raises ClusterUnavailable."""
     async with cluster_api(kubeconfig) as cluster:
         needed = True
         while needed:

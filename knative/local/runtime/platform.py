@@ -55,7 +55,7 @@ class Platform:
     """Runs the manifests; an async context manager. Start it in the main thread: children die with that thread.
 
     `port` 0 takes any free one. `kubeconfig` names a real cluster to use instead of the stand-in API, whose `nodes` are
-    `default` or `none`. Raises InUse, ManifestError, KubeconfigError or StartFailed.
+    `default` or `none`. Raises InUse, ManifestError, ClusterUnavailable or StartFailed.
     """
 
     def __init__(

@@ -23,9 +23,10 @@ import aiohttp
 
 from knative.local.broker.log import LogUnavailable
 from knative.local.broker.wire import Record
-from knative.local.cluster.kubeconfig import Access, KubeconfigError
+from knative.local.cluster.kubeconfig import Access
 from knative.local.cluster.kubeconfig import access as read_access
 from knative.local.resources.manifests import ApiServerSource, WatchedResource
+from shared.errors import ClusterUnavailable
 
 _log = logging.getLogger(__name__)
 _TYPES = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}
@@ -99,16 +100,16 @@ def reference(server: str, change: str, collection: Collection, metadata: Mappin
 async def watch(kubeconfig: Path, collection: Collection, accept: Callable[[Record], Awaitable[None]]) -> None:
     """Sends the changes of one collection to `accept` until cancelled.
 
-    The kubeconfig is read again for each new connection: tokens expire. Raises KubeconfigError at once if it cannot be
-    used at the start.
+    The kubeconfig is read again for each new connection: tokens expire. Raises ClusterUnavailable at once if it cannot
+    be used at the start.
     """
     access = await asyncio.to_thread(read_access, kubeconfig)
     version, pause = "", _FIRST_PAUSE_SECONDS
     while True:
         try:
-            async with _session(access) as session:
-                version = version or await _list(session, access.server, collection)
-                async for seen, change, metadata in _changes(session, access.server, collection, version):
+            async with access.session(aiohttp.ClientTimeout()) as session:
+                version = version or await _list(session, access, collection)
+                async for seen, change, metadata in _changes(session, access, collection, version):
                     version, pause = seen, _FIRST_PAUSE_SECONDS
                     if change:
                         await accept(reference(access.server, change, collection, metadata, datetime.now(UTC)))
@@ -117,39 +118,33 @@ async def watch(kubeconfig: Path, collection: Collection, accept: Callable[[Reco
             version = ""
         except LogUnavailable as error:
             _log.error("a watch event was lost: the broker's log cannot be written: %s", error)
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, KubeconfigError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, ClusterUnavailable) as error:
             level = logging.WARNING if pause == _FIRST_PAUSE_SECONDS else logging.DEBUG
             _log.log(level, "watching %s broke off; trying again: %s %s", collection.path, type(error).__name__, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-            with contextlib.suppress(KubeconfigError):
+            with contextlib.suppress(ClusterUnavailable):
                 access = await asyncio.to_thread(read_access, kubeconfig)
 
 
-def _session(access: Access) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=access.tls if access.tls is not None else True),
-        headers={"authorization": access.authorization} if access.authorization else {},
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
-
-
-async def _list(session: aiohttp.ClientSession, server: str, collection: Collection) -> str:
-    url = f"{server}{collection.path}?{collection.query(limit='1')}"
-    async with session.get(url, timeout=aiohttp.ClientTimeout(total=30), raise_for_status=True) as response:
+async def _list(session: aiohttp.ClientSession, access: Access, collection: Collection) -> str:
+    url = f"{access.server}{collection.path}?{collection.query(limit='1')}"
+    timeout, name = aiohttp.ClientTimeout(total=30), access.tls_server_name
+    async with session.get(url, timeout=timeout, server_hostname=name, raise_for_status=True) as response:
         version: str = (await response.json())["metadata"]["resourceVersion"]
         return version
 
 
 async def _changes(
-    session: aiohttp.ClientSession, server: str, collection: Collection, version: str
+    session: aiohttp.ClientSession, access: Access, collection: Collection, version: str
 ) -> AsyncIterator[tuple[str, str, Mapping[str, Any]]]:
     """(resourceVersion, change or "" for a bookmark, the object's metadata) until the server ends the watch."""
     query = collection.query(
         watch="true", resourceVersion=version, allowWatchBookmarks="true", timeoutSeconds=str(_WATCH_SECONDS)
     )
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_WATCH_SECONDS + 30)
-    async with session.get(f"{server}{collection.path}?{query}", timeout=timeout) as response:
+    url, name = f"{access.server}{collection.path}?{query}", access.tls_server_name
+    async with session.get(url, timeout=timeout, server_hostname=name) as response:
         if response.status == 410:
             raise _TooOld
         response.raise_for_status()

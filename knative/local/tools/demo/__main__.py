@@ -17,7 +17,6 @@ from rich.console import Console
 
 from knative.local.broker.attempts import AttemptHandler
 from knative.local.cluster.client import ClusterApi, ClusterRequestFailed, cluster_api
-from knative.local.cluster.kubeconfig import KubeconfigError
 from knative.local.resources.loader import ManifestError
 from knative.local.runtime.logs import Warnings, following
 from knative.local.runtime.platform import CLUSTER, Platform, StartFailed
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return asyncio.run(_run(options.kubeconfig))
-    except (ManifestError, KubeconfigError, StartFailed, SentinelError, ClusterRequestFailed) as error:
+    except (ManifestError, StartFailed, SentinelError, ClusterRequestFailed) as error:
         print(f"sentinel: {error}", file=sys.stderr)
     except (aiohttp.ClientError, OSError) as error:
         print(f"sentinel: {type(error).__name__}: {error}", file=sys.stderr)
