@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from shared.errors import EventError, MalformedEvent
+from shared.eventing import codec
 from shared.eventing.processing import Answer, problem
 from shared.models.actor import Actor
 from shared.models.dead_letter import DeadLetter, index_key
@@ -40,7 +41,7 @@ def keeper(store: Store) -> Callable[[dict[str, str], bytes], Answer]:
 
 def read(headers: Mapping[str, str], body: bytes) -> DeadLetter:
     """The letter in a binary-mode delivery. Raises MalformedEvent for a request without any `ce-` header."""
-    extensions = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
+    extensions = {name: _storable(value) for name, value in codec.header_attributes(headers).items()}
     if not extensions:
         raise MalformedEvent("not a CloudEvent: there are no ce- headers")
     attributes = {name: value for name, value in extensions.items() if not name.startswith(_BROKERS_OWN)}
@@ -58,6 +59,15 @@ def read(headers: Mapping[str, str], body: bytes) -> DeadLetter:
         error_code=int(code) if code.isdecimal() and len(code) < 9 else None,
         reason=_reason(extensions.get("knativeerrordata", ""), code),
     )
+
+
+def _storable(value: str) -> str:
+    """The value, or its bytes as ISO 8859-1 where they are no UTF-8: PostgreSQL stores no half of a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode(errors="surrogateescape").decode("latin-1")
+    return value
 
 
 def _reason(data: str, code: str) -> str:

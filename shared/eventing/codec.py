@@ -1,10 +1,9 @@
 """The wire form of CloudEvents over HTTP, strictly.
 
-The `cloudevents` SDK reads and writes the formats; this module refuses what the SDK lets through and
-CloudEvents 1.0 does not (core spec, HTTP binding, JSON format): empty or non-text required
-attributes, upper-case or empty attribute names, a `time` that is not RFC 3339, `data` together with
-`data_base64`, duplicate keys, batches. Attributes are printable ASCII: Knative neither percent-encodes
-nor decodes header values, and delivers an event with a line break in one to nobody.
+This module reads and writes the binary and the structured mode itself. It refuses what CloudEvents 1.0.2 does not allow
+(core specification, HTTP binding, JSON format) and what cannot travel on: empty or non-text required attributes,
+upper-case or empty attribute names, a `time` that is not RFC 3339, `data` together with `data_base64`, duplicate keys,
+batches. The `cloudevents` SDK lets all of these pass, does not percent-encode headers and makes up a `time`.
 """
 
 import base64
@@ -14,21 +13,28 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from cloudevents.conversion import to_binary
-from cloudevents.http import CloudEvent
 from pydantic import JsonValue
 
 from shared.errors import MalformedEvent
+from shared.eventing import headers as header_values
 from shared.eventing import strict_json
 from shared.eventing.event import Envelope, WireEvent
 
 CONTENT_TYPE_STRUCTURED = "application/cloudevents+json"
 _RESERVED = "data"  # a member of the JSON format, so no attribute may be called so
 _KEYS = ("id", "source", "type", "subject", "partitionkey")
-_MAX_KEY = 1024  # characters; the inbox finds events by source and id, and an index entry has at most 2,704 bytes
+_MAX_KEY = 1024  # bytes; the inbox finds events by source and id, and an index entry has at most 2,704 bytes
+_URIS = ("source", "dataschema")
+# Core specification, sections 3.1 and 3.2 (subject, dataschema, datacontenttype), and the documented extensions
+# partitioning, dataref and sequence: "MUST be a non-empty string". Other extensions may be empty.
+_NOT_EMPTY = ("subject", "dataschema", "datacontenttype", "partitionkey", "dataref", "sequence")
 _REQUIRED = ("id", "source", "type", "specversion")
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
+# Core specification, section 2.4 (type system): no control character, surrogate or noncharacter is in a String.
+_NONCHARACTERS = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+_NOT_TEXT = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NONCHARACTERS}]")
+_NOT_IN_URI = re.compile(r"""[^\x21-\x7e]|["<>\\^`{|}]""")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _JSON_MEDIA_TYPE = re.compile(r"[\w.-]+/(json|[\w.-]+\+json)", re.IGNORECASE)
 
@@ -46,7 +52,7 @@ def decode(headers: Mapping[str, str], body: bytes) -> Envelope:
         return _structured(body)
     if media_type.startswith("application/cloudevents"):
         raise MalformedEvent(f"content type {media_type!r} is not taken: use {CONTENT_TYPE_STRUCTURED}")
-    attributes = {name[3:]: value for name, value in headers.items() if name.startswith("ce-")}
+    attributes = header_attributes(headers)
     if not attributes:
         raise MalformedEvent(
             f"not a CloudEvent: send ce-id, ce-source, ce-type and ce-specversion headers, or {CONTENT_TYPE_STRUCTURED}"
@@ -55,7 +61,13 @@ def decode(headers: Mapping[str, str], body: bytes) -> Envelope:
         raise MalformedEvent("datacontenttype travels as the Content-Type header in binary mode")
     if content_type:
         attributes["datacontenttype"] = content_type
+    return envelope(attributes, body)
+
+
+def envelope(attributes: Mapping[str, str], body: bytes) -> Envelope:
+    """The event with these attributes and the bytes of its data. Raises MalformedEvent with the reason."""
     check(attributes)
+    content_type = attributes.get("datacontenttype")
     if content_type and not body and _is_json(content_type):
         raise MalformedEvent("the body is empty, but the Content-Type says JSON")
     return Envelope(attributes, body, _json_data(attributes, body))
@@ -63,10 +75,14 @@ def decode(headers: Mapping[str, str], body: bytes) -> Envelope:
 
 def encode(event: WireEvent) -> tuple[dict[str, str], bytes]:
     """Headers and body of the binary mode."""
-    headers, body = to_binary(CloudEvent(dict(event.attributes), event.body), data_marshaller=lambda data: data)
-    if "time" not in event.attributes:
-        del headers["ce-time"]  # the SDK's own: the present moment, another one at every encoding
-    return {name: str(value) for name, value in headers.items()}, body
+    headers = {
+        f"ce-{name}": header_values.encoded(value)
+        for name, value in event.attributes.items()
+        if name != "datacontenttype"
+    }
+    if "datacontenttype" in event.attributes:
+        headers["content-type"] = event.attributes["datacontenttype"]
+    return headers, event.body
 
 
 def digest(event: Envelope) -> bytes:
@@ -79,6 +95,17 @@ def digest(event: Envelope) -> bytes:
     return hashlib.sha256(strict_json.canonical({**said}) + b"\n" + data).digest()
 
 
+def header_attributes(headers: Mapping[str, str]) -> dict[str, str]:
+    """The attributes in `ce-` headers, decoded and not checked. Header names are lower-case."""
+    return {name[3:]: _from_header(name[3:], value) for name, value in headers.items() if name.startswith("ce-")}
+
+
+def _from_header(name: str, header: str) -> str:
+    """A URI that a broker passed on as it was, with its own percent-encoding, would not be a URI when decoded."""
+    value = header_values.decoded(header)
+    return header if name in _URIS and _NOT_IN_URI.search(value) and not _NOT_IN_URI.search(header) else value
+
+
 def _structured(body: bytes) -> Envelope:
     try:
         document = strict_json.parse(body)
@@ -86,10 +113,15 @@ def _structured(body: bytes) -> Envelope:
         raise MalformedEvent(f"the structured event is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise MalformedEvent("a structured event is a JSON object; batches are not taken")
-    if "data" in document and "data_base64" in document:
-        raise MalformedEvent("data and data_base64 exclude each other")
     payload: dict[str, JsonValue] = {name: document.pop(name) for name in ("data", "data_base64") if name in document}
-    attributes = {name: _text(name, value) for name, value in document.items()}
+    if payload.get("data_base64", "") is None:
+        del payload["data_base64"]
+    if len(payload) > 1:
+        if payload["data"] is not None:
+            raise MalformedEvent("data and data_base64 exclude each other")
+        del payload["data"]
+    # JSON format, section 2.2: an attribute that is null is not set.
+    attributes = {name: _text(name, value) for name, value in document.items() if value is not None}
     check(attributes)
     return _with_payload(attributes, payload)
 
@@ -133,13 +165,21 @@ def check(attributes: Mapping[str, str]) -> None:
             raise MalformedEvent(
                 f"the attribute name {name[:70]!r} must be lower-case letters and digits, and not 'data'"
             )
-        if not _PRINTABLE.fullmatch(value):
-            raise MalformedEvent(f"the attribute {name!r} must be printable ASCII on one line")
+        if _NOT_TEXT.search(value):
+            raise MalformedEvent(
+                f"the attribute {name!r} must be Unicode text on one line, without control characters; a header is"
+                " percent-encoded UTF-8"
+            )
+        if not value and name in _NOT_EMPTY:
+            raise MalformedEvent(f"the attribute {name!r} must not be empty: give it a value, or leave it out")
+    if not _PRINTABLE.fullmatch(attributes.get("datacontenttype", "")):
+        raise MalformedEvent("the attribute 'datacontenttype' must be printable ASCII on one line")
     for name in _KEYS:
-        if len(attributes.get(name, "")) > _MAX_KEY:
-            raise MalformedEvent(f"the attribute {name!r} must have at most {_MAX_KEY} characters")
-    if any(c in attributes["source"] for c in ' "<>\\^`{|}'):
-        raise MalformedEvent("the attribute 'source' must be a URI reference")
+        if len(attributes.get(name, "").encode()) > _MAX_KEY:
+            raise MalformedEvent(f"the attribute {name!r} must have at most {_MAX_KEY} bytes in UTF-8")
+    for name in _URIS:
+        if _NOT_IN_URI.search(attributes.get(name, "")):
+            raise MalformedEvent(f"the attribute {name!r} must be a URI reference: percent-encode what is none of it")
     if "time" in attributes:
         _check_time(attributes["time"])
 

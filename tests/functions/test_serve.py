@@ -51,6 +51,16 @@ def test_health_methods_and_the_body_cap(intake: Served) -> None:
     assert intake.request("POST", "/", headers, b"x" * MAX_BODY)[0] == 413
 
 
+def test_a_client_that_expects_100_continue_gets_it_before_it_sends_the_body(intake: Served) -> None:
+    headers, body = request("com.example.unknown", {})
+    lines = [f"{name}: {value}" for name, value in {**headers, "content-length": str(len(body))}.items()]
+    with socket.create_connection(("127.0.0.1", intake.port), timeout=30) as client:
+        client.sendall("\r\n".join(["POST / HTTP/1.1", "Host: x", "Expect: 100-continue", *lines, "", ""]).encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
+        client.sendall(body)
+        assert client.recv(4096).startswith(b"HTTP/1.1 422 ")
+
+
 def test_no_secret_is_logged_whatever_is_wrong(intake: Served, store: Store, owner_engine: sa.Engine) -> None:
     secret = "hunter2-very-secret"
     made, body = request(SUBMITTED, submission("secretive", env={"TOKEN": secret}, replicas=-1), subject=None)

@@ -100,10 +100,7 @@ def _events(letters: Sequence[DeadLetter]) -> list[WireEvent]:
 
 def _envelope(letter: DeadLetter) -> Envelope:
     """The event that was given up on, as a consumer would read it. Raises MalformedEvent."""
-    headers = {f"ce-{name}": value for name, value in letter.attributes.items() if name != "datacontenttype"}
-    if content_type := letter.attributes.get("datacontenttype"):
-        headers["content-type"] = content_type
-    return codec.decode(headers, letter.body)
+    return codec.envelope(letter.attributes, letter.body)
 
 
 def _id(text: str) -> uuid.UUID:

@@ -157,7 +157,7 @@ def test_the_outbox_holds_what_the_reply_does_not_carry(
     assert sorted(row["attributes"]["subject"] for row in rows(owner_engine, "outbox")) == queued
 
 
-@pytest.mark.parametrize("subject", ["søk", "a\nb", "\t"])
+@pytest.mark.parametrize("subject", ["", "a\nb", "\t", "ø" * 513])
 def test_an_event_that_could_not_be_carried_is_not_stored(
     deliver: Deliver, owner_engine: sa.Engine, subject: str
 ) -> None:
