@@ -3,11 +3,15 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from shared.errors import ConfigurationError
+from shared.models import durations
 
 DEFAULT_FUNCTION_POOL = 4
+DEFAULT_IMAGE_PULL_GRACE = timedelta(seconds=60)
+"""The kubelet has tried three times by then."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,15 @@ class FunctionSettings:
 
     database_url (DATABASE_URL), pool_size (DATABASE_POOL_SIZE, default 4: at least the Service's
     containerConcurrency), sink (K_SINK, where the outbox is published to), clusters_directory
-    (CLUSTERS_DIR, only where clusters are touched).
+    (CLUSTERS_DIR, only where clusters are touched), image_pull_grace (IMAGE_PULL_GRACE, for verification: how long
+    after an apply an image may fail to be pulled; a duration such as 90s or PT90S).
     """
 
     database_url: str
     pool_size: int = DEFAULT_FUNCTION_POOL
     sink: str | None = None
     clusters_directory: Path | None = None
+    image_pull_grace: timedelta = DEFAULT_IMAGE_PULL_GRACE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -36,6 +42,7 @@ class FunctionSettings:
             int(size),
             environment.get("K_SINK"),
             Path(clusters) if clusters else None,
+            _duration(environment, "IMAGE_PULL_GRACE", DEFAULT_IMAGE_PULL_GRACE),
         )
 
     def required_sink(self) -> str:
@@ -49,6 +56,14 @@ class FunctionSettings:
         if self.clusters_directory is None:
             raise ConfigurationError("set CLUSTERS_DIR to the directory of kubeconfigs, one file a cluster")
         return self.clusters_directory
+
+
+def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    text = environment.get(name)
+    try:
+        return default if text is None else durations.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
 
 
 def required(environment: Mapping[str, str], name: str, meaning: str) -> str:

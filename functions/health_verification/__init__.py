@@ -1,1 +1,1 @@
-"""Watches applied revisions until they are healthy, and proposes the way back when they are not."""
+"""Verifies applied revisions, and proposes to roll back those that are not healthy."""

@@ -1,14 +1,21 @@
 """The function health-verification, built from its parts."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from functions.health_verification import handler
-from functions.health_verification.observing import Seen, Watch
 from shared.eventing.function import ClusterFunction
+from shared.operations.observe import ObservationTask, Observed
 from shared.store.unit_of_work import UnitOfWork
 
 
-def build(observe: Callable[[Watch], Seen]) -> ClusterFunction[UnitOfWork, Any, Seen]:
-    """observe: looks at revisions on their clusters; what `observing.Observer` does."""
-    return ClusterFunction("health-verification", handler.ACCEPTS, handler.prepare, observe, handler.conclude)
+def build(
+    observe: Callable[[ObservationTask], Observed], *, pull_grace: timedelta
+) -> ClusterFunction[UnitOfWork, Any, Observed]:
+    """observe: observes revisions on their clusters, as `shared.operations.observe` does. pull_grace: how long after an
+    apply an image may fail to be pulled.
+    """
+    conclude = partial(handler.conclude, pull_grace=pull_grace)
+    return ClusterFunction("health-verification", handler.ACCEPTS, handler.prepare, observe, conclude)

@@ -138,6 +138,12 @@ class Event:
     def subject(self) -> str | None:
         return self.envelope.subject
 
+    @property
+    def time(self) -> datetime | None:
+        """When the event happened, by its producer's clock; None where it does not say."""
+        text = self.envelope.attributes.get("time")
+        return None if text is None else datetime.fromisoformat(text.upper())
+
 
 @dataclass(frozen=True)
 class Outgoing:

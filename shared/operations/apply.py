@@ -24,7 +24,8 @@ class ClusterTask:
     """One plan to execute. Either `apply` is a revision to bring onto the cluster, or there is only `delete`.
 
     instance: the workload's id, as objects carry it. delete: objects that have to go: all of the workload's for a
-    removal, earlier Jobs for a new one. force: take fields over from other field managers.
+    removal, earlier Jobs for a new one. force: take fields over from other field managers. uid: of the object to apply
+    to, where an earlier revision has applied it.
     """
 
     plan: ActionPlan
@@ -32,6 +33,7 @@ class ClusterTask:
     apply: Deployment | None
     delete: tuple[ObjectReference, ...]
     force: bool
+    uid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
     try:
         driver = clusters.driver(task.plan.decision.cluster)
         if task.apply is not None:
-            uid = driver.apply(task.apply.manifest, force=task.force).uid
+            uid = driver.apply(task.apply.manifest, force=task.force, uid=task.uid).uid
         for reference in task.delete:
             try:
                 driver.delete(reference, task.instance)

@@ -195,8 +195,15 @@ def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> ClusterTa
     deployment = begun or _new_revision(work, plan, workload)
     work.workloads.start_revision(workload, deployment.revision)
     earlier = [d for d in present if d.reference.name != deployment.reference.name]
-    force = plan.decision.verb is Verb.ROLLBACK
-    return ClusterTask(plan, str(workload.id), deployment, _references(earlier), force=force)
+    applied = (d.reference.uid for d in reversed(present) if _same_object(d, deployment))
+    return ClusterTask(
+        plan,
+        str(workload.id),
+        deployment,
+        _references(earlier),
+        force=plan.decision.verb is Verb.ROLLBACK,
+        uid=next((uid for uid in applied if uid is not None), None),
+    )
 
 
 def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Deployment:

@@ -51,9 +51,6 @@ from shared.rollout.observation import (
 )
 from shared.rollout.symptoms import Symptom
 
-DEFAULT_PULL_GRACE = timedelta(seconds=60)
-"""How long after an apply a pull may fail: the kubelet has tried three times by then."""
-
 
 class State(StrEnum):
     """What a verdict comes to."""
@@ -115,9 +112,12 @@ def verdict(
     *,
     now: datetime,
     bake: timedelta,
-    pull_grace: timedelta = DEFAULT_PULL_GRACE,
+    pull_grace: timedelta,
 ) -> Verdict:
-    """The verdict on a watched revision at `now`, which is UTC from the store's clock. Pure."""
+    """The verdict on a watched revision at `now`, which is UTC from the store's clock. Pure.
+
+    pull_grace: how long after its apply an image may fail to be pulled.
+    """
     resource = observation.object
     if resource is None or not belongs_to(resource, str(watched.workload_id), watched.reference.uid):
         return Verdict(State.MISSING, "Missing", _missing(watched, resource is not None))

@@ -14,11 +14,12 @@ from shared.models.lifecycle import (
     LIVE_REVISIONS,
     OBSERVED_REVISIONS,
     REVISION_STATUSES,
+    SETTLED_REVISIONS,
     WITHDRAWN_REVISIONS,
     RevisionStatus,
 )
 from shared.store.rows import amounts_from
-from shared.store.tables import action_plans, deployments
+from shared.store.tables import DOUBTFUL, action_plans, deployments
 
 # Built once: putting it together costs more than PostgreSQL needs to answer it.
 _LIVE = (
@@ -39,6 +40,10 @@ def _newest(condition: Callable[[sa.FromClause], sa.ColumnElement[bool]]) -> sa.
     other = deployments.alias()
     newest = sa.select(sa.func.coalesce(sa.func.max(other.c.revision), 0))
     return newest.where(other.c.workload_id == deployments.c.workload_id, condition(other)).scalar_subquery()
+
+
+# The text of the index ix_deployments_doubtful, so that it serves the query.
+_DOUBTFUL = sa.text(DOUBTFUL)
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,17 @@ class DeploymentRows:
             .limit(limit)
         )
 
+    def settled_to_observe(self, doubtful_before: datetime, before: datetime, limit: int) -> list[Deployment]:
+        """Settled revisions that are due: those in doubt or degraded first, then those not observed since `before`.
+
+        In doubt is a healthy revision that was not ready when it was observed last.
+        """
+        doubtful = sa.select(deployments).where(_DOUBTFUL, deployments.c.observed_at <= doubtful_before)
+        found = self._many(doubtful.order_by(deployments.c.observed_at, deployments.c.id).limit(limit))
+        known = {one.id for one in found}
+        others = self.oldest_observed(SETTLED_REVISIONS, before, limit - len(found)) if len(found) < limit else []
+        return found + [one for one in others if one.id not in known]
+
     def start_verifying(
         self,
         deployment: Deployment,
@@ -205,9 +221,11 @@ class DeploymentRows:
         values = {"observed_at": now, "deadline_at": deadline, **applied}
         self._move(deployment, RevisionStatus.VERIFYING, **values)
 
-    def observed(self, deployment: Deployment, now: datetime) -> None:
-        """Remembers that a revision was looked at."""
-        self._update(deployment, observed_at=now)
+    def observed(self, deployment_ids: Collection[uuid.UUID], now: datetime) -> None:
+        """Remembers that revisions were observed and are as before."""
+        if deployment_ids:
+            statement = deployments.update().where(deployments.c.id.in_(deployment_ids))
+            self.connection.execute(statement.values(observed_at=now, updated_at=sa.func.now()))
 
     def record_readiness(
         self, deployment: Deployment, now: datetime, ready_since: datetime | None, reason: str | None = None

@@ -180,6 +180,9 @@ policy_set = Table(
     *_kept(),
 )
 
+DOUBTFUL = "status = 'degraded' OR (status = 'healthy' AND ready_since IS NULL)"
+"""Settled revisions that lacked replicas when they were observed last; they are observed with every tick."""
+
 deployments = Table(
     "deployments",
     metadata,
@@ -209,6 +212,7 @@ deployments = Table(
     Index(None, "plan_id"),
     Index("ix_deployments_watched", "observed_at", "id", postgresql_where=_status_in(WATCHED_REVISIONS)),
     Index("ix_deployments_settled", "observed_at", "id", postgresql_where=_status_in(SETTLED_REVISIONS)),
+    Index("ix_deployments_doubtful", "observed_at", "id", postgresql_where=text(DOUBTFUL)),
     Index(
         "ix_deployments_object",
         "namespace",

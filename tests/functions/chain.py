@@ -25,7 +25,6 @@ from events.foreign import Tick
 from events.plan import PlanApproved
 from functions.deployment_execution import function as execution
 from functions.health_verification import function as verification
-from functions.health_verification.observing import Observer
 from shared.eventing import codec
 from shared.eventing.event import WireEvent
 from shared.eventing.processing import Answer
@@ -36,7 +35,9 @@ from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.operations.apply import carry_out
+from shared.operations.observe import observe
 from shared.policy.documents import PolicyDocument
+from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store import outbox
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
 from shared.store.tables import action_plans, audit_log, deployments, inbox, reservations, usage
@@ -66,7 +67,7 @@ class Chain:
         self._known: set[str] = set()
         self.deliver = Deliver(self.store)
         self.execution = execution.build(partial(carry_out, self.site))
-        self.verification = verification.build(Observer(self.site).observe)
+        self.verification = verification.build(partial(observe, self.site), pull_grace=DEFAULT_IMAGE_PULL_GRACE)
         functions: tuple[Function, ...] = (INTAKE, POLICY, self.execution, self.verification)
         self.routes: dict[str, Function] = {name: function for function in functions for name in function.accepts}
 

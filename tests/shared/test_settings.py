@@ -1,5 +1,6 @@
 """What a function is told by its environment."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,15 @@ def test_what_only_some_functions_need_is_asked_for_by_them(given: dict[str, str
 
 def test_a_value_is_taken_without_its_blanks() -> None:
     assert required({"A": " b "}, "A", "x") == "b"
+
+
+@pytest.mark.parametrize(("text", "grace"), [("90s", 90), ("PT2M", 120), ("0s", 0)])
+def test_the_grace_of_a_failed_pull_is_a_duration(text: str, grace: int) -> None:
+    found = FunctionSettings.from_environment({**URL, "IMAGE_PULL_GRACE": text})
+    assert found.image_pull_grace == timedelta(seconds=grace)
+
+
+@pytest.mark.parametrize("text", ["", "60", "soon", "-5s"])
+def test_a_grace_that_is_no_duration_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="IMAGE_PULL_GRACE"):
+        FunctionSettings.from_environment({**URL, "IMAGE_PULL_GRACE": text})

@@ -133,7 +133,7 @@ class World:
             deadline_at=now - timedelta(seconds=1) if expired else now + timedelta(hours=1),
         )
         observation = self.driver.observe(watched.reference, instance)
-        return verdict(observation, watched, now=now, bake=timedelta(0))
+        return verdict(observation, watched, now=now, bake=timedelta(0), pull_grace=timedelta(0))
 
     def wait_for(self, document: Mapping[str, Any], state: State) -> Verdict:
         return eventually(lambda: self.verdict(document), lambda seen: seen.state is state)

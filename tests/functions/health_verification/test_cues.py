@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,11 @@ BREACHED = "dev.sentinel.slo.breached.v1"
 CONTINUED = "dev.sentinel.verification.continued.v1"
 
 
-def notice(chain: Chain, kind: str = "Deployment", name: str = "web", type_name: str = UPDATED) -> Message:
+def notice(
+    chain: Chain, kind: str = "Deployment", name: str = "web", type_name: str = UPDATED, **attributes: Any
+) -> Message:
     data = {"apiVersion": "apps/v1", "kind": kind, "namespace": chain.site.namespace, "name": name}
-    return request(type_name, data, subject=f"/apis/apps/v1/namespaces/x/{name}")
+    return request(type_name, data, subject=f"/apis/apps/v1/namespaces/x/{name}", **attributes)
 
 
 def ready_but_unseen(chain: Chain) -> None:
@@ -55,6 +58,38 @@ def test_notices_of_other_objects_change_nothing_and_ask_no_cluster(chain: Chain
     answer = chain.send(notice(chain, kind, name))
     assert (answer.status, answer.body) == (202, b"")
     assert (chain.workload(), chain.revisions(), chain.actions()) == before
+
+
+def at(seconds: float) -> dict[str, Any]:
+    """The attribute `time`, some seconds from now."""
+    return {"time": (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()}
+
+
+def test_a_notice_of_a_change_that_was_just_observed_asks_no_cluster(chain: Chain) -> None:
+    chain.apply(image=NEVER)
+    chain.send(notice(chain))
+    chain.site.crashes = 1
+    assert chain.send(notice(chain, **at(-1))).status == 202
+    assert chain.site.crashes == 1
+
+
+@pytest.mark.parametrize("case", ["newer", "without a time", "a deletion", "observed long ago", "only applied"])
+def test_a_notice_of_what_may_not_have_been_observed_makes_it_look(chain: Chain, case: str) -> None:
+    chain.apply(image=NEVER)
+    if case != "only applied":
+        chain.send(notice(chain))
+    if case == "observed long ago":
+        chain.pass_time(3, observed_at=True, applied_at=True)
+    chain.site.crashes = 1
+    message = {
+        "newer": notice(chain, **at(1)),
+        "without a time": notice(chain),
+        "a deletion": notice(chain, type_name=DELETED, **at(-1)),
+        "observed long ago": notice(chain, **at(-10)),
+        "only applied": notice(chain, **at(-1)),
+    }[case]
+    chain.run([message])
+    assert chain.site.crashes == 0
 
 
 def test_a_lost_notice_is_made_up_for_by_the_tick(chain: Chain) -> None:

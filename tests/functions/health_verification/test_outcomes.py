@@ -1,5 +1,7 @@
 """What becomes of a revision, on a cluster where pods meet the fate that their image asks for."""
 
+from typing import Any
+
 import pytest
 
 from shared.models.lifecycle import Phase
@@ -268,6 +270,157 @@ def test_a_restored_revision_that_recovers_is_rolled_back_still(chain: Chain) ->
     repair(chain)
     chain.until(lambda: look(chain), lambda phase: phase is not Phase.DEGRADED)
     assert chain.workload().phase is Phase.ROLLED_BACK
+
+
+def evict(chain: Chain) -> str:
+    """The only pod is evicted after it had run out of memory; its ReplicaSet replaces it, and it stays behind."""
+    pod = chain.site.objects("Pod")[0]
+    container = pod["status"]["containerStatuses"][0] | {
+        "ready": False,
+        "restartCount": 5,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+    }
+    path = f"/api/v1/namespaces/{chain.site.namespace}/pods/{pod['metadata']['name']}"
+    status = {"phase": "Failed", "reason": "Evicted", "conditions": [], "containerStatuses": [container]}
+    chain.site.someone.patch(f"{path}/status", {"status": status})
+    chain.until_seen(lambda: chain.site.objects("Pod"), lambda pods: len(pods) == 2)
+    all_ready(chain)
+    return path
+
+
+def test_an_evicted_pod_does_not_roll_a_healthy_workload_back_at_its_next_scale_up(chain: Chain) -> None:
+    chain.submit(image="fate.test/slow")
+    chain.settle()
+    evicted = evict(chain)
+    chain.submit(image="fate.test/slow", replicas=2)
+    assert chain.settle().phase is Phase.HEALTHY
+    assert [d.status for d in chain.revisions()] == ["superseded", "healthy"]
+    assert chain.site.someone.get(evicted)["status"]["phase"] == "Failed"
+
+
+def test_a_registry_that_is_away_for_a_moment_rolls_nothing_back(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    chain.submit(image="fate.test/never-ready")
+    pods = f"/api/v1/namespaces/{chain.site.namespace}/pods"
+
+    def newest() -> list[dict[str, Any]]:
+        return [pod for pod in chain.site.objects("Pod") if pod["spec"]["containers"][0]["image"] == NEVER]
+
+    chain.until_seen(newest, lambda pods: len(pods) == 1 and "containerStatuses" in pods[0].get("status", {}))
+    pod = newest()[0]
+    waiting = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "fate.test/never-ready"'}
+    container = pod["status"]["containerStatuses"][0] | {"ready": False, "state": {"waiting": waiting}}
+    chain.site.someone.patch(f"{pods}/{pod['metadata']['name']}/status", {"status": {"containerStatuses": [container]}})
+    chain.tick()
+    assert chain.workload().phase is Phase.VERIFYING
+    assert "ImagePullBackOff" in chain.workload().reason
+    chain.pass_time(61, applied_at=True)
+    chain.workload_is(Phase.ROLLED_BACK)
+    assert chain.revisions()[1].reason == "ImagePullBackOff"
+
+
+def test_what_hinders_a_revision_is_said_before_its_deadline_and_forgotten_when_it_is_healthy(chain: Chain) -> None:
+    chain.submit(resources={"cpu": "1", "memory": "1Gi", "gpu": {"count": 9, "sku": "L4"}})
+    chain.until_seen(lambda: chain.site.objects("Pod"), lambda pods: "Unschedulable" in str(pods))
+    chain.tick()
+    workload = chain.workload()
+    assert workload.phase is Phase.VERIFYING
+    assert workload.reason.startswith("Unschedulable: pod web-")
+    chain.submit()
+    assert chain.settle().reason == ""
+
+
+STRIPPED = {"metadata": {"labels": None, "annotations": None}}
+
+
+@pytest.mark.parametrize("kind", ["inference", "stateful"])
+def test_an_edit_of_a_workload_whose_labels_somebody_stripped_is_applied(chain: Chain, kind: str) -> None:
+    chain.submit(type=kind)
+    chain.settle()
+    name = "Deployment" if kind == "inference" else "StatefulSet"
+    chain.site.someone.patch(chain.site.path(name, "web"), STRIPPED)
+    chain.submit(type=kind, replicas=2)
+    assert chain.settle().phase is Phase.HEALTHY
+    live = chain.site.object(kind=name)["metadata"]
+    assert live["labels"][INSTANCE_LABEL] == str(chain.id())
+    assert live["labels"]["app.kubernetes.io/managed-by"] == "sentinel"
+
+
+def test_the_sweep_restores_labels_that_somebody_stripped(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    before = chain.site.object()
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), STRIPPED)
+    chain.pass_time(61, observed_at=True)
+    chain.tick()
+    after = chain.site.object()
+    assert after["metadata"]["labels"] == before["metadata"]["labels"]
+    assert (
+        after["metadata"]["annotations"].items()
+        >= {
+            key: text for key, text in before["metadata"]["annotations"].items() if key.startswith("sentinel.dev/")
+        }.items()
+    )
+    assert after["spec"] == before["spec"]
+    assert chain.workload().phase is Phase.HEALTHY
+    assert chain.actions().count("deployment.labels_restored") == 1
+    chain.pass_time(61, observed_at=True)
+    chain.tick()
+    assert chain.actions().count("deployment.labels_restored") == 1
+    assert "deployment.unhealthy" not in chain.told_types()
+
+
+def test_a_workload_whose_labels_somebody_stripped_is_removed(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), STRIPPED)
+    chain.withdraw()
+    chain.workload_is(Phase.REMOVED)
+    assert chain.site.objects("Deployment") == []
+
+
+def test_a_restart_by_kubectl_makes_nothing_unhealthy(chain: Chain) -> None:
+    chain.submit(image="fate.test/slow", replicas=2)
+    chain.settle()
+    at = {"kubectl.kubernetes.io/restartedAt": "2026-03-01T12:00:00Z"}
+    restart = {"spec": {"template": {"metadata": {"annotations": at}}}}
+    generation = chain.site.someone.patch(chain.site.path("Deployment", "web"), restart)["metadata"]["generation"]
+
+    def rolled_out() -> bool:
+        live = chain.site.object()["status"]
+        look(chain)
+        return bool(live["observedGeneration"] == generation and live["updatedReplicas"] == live["replicas"] == 2)
+
+    chain.until_seen(rolled_out, bool)
+    assert chain.workload().phase is Phase.HEALTHY
+    assert "deployment.unhealthy" not in chain.told_types()
+
+
+def test_an_autoscalers_scale_up_makes_nothing_unhealthy(chain: Chain) -> None:
+    chain.submit(image="fate.test/slow")
+    chain.settle()
+    chain.site.someone.patch(f"{chain.site.path('Deployment', 'web')}/scale", {"spec": {"replicas": 3}})
+    for _ in range(3):
+        look(chain)
+    assert (chain.site.object()["status"].get("availableReplicas"), chain.workload().phase) == (1, Phase.HEALTHY)
+    assert "deployment.unhealthy" not in chain.told_types()
+
+
+def test_what_is_in_doubt_or_degraded_is_observed_with_every_tick(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    degrade(chain)
+    none_ready(chain)
+    look(chain)  # in doubt
+    chain.tick()  # within seconds, not within the minute of what is healthy
+    chain.pass_time(3, observed_at=True)
+    chain.tick()
+    assert chain.workload().phase is Phase.DEGRADED
+    repair(chain)
+    chain.tick()
+    assert chain.workload().phase is Phase.HEALTHY
 
 
 def look(chain: Chain, seconds: float = 6) -> Phase:

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from functions.health_verification import handler
 from shared.models.lifecycle import Phase
+from shared.operations import verify
 from shared.store.tables import clusters, deployments
 from tests.builders import request, set_columns, told
 from tests.functions.chain import TICK, Chain
@@ -22,7 +22,7 @@ NO_GPU = {"cpu": "10m", "memory": "6Mi"}
 
 @pytest.fixture
 def pages_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler, "PAGE", 2)
+    monkeypatch.setattr(verify, "PAGE", 2)
 
 
 def observed(chain: Chain) -> list[bool]:
@@ -67,7 +67,7 @@ def test_a_continuation_does_not_look_twice_where_a_cluster_is_away(chain: Chain
 
 @pytest.mark.usefixtures("pages_of_two")
 def test_a_tick_ends_after_its_last_page(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler, "MAX_PAGES", 2)
+    monkeypatch.setattr(verify, "MAX_PAGES", 2)
     apply_many(chain, 5, image="fate.test/never-ready")
     chain.tick()
     first = observed(chain)
@@ -128,7 +128,7 @@ def test_many_workloads_of_many_teams_are_judged_at_once_without_a_deadlock(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages of a tick lock many workloads and then the ledger; notices, execution and policy do so one by one."""
-    monkeypatch.setattr(handler, "PAGE", 7)
+    monkeypatch.setattr(verify, "PAGE", 7)
     teams = ["red", "green", "blue", "grey"]
     wishes = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, bake="PT0S") for n in range(WORKLOADS)]
     applied = [chain.forward(chain.forward(chain.send(wish))) for wish in wishes]

@@ -10,7 +10,6 @@ from events.plan import PlanApproved, PlanDenied, PlanQueued, PlanReconsidered
 from events.policy import PolicyChanged, QueueContinued, ReservationReleased
 from functions.deployment_execution import function as execution
 from functions.health_verification import function as verification
-from functions.health_verification.observing import Seen, Watch
 from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent
 from shared.eventing.processing import Answer
@@ -20,8 +19,10 @@ from shared.models.plan import ActionPlan
 from shared.models.reservation import Reservation
 from shared.models.stored import Workload
 from shared.operations.apply import ClusterTask, TaskDone, TaskOutcome
+from shared.operations.observe import ObservationTask, Observed
 from shared.policy.documents import PolicyDocument
 from shared.rollout.observation import Observation
+from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store.tables import outbox
 from shared.store.unit_of_work import Store
 from tests.builders import POLICY, Deliver, id_of, told
@@ -150,9 +151,12 @@ def _as_wished(deployment: Deployment) -> Observation:
     return Observation({**deployment.manifest, "status": dict.fromkeys(counts, replicas)})
 
 
-def _look(watch: Watch) -> Seen:
-    return Seen({deployment.id: _as_wished(deployment) for deployment in watch.deployments})
+def _observe(task: ObservationTask) -> Observed:
+    return Observed({deployment.id: _as_wished(deployment) for deployment in task.revisions})
 
 
 OBLIGING_EXECUTION = replace(execution.build(_succeeds), accepts=CATALOGUE.of(PlanApproved))
-OBLIGING_VERIFICATION = replace(verification.build(_look), accepts=CATALOGUE.of(DeploymentApplied, DeploymentRemoved))
+OBLIGING_VERIFICATION = replace(
+    verification.build(_observe, pull_grace=DEFAULT_IMAGE_PULL_GRACE),
+    accepts=CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
+)

@@ -12,6 +12,7 @@ from shared.rollout.observation import Observation
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BAKE = timedelta(seconds=30)
+PULL_GRACE = timedelta(seconds=60)
 WORKLOAD = uuid.UUID("0c2f8c0e-2e0b-5d6a-9c3f-1d8a3e1f7b11")
 UID = "28c34ffb-6959-49f4-83ae-f1cb590a5210"
 REVISION = 4

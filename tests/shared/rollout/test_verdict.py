@@ -16,6 +16,7 @@ from tests.shared.rollout.documents import (
     NEW,
     NOW,
     OLD,
+    PULL_GRACE,
     UID,
     Document,
     condition,
@@ -42,7 +43,7 @@ MID_ROLLOUT = counts(3, 1, 2, 2)  # the old replicas still serve
 
 
 def judged(observation: Observation, kind: str = "Deployment", **more: Any) -> Verdict:
-    return verdict(observation, watched(kind, **more), now=NOW, bake=BAKE)
+    return verdict(observation, watched(kind, **more), now=NOW, bake=BAKE, pull_grace=PULL_GRACE)
 
 
 CASES: list[tuple[str, Observation, timedelta, State, str]] = [
@@ -296,7 +297,7 @@ def test_ready_becomes_healthy_after_the_bake(ready_for: timedelta | None, state
 
 
 def test_without_a_bake_ready_is_healthy_at_once() -> None:
-    found = verdict(seen(resource(**SETTLED)), watched(), now=NOW, bake=timedelta(0))
+    found = verdict(seen(resource(**SETTLED)), watched(), now=NOW, bake=timedelta(0), pull_grace=PULL_GRACE)
     assert (found.state, found.ready_since) == (State.HEALTHY, NOW)
 
 
@@ -689,8 +690,8 @@ def test_whatever_is_seen_health_is_never_claimed_of_replicas_that_are_not_ready
 @given(observations, st.integers(0, 1000))
 def test_what_is_late_and_not_ready_stays_unhealthy(observation: Observation, later: int) -> None:
     revision = watched(left=EXPIRED)
-    first = verdict(observation, revision, now=NOW, bake=BAKE)
-    second = verdict(observation, revision, now=NOW + timedelta(seconds=later), bake=BAKE)
+    first = verdict(observation, revision, now=NOW, bake=BAKE, pull_grace=PULL_GRACE)
+    second = verdict(observation, revision, now=NOW + timedelta(seconds=later), bake=BAKE, pull_grace=PULL_GRACE)
     assert first.state is second.state
     assert first.state is not State.PROGRESSING or first.reason == "Running"
 
@@ -700,6 +701,6 @@ def test_waiting_longer_never_undoes_an_unhealthy_verdict(
     observation: Observation, left: timedelta, later: int
 ) -> None:
     revision = watched(left=left)
-    if verdict(observation, revision, now=NOW, bake=BAKE).state is State.UNHEALTHY:
+    if verdict(observation, revision, now=NOW, bake=BAKE, pull_grace=PULL_GRACE).state is State.UNHEALTHY:
         at = NOW + timedelta(seconds=later)
-        assert verdict(observation, revision, now=at, bake=BAKE).state is State.UNHEALTHY
+        assert verdict(observation, revision, now=at, bake=BAKE, pull_grace=PULL_GRACE).state is State.UNHEALTHY

@@ -22,7 +22,6 @@ from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved
 from functions.deployment_execution import function as execution
 from functions.health_verification import function as verification
-from functions.health_verification.observing import Seen, Watch
 from shared.eventing import codec
 from shared.eventing.function import ClusterFunction
 from shared.eventing.processing import Answer
@@ -31,10 +30,12 @@ from shared.models.deployment import Deployment
 from shared.models.lifecycle import RevisionStatus
 from shared.models.stored import Workload
 from shared.operations.apply import ClusterTask, TaskDone, TaskOutcome, TaskPostponed, TaskRefused
+from shared.operations.observe import ObservationTask, Observed
 from shared.rollout import occupancy
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import Observation
 from shared.rollout.planning import scales
+from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store import outbox
 from shared.store.database import connect
 from shared.store.unit_of_work import Store, UnitOfWork
@@ -135,7 +136,8 @@ class _Process:
         self._ids = [id_of(name, self._shape(name)[0]) for name in (*self._own, *self._shared)]
         self._execution = execution_that(self._perform)
         self._verification = replace(
-            verification.build(self._observe), accepts=CATALOGUE.of(DeploymentApplied, DeploymentRemoved)
+            verification.build(self._observe, pull_grace=DEFAULT_IMAGE_PULL_GRACE),
+            accepts=CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
         )
         functions: tuple[Function, ...] = (INTAKE, POLICY, self._execution, self._verification)
         self._routes = {name: function for function in functions for name in function.accepts}
@@ -287,8 +289,8 @@ class _Process:
             else TaskPostponed("the cluster is away")
         )
 
-    def _observe(self, watch: Watch) -> Seen:
-        return Seen({deployment.id: self._seen(deployment) for deployment in watch.deployments})
+    def _observe(self, task: ObservationTask) -> Observed:
+        return Observed({deployment.id: self._seen(deployment) for deployment in task.revisions})
 
     def _seen(self, deployment: Deployment) -> Observation:
         if deployment.status is RevisionStatus.REMOVING:

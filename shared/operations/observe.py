@@ -1,0 +1,115 @@
+"""Observe revisions on their clusters, with no transaction open.
+
+What somebody has stripped of its labels is given them back here: the watch of the API server selects by label, and so
+does everybody who asks for Sentinel's objects.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared.clusters.driver import ObservedObject
+from shared.errors import ClusterRefused, ClusterUnavailable
+from shared.models.lifecycle import RevisionStatus
+from shared.rollout.manifests import missing_identity
+from shared.rollout.observation import belongs_to, is_managed, revision_of
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from shared.clusters.driver import ClusterDriver
+    from shared.models.deployment import Deployment
+    from shared.operations.apply import Clusters
+    from shared.rollout.observation import Observation
+
+logger = logging.getLogger("sentinel.observe")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One page of a tick. started_at: of the tick. page: counts from 1. full: there may be more on a next page."""
+
+    started_at: datetime
+    page: int
+    full: bool
+
+
+@dataclass(frozen=True)
+class ObservationTask:
+    """The revisions to observe. sweep: the page of a tick, None for single revisions. clusters: whose nodes to read."""
+
+    revisions: tuple[Deployment, ...]
+    sweep: Sweep | None = None
+    clusters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was observed. What a cluster that did not answer has, or would not show, is absent.
+
+    revisions: by their ids. restored: those whose object got its labels and annotations back. products: the GPU
+    products on the nodes of a cluster.
+    """
+
+    revisions: Mapping[uuid.UUID, Observation]
+    restored: frozenset[uuid.UUID] = frozenset()
+    products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def observe(clusters: Clusters, task: ObservationTask) -> Observed:
+    """Observes each revision once. A cluster that does not answer is not asked again for this task."""
+    seen: dict[uuid.UUID, Observation] = {}
+    restored: set[uuid.UUID] = set()
+    unavailable: set[str] = set()
+    for cluster in sorted({revision.cluster for revision in task.revisions}):
+        there = [revision for revision in task.revisions if revision.cluster == cluster]
+        try:
+            driver = clusters.driver(cluster)
+            for revision, found in zip(there, driver.observe_many([_observed(one) for one in there]), strict=True):
+                if isinstance(found, ClusterRefused):
+                    logger.warning("revision %s of %s: %s", revision.revision, revision.workload_id, found)
+                    continue
+                seen[revision.id] = found
+                if (again := _restore(driver, revision, found)) is not None:
+                    seen[revision.id] = again
+                    restored.add(revision.id)
+        except ClusterUnavailable as error:
+            logger.warning("%s", error)
+            unavailable.add(cluster)
+    products = _products(clusters, (name for name in task.clusters if name not in unavailable))
+    return Observed(seen, frozenset(restored), products)
+
+
+def _observed(revision: Deployment) -> ObservedObject:
+    return ObservedObject(revision.reference, str(revision.workload_id))
+
+
+def _restore(driver: ClusterDriver, revision: Deployment, found: Observation) -> Observation | None:
+    """What is observed once the object has its labels and annotations back; None where it lacks none."""
+    live, uid = found.object, revision.reference.uid
+    if live is None or revision.status is RevisionStatus.REMOVING or "deletionTimestamp" in live["metadata"]:
+        return None
+    if not is_managed(live, uid) or not belongs_to(live, str(revision.workload_id), uid):
+        return None
+    if revision_of(live) not in (None, revision.revision) or not missing_identity(live, revision.manifest):
+        return None
+    try:
+        if driver.restore_identity(live, revision.manifest):
+            return driver.observe(revision.reference, str(revision.workload_id))
+    except ClusterRefused as error:
+        logger.warning("the labels of revision %s of %s: %s", revision.revision, revision.workload_id, error)
+    return None
+
+
+def _products(clusters: Clusters, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    products: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        try:
+            products[name] = clusters.driver(name).gpu_products()
+        except (ClusterRefused, ClusterUnavailable) as error:
+            logger.warning("the nodes of cluster %s cannot be read: %s", name, error)
+    return products

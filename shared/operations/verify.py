@@ -1,0 +1,460 @@
+"""Verify revisions: what to observe, and what follows from what was observed.
+
+| revision   | observed                      | what follows                                                        |
+|------------|-------------------------------|---------------------------------------------------------------------|
+| verifying  | progressing, ready            | remembered; a Job that runs alone releases what earlier ones held   |
+|            | healthy                       | phase healthy, or rolled back                                       |
+|            | completed                     | phase completed                                                     |
+|            | unhealthy                     | a rollback is proposed, or phase failed                             |
+| removing   | gone                          | phase removed, and its reservation released                         |
+|            | there again                   | its removal is proposed again                                       |
+| healthy    | not available, twice          | degraded                                                            |
+| degraded   | available for the bake time   | healthy                                                             |
+| any        | missing                       | proposed again; a Job has failed                                    |
+
+A revision is verified whatever its workload's newest plan is. The workload's phase follows only when that plan is the
+revision's own. While a newer plan is in progress, a broken or missing revision is left for later: the plan may replace
+or remove it, and if it is denied, the next observation finds the same.
+
+Every workload is locked before anything is decided, and all settlements come last. So pages of a tick and single events
+take their locks in one order.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from shared.errors import OperationRefused
+from shared.models.amounts import Amounts
+from shared.models.lifecycle import (
+    OBSERVED_REVISIONS,
+    PLANS_IN_PROGRESS,
+    WATCHED_REVISIONS,
+    Phase,
+    PlanStatus,
+    RevisionStatus,
+)
+from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
+from shared.models.reservation import Reservation
+from shared.operations.observe import ObservationTask, Sweep
+from shared.operations.propose import propose
+from shared.operations.reservations import release
+from shared.operations.results import (
+    PlanIsDue,
+    PlanWasProposed,
+    RevisionIsHealthy,
+    RevisionIsUnhealthy,
+    RevisionWasRolledBack,
+)
+from shared.rollout import occupancy
+from shared.rollout.manifests import surge_replicas
+from shared.rollout.observation import belongs_to
+from shared.rollout.verdict import State, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from shared.models.actor import Actor
+    from shared.models.deployment import Deployment
+    from shared.models.stored import Workload
+    from shared.operations.observe import Observed
+    from shared.operations.results import RolloutResult
+    from shared.rollout.observation import Observation
+    from shared.rollout.verdict import Verdict
+    from shared.store.unit_of_work import UnitOfWork
+
+PAGE = 50
+MAX_PAGES = 20
+SETTLED_PAGE = 20
+RECENT = timedelta(seconds=2)
+"""A revision that was observed this recently is left to the next tick."""
+
+DRIFT_INTERVAL = timedelta(seconds=60)
+"""How often a healthy revision is observed. One in doubt, or degraded, is observed with every tick."""
+
+NODES_INTERVAL = timedelta(minutes=10)
+"""How often the nodes of a cluster are read: their GPU products change when somebody adds nodes, or a driver."""
+
+CLUSTERS_PAGE = 5
+ANNOUNCE_AGAIN = timedelta(seconds=15)
+STALE = timedelta(minutes=1)
+"""A page of a tick that comes this late is dropped: the ticks since have observed the oldest first."""
+
+DOUBT = timedelta(seconds=5)
+"""A healthy revision counts as degraded when two observations at least this far apart found replicas missing."""
+
+JOB_FAILED = "JobFailed"
+"""The verdict's reason for a Job that is over: unlike other broken revisions it has no pods left."""
+
+_PLAIN_REASONS = ("Progressing", "Baking", "Running")  # nothing hinders the revision
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How to verify. cause: names what started it, so that a repetition proposes the same plans. pull_grace: see
+    shared.rollout.verdict.
+    """
+
+    cause: str
+    pull_grace: timedelta
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What became of the observed revisions. next_page: of the tick, None when it ends."""
+
+    results: Sequence[RolloutResult]
+    next_page: Sweep | None = None
+
+
+def task_for_revision(work: UnitOfWork, deployment_id: uuid.UUID) -> ObservationTask | None:
+    """One revision, or None when it has ended. Raises OperationRefused for one that does not exist."""
+    deployment = work.deployments.get(deployment_id)
+    if deployment is None:
+        raise OperationRefused("deployment", f"there is no deployment {deployment_id}")
+    return _task(_open([deployment]))
+
+
+def task_for_object(
+    work: UnitOfWork, kind: str, namespace: str, name: str, changed_at: datetime | None
+) -> ObservationTask | None:
+    """The revisions that an object may stand for; None when there are none, or when none needs another observation.
+
+    changed_at: when the change was noticed, None where that is not known. An observation since then, made just now,
+    has seen the change; the tick makes up for a clock that is behind.
+    """
+    found = work.deployments.live_object(kind, namespace, name)
+    return _task([one for one in found if not _was_seen(one, changed_at, work.now)])
+
+
+def task_for_workloads(work: UnitOfWork, ids: Collection[str]) -> ObservationTask | None:
+    """The revisions of up to a page of workloads. Raises OperationRefused for what is not a workload's id."""
+    found: list[Deployment] = []
+    for text in sorted(set(ids))[:PAGE]:
+        try:
+            workload_id = uuid.UUID(text)
+        except ValueError:
+            raise OperationRefused("workloads", f"{text[:60]!r} is not a workload's id") from None
+        found += _open(work.deployments.live(workload_id))
+    return _task(found)
+
+
+def task_for_tick(work: UnitOfWork) -> ObservationTask:
+    """The first page of a tick: watched revisions, those in doubt, and healthy ones that were not observed for long."""
+    return _page(work, work.now, 1)
+
+
+def task_for_page(work: UnitOfWork, started_at: datetime, page: int) -> ObservationTask | None:
+    """A further page, or None when newer ticks have long taken over. Raises OperationRefused for what no tick says."""
+    if page < 1 or started_at.tzinfo is None or started_at > work.now:
+        raise OperationRefused(
+            "", "no tick continues like this: page must be 1 or more, startedAt a moment in the past"
+        )
+    if work.now - started_at > STALE:
+        return None
+    return _page(work, started_at, page)
+
+
+def conclude(
+    work: UnitOfWork, task: ObservationTask, observed: Observed, verification: Verification, actor: Actor
+) -> Verified:
+    """Decides on each observed revision, and announces plans that are due when a tick asks for it."""
+    reconciler = RevisionReconciler(work, verification, actor)
+    reconciler.reconcile(task.revisions, observed)
+    for cluster, products in observed.products.items():
+        work.catalogue.add_products(cluster, products)
+    if task.sweep is None:
+        return Verified(reconciler.results)
+    due = work.plans.take_due(work.now, work.now + ANNOUNCE_AGAIN, PAGE)
+    results = [*reconciler.results, *(PlanIsDue(plan) for plan in due)]
+    sweep = task.sweep
+    more = (sweep.full or len(due) == PAGE) and sweep.page < MAX_PAGES
+    return Verified(results, replace(sweep, page=sweep.page + 1) if more else None)
+
+
+def _task(revisions: Sequence[Deployment]) -> ObservationTask | None:
+    return ObservationTask(tuple(revisions)) if revisions else None
+
+
+def _open(revisions: Sequence[Deployment]) -> list[Deployment]:
+    return [one for one in revisions if one.status in OBSERVED_REVISIONS]
+
+
+def _was_seen(revision: Deployment, changed_at: datetime | None, now: datetime) -> bool:
+    observed_at = revision.observed_at
+    if changed_at is None or observed_at is None or revision.applied_at is None:
+        return False
+    # A revision is given to verification with an `observed_at` before anybody has observed it.
+    return observed_at > revision.applied_at and changed_at <= observed_at and now - observed_at < RECENT
+
+
+def _page(work: UnitOfWork, started_at: datetime, page: int) -> ObservationTask:
+    found = work.deployments.oldest_observed(WATCHED_REVISIONS, started_at - RECENT, PAGE)
+    sweep = Sweep(started_at, page, full=len(found) == PAGE)
+    clusters: tuple[str, ...] = ()
+    if page == 1:
+        clusters = work.catalogue.take_unread(work.now, work.now - NODES_INTERVAL, CLUSTERS_PAGE)
+        found += work.deployments.settled_to_observe(started_at - RECENT, started_at - DRIFT_INTERVAL, SETTLED_PAGE)
+    return ObservationTask(tuple(found), sweep, clusters)
+
+
+class RevisionReconciler:
+    """Brings what is stored of revisions in line with what was observed. `results` says what changed."""
+
+    def __init__(self, work: UnitOfWork, verification: Verification, actor: Actor) -> None:
+        self.results: list[RolloutResult] = []
+        self._work = work
+        self._verification = verification
+        self._actor = actor
+        self._workloads: dict[uuid.UUID, Workload] = {}
+        self._to_settle: dict[uuid.UUID, uuid.UUID] = {}
+        self._unchanged: list[uuid.UUID] = []
+
+    def reconcile(self, revisions: Sequence[Deployment], observed: Observed) -> None:
+        """Decides on each; a revision whose status has changed since it was read is left to the next observation."""
+        if not revisions:
+            return
+        before = {revision.id: revision.status for revision in revisions}
+        self._workloads = self._work.workloads.lock_many({revision.workload_id for revision in revisions})
+        for revision in self._work.deployments.get_many(before.keys()):
+            if revision.status is not before[revision.id]:
+                continue
+            if revision.id in observed.restored:
+                subject = str(revision.workload_id)
+                self._work.audit("deployment.labels_restored", subject, self._actor, revision=revision.revision)
+            observation = observed.revisions.get(revision.id)
+            if observation is None:
+                self._unchanged.append(revision.id)
+            elif revision.status is RevisionStatus.REMOVING:
+                self._removing(revision, observation)
+            else:
+                self._decide(revision, observation)
+        self._work.deployments.observed(self._unchanged, self._work.now)
+        self._settle()
+
+    def _decide(self, revision: Deployment, observation: Observation) -> None:
+        bake = self._workloads[revision.workload_id].spec.bake
+        found = verdict(observation, revision, now=self._work.now, bake=bake, pull_grace=self._verification.pull_grace)
+        if found.state in (State.MISSING, State.UNHEALTHY) and self._is_overtaken(revision):
+            self._unchanged.append(revision.id)
+        elif found.state is State.MISSING:
+            self._missing(revision, found)
+        elif revision.status is RevisionStatus.VERIFYING:
+            self._verifying(revision, found, observation)
+        elif revision.status is RevisionStatus.DEGRADED:
+            self._degraded(revision, found)
+        else:
+            self._healthy(revision, found)
+
+    def _verifying(self, revision: Deployment, found: Verdict, observation: Observation) -> None:
+        match found.state:
+            case State.HEALTHY:
+                self._become_healthy(revision, found)
+                self._to_settle[revision.workload_id] = revision.plan_id
+            case State.COMPLETED:
+                self._work.deployments.mark_completed(revision, self._work.now, found.reason)
+                self._follow(revision, Phase.COMPLETED, "")
+                self._report(RevisionIsHealthy(revision, found.reason, found.message))
+                self._to_settle[revision.workload_id] = revision.plan_id
+            case State.UNHEALTHY:
+                self._unhealthy(revision, found)
+            case _:
+                self._record(revision, found.ready_since, found.message)
+                self._say_what_hinders(revision, found)
+                if revision.reference.kind == "Job" and not observation.others_occupying:
+                    self._release_earlier(revision)
+
+    def _healthy(self, revision: Deployment, found: Verdict) -> None:
+        if found.state in (State.HEALTHY, State.READY):
+            self._record(revision, revision.ready_since or self._work.now, revision.reason)
+        elif revision.ready_since is not None:  # in doubt from now on
+            self._record(revision, None, found.message)
+        elif revision.observed_at is None or self._work.now - revision.observed_at >= DOUBT:
+            self._work.deployments.mark_degraded(revision, self._work.now, found.reason)
+            self._follow(revision, Phase.DEGRADED, _explain(found))
+            self._report(RevisionIsUnhealthy(revision, found.reason, found.message))
+
+    def _degraded(self, revision: Deployment, found: Verdict) -> None:
+        if found.state is State.HEALTHY:
+            self._become_healthy(revision, found, was_degraded=True)
+        else:
+            self._record(revision, found.ready_since, found.message)
+
+    def _become_healthy(self, revision: Deployment, found: Verdict, *, was_degraded: bool = False) -> None:
+        """A rollback stays one when it was degraded and recovers: its workload asks for something else."""
+        restores = revision.rollback_of is not None
+        self._work.deployments.mark_healthy(revision, self._work.now, found.ready_since, found.reason)
+        self._follow(revision, Phase.ROLLED_BACK if restores else Phase.HEALTHY, "")
+        if restores and not was_degraded:
+            self._report(RevisionWasRolledBack(revision, found.reason, found.message))
+        else:
+            self._report(RevisionIsHealthy(revision, found.reason, found.message))
+
+    def _say_what_hinders(self, revision: Deployment, found: Verdict) -> None:
+        """The workload says before its deadline what its newest revision waits for."""
+        workload = self._workloads[revision.workload_id]
+        if workload.plan_id != revision.plan_id or workload.phase is not Phase.VERIFYING:
+            return
+        reason = "" if found.reason in _PLAIN_REASONS else _explain(found)
+        if reason != workload.reason:
+            self._advance(workload, Phase.VERIFYING, reason)
+
+    def _release_earlier(self, revision: Deployment) -> None:
+        """A Job may run for days; what the ones before it took is not held for so long once their pods are gone."""
+        if revision.revision == 1:
+            return
+        held = self._work.ledger.reserved(revision.workload_id, revision.cluster)
+        if held != occupancy.occupied_by(self._work.deployments.live(revision.workload_id)):
+            self._to_settle[revision.workload_id] = revision.plan_id
+
+    def _is_overtaken(self, revision: Deployment) -> bool:
+        """Whether a newer plan is in progress: it may be what deleted or broke this revision, and may yet be denied."""
+        workload = self._workloads[revision.workload_id]
+        if workload.plan_id == revision.plan_id:
+            return False
+        newest = self._work.plans.get(workload.plan_id)
+        return newest is not None and newest.status in PLANS_IN_PROGRESS
+
+    def _unhealthy(self, revision: Deployment, found: Verdict) -> None:
+        finished = found.reason == JOB_FAILED
+        if finished:
+            self._work.deployments.mark_failed(revision, self._work.now, found.reason)
+        else:
+            self._work.deployments.mark_unhealthy(revision, self._work.now, found.reason)
+        self._follow(revision, Phase.UNHEALTHY, _explain(found))
+        self._report(RevisionIsUnhealthy(revision, found.reason, found.message))
+        workload = self._workloads[revision.workload_id]
+        target = None
+        if revision.rollback_of is None and revision.reference.kind != "Job" and not workload.withdrawn:
+            target = self._work.deployments.last_good(workload.id, revision.revision)
+        if target is None:
+            self._follow(revision, Phase.FAILED, _explain(found))
+            if finished:
+                self._to_settle[workload.id] = revision.plan_id
+            return
+        surge = target.amounts.per_replica().times(surge_replicas(target.reference.kind))
+        self._propose(workload, _restoring(target), target.sku, target.amounts, surge, _explain(found))
+
+    def _removing(self, revision: Deployment, observation: Observation) -> None:
+        workload = self._workloads[revision.workload_id]
+        live = observation.object
+        ours = live is not None and belongs_to(live, str(workload.id), revision.reference.uid)
+        if ours or observation.occupying:
+            self._unchanged.append(revision.id)
+            stays = live is not None and ours and "deletionTimestamp" not in live["metadata"]
+            if stays and workload.withdrawn and workload.phase is Phase.REMOVING:
+                self._remove_again(revision, workload)
+            return
+        self._work.deployments.mark_removed(revision, self._work.now)
+        if workload.phase is Phase.REMOVING and not self._work.deployments.live(workload.id):
+            self._advance(workload, Phase.REMOVED, "")
+        self._work.audit("deployment.gone", str(workload.id), self._actor, revision=revision.revision)
+        self._to_settle[workload.id] = revision.plan_id
+
+    def _remove_again(self, revision: Deployment, workload: Workload) -> None:
+        """It was deleted, and is there again: an execution that was cut off came back, or somebody restored it."""
+        decision = Decision(verb=Verb.REMOVE, cluster=revision.cluster, replicas=0)
+        self._propose(workload, decision, "", Amounts(), Amounts(), "the object is there again after its removal")
+
+    def _missing(self, revision: Deployment, found: Verdict) -> None:
+        """Somebody else deleted it. What should run is proposed again.
+
+        A Job is not: it may have done its work. Nor is what was never observed: a superseded plan meant to apply it.
+        """
+        self._work.deployments.mark_failed(revision, self._work.now, found.reason, gone=True)
+        self._follow(revision, Phase.UNHEALTHY, _explain(found))
+        self._report(RevisionIsUnhealthy(revision, found.reason, found.message))
+        workload = self._workloads[revision.workload_id]
+        if revision.reference.kind == "Job" or revision.reference.uid is None or workload.withdrawn:
+            self._follow(revision, Phase.FAILED, _explain(found))
+            self._to_settle[workload.id] = revision.plan_id
+            return
+        self._propose(workload, _restoring(revision), revision.sku, revision.amounts, Amounts(), found.message)
+
+    def _propose(
+        self, workload: Workload, decision: Decision, sku: str, amounts: Amounts, surge: Amounts, reason: str
+    ) -> None:
+        plan = ActionPlan(
+            id=plan_id(workload.id, self._verification.cause),
+            workload_id=workload.id,
+            generation=workload.generation,
+            source=PlanSource.HEALTH,
+            decision=decision,
+            sku=sku,
+            amounts=amounts,
+            surge=surge,
+            status=PlanStatus.PROPOSED,
+        )
+        self._workloads[workload.id] = propose(
+            self._work,
+            plan,
+            workload,
+            self._actor,
+            withdrawn=decision.verb is Verb.REMOVE,
+            revision=decision.revision,
+            reason=reason,
+        )
+        self.results.append(PlanWasProposed(plan))
+
+    def _record(self, revision: Deployment, ready_since: datetime | None, reason: str) -> None:
+        """Remembers readiness and reason; one statement for all revisions whose are as before."""
+        if (ready_since, reason) == (revision.ready_since, revision.reason):
+            self._unchanged.append(revision.id)
+        else:
+            self._work.deployments.record_readiness(revision, self._work.now, ready_since, reason)
+
+    def _follow(self, revision: Deployment, phase: Phase, reason: str) -> None:
+        """The workload's phase follows where the revision is of its newest plan."""
+        workload = self._workloads[revision.workload_id]
+        if workload.plan_id == revision.plan_id:
+            self._advance(workload, phase, reason)
+
+    def _advance(self, workload: Workload, phase: Phase, reason: str) -> None:
+        self._work.workloads.advance(workload, phase, reason=reason)
+        self._workloads[workload.id] = replace(workload, phase=phase, reason=reason)
+
+    def _report(self, result: RevisionIsHealthy | RevisionWasRolledBack | RevisionIsUnhealthy) -> None:
+        self._work.audit(
+            _ACTIONS[type(result)],
+            str(result.deployment.workload_id),
+            self._actor,
+            revision=result.deployment.revision,
+            reason=result.reason,
+            message=result.message,
+        )
+        self.results.append(result)
+
+    def _settle(self) -> None:
+        """Makes each reservation what runs, once all is decided; not one that a newer plan has been given meanwhile."""
+        settlements = []
+        for workload_id, plan in sorted(self._to_settle.items()):
+            workload = self._workloads[workload_id]
+            newest = None if workload.plan_id == plan else self._work.plans.get(workload.plan_id)
+            if newest is not None and occupancy.keeps_reservation(newest):
+                continue
+            lines = occupancy.occupied_by(self._work.deployments.live(workload_id))
+            settlements.append((Reservation(workload_id, workload.cluster, workload.spec.team, lines), plan))
+        if settlements:
+            self.results += release(self._work, settlements)
+
+
+_ACTIONS = {
+    RevisionIsHealthy: "deployment.healthy",
+    RevisionWasRolledBack: "deployment.rolledback",
+    RevisionIsUnhealthy: "deployment.unhealthy",
+}
+
+
+def _restoring(target: Deployment) -> Decision:
+    """The decision to apply a revision's manifest again."""
+    return Decision(
+        verb=Verb.ROLLBACK, cluster=target.cluster, replicas=target.amounts.replicas, revision=target.revision
+    )
+
+
+def _explain(found: Verdict) -> str:
+    return f"{found.reason}: {found.message}"
