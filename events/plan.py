@@ -54,7 +54,7 @@ class PlanReconsidered(PlanData):
     """A plan in the queue that may fit now; policy decides it again."""
 
 
-class Finding(Wire):
+class FindingData(Wire):
     """One violation: which rule of which policy, on which field, its limit and what was seen.
 
     until: when time alone mends it, where that is known.
@@ -116,5 +116,5 @@ class PlanQueued(PlanData):
 class PlanDenied(PlanData):
     """A plan that will not be executed, and why."""
 
-    violations: tuple[Finding, ...]
+    violations: tuple[FindingData, ...]
     warnings: tuple[str, ...] = ()

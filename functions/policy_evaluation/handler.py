@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from events import CATALOGUE
 from events.foreign import Tick
-from events.plan import Finding as FindingData
-from events.plan import PlanApproved, PlanDenied, PlanProposed, PlanQueued, PlanReconsidered
+from events.plan import FindingData, PlanApproved, PlanDenied, PlanProposed, PlanQueued, PlanReconsidered
 from events.policy import PolicyChanged, QueueContinued, ReservationReleased
 from shared.eventing.event import Event, Outgoing
 from shared.metrics import DECISIONS, DRY_RUN_DENIALS, count

@@ -144,7 +144,7 @@ def _approve(
     if plan.decision.verb.applies:
         reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, view.lines)
         work.ledger.hold(reservation, plan.id, work.now + HOLD, before=view.held)
-    if not view.reduces:
+    if not view.reduces_harm:
         work.facts.record_action(view, work.now)
     work.plans.approve(plan, work.now + HOLD)
     work.workloads.advance(workload, Phase.APPROVED)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from shared.models.plan import Verb
 from shared.operations.reservations import replaced_revisions
 from shared.policy.decision import PlanView
-from shared.policy.evaluate import evaluate, needs_of
+from shared.policy.evaluate import evaluate, facts_needed
 from shared.policy.queue import Demand
 from shared.rollout import manifests, occupancy
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shared.models.plan import ActionPlan
     from shared.models.stored import Workload
     from shared.policy.decision import PolicyDecision
-    from shared.policy.facts import Facts, Needs
+    from shared.policy.facts import Facts, FactsNeeded
     from shared.policy.policy_set import PolicySet, StoredPolicy
     from shared.store.unit_of_work import UnitOfWork
 
@@ -90,7 +90,7 @@ class ApplicablePolicies:
 
     view: PlanView
     policies: Sequence[StoredPolicy]
-    needs: Needs
+    needs: FactsNeeded
 
     @property
     def demand(self) -> Demand:
@@ -103,7 +103,7 @@ class Assessment:
     """A decision with the facts it rests on. microseconds: how long the evaluation took."""
 
     view: PlanView
-    needs: Needs
+    needs: FactsNeeded
     facts: Facts
     decision: PolicyDecision
     microseconds: int
@@ -117,7 +117,7 @@ class Assessment:
 def applicable_policies(work: UnitOfWork, view: PlanView, policies: PolicySet, now: datetime) -> ApplicablePolicies:
     """The policies that apply to a plan at a moment."""
     matching = policies.matching(view, now)
-    needs = needs_of(view, matching, capped=work.facts.counts_in_capacity(view))
+    needs = facts_needed(view, matching, capped=work.facts.counts_in_capacity(view))
     return ApplicablePolicies(view, matching, needs)
 
 

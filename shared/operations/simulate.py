@@ -24,7 +24,7 @@ from shared.operations.reservations import replaced_revisions
 from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.evaluate import evaluate
 from shared.policy.explain import Change, Suggestion, explain
-from shared.policy.facts import Facts, Needs
+from shared.policy.facts import Facts, FactsNeeded
 from shared.policy.policy_set import PolicySet
 from shared.policy.queue import QueueEntry, blocking_finding, competitors_ahead
 from shared.rollout.placement import obstacle
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shared.store.unit_of_work import UnitOfWork
 
 _LONGEST_QUEUE = 1000
-_FactsKey = tuple[Needs, str, frozenset[str]]
+_FactsKey = tuple[FactsNeeded, str, frozenset[str]]
 
 
 class Outcome(StrEnum):
@@ -175,7 +175,7 @@ class Simulation:
                 decision = replace(decision, approved=False, violations=(blocking,), waits=True)
         return proposal, decision
 
-    def _known(self, needs: Needs, view: PlanView, subject: _Subject) -> Facts:
+    def _known(self, needs: FactsNeeded, view: PlanView, subject: _Subject) -> Facts:
         """The facts, loaded once for all changes that rest on the same."""
         key = (needs, view.cluster, frozenset(view.lines))
         if key not in self._facts:

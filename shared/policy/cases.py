@@ -1,4 +1,4 @@
-"""What comes of the cases of a suite: the same evaluation as in production, held against what was expected."""
+"""Runs the cases of a policy suite: production's evaluation, compared with the expected decision."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from shared.models.plan import Verb
 from shared.models.workload import Security, WorkloadType, workload_id
 from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.documents import PolicyDocument
-from shared.policy.evaluate import evaluate, needs_of
-from shared.policy.facts import ActionQuery, Facts, Needs, ScopeUsage, ServiceLevel
+from shared.policy.evaluate import evaluate, facts_needed
+from shared.policy.facts import ActionQuery, Facts, FactsNeeded, ScopeUsage, ServiceLevel
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.resources import ANY_SKU
 from shared.policy.suites import (
@@ -52,8 +52,8 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a case. unstated_warnings: those of a case that says nothing about warnings."""
+class CaseOutcome:
+    """The result of a case. unstated_warnings: those of a case that says nothing about warnings."""
 
     decision: PolicyDecision
     mismatches: tuple[Mismatch, ...]
@@ -77,16 +77,16 @@ def policies_of(suite: Suite, read: Callable[[str], Iterable[PolicyDocument]]) -
     return PolicySet(found)
 
 
-def run(suite: Suite, policies: PolicySet, case: Case) -> Outcome:
+def run(suite: Suite, policies: PolicySet, case: Case) -> CaseOutcome:
     """The decision on a case, and where it is not what was expected."""
     now = case.now or suite.now
     known = _merged(suite.facts, case.facts)
     plan = _plan(_merged(suite.plan, case.plan), known, now)
     matching = policies.matching(plan, now)
-    needs = needs_of(plan, matching, capped=known.capacity is not None)
+    needs = facts_needed(plan, matching, capped=known.capacity is not None)
     decision = evaluate(plan, matching, _facts(known, needs, now), now)
     unstated = decision.warnings if case.expect.warnings is None else ()
-    return Outcome(decision, tuple(_mismatches(case.expect, decision)), unstated)
+    return CaseOutcome(decision, tuple(_mismatches(case.expect, decision)), unstated)
 
 
 def _merged(base: Part, over: Part) -> Part:
@@ -143,7 +143,7 @@ def _amounts(sums: Sums) -> Amounts:
     return Amounts(sums.replicas or 0, sums.cpu or 0, sums.memory or 0, sums.gpus or 0, sums.usd_per_hour or Decimal(0))
 
 
-def _facts(known: FactsPart, needs: Needs, now: datetime) -> Facts:
+def _facts(known: FactsPart, needs: FactsNeeded, now: datetime) -> Facts:
     usage, actions, service = known.usage or {}, known.actions or {}, known.service or {}
     return Facts(
         usage={s: _usage(found) for s in needs.counted if (found := usage.get(s.kind)) is not None},

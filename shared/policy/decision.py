@@ -1,4 +1,4 @@
-"""What policy looks at, and what it says."""
+"""The plan that policies are evaluated on, and the decision on it."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ class PlanView:
     node_selector: tuple[str, ...] = ()
 
     @cached_property
-    def reduces(self) -> bool:
+    def reduces_harm(self) -> bool:
         """Whether it reduces harm: rollback, remove and scale-down are not held up by what they cost or hold."""
         return self.verb in (Verb.ROLLBACK, Verb.REMOVE) or (self.verb is Verb.SCALE and self._within_held)
 
@@ -59,7 +59,7 @@ class PlanView:
     @cached_property
     def adds_gpus(self) -> bool:
         """Whether it takes more GPUs of any SKU than its workload holds on the cluster."""
-        return not self.reduces and any(
+        return not self.reduces_harm and any(
             amounts.gpus > self.held.get(sku, NOTHING).gpus for sku, amounts in self.lines.items()
         )
 
@@ -132,9 +132,9 @@ def reason(findings: Iterable[Finding]) -> str:
 
 @dataclass(frozen=True)
 class PolicyDecision:
-    """The verdict on a plan.
+    """The decision on a plan.
 
-    determining: the policies that decided it, in their order; on approval, all that had a say. dry_run: what policies
+    determining: the policies that decided it, in their order; on approval, all that took effect. dry_run: what policies
     in that mode would have denied. waits: whether every violation may be mended by a reservation that is released, or
     by a cluster that grows.
     """

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 from shared.models.kubernetes_object import refuse_as_policy
 from shared.models.plan import Verb
 from shared.models.workload import DnsLabel, LabelKey, LabelValue, WorkloadType, without_nul
-from shared.policy.facts import Wants
+from shared.policy.facts import FactKinds
 from shared.policy.rules import Rule
 from shared.policy.vocabulary import Mode, Moment, PolicyModel, Sku
 
@@ -78,7 +78,7 @@ class Selector(PolicyModel):
 
 
 class PolicyException(PolicyModel):
-    """Until it ends, what the policy finds for its grantee are warnings.
+    """Until it ends, the findings of the policy for its grantee are warnings.
 
     who: "team:search", "namespace:prod" or "workload:team/namespace/name".
     """
@@ -91,7 +91,7 @@ class PolicyException(PolicyModel):
 class PolicyDocument(PolicyModel):
     """One policy. Policies are read by priority (higher first), then name, then id.
 
-    deny_unmatched: also deny what no other policy is for, those in dry_run not counted.
+    deny_unmatched: also deny a plan that no other policy matches. Policies in dry_run are no match.
     """
 
     name: DnsLabel
@@ -120,10 +120,10 @@ class PolicyDocument(PolicyModel):
         return self
 
     @cached_property
-    def wants(self) -> Wants:
+    def fact_kinds(self) -> FactKinds:
         """The facts that its rules read."""
-        wanted = [rule.wants() for rule in self.rules]
-        return Wants(
+        wanted = [rule.fact_kinds() for rule in self.rules]
+        return FactKinds(
             frozenset().union(*(one.usage for one in wanted)),
             frozenset().union(*(one.actions for one in wanted)),
             frozenset().union(*(one.windows for one in wanted)),

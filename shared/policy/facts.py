@@ -1,7 +1,7 @@
-"""What rules need to know, and what is known. Loaded for one decision, in its transaction.
+"""The facts that rules read. They are loaded for one decision, in its transaction.
 
 Every fact is Sentinel's own: the ledger, the price catalogue, the log of actions, ingested telemetry. A fact
-that is absent is not known, which an enforcing rule takes for a no.
+that is absent is not known, and an enforcing rule then denies.
 """
 
 from collections.abc import Mapping
@@ -55,22 +55,22 @@ class ServiceLevel:
     newest: datetime | None
 
 
-ActionsWanted = tuple[ScopeKind, tuple[Verb, ...], timedelta]
+ActionKind = tuple[ScopeKind, tuple[Verb, ...], timedelta]
 """The actions with one of these verbs, in the plan's scope of that kind, in a window that ends now."""
 
 
 @dataclass(frozen=True)
-class Wants:
+class FactKinds:
     """The kinds of facts that a rule reads, whatever the plan is."""
 
     usage: frozenset[ScopeKind] = frozenset()
-    actions: frozenset[ActionsWanted] = frozenset()
+    actions: frozenset[ActionKind] = frozenset()
     windows: frozenset[timedelta] = frozenset()
     prices: bool = False
 
 
 @dataclass(frozen=True)
-class Needs:
+class FactsNeeded:
     """The facts to load for one plan.
 
     usage: of the scopes that the rules count in. capacity: the cluster whose GPUs it counts in; see
@@ -134,4 +134,4 @@ class Facts:
         )
 
 
-NOT_KNOWN = Facts()
+NO_FACTS = Facts()

@@ -32,7 +32,7 @@ from shared.models.amounts import NOTHING
 from shared.models.plan import ActionPlan
 from shared.policy import evaluate as evaluation
 from shared.policy.decision import Finding, PlanView, PolicyDecision
-from shared.policy.facts import Facts, Needs, ScopeUsage
+from shared.policy.facts import Facts, FactsNeeded, ScopeUsage
 from shared.policy.policy_set import StoredPolicy
 from shared.policy.resources import CAPACITY, ScopedResource, parse
 from shared.policy.vocabulary import CountingScope, ScopeKind
@@ -92,14 +92,14 @@ class Demand:
     capacity: CountingScope | None = None
 
     @classmethod
-    def from_needs(cls, view: PlanView, needs: Needs) -> "Demand":
+    def from_needs(cls, view: PlanView, needs: FactsNeeded) -> "Demand":
         """The demand of a plan whose decision needs these facts."""
         return cls(view, needs.usage, needs.capacity)
 
     @cached_property
     def competes(self) -> bool:
         """Whether there is anything that it could take away from somebody."""
-        if self.view.reduces or not (self.counts_in or self.capacity):
+        if self.view.reduces_harm or not (self.counts_in or self.capacity):
             return False
         more = (amounts - self.view.held.get(sku, NOTHING) for sku, amounts in self.view.lines.items())
         return any(max(extra.replicas, extra.cpu, extra.memory, extra.gpus) > 0 for extra in more)

@@ -1,4 +1,4 @@
-"""A decision's plan and facts as they are kept beside it: to be read by people, and judged again by a backtest."""
+"""A decision's plan and facts as they are kept beside it: to be read by people, and to be replayed by a backtest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

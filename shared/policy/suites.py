@@ -1,4 +1,4 @@
-"""The schema of policy suites: what people write to trust their policies. See shared.policy.cases for what comes of it.
+"""The schema of policy suites, which test policies. shared.policy.cases runs them.
 
 A suite is YAML or JSON. It has policies, and cases; every case is a plan, facts and a time, and what is expected of
 the decision:

@@ -1,4 +1,4 @@
-"""The words that documents, rules and facts share."""
+"""Types that policy documents, rules and facts share."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from shared.models.gpu import parse_sku
 from shared.models.lifecycle import PlanStatus
 from shared.policy.decision import PlanView
-from shared.policy.facts import NOT_KNOWN, ActionQuery, Facts, Needs, ServiceLevel
+from shared.policy.facts import NO_FACTS, ActionQuery, Facts, FactsNeeded, ServiceLevel
 from shared.policy.holdings import WorkloadHoldings
 from shared.policy.resources import ANY_SKU
 from shared.policy.vocabulary import ScopeKind
@@ -32,7 +32,7 @@ class FactRows:
 
     connection: sa.Connection
 
-    def load(self, needs: Needs, plan: PlanView, now: datetime, known: Facts = NOT_KNOWN) -> Facts:
+    def load(self, needs: FactsNeeded, plan: PlanView, now: datetime, known: Facts = NO_FACTS) -> Facts:
         """The facts about a plan at `now`. The caller has locked the scopes in `needs.locked`, if it decides.
 
         known: what was read already, and may not have changed since: it is not read again.
@@ -46,7 +46,7 @@ class FactRows:
             capacity=None if needs.capacity is None else self._capacity(needs.capacity.key),
         )
 
-    def decision_context(self, plan: PlanView, needs: Needs, holdings: WorkloadHoldings) -> Facts:
+    def decision_context(self, plan: PlanView, needs: FactsNeeded, holdings: WorkloadHoldings) -> Facts:
         """What is true at the moment of a decision, besides the facts that it needs: for a backtest of later policies.
 
         The first quota of a team has nothing to be tried on when nobody wrote down what the team held. So this is the

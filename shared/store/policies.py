@@ -52,7 +52,9 @@ class PolicyRows:
             raise PolicyUnreadable(f"policy {name} cannot be read: {stored.problem}")
         if stored.enabled is enabled:
             return None
-        as_it_is = stored.unread if stored.document is None else stored.document.model_dump(mode="json", by_alias=True)
+        as_it_is = (
+            stored.raw_document if stored.document is None else stored.document.model_dump(mode="json", by_alias=True)
+        )
         change = PolicyChange.ENABLED if enabled else PolicyChange.DISABLED
         return self._write(name, row, {**as_it_is, "enabled": enabled}, change, author)
 

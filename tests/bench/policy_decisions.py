@@ -23,7 +23,7 @@ from shared.models.plan import Verb
 from shared.models.workload import Security, WorkloadType
 from shared.policy.decision import PlanView
 from shared.policy.documents import PolicyDocument
-from shared.policy.evaluate import evaluate, needs_of
+from shared.policy.evaluate import evaluate, facts_needed
 from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.vocabulary import ScopeKind
@@ -126,7 +126,7 @@ def _sentinel(size: int, scoped: bool) -> Callable[[], bool]:
 
     def decide() -> bool:
         matching = policies.matching(plan, NOW)
-        needs_of(plan, matching)
+        facts_needed(plan, matching)
         return evaluate(plan, matching, facts, NOW).approved
 
     return decide

@@ -20,25 +20,25 @@ from functions.cli.errors import Interrupted, complain
 from functions.cli.options import Files, Format, Limit, Output, platform_of, seconds
 from functions.cli.policy_files import read_policies
 from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
-from shared.policy.backtest import Backtest, Difference, Verdict
+from shared.policy.backtest import Backtest, BacktestOutcome, DecisionDifference
 from shared.policy.decision import DecisionRecord
 from shared.policy.documents import PolicyDocument
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.store.unit_of_work import UnitOfWork
 
 _HEADER = ("WHEN", "TEAM", "WORKLOAD", "CLUSTER", "VERB", "WAS", "WOULD BE", "CAUSE", "WHY")
-_STYLES = {Verdict.APPROVED: Style.GOOD, Verdict.DENIED: Style.BAD, Verdict.QUEUED: Style.BUSY}
+_STYLES = {BacktestOutcome.APPROVED: Style.GOOD, BacktestOutcome.DENIED: Style.BAD, BacktestOutcome.QUEUED: Style.BUSY}
 _WORDS = {
-    Verdict.DENIED: "newly denied",
-    Verdict.APPROVED: "newly allowed",
-    Verdict.QUEUED: "newly queued",
-    Verdict.UNKNOWN: "not known",
+    BacktestOutcome.DENIED: "newly denied",
+    BacktestOutcome.APPROVED: "newly allowed",
+    BacktestOutcome.QUEUED: "newly queued",
+    BacktestOutcome.UNKNOWN: "not known",
 }
 _NAMES = {
-    Verdict.DENIED: "newlyDenied",
-    Verdict.APPROVED: "newlyAllowed",
-    Verdict.QUEUED: "newlyQueued",
-    Verdict.UNKNOWN: "notKnown",
+    BacktestOutcome.DENIED: "newlyDenied",
+    BacktestOutcome.APPROVED: "newlyAllowed",
+    BacktestOutcome.QUEUED: "newlyQueued",
+    BacktestOutcome.UNKNOWN: "notKnown",
 }
 
 
@@ -59,16 +59,16 @@ class Found:
     limit: int
     replayed: int = 0
     unreadable: int = 0
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    teams: dict[str, Counter[Verdict]] = field(default_factory=dict)
+    outcomes: Counter[BacktestOutcome] = field(default_factory=Counter)
+    teams: dict[str, Counter[BacktestOutcome]] = field(default_factory=dict)
     missing: Counter[str] = field(default_factory=Counter)
-    listed: list[Difference] = field(default_factory=list)
+    listed: list[DecisionDifference] = field(default_factory=list)
 
-    def add(self, difference: Difference) -> None:
-        verdict = difference.would.verdict
-        self.verdicts[verdict] += 1
-        self.teams.setdefault(difference.plan.team, Counter())[verdict] += 1
-        self.missing.update(difference.would.missing)
+    def add(self, difference: DecisionDifference) -> None:
+        outcome = difference.replayed.outcome
+        self.outcomes[outcome] += 1
+        self.teams.setdefault(difference.plan.team, Counter())[outcome] += 1
+        self.missing.update(difference.replayed.missing)
         if len(self.listed) < self.limit:
             self.listed.append(difference)
 
@@ -109,7 +109,7 @@ def _backtest(platform: Platform, files: Sequence[str], seconds: float, how: How
         _print(found)
     else:
         print_data(_view(found, interrupted), form)
-    if (more := found.verdicts.total() - len(found.listed)) > 0:
+    if (more := found.outcomes.total() - len(found.listed)) > 0:
         complain(f"{more} more are counted and not listed; see them with --limit")
     if found.unreadable:
         complain(f"{found.unreadable} decisions were recorded by another version and cannot be replayed")
@@ -146,8 +146,8 @@ def _shown(decisions: Iterator[DecisionRecord], total: int) -> Iterator[Decision
 
 
 def _print(found: Found) -> None:
-    changed = found.verdicts.total() + found.unreadable
-    counts = [f"{found.verdicts[verdict]} {words}" for verdict, words in _WORDS.items()]
+    changed = found.outcomes.total() + found.unreadable
+    counts = [f"{found.outcomes[outcome]} {words}" for outcome, words in _WORDS.items()]
     title = f"{found.replayed} decisions since {moment(found.since)}: {', '.join(counts)}"
     typer.echo(f"{title}, {found.replayed - changed} unchanged")
     if not found.listed:
@@ -159,8 +159,8 @@ def _print(found: Found) -> None:
     print_table(_HEADER, [_cells(one) for one in found.listed])
 
 
-def _cells(one: Difference) -> tuple[Cell, ...]:
-    would = one.would
+def _cells(one: DecisionDifference) -> tuple[Cell, ...]:
+    would = one.replayed
     missing = [f"{what} was not recorded" for what in would.missing]
     return (
         moment(one.decided_at) or "",
@@ -168,27 +168,27 @@ def _cells(one: Difference) -> tuple[Cell, ...]:
         f"{one.plan.namespace}/{one.plan.name}",
         one.plan.cluster,
         one.plan.verb,
-        one.was,
-        (would.verdict, _STYLES.get(would.verdict, Style.PLAIN)),
+        one.recorded_outcome,
+        (would.outcome, _STYLES.get(would.outcome, Style.PLAIN)),
         _cause(one),
         "; ".join([*(f"{finding.policy}: {finding.message}" for finding in would.findings), *missing]),
     )
 
 
-def _cause(one: Difference) -> str:
+def _cause(one: DecisionDifference) -> str:
     """Whether the candidates make the difference, or the policies of today do already."""
-    return "today" if one.already else "candidate"
+    return "today" if one.decided_so_today else "candidate"
 
 
 def _view(found: Found, interrupted: bool) -> dict[str, JsonValue]:
-    changed = found.verdicts.total() + found.unreadable
+    changed = found.outcomes.total() + found.unreadable
     return {
         "since": moment(found.since),
         "decisions": found.total,
         "replayed": found.replayed,
         "interrupted": interrupted,
         "unchanged": found.replayed - changed,
-        **_counts(found.verdicts),
+        **_counts(found.outcomes),
         "unreadable": found.unreadable,
         "teams": [{"team": team, **_counts(counts)} for team, counts in sorted(found.teams.items())],
         "missing": dict(sorted(found.missing.items())),
@@ -196,11 +196,11 @@ def _view(found: Found, interrupted: bool) -> dict[str, JsonValue]:
     }
 
 
-def _counts(verdicts: Counter[Verdict]) -> dict[str, JsonValue]:
-    return {name: verdicts[verdict] for verdict, name in _NAMES.items()}
+def _counts(outcomes: Counter[BacktestOutcome]) -> dict[str, JsonValue]:
+    return {name: outcomes[outcome] for outcome, name in _NAMES.items()}
 
 
-def _change(one: Difference) -> dict[str, JsonValue]:
+def _change(one: DecisionDifference) -> dict[str, JsonValue]:
     plan = one.plan
     return {
         "at": moment(one.decided_at),
@@ -210,9 +210,9 @@ def _change(one: Difference) -> dict[str, JsonValue]:
         "team": plan.team,
         "cluster": plan.cluster,
         "verb": plan.verb.value,
-        "was": one.was.value,
-        "wouldBe": one.would.verdict.value,
+        "was": one.recorded_outcome.value,
+        "wouldBe": one.replayed.outcome.value,
         "cause": _cause(one),
-        "violations": [finding_view(finding) for finding in one.would.findings],
-        "missing": list(one.would.missing),
+        "violations": [finding_view(finding) for finding in one.replayed.findings],
+        "missing": list(one.replayed.missing),
     }

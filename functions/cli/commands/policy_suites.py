@@ -17,7 +17,7 @@ from functions.cli.errors import BadInput, CommandFailed
 from functions.cli.options import Format, Output
 from functions.cli.views.printing import Cell, Style, print_data, print_table
 from shared.eventing.processing import describe
-from shared.policy.cases import DuplicatePolicy, Mismatch, Outcome, policies_of, run
+from shared.policy.cases import CaseOutcome, DuplicatePolicy, Mismatch, policies_of, run
 from shared.policy.documents import PolicyDocument
 from shared.policy.policy_set import PolicySet
 from shared.policy.suites import Case, Suite
@@ -40,7 +40,7 @@ class Result:
 
     suite: str
     case: Case
-    outcome: Outcome
+    outcome: CaseOutcome
     mismatches: tuple[Mismatch, ...]
     milliseconds: float
 

@@ -1,9 +1,10 @@
-"""cost_ceiling and quota: what a scope may cost and hold, everything reserved, approved and running counted.
+"""cost_ceiling and quota: limits on what a scope costs and holds. All that is reserved, approved or running counts.
 
-Exactly at a limit passes; one over does not. A limit binds plans that take some of what it counts: a team that is
-over its quota of GPUs may still run what needs none. What asks for any GPU counts against the quota of every SKU. A
-month is a calendar month in UTC, and projected: what the scope has cost so far, and what it will cost to the month's
-end if nothing changes after this plan.
+A plan that reaches a limit exactly passes. A limit binds only plans that take some of what it counts: a team over its
+quota of GPUs may still run workloads without GPUs. A request for any GPU counts against the quota of every SKU.
+
+The cost of a calendar month (UTC) is projected: the cost so far, plus the cost until the month ends if nothing changes
+after this plan. Example: 300 USD by noon of the 15th and 1 USD an hour from then on is 672 USD in a month of 30 days.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from shared.models.gpu import normalise_sku
 from shared.models.quantities import format_bytes, format_millicores
 from shared.models.workload import Bytes, Millicores
 from shared.policy.context import EvaluationContext, Holdings, MissingFact
-from shared.policy.facts import Wants
+from shared.policy.facts import FactKinds
 from shared.policy.months import cost, next_month
 from shared.policy.resources import SUMS, Resource
 from shared.policy.rules.base import Breach, RuleModel
@@ -51,8 +52,8 @@ class CostCeiling(RuleModel):
             raise ValueError("a cost_ceiling needs usd_per_hour, usd_per_month, or both")
         return self
 
-    def wants(self) -> Wants:
-        return Wants(usage=_counted(self.scope), prices=True)
+    def fact_kinds(self) -> FactKinds:
+        return FactKinds(usage=_counted(self.scope), prices=True)
 
     def check(self, context: EvaluationContext) -> Iterator[Breach]:
         self._fresh_prices(context)
@@ -62,7 +63,7 @@ class CostCeiling(RuleModel):
             return
         if self.usd_per_hour is not None and hourly > self.usd_per_hour:
             where = context.plan.described(self.scope)
-            amount = _told(hourly, self.usd_per_hour)
+            amount = _usd_text(hourly, self.usd_per_hour)
             message = f"{where} would cost {amount} USD an hour; its ceiling is {self.usd_per_hour:f}"
             yield Breach("usd_per_hour", f"{self.usd_per_hour:f}", f"{hourly:f}", message)
         if self.usd_per_month is not None:
@@ -70,7 +71,7 @@ class CostCeiling(RuleModel):
             projected = after.month_to_date_usd + cost(hourly, left)
             if projected > self.usd_per_month:
                 where = context.plan.described(self.scope)
-                amount = _told(projected, self.usd_per_month)
+                amount = _usd_text(projected, self.usd_per_month)
                 message = f"{where} would cost {amount} USD this month; its ceiling is {self.usd_per_month:f}"
                 until = self._affordable_from(context, after, projected, self.usd_per_month)
                 yield Breach("usd_per_month", f"{self.usd_per_month:f}", f"{projected:.6f}", message, until)
@@ -123,8 +124,8 @@ class Quota(RuleModel):
             raise ValueError("a quota needs at least one of replicas, cpu, memory, gpus, gpus_by_sku")
         return self
 
-    def wants(self) -> Wants:
-        return Wants(usage=_counted(self.scope))
+    def fact_kinds(self) -> FactKinds:
+        return FactKinds(usage=_counted(self.scope))
 
     @cached_property
     def limits(self) -> tuple[tuple[Resource, int], ...]:
@@ -164,6 +165,6 @@ def _counted(scope: ScopeKind) -> frozenset[ScopeKind]:
     return frozenset(() if scope is ScopeKind.PLAN else (scope,))
 
 
-def _told(usd: Decimal, ceiling: Decimal) -> str:
-    """In cents, unless that would read "1.93, and the ceiling is 1.93"."""
+def _usd_text(usd: Decimal, ceiling: Decimal) -> str:
+    """The amount in cents, or in full where cents would read as the ceiling itself."""
     return f"{usd:.2f}" if round(usd, 2) > ceiling else f"{usd:f}"

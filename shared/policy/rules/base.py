@@ -1,4 +1,4 @@
-"""What every rule is."""
+"""The base of all rules, and what a rule yields when a plan breaks it."""
 
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -7,14 +7,18 @@ from datetime import datetime
 from typing import ClassVar
 
 from shared.policy.context import EvaluationContext
-from shared.policy.facts import Wants
+from shared.policy.facts import FactKinds
 from shared.policy.resources import ScopedResource
 from shared.policy.vocabulary import PolicyModel
 
 
 @dataclass(frozen=True)
 class Breach:
-    """One limit that a plan goes over. until: when time mends it. waits_for: what a release must free."""
+    """One limit that a plan exceeds.
+
+    until: when the plan would pass because of time alone, if that is known. waits_for: the resources of which a
+    released reservation must free some.
+    """
 
     field: str
     limit: str
@@ -27,16 +31,17 @@ class Breach:
 class RuleModel(PolicyModel):
     """Base of rules.
 
-    spares_reducing: whether rollback, remove and scale-down are never denied by it. spares_scale_up: and scale-ups.
+    exempts_harm_reduction: whether the rule never denies a rollback, a removal or a scale-down.
+    exempts_scale_up: whether it never denies a scale-up either.
     """
 
-    spares_reducing: ClassVar[bool] = True
-    spares_scale_up: ClassVar[bool] = False
+    exempts_harm_reduction: ClassVar[bool] = True
+    exempts_scale_up: ClassVar[bool] = False
 
-    def wants(self) -> Wants:
-        """The facts that it reads."""
-        return Wants()
+    def fact_kinds(self) -> FactKinds:
+        """The kinds of facts that the rule reads."""
+        return FactKinds()
 
     @abstractmethod
     def check(self, context: EvaluationContext) -> Iterable[Breach]:
-        """What the plan breaks. Raises MissingFact."""
+        """The limits that the plan exceeds. Raises MissingFact."""

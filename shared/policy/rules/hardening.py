@@ -1,4 +1,4 @@
-"""image and security: what may run at all."""
+"""image and security: which images may run, and with which privileges."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -70,7 +70,7 @@ class SecurityRule(RuleModel):
     GPUs tolerates by itself (nvidia.com/gpu) is not checked.
     """
 
-    spares_reducing: ClassVar[bool] = False
+    exempts_harm_reduction: ClassVar[bool] = False
 
     type: Literal["security"]
     no_privileged: bool = True

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shared.models.plan import Verb
 from shared.policy.context import EvaluationContext, MissingFact
-from shared.policy.facts import ActionQuery, Wants
+from shared.policy.facts import ActionQuery, FactKinds
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.vocabulary import ScopeKind, Window
 
@@ -25,8 +25,8 @@ class RateLimit(RuleModel):
     window: Window
     verbs: tuple[Verb, ...] = ()
 
-    def wants(self) -> Wants:
-        return Wants(actions=frozenset({(self.scope, self.verbs, self.window)}))
+    def fact_kinds(self) -> FactKinds:
+        return FactKinds(actions=frozenset({(self.scope, self.verbs, self.window)}))
 
     def check(self, context: EvaluationContext) -> Iterator[Breach]:
         plan, now = context.plan, context.now

@@ -1,7 +1,7 @@
-"""sla and slo: changes are held back while a workload does worse than it promised.
+"""sla and slo: a workload below its objectives is not changed.
 
-They bind only workloads that are older than the window they look at. Rollbacks and scale-ups are let through: they
-help. What telemetry has to say must be fresh, or nothing is known.
+They bind only workloads that are older than the window. Rollbacks and scale-ups pass, because they help. Telemetry that
+is older than max_sample_age counts as missing.
 
 Burn rate and the window pairs are those of the Site Reliability Workbook, chapter 5 ("Alerting on SLOs"): the rate
 at which the error budget is spent, 1 being just enough for the period; a pair fires when both windows are over.
@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from shared.policy.context import EvaluationContext, MissingFact
-from shared.policy.facts import ServiceLevel, Wants
+from shared.policy.facts import FactKinds, ServiceLevel
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.vocabulary import PolicyModel, Ratio, Window
 
@@ -54,21 +54,21 @@ BurnRates = Annotated[
 
 
 class ServiceRule(RuleModel):
-    """What both have in common."""
+    """The base of both rules."""
 
-    spares_scale_up: ClassVar[bool] = True
+    exempts_scale_up: ClassVar[bool] = True
 
     max_sample_age: Window = FRESH
 
     @abstractmethod
     def windows(self) -> Iterator[timedelta]:
-        """Every window that it looks at."""
+        """Every window that the rule reads telemetry of."""
 
-    def wants(self) -> Wants:
-        return Wants(windows=frozenset(self.windows()))
+    def fact_kinds(self) -> FactKinds:
+        return FactKinds(windows=frozenset(self.windows()))
 
     def _level(self, window: timedelta, context: EvaluationContext) -> ServiceLevel | None:
-        """What is known over a window; None when the workload is not older than that. Raises MissingFact."""
+        """The service level over a window; None when the workload is younger than the window. Raises MissingFact."""
         created_at = context.plan.created_at
         if created_at is None or context.now - created_at <= window:
             return None
@@ -127,7 +127,7 @@ class Slo(ServiceRule):
 
     @property
     def pairs(self) -> tuple[BurnWindows, ...]:
-        """The burn rates that it looks at."""
+        """The pairs of windows whose burn rates are compared."""
         return WORKBOOK if self.burn_rates == "workbook" else self.burn_rates or ()
 
     def windows(self) -> Iterator[timedelta]:

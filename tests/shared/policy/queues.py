@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.policy.decision import Finding, PlanView, PolicyDecision
-from shared.policy.evaluate import needs_of
+from shared.policy.evaluate import facts_needed
 from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.queue import Demand, QueueEntry, QueueScan, blocking_finding, competitors_ahead, missing_resources
@@ -102,7 +102,7 @@ class Platform:
         return list(PolicySet(self.policies).matching(plan, NOW))
 
     def demand(self, plan: PlanView) -> Demand:
-        return Demand.from_needs(plan, needs_of(plan, self.matching(plan), capped=self.capped(plan)))
+        return Demand.from_needs(plan, facts_needed(plan, self.matching(plan), capped=self.capped(plan)))
 
     def capped(self, plan: PlanView) -> bool:
         """Whether it takes GPUs of a cluster of known capacity, and queues or finds somebody waiting there."""
@@ -177,4 +177,4 @@ def _held_back(decision: PolicyDecision, blocking: Finding) -> PolicyDecision:
 
 def _kinds(policy: StoredPolicy) -> Iterable[ScopeKind]:
     assert policy.document is not None
-    return policy.document.wants.usage
+    return policy.document.fact_kinds.usage

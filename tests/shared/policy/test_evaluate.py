@@ -14,7 +14,7 @@ from shared.models.amounts import NOTHING, Amounts
 from shared.models.plan import Verb
 from shared.policy.context import EvaluationContext
 from shared.policy.decision import PlanView
-from shared.policy.evaluate import evaluate, needs_of
+from shared.policy.evaluate import evaluate, facts_needed
 from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
 from shared.policy.policy_set import PolicySet, StoredPolicy, selects
 from shared.policy.queue import missing_resources
@@ -68,9 +68,9 @@ def test_approved_means_that_nothing_it_takes_is_over_an_enforced_limit(
 ) -> None:
     plan, found, facts = drawn
     decision = decide(plan, found, facts)
-    if plan.reduces:
+    if plan.reduces_harm:
         assert decision.approved
-    if plan.reduces or not decision.approved:
+    if plan.reduces_harm or not decision.approved:
         return
     for rule in enforced(plan, found):
         takes, after = added_up(plan, facts, rule.scope)
@@ -129,7 +129,7 @@ def test_the_order_in_which_policies_and_facts_come_changes_nothing(
 @given(situations())
 def test_only_security_denies_what_reduces_harm(drawn: tuple[PlanView, list[StoredPolicy], Facts]) -> None:
     plan, found, facts = drawn
-    if plan.reduces:
+    if plan.reduces_harm:
         assert {finding.rule for finding in decide(plan, found, facts).violations} <= {"security"}
 
 
@@ -137,7 +137,7 @@ def test_only_security_denies_what_reduces_harm(drawn: tuple[PlanView, list[Stor
 def test_the_facts_that_are_named_are_all_that_are_read(drawn: tuple[PlanView, list[StoredPolicy], Facts]) -> None:
     plan, found, facts = drawn
     matching = PolicySet(found).matching(plan, NOW)
-    needs = needs_of(plan, matching, capped=plan.adds_gpus)
+    needs = facts_needed(plan, matching, capped=plan.adds_gpus)
     least = Facts(
         {scope: known_usage for scope, known_usage in facts.usage.items() if scope in needs.counted},
         {query: times for query, times in facts.actions.items() if query in needs.actions},
@@ -154,18 +154,18 @@ def test_needs_are_those_of_the_plan() -> None:
     service = {"type": "slo", "min_success_rate": 0.9, "burn_rates": "workbook", "window": "PT1H"}
     found = [stored("a", *limits, *rates), stored("b", service), StoredPolicy("x", None, "bad")]
     plan = view()
-    needs = needs_of(plan, found)
+    needs = facts_needed(plan, found)
     team = plan.counting(ScopeKind.TEAM)
     assert {scope.kind for scope in needs.usage} == set(ScopeKind) - {ScopeKind.PLAN}
     assert needs.actions == {ActionQuery(team, (Verb.DEPLOY,), HOUR)}
     assert (needs.windows, needs.prices) == (frozenset(), False)
     assert needs.locked == needs.usage | {team}
     eu = plan.counting(ScopeKind.CLUSTER)
-    capped = needs_of(plan, [], capped=True)
+    capped = facts_needed(plan, [], capped=True)
     assert (capped.usage, capped.counted, capped.locked) == (frozenset(), frozenset([eu]), frozenset([eu]))
-    old = needs_of(view(created_at=NOW - timedelta(days=9)), found)
+    old = facts_needed(view(created_at=NOW - timedelta(days=9)), found)
     assert {timedelta(minutes=5), HOUR, timedelta(days=3)} < old.windows
-    assert needs_of(plan, [stored("c", {"type": "cost_ceiling", "scope": "plan", "usd_per_hour": 1})]).prices
+    assert facts_needed(plan, [stored("c", {"type": "cost_ceiling", "scope": "plan", "usd_per_hour": 1})]).prices
 
 
 def test_what_only_a_quota_refuses_waits_for_its_scope() -> None:

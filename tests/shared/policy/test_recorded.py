@@ -38,9 +38,9 @@ def test_everything_survives() -> None:
     query = ActionQuery(plan.counting(ScopeKind.TEAM), (Verb.SCALE,), HOUR)
     level = ServiceLevel(0.25, 10.5, 1.0, {50: 0.1, 99: 0.5}, NOW)
     facts = known(plan, 3, actions={query: (NOW,)}, service={HOUR: level}, capacity={"L4": 8, "H100": 0})
-    assert plan.reduces is False  # what was worked out before is not recorded
+    assert plan.reduces_harm is False  # what was worked out before is not recorded
     recorded = to_json(plan, facts, NOW)
-    assert "reduces" not in json.dumps(recorded)
+    assert "reduces_harm" not in json.dumps(recorded)
     again = from_json(json.loads(json.dumps(recorded)))
     assert (again.plan, again.facts) == (plan, facts)
 

@@ -11,7 +11,7 @@ from shared.models.amounts import NOTHING, Amounts
 from shared.models.cluster import Cluster
 from shared.operations.plan_view import stored_plan_view
 from shared.policy.decision import PlanView
-from shared.policy.facts import Facts, Needs, ScopeUsage
+from shared.policy.facts import Facts, FactsNeeded, ScopeUsage
 from shared.policy.months import cost, month_start
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.rollout.pricing import Price, PriceKind
@@ -34,7 +34,7 @@ def view(work: UnitOfWork, name: str = "a") -> PlanView:
 
 
 def around(work: UnitOfWork, plan: PlanView, *counted: ScopeKind) -> Facts:
-    needs = Needs(usage=frozenset(plan.counting(kind) for kind in counted))
+    needs = FactsNeeded(usage=frozenset(plan.counting(kind) for kind in counted))
     return work.facts.decision_context(plan, needs, work.ledger.holdings(plan.workload_id))
 
 
@@ -93,7 +93,7 @@ def test_together_they_say_what_the_rows_say(busy: Store, name: str) -> None:
         assert all(expected[kind].month_to_date_usd > 0 for kind in KINDS)
         for counted in SUBSETS:
             besides = around(work, plan, *counted)
-            needed = work.facts.load(Needs(usage=frozenset(scopes[kind] for kind in counted)), plan, work.now)
+            needed = work.facts.load(FactsNeeded(usage=frozenset(scopes[kind] for kind in counted)), plan, work.now)
             assert set(needed.usage) == {scopes[kind] for kind in counted}
             uncounted = {kind for kind in KINDS if kind not in counted}
             assert set(besides.usage) == {scopes[kind] for kind in uncounted | {ScopeKind.WORKLOAD}}
@@ -106,12 +106,12 @@ def test_what_is_known_is_not_read_again_and_what_is_not_needed_is_not_told(busy
         plan = view(work)
         team, workload = (plan.counting(kind) for kind in (ScopeKind.TEAM, ScopeKind.WORKLOAD))
         known = Facts({workload: ScopeUsage({}, Decimal(5)), CountingScope(ScopeKind.GLOBAL, ""): ScopeUsage({})})
-        found = work.facts.load(Needs(usage=frozenset([team, workload]), prices=True), plan, work.now, known)
+        found = work.facts.load(FactsNeeded(usage=frozenset([team, workload]), prices=True), plan, work.now, known)
         assert found.usage.keys() == {team, workload}
         assert found.usage[workload].month_to_date_usd == 5
         assert found.usage[team].by_sku.keys() == {"L4", "H100"}
         assert found.priced_on is not None
-        assert work.facts.load(Needs(), plan, work.now, found) == Facts()
+        assert work.facts.load(FactsNeeded(), plan, work.now, found) == Facts()
 
 
 def test_the_price_is_the_clusters_own_where_it_has_one(busy: Store) -> None:
@@ -127,7 +127,7 @@ def test_the_price_is_the_clusters_own_where_it_has_one(busy: Store) -> None:
         for kind, sku in ((PriceKind.CPU, ""), (PriceKind.MEMORY, ""), (PriceKind.GPU, "L4")):
             work.catalogue.set_prices([Price(kind, oldest.usd_per_hour, "contract", new, sku=sku, cluster="local")])
         assert around(work, view(work)).priced_on == new
-        assert work.facts.load(Needs(prices=True), view(work), work.now).priced_on == new
+        assert work.facts.load(FactsNeeded(prices=True), view(work), work.now).priced_on == new
 
 
 def test_an_empty_ledger_holds_nothing_and_that_is_known(store: Store, deliver: Deliver) -> None:

@@ -78,7 +78,7 @@ def test_an_unreadable_policy_cannot_be_enabled_but_replaced(spoilt: Store) -> N
             work.policies.set_enabled("old", "bo", enabled=True)
         replaced = work.policies.put(good, "bo")
         assert replaced is not None
-        assert (replaced.document, replaced.enabled, replaced.version, replaced.unread) == (good, True, 3, {})
+        assert (replaced.document, replaced.enabled, replaced.version, replaced.raw_document) == (good, True, 3, {})
         assert [one.change for one in work.policies.history("old")] == ["added", "disabled", "replaced"]
 
 
