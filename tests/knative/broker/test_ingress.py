@@ -14,6 +14,7 @@ import pytest
 from knative.local.broker.broker import Broker
 from knative.local.broker.ingress import Ingress
 from knative.local.serving.gateway import Gateway
+from shared.eventing import codec
 from tests.knative.conftest import StartBroker, Subscribe, fill, make_room
 from tests.knative.subscribers import Subscriber, serving, subscriber
 
@@ -213,6 +214,21 @@ async def test_header_values_are_neither_encoded_nor_decoded_on_the_way(
     assert (await post(session, url, headers, body))[0] == 202
     await taker.wait_for_count(1)
     assert taker.received[0].headers["ce-subject"] == value
+
+
+async def test_a_text_arrives_as_the_same_event_however_it_was_sent(
+    session: aiohttp.ClientSession, url: str, taker: Subscriber
+) -> None:
+    for headers, body in [
+        ({"content-type": JSON}, structured(subject="Zürich")),
+        ({**CE, "ce-subject": "Z%C3%BCrich"}, b""),
+        ({**CE, "ce-subject": "Zürich"}, b""),
+    ]:
+        assert (await post(session, url, headers, body))[0] == 202
+    await taker.wait_for_count(3)
+    # A function sees one character a byte.
+    seen = [{k: v.encode().decode("latin-1") for k, v in each.headers.items()} for each in taker.received]
+    assert {codec.decode(headers, b"").attributes["subject"] for headers in seen} == {"Zürich"}
 
 
 async def test_the_last_of_duplicate_headers_wins(session: aiohttp.ClientSession, url: str, taker: Subscriber) -> None:
