@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -25,9 +26,9 @@ def make(tmp_path: Path) -> Make:
     bin_directory = tmp_path / "bin"
     bin_directory.mkdir()
     program = bin_directory / "python"
-    program.write_text(
-        f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([*sys.argv[1:], os.environ.get('KUBECONFIG')]))\n"
-    )
+    code = "import json, os, sys; print(json.dumps([*sys.argv[1:], os.environ.get('KUBECONFIG')]))"
+    # By way of the shell: the path of an interpreter in the first line of a script cannot hold a space.
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n')
     program.chmod(0o755)
     ready = tmp_path / "ready"
     ready.touch()
