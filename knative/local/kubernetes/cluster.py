@@ -1,4 +1,4 @@
-"""The parts put together: store, watches, writes, deletions and controllers over one state directory."""
+"""One cluster: store, watches, writes, deletions and controllers over one state directory."""
 
 import asyncio
 import sqlite3

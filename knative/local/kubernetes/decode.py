@@ -1,7 +1,7 @@
 """From the JSON of a request to an object of a kind, as the real server's decoder does it.
 
 Unknown fields are collected and dropped; the request's `fieldValidation` decides whether they are refused. A value of
-the wrong type is refused. Nulls and empty maps and lists vanish. Quantities become canonical.
+the wrong type is refused. Nulls and empty maps and lists are dropped. Quantities become canonical.
 """
 
 import json

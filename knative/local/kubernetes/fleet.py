@@ -1,4 +1,4 @@
-"""The nodes of a fresh laptop platform: a small GPU fleet, labelled as NVIDIA's GPU feature discovery labels nodes."""
+"""The nodes of a new laptop platform: a small GPU fleet with the labels of NVIDIA's GPU feature discovery."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,8 +1,8 @@
 """`metadata.managedFields`: who owns which field, kept up on every write.
 
-A manager is told apart by name, operation and subresource, and for updates by API version as well. An update gives
-its manager what it added or changed and takes it from everybody else, as an apply does; what was removed belongs to
-nobody. Fields that a write cannot change at all (identity, status on the main resource, spec on the status
+A manager is identified by name, operation and subresource, and for updates by API version as well. An update gives
+its manager the fields that it added or changed and takes them from everybody else, as an apply does. A removed field
+belongs to nobody. Fields that a write cannot change at all (identity, status on the main resource, spec on the status
 subresource) are never owned by it.
 """
 
@@ -104,7 +104,7 @@ def _encoded(entries: list[_Entry]) -> list[Object]:
     ]
 
 
-def with_managed(obj: Object, managed: list[Object]) -> Object:
+def with_managed_fields(obj: Object, managed: list[Object]) -> Object:
     """A copy of `obj` with these managedFields; the content is shared."""
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     if managed:
@@ -137,7 +137,7 @@ def track_update(type_: Type, old: Object | None, new: Object, writer: Writer, n
     if not found and gained is not None:
         moment = writer.moment(now)
         entries.append(_Entry(writer.manager, writer.operation, writer.subresource, api_version, moment, gained))
-    return with_managed(new, _encoded(entries))
+    return with_managed_fields(new, _encoded(entries))
 
 
 def _owned(fields: Tree | None, writer: Writer) -> Tree | None:
@@ -201,7 +201,7 @@ def track_apply(
     unchanged = last is not None and last.fields == applied.fields and last.api_version == new["apiVersion"]
     moment = last.time if last is not None and unchanged else writer.moment(now)
     entries.append(_Entry(writer.manager, "Apply", writer.subresource, new["apiVersion"], moment, applied.fields))
-    return with_managed(new, _encoded(entries))
+    return with_managed_fields(new, _encoded(entries))
 
 
 def _conflict(conflicts: list[tuple[_Entry, Tree]]) -> ApiError:

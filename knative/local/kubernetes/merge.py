@@ -5,11 +5,10 @@ The rules are those of Kubernetes' structured-merge-diff:
 - a scalar, an atomic list, map or struct is one field; so is a map or list that is empty on both sides;
 - an item of a map or of an associative list is a field besides its content (`.` in `fieldsV1`);
 - merging takes the applied value where there is one and the live value elsewhere; items of an associative list are
-  merged by key, applied items in the order of the applied list, live items where they stood between those that both
-  have, and before what is only applied.
+  merged by key. Applied items keep the order of the applied list. Live items keep their place between the items that
+  both have, and come before the items that are only applied.
 
-Values are plain JSON; `MISSING` stands for an absent field, since `null` is a value. Nothing here changes its
-arguments.
+Values are plain JSON; `MISSING` is an absent field, since `null` is a value. No function changes its arguments.
 """
 
 import json
@@ -110,7 +109,7 @@ def fields_of(type_: Type, value: Any) -> Tree | None:
 
 
 def _all_fields(type_: Type, value: Any) -> Tree:
-    """Every field of a value that appeared or vanished as a whole, with the maps, lists and pointers that hold them."""
+    """Every field of a value that was added or removed as a whole, with the maps, lists and pointers that hold them."""
     if _is_leaf(type_, value) or not value:
         return {}
     if isinstance(type_, ListOf):

@@ -2,14 +2,13 @@
 
 Rules:
 
-- One thread. An object that is stored is never changed again: a write replaces it. So reads share objects without
-  copying.
+- There is one thread. A stored object is never changed again: a write replaces it. So readers share objects without
+  copying them.
 - Every write takes the next resourceVersion of one counter and becomes a `Change`. Changes are staged, and `flush`
-  commits them in one transaction; the loop is asked to flush as soon as it comes round, so writes of one round share
-  a commit.
-- Nothing leaves the process before what it says is on disk: answers wait for `flushed()`, and watchers are told by
-  `flush`. Controllers are told at once, since what they write is committed after, or together with, what they read.
-- If the commit fails, memory is ahead of the disk and the process must end: `flush` raises, and whoever runs it stops.
+  commits them in one transaction. Writes of one turn of the event loop share a commit.
+- A response is sent after its content is on disk: `Cluster.durable` waits for the commit, and watchers get a change
+  after it. Controllers get a change at once. What they write is committed after what they read, or together with it.
+- When a commit fails, memory is ahead of the disk and the process must end: `flush` raises, and its caller stops.
 """
 
 import json
@@ -32,8 +31,8 @@ HISTORY = 4_096  # changes kept of each kind for watches that resume; older ones
 class Stored:
     """One version of an object, with its JSON as it is answered and stored.
 
-    An object weighs five times its JSON. So only the objects in use lately are held as such (`parsed` are those, the
-    oldest first), and the others are parsed again when they are asked for.
+    An object weighs five times its JSON. So only the objects that were used last are held as such (`parsed` holds
+    them, the oldest first). The others are parsed again on their next use.
     """
 
     __slots__ = ("_obj", "_parsed", "body", "revision")
@@ -89,7 +88,7 @@ def key_of(obj: Object) -> Key:
 
 
 @dataclass
-class _Shelf:
+class _KindIndex:
     """The objects of one kind, with the indexes that reads and garbage collection need."""
 
     by_namespace: dict[str, dict[str, Stored]] = field(default_factory=dict)
@@ -139,7 +138,7 @@ class Objects:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._shelves = {kind: _Shelf() for kind in KINDS}
+        self._kinds = {kind: _KindIndex() for kind in KINDS}
         self._staged: list[Change] = []
         self._parsed: deque[Stored] = deque()
         self.history: dict[Kind, deque[Change]] = {kind: deque() for kind in KINDS}
@@ -151,37 +150,37 @@ class Objects:
             if kind is not None and row.body is not None:
                 obj = json.loads(row.body)
                 stored = Stored(obj, int(obj["metadata"]["resourceVersion"]), row.body, self._parsed)
-                self._shelves[kind].put((row.namespace, row.name), None, stored)
+                self._kinds[kind].put((row.namespace, row.name), None, stored)
         self.revision = max(storage.revision(), 1)
         self.oldest = dict.fromkeys(KINDS, self.revision)  # a watch can resume from this revision or a later one
 
     # reading
 
     def get(self, kind: Kind, key: Key) -> Stored | None:
-        return self._shelves[kind].get(key)
+        return self._kinds[kind].get(key)
 
     def count(self, kind: Kind) -> int:
-        return self._shelves[kind].count
+        return self._kinds[kind].count
 
     def all(self, kind: Kind, namespace: str = "") -> Iterator[Stored]:
         """In no particular order; every namespace when none is given. The store may be written to while iterating."""
-        shelf = self._shelves[kind]
+        index = self._kinds[kind]
         if namespace:
-            yield from list(shelf.by_namespace.get(namespace, {}).values())
+            yield from list(index.by_namespace.get(namespace, {}).values())
             return
-        for names in list(shelf.by_namespace.values()):
+        for names in list(index.by_namespace.values()):
             yield from list(names.values())
 
     def labelled(self, kind: Kind, pairs: Iterable[tuple[str, str]]) -> list[Stored]:
         """Objects that carry the rarest of these labels; the caller still has to check the rest."""
-        shelf = self._shelves[kind]
-        rarest = min((shelf.by_label.get(pair, {}) for pair in pairs), key=len)
-        return [stored for key in rarest if (stored := shelf.get(key)) is not None]
+        index = self._kinds[kind]
+        rarest = min((index.by_label.get(pair, {}) for pair in pairs), key=len)
+        return [stored for key in rarest if (stored := index.get(key)) is not None]
 
     def owned(self, kind: Kind, uid: str) -> list[Stored]:
         """Objects with an owner reference to `uid`."""
-        shelf = self._shelves[kind]
-        return [stored for key in shelf.by_owner.get(uid, ()) if (stored := shelf.get(key)) is not None]
+        index = self._kinds[kind]
+        return [stored for key in index.by_owner.get(uid, ()) if (stored := index.get(key)) is not None]
 
     def dependents(self, uid: str) -> list[tuple[Kind, Stored]]:
         return [(kind, stored) for kind in KINDS for stored in self.owned(kind, uid)]
@@ -200,22 +199,22 @@ class Objects:
         self.revision += 1
         head = {"kind": kind.name, "apiVersion": kind.api_version}
         obj = head | obj | {"metadata": obj["metadata"] | {"resourceVersion": str(self.revision)}}
-        shelf = self._shelves[kind]
-        old = shelf.get(key)
+        index = self._kinds[kind]
+        old = index.get(key)
         new = self.version(obj)
-        shelf.put(key, old, new)
+        index.put(key, old, new)
         self._stage(Change(kind, key, old, new))
         return new
 
     def delete(self, kind: Kind, key: Key) -> Stored:
         """Removes an object that exists; returns its last state at the revision of the deletion."""
-        shelf = self._shelves[kind]
-        old = shelf.get(key)
+        index = self._kinds[kind]
+        old = index.get(key)
         assert old is not None, f"{kind} {key} is not stored"
         self.revision += 1
         obj = old.obj | {"metadata": old.obj["metadata"] | {"resourceVersion": str(self.revision)}}
         new = self.version(obj)
-        shelf.put(key, old, None)
+        index.put(key, old, None)
         self._stage(Change(kind, key, old, new, deleted=True))
         return new
 
@@ -227,7 +226,7 @@ class Objects:
             listener(change)
 
     def flush(self) -> None:
-        """Commits what is staged and tells the watchers. Raises sqlite3.Error when the disk refuses."""
+        """Commits what is staged and notifies the watchers. Raises sqlite3.Error when the disk refuses."""
         if not self._staged:
             return
         changes, self._staged = self._staged, []

@@ -1,12 +1,11 @@
 """The structural schema of the served kinds: which fields there are, of which type, and how lists and maps merge.
 
-Fields and types come from the Kubernetes client's typed models, so every field of the real API is known. What the
-models do not say is a short table here: which strings are quantities, which lists are sets or maps with which keys,
-which structs and maps are atomic, and how a strategic merge patch treats a list. Both follow the published OpenAPI of
-Kubernetes.
+Fields and types come from the Kubernetes client's typed models, so every field of the real API is known. Tables here
+add what the models omit: which strings are quantities, which lists are sets or maps with which keys, which structs and
+maps are atomic, and how a strategic merge patch treats a list. Both follow the published OpenAPI of Kubernetes.
 
-Importing the models costs half a second, so their outline is kept as a JSON file beside the store, keyed by the
-version of the client.
+Importing the models takes half a second. So their outline is kept as a JSON file beside the store, keyed by the version
+of the client.
 """
 
 import json

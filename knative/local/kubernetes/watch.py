@@ -1,8 +1,8 @@
 """Watches: each change is rendered once, and given to the watchers of its kind that select it.
 
-A watcher with a selector sees an object appear (ADDED) when it starts to match and vanish (DELETED, with the state that
-matched last) when it stops, as well as when it is created and deleted. A watch resumes from a resourceVersion as long
-as the changes since then are kept; otherwise it gets the ERROR event 410 and has to list again.
+A watcher with a selector gets ADDED when an object is created or starts to match. It gets DELETED when the object is
+deleted or stops to match; the event holds the state that matched last. A watch resumes from a resourceVersion as long
+as the changes since then are kept. Otherwise it gets the ERROR event 410, and the client has to list again.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ def line(event: str, body: bytes) -> bytes:
 
 
 class Watcher:
-    """The lines that wait for one client. `closed` says that it must be let go."""
+    """The lines that wait for one client. `closed` says that its watch must end."""
 
     def __init__(self, namespace: str, match: Match | None, render: Render | None) -> None:
         self._namespace = namespace
@@ -107,7 +107,7 @@ class Watches:
         self._watchers[kind].pop(watcher, None)
 
     def close(self) -> None:
-        """Lets every client go, for the end of the process."""
+        """Ends every watch, for the end of the process."""
         for kind in KINDS:
             for watcher in self._watchers[kind]:
                 watcher.close()

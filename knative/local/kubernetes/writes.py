@@ -177,14 +177,14 @@ class Writes:
     def _update(self, kind: Kind, old: Stored, obj: Object, subresource: str, options: WriteOptions) -> Stored:
         """Stores `obj`, a fresh copy, in place of `old`, with its writer recorded."""
         self._prepare(kind, old, obj, subresource)
-        base = managed.with_managed(obj, old.obj["metadata"].get("managedFields") or [])
+        base = managed.with_managed_fields(obj, old.obj["metadata"].get("managedFields") or [])
         if _same(base, old.obj):
             return old
         writer = Writer(options.manager, "Update", subresource, strategy.ignored(kind, subresource))
         root, now = self._schema.roots[kind.key], clock.now()
         if subresource == "scale":
             tracked = managed.track_update(root, scale.as_owned(old.obj), scale.as_owned(base), writer, now)
-            tracked = managed.with_managed(base, tracked["metadata"].get("managedFields") or [])
+            tracked = managed.with_managed_fields(base, tracked["metadata"].get("managedFields") or [])
         else:
             tracked = managed.track_update(root, old.obj, base, writer, now)
         return self._store(kind, tracked, options)

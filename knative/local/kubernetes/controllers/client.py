@@ -1,8 +1,7 @@
-"""The client of the controllers. It writes straight to the store, without HTTP or validation, and names the field
-managers that a real cluster shows.
+"""The client of the controllers. It writes to the store without HTTP or validation, as the managers of a real cluster.
 
-A new version shares the parts that did not change with the old one. So recording who owns which field looks at the
-rest only.
+A new version shares the parts that did not change with the old one. So the record of field owners compares the rest
+only.
 """
 
 from typing import Any

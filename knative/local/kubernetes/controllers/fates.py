@@ -1,5 +1,4 @@
-"""What becomes of a pod that has a node: asked for by the image of its first container,
-`fate.test/<fate>[:<anything>]`.
+"""The lifecycle of a pod that has a node, which the image of its first container names: `fate.test/<fate>[:<tag>]`.
 
 | fate | what happens |
 |---|---|
@@ -12,8 +11,8 @@
 | image-pull | Pending, ImagePullBackOff: the image is not found |
 | fail | Failed, exit 1, after 1 s |
 
-Pure: `next_step` looks at a pod and says what comes next and after how many seconds; `Step.status` is the pod's
-status then.
+Pure: `next_step` says which step comes next for a pod and after how many seconds. `Step.status` is the status of the
+pod after that step.
 """
 
 import hashlib
@@ -114,7 +113,7 @@ def fate_of(pod: Object) -> str:
 
 
 def next_step(pod: Object) -> Step | None:
-    """What comes next for a pod that has a node, or None when it stays as it is."""
+    """The next step of a pod that has a node, or None when it stays as it is."""
     fate = fate_of(pod)
     status = pod.get("status", {})
     phase = status.get("phase")

@@ -1,5 +1,6 @@
-"""The nodes' part: pods that have a node follow their fate, pods that are to go are gone, and nodes are ready."""
+"""The kubelets: a pod that has a node follows its fate, a pod that is deleted goes at once, and nodes are ready."""
 
+from collections.abc import Callable
 from typing import Any
 
 from knative.local.kubernetes import clock
@@ -13,22 +14,16 @@ from knative.local.kubernetes.objects import Change, Key
 
 Object = dict[str, Any]
 
-_NODE_CONDITIONS = (
-    ("Ready", True, "KubeletReady", "kubelet is posting ready status"),
-    ("MemoryPressure", False, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", False, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", False, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    ("NetworkUnavailable", False, "RouteCreated", "RouteController created a route"),
-)
+_NODE_INFO = {"architecture": "amd64", "operatingSystem": "linux", "osImage": "laptop platform"}
 
 
 class Kubelet:
-    """Steps that take time are timers; which step a timer is for, and since when, is remembered by pod."""
+    """A step that takes time is a timer. `_due` holds, by the uid of the pod, the step and when it is due."""
 
-    def __init__(self, client: Client, queue: WorkQueue, clock_seconds: Any) -> None:
+    def __init__(self, client: Client, queue: WorkQueue, monotonic: Callable[[], float]) -> None:
         self._client = client
         self._queue = queue
-        self._seconds = clock_seconds
+        self._monotonic = monotonic
         self._due: dict[str, tuple[str, float]] = {}
         self.pods = Controller("kubelet", 0, self._reconcile_pod)
         self.nodes = Controller("node", 0, self._reconcile_node)
@@ -63,7 +58,7 @@ class Kubelet:
         """Seconds until the step is due, counted from when it was first seen to come next."""
         if not step.seconds:
             return 0.0
-        now = self._seconds()
+        now = self._monotonic()
         name, due = self._due.get(uid, ("", 0.0))
         if name != step.name:
             due = now + step.seconds
@@ -78,33 +73,10 @@ class Kubelet:
         if stored is None or conditions.is_true(stored.obj.get("status", {}), "Ready"):
             return
         now = clock.now()
-        status = stored.obj.get("status", {})
-        ready = [
-            conditions.condition(type_, holds, reason, message, now) | {"lastHeartbeatTime": now}
-            for type_, holds, reason, message in _NODE_CONDITIONS
-        ]
-        addresses = [
-            {"type": "InternalIP", "address": "10.0.0.1"},
-            {"type": "Hostname", "address": stored.obj["metadata"]["name"]},
-        ]
-        self._client.set_status(
-            NODE,
-            stored,
-            status | {"conditions": ready, "addresses": addresses, "nodeInfo": _node_info(), "phase": "Running"},
-            KUBELET,
-        )
-
-
-def _node_info() -> Object:
-    return {
-        "architecture": "amd64",
-        "bootID": "",
-        "containerRuntimeVersion": "none",
-        "kernelVersion": "none",
-        "kubeProxyVersion": "",
-        "kubeletVersion": f"v1.{MINOR}.2",
-        "machineID": "",
-        "operatingSystem": "linux",
-        "osImage": "laptop platform",
-        "systemUUID": "",
-    }
+        ready = conditions.condition("Ready", True, "KubeletReady", "kubelet is posting ready status", now)
+        status = {
+            "conditions": [ready | {"lastHeartbeatTime": now}],
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": key[1]}],
+            "nodeInfo": _NODE_INFO | {"kubeletVersion": f"v1.{MINOR}.2"},
+        }
+        self._client.set_status(NODE, stored, stored.obj.get("status", {}) | status, KUBELET)

@@ -1,8 +1,8 @@
 """The work queue of the controllers.
 
-Keys are worked off by level, the lowest first: pods before ReplicaSets before Deployments. So a parent is looked at
-when everything below it has settled, and writes one status where it would have written five. A key that is queued
-twice is worked once. Work is done in slices of a few milliseconds, between which the loop serves requests.
+Keys are processed by level, the lowest first: pods before ReplicaSets before Deployments. So an owner is reconciled
+after everything below it, and writes one status where it would have written five. A key that is queued twice is
+processed once. Work is done in slices of a few milliseconds, and the event loop serves requests between them.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class WorkQueue:
         self._wake()
 
     def add_after(self, controller: Controller, key: Key, seconds: float) -> None:
-        """Queues the key later; an earlier appointment of the same key stands."""
+        """Queues the key after a delay; an earlier timer of the same key is kept."""
         loop = asyncio.get_running_loop()
         item = (controller, key)
         due = loop.time() + max(seconds, 0)

@@ -1,8 +1,7 @@
-"""The scheduler: gives pods a node as soon as one has room, and says why when none has.
+"""The scheduler: binds a pod to a node as soon as one has room, and says why when none has.
 
-Pods that wait are grouped by what they ask for. When something frees, each group is tried on the nodes that gained,
-and the first pod of a group that finds no room ends the trial for its group: a thousand waiting pods cost as much as
-their kinds.
+Pending pods are grouped by their requests. When a node gains room, each group is tried on the nodes that gained. The
+first pod of a group that finds no room ends the attempt for its group. So a thousand equal pods cost as much as one.
 """
 
 from collections import defaultdict
