@@ -9,8 +9,8 @@ from pydantic import Field, JsonValue
 
 from events.catalogue import CATALOGUE
 from shared.eventing.event import EventData
+from shared.models.fields import Wire
 from shared.models.plan import ActionPlan, Decision, PlanSource
-from shared.models.workload import Wire
 
 _DECISION: dict[str, JsonValue] = {"verb": "deploy", "cluster": "local", "replicas": 2}
 _PLAN: dict[str, JsonValue] = {

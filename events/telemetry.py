@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from events.catalogue import CATALOGUE
 from shared.eventing.event import EventData
-from shared.models.workload import Text, Wire
+from shared.models.fields import Text, Wire
 
 MAX_SAMPLES = 5_000
 

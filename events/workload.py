@@ -7,7 +7,8 @@ from pydantic import Field, JsonValue
 
 from events.catalogue import CATALOGUE
 from shared.eventing.event import EventData
-from shared.models.workload import DnsLabel, Wire, WorkloadSpec
+from shared.models.fields import DnsLabel, Wire
+from shared.models.workload import WorkloadSpec
 
 _EXAMPLE_ID = "9403eeb2-8848-53a3-90c2-1095c047864f"
 _EXAMPLE: dict[str, JsonValue] = {

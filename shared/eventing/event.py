@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
-from shared.models.workload import Wire
+from shared.models.fields import Wire
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.models.amounts import Amounts
+from shared.models.fields import DnsLabel, Wire
 from shared.models.lifecycle import PlanStatus
-from shared.models.workload import DnsLabel, Wire
 
 
 class Verb(StrEnum):

@@ -1,12 +1,11 @@
 """A workload: what a user wants to run, in the one form that Sentinel works with.
 
-The wire form is JSON with camelCase names and Kubernetes quantities; the model holds millicores,
-bytes and normalised SKU names. `WorkloadSpec.model_validate` is the only way in, and names every
-bad field at once.
+The wire form is JSON with camelCase names and Kubernetes quantities. The model holds millicores, bytes and normalised
+SKU names. There are two ways in, and both name every bad field at once: `WorkloadSpec.model_validate` for what comes
+in, and `WorkloadSpec.from_content` for a stored row, which an earlier release may have written under older rules.
 """
 
 import posixpath
-import re
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,24 +14,34 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    PlainSerializer,
     StringConstraints,
     Tag,
     ValidationInfo,
-    WithJsonSchema,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from shared.models import gpu as gpus
-from shared.models import quantities
-from shared.models.fields import Duration
-from shared.models.image import parse_image
+from shared.models.fields import (
+    AbsolutePath,
+    Argument,
+    Bytes,
+    DnsLabel,
+    DnsSubdomain,
+    Duration,
+    EnvName,
+    EnvValue,
+    Image,
+    LabelKey,
+    LabelValue,
+    Millicores,
+    Port,
+    Wire,
+    matching,
+    printable,
+)
 from shared.models.kubernetes_object import refuse_as_workload
 from shared.models.validation import STORED, is_stored
 
@@ -56,43 +65,16 @@ DEVICE_MOUNTS = "/var/run/nvidia-container-devices"
 
 WORKLOAD_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000001")
 
-_DNS_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_LABEL_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_DNS_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 OWN_LABEL_PREFIXES = ("app.kubernetes.io/", "sentinel.dev/")
 CONTROLLER_LABELS = ("controller-revision-hash", "controller-uid", "job-name", "pod-template-hash")
 CONTROLLER_LABEL_PREFIXES = ("apps.kubernetes.io/", "batch.kubernetes.io/", "statefulset.kubernetes.io/")
 """What Kubernetes' own controllers write on pods; an API server refuses a Job that brings one of its own."""
 
 
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must not hold control characters or line breaks")
-    return value
-
-
-def without_nul(value: str) -> str:
-    """The value; raises ValueError for one with the character NUL."""
-    if "\0" in value:
-        raise ValueError("must not hold the character NUL")  # no process can be given one, and no store keeps it
-    return value
-
-
 def _without_steps_back(value: str) -> str:
     if ".." in value.split("/"):
         raise ValueError("must not step back by '..'")  # no API server takes such a hostPath
     return value
-
-
-def _matching(pattern: str, rule: str) -> AfterValidator:
-    compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(rule)
-        return value
-
-    return AfterValidator(check)
 
 
 def _at_most(limit: int, text: str) -> AfterValidator:
@@ -125,67 +107,10 @@ def _mig_profile(value: object) -> object:
     return value.replace("+", ".") if isinstance(value, str) else value
 
 
-def _pullable(value: str, info: ValidationInfo) -> str:
-    if not is_stored(info):
-        parse_image(value)
-    return value
-
-
-def _container_port(value: object) -> object:
-    if isinstance(value, str):
-        raise ValueError("must be the container's port, a number from 1 to 65535 without quotes; no host port")
-    return value
-
-
 def _positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("must be longer than zero")
     return value
-
-
-DnsLabel = Annotated[
-    str,
-    StringConstraints(max_length=63),
-    _matching(_DNS_LABEL, "must be a DNS-1123 label: lower-case letters, digits and '-', at most 63 characters"),
-]
-DnsSubdomain = Annotated[
-    str,
-    StringConstraints(max_length=253),
-    _matching(_DNS_SUBDOMAIN, "must be a DNS-1123 subdomain: lower-case letters, digits, '-' and '.'"),
-]
-LabelKey = Annotated[
-    str,
-    StringConstraints(max_length=317),
-    _matching(
-        rf"((?=[^/]{{1,253}}/){_DNS_SUBDOMAIN}/)?{_LABEL_NAME}",
-        "must be a label key: an optional DNS prefix and '/', then at most 63 letters, digits, '-', '_' or '.'",
-    ),
-]
-LabelValue = Annotated[
-    str, _matching(rf"({_LABEL_NAME})?", "must be a label value: at most 63 letters, digits, '-', '_' or '.'")
-]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_printable)]
-Image = Annotated[str, StringConstraints(min_length=1), AfterValidator(_pullable)]
-Argument = Annotated[str, AfterValidator(without_nul)]
-EnvName = Annotated[str, _matching(r"[A-Za-z_.-][A-Za-z0-9_.-]*", "must be an environment variable name")]
-EnvValue = Annotated[str, StringConstraints(max_length=32768), AfterValidator(without_nul)]
-Port = Annotated[int, BeforeValidator(_container_port), Field(ge=1, le=65535, strict=True)]
-_QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "examples": ["4", "500m", "8Gi"]}, {"type": "number", "minimum": 0}]}
-AbsolutePath = Annotated[
-    str, StringConstraints(max_length=1024), _matching(r"/[^:\x00-\x1f]*", "must be an absolute path without ':'")
-]
-Millicores = Annotated[
-    int,
-    BeforeValidator(quantities.millicores),
-    PlainSerializer(quantities.format_millicores),
-    WithJsonSchema(_QUANTITY_SCHEMA),
-]
-Bytes = Annotated[
-    int,
-    BeforeValidator(quantities.to_bytes),
-    PlainSerializer(quantities.format_bytes),
-    WithJsonSchema(_QUANTITY_SCHEMA),
-]
 
 
 class WorkloadType(StrEnum):
@@ -208,14 +133,6 @@ class WorkloadType(StrEnum):
                 return "StatefulSet"
 
 
-class Wire(BaseModel):
-    """Base of what travels as JSON: camelCase outside, no unknown field, immutable."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False
-    )
-
-
 class GpuRequest(Wire):
     """GPUs of one replica. Without a SKU any GPU will do; with a MIG profile the count is of slices.
 
@@ -230,7 +147,7 @@ class GpuRequest(Wire):
         Annotated[
             str,
             BeforeValidator(_mig_profile),
-            _matching(gpus.MIG_PROFILE.pattern, 'must be a MIG profile such as "1g.10gb"'),
+            matching(gpus.MIG_PROFILE.pattern, 'must be a MIG profile such as "1g.10gb"'),
         ]
         | None
     ) = None
@@ -272,7 +189,7 @@ class SecretReference(Wire):
 
     secret: DnsSubdomain
     key: Annotated[
-        str, StringConstraints(max_length=253), _matching(r"(?!\.$|\.\.)[-._A-Za-z0-9]+", "must be a Secret key")
+        str, StringConstraints(max_length=253), matching(r"(?!\.$|\.\.)[-._A-Za-z0-9]+", "must be a Secret key")
     ]
 
 
@@ -286,7 +203,7 @@ EnvEntry = Annotated[
 class Probe(Wire):
     """HTTP readiness."""
 
-    path: Annotated[str, StringConstraints(max_length=1024), AfterValidator(_printable)] = "/"
+    path: Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)] = "/"
     port: Port
 
 
@@ -317,7 +234,7 @@ class Security(Wire):
     host_network: bool = False
     host_pid: Annotated[bool, Field(alias="hostPID")] = False
     host_ipc: Annotated[bool, Field(alias="hostIPC")] = False
-    add_capabilities: tuple[Annotated[str, _matching(r"[A-Z][A-Z0-9_]{0,62}", "must be a Linux capability")], ...] = ()
+    add_capabilities: tuple[Annotated[str, matching(r"[A-Z][A-Z0-9_]{0,62}", "must be a Linux capability")], ...] = ()
 
     @property
     def host_namespaces(self) -> tuple[str, ...]:

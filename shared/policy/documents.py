@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shared.models.fields import DnsLabel, LabelKey, LabelValue, without_nul
 from shared.models.kubernetes_object import refuse_as_policy
 from shared.models.plan import Verb
-from shared.models.workload import DnsLabel, LabelKey, LabelValue, WorkloadType, without_nul
+from shared.models.workload import WorkloadType
 from shared.policy.facts import FactKinds
 from shared.policy.rules import Rule
 from shared.policy.vocabulary import Mode, Moment, PolicyModel, Sku

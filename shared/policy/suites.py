@@ -25,17 +25,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
+from shared.models.fields import Bytes, DnsLabel, LabelKey, LabelValue, Millicores, Text
 from shared.models.plan import Verb
-from shared.models.workload import (
-    Bytes,
-    DnsLabel,
-    LabelKey,
-    LabelValue,
-    Millicores,
-    Security,
-    Text,
-    WorkloadType,
-)
+from shared.models.workload import Security, WorkloadType
 from shared.policy.documents import PolicyDocument
 from shared.policy.vocabulary import Count, Moment, PolicyModel, ScopeKind, Sku, Usd, Window
 

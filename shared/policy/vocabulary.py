@@ -8,9 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from shared.models.fields import Duration
+from shared.models.fields import Duration, LabelValue
 from shared.models.gpu import normalise_sku
-from shared.models.workload import LabelValue
 
 _A_YEAR = timedelta(days=366)
 

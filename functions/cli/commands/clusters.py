@@ -16,8 +16,8 @@ from functions.cli.views import clusters as views
 from functions.cli.views.printing import print_data, print_table
 from shared.eventing.processing import describe
 from shared.models.cluster import Cluster
+from shared.models.fields import DnsLabel, LabelKey, LabelValue, Text, Wire
 from shared.models.gpu import normalise_sku
-from shared.models.workload import DnsLabel, LabelKey, LabelValue, Text, Wire
 from shared.operations import clusters as operations
 
 app = typer.Typer(help="Clusters that workloads may be placed on.", **PLAIN)

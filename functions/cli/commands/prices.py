@@ -19,8 +19,8 @@ from functions.cli.views.printing import print_data, print_table
 from shared import csv_file
 from shared.csv_file import CsvError
 from shared.eventing.processing import describe
+from shared.models.fields import DnsLabel, Text
 from shared.models.gpu import normalise_sku
-from shared.models.workload import DnsLabel, Text
 from shared.operations import prices as operations
 from shared.rollout.pricing import Price, PriceKind
 

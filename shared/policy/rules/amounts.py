@@ -15,9 +15,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from shared.models.fields import Bytes, Millicores
 from shared.models.gpu import normalise_sku
 from shared.models.quantities import format_bytes, format_millicores
-from shared.models.workload import Bytes, Millicores
 from shared.policy.context import EvaluationContext, Holdings, MissingFact
 from shared.policy.facts import FactKinds
 from shared.policy.months import cost, next_month

@@ -18,9 +18,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from shared.models.durations import CalendarDuration
-from shared.models.fields import CalendarLength
+from shared.models.fields import CalendarLength, LabelKey
 from shared.models.validation import is_stored
-from shared.models.workload import LabelKey
 from shared.policy.context import EvaluationContext
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.rules.recurrence import Recurrence, recurrence

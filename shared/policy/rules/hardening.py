@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from shared.models.fields import LabelKey
 from shared.models.image import InvalidImage, is_tag, parse_image, parse_registry_path
 from shared.models.plan import Verb
-from shared.models.workload import LabelKey
 from shared.policy.context import EvaluationContext
 from shared.policy.rules.base import Breach, RuleModel
 
