@@ -195,7 +195,7 @@ class SecretReference(Wire):
 
 EnvEntry = Annotated[
     Annotated[EnvValue, Tag("value")] | Annotated[SecretReference, Tag("secretReference")],
-    # Told apart by what is there, so that an error speaks of the one that was meant.
+    # The entry itself says which of both it is, so an error is about the one that was meant.
     Discriminator(lambda entry: "secretReference" if isinstance(entry, Mapping | SecretReference) else "value"),
 ]
 

@@ -232,5 +232,5 @@ def _wanted(finding: ExpectedFinding) -> str:
 
 
 def _shown(finding: Finding) -> str:
-    told = [(name, getattr(finding, name)) for name in ExpectedFinding.model_fields]
-    return ", ".join(f"{name} {value}" for name, value in told if value)
+    values = [(name, getattr(finding, name)) for name in ExpectedFinding.model_fields]
+    return ", ".join(f"{name} {value}" for name, value in values if value)

@@ -1,7 +1,7 @@
-"""What quotas and capacity limit, and what plans take from each other and wait for: a resource of a scope.
+"""Resources of a scope: quotas and capacity limit them, and plans in the queue wait for them.
 
-What asks for any GPU counts as a GPU of every SKU: nobody knows which it will get. A MIG slice counts as one GPU of
-its SKU. Money is no resource: nobody waits for it.
+A request for any GPU counts as a GPU of every SKU, because nobody knows which one it will get. A MIG slice counts as
+one GPU of its SKU. Money is no resource, because no plan waits for it.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Resource:
 
 
 SUMS = tuple(Resource(name) for name in ("replicas", "cpu", "memory", "gpus"))
-"""The resources that are told without an SKU."""
+"""The resources that have no SKU."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class ScopedResource:
 def parse(text: str) -> frozenset[ScopedResource]:
     """What a stored text stands for. Raises ValueError for what no version has written.
 
-    A text that names a scope alone was written before resources were told apart: it stands for all of the scope.
+    A text with a scope alone was written by a release that did not distinguish resources. It stands for all of the
+    scope.
     """
     where, _, what = text.partition(" ")
     kind, separator, key = where.partition("/")

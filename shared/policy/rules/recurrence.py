@@ -1,9 +1,9 @@
 """The recurrences of a calendar: RFC 5545 RRULEs of days and longer, worked out by dateutil.
 
-A recurrence is asked about on every decision, and dateutil answers by counting from the first day: the days are
-kept once they were worked out. What would make it count for ever is refused: an interval of zero, a rule that no day
-fits, and anything more often than daily (the time of day is the start's). So is what RFC 5545 does not allow, such as
-a ninth Monday: dateutil takes it, and fails or ends when it comes to it.
+Every decision asks for the last occurrence, and dateutil counts from the first one. So occurrences are cached.
+Rules that would make dateutil count for ever are refused: an interval of zero, a rule that no day fits, and a frequency
+above daily (the time of day is the start's). Rules that RFC 5545 does not allow, such as a ninth Monday, are refused
+too: dateutil takes them, and fails or ends when it comes to them.
 """
 
 import functools
@@ -131,7 +131,7 @@ def _first(rule: rrule) -> datetime | None:
 
 
 class Occurrences:
-    """The starts of one recurrence, kept as far as anybody asked. Safe for threads."""
+    """The starts of one recurrence, cached up to the latest that was asked for. Safe for threads."""
 
     def __init__(self, text: str, start: datetime) -> None:
         self._coming = iter(Recurrence.parse(text).rule(start))
@@ -152,5 +152,5 @@ class Occurrences:
 
 @functools.lru_cache(maxsize=10_000)
 def recurrence(text: str, start: datetime) -> Occurrences:
-    """The one of this process for a text and a start."""
+    """The occurrences of a rule from a start, shared within this process."""
     return Occurrences(text, start)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from shared.errors import PolicyUnreadable
 from shared.policy.documents import PolicyDocument
@@ -37,6 +38,25 @@ def test_a_document_stored_before_a_field_was_added_is_unchanged_when_it_is_put_
         work.connection.execute(sa.update(policies).values(document=before))
         assert work.policies.put(document, "tests") is None
         assert len(work.policies.history("a")) == 1
+
+
+def test_a_policy_that_an_earlier_release_has_stored_keeps_its_meaning(store: Store) -> None:
+    rules: list[dict[str, Any]] = [
+        {"type": "cost_ceiling", "usd_per_hour": "1", "max_price_age": "P1095D"},
+        {"type": "change_freeze", "windows": [{"start": "2026-01-01T00:00:00", "duration": "P1D"}]},
+    ]
+    document = PolicyDocument.model_validate({"name": "a", "rules": rules})
+    window = {"start": "2026-01-01T00:00:00", "duration": "P1D", "recurrence": "FREQ=DAILY;UNTIL=2199"}
+    before = {"name": "a", "rules": [{**rules[0], "max_price_age": "P3Y"}, {**rules[1], "windows": [window]}]}
+    with pytest.raises(ValidationError):
+        PolicyDocument.model_validate(before)
+    with store.begin() as work:
+        work.policies.put(document, "tests")
+        work.connection.execute(sa.update(policies).values(document=before))
+        [found] = work.policies.all()
+    assert found.document is not None
+    assert found.document.rules[0] == document.rules[0]
+    assert found.problem == ""
 
 
 OLD: dict[str, Any] = {"name": "old", "rules": [{"type": "of-old", "n": 1}], "selector": {"teams": ["x"]}}

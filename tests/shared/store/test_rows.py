@@ -175,6 +175,21 @@ def test_a_workload_stored_with_its_environment_as_an_object_still_reads(store: 
     assert list(found.spec.env.items()) == [("A", "3"), ("B", "2"), ("LONGER", "1")]
 
 
+def test_a_workload_stored_without_limits_or_with_an_image_that_nobody_pulls_still_reads(
+    store: Store, owner_engine: sa.Engine
+) -> None:
+    made = workload(spec=WorkloadSpec.model_validate(submission()))
+    with store.begin() as work:
+        work.workloads.add(made)
+    earlier = {**made.spec.content(), "image": "Nginx", "resources": {"cpu": "0", "memory": "1"}}
+    with owner_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE workloads SET spec = CAST(:spec AS jsonb)"), {"spec": json.dumps(earlier)})
+    with store.begin() as work:
+        found = work.workloads.get(made.id)
+    assert found is not None
+    assert (found.spec.image, found.spec.resources.cpu, found.spec.resources.memory) == ("Nginx", 0, 1)
+
+
 def test_a_phase_moves_along_the_table_only(store: Store) -> None:
     made = workload()
     with store.begin() as work:
