@@ -49,9 +49,15 @@ class Ports:
         return PublisherAfterCommit(self.store, HttpPublisher(self.settings.sink, timeout=PUBLISH_TIMEOUT_SECONDS))
 
 
+def _ports() -> Ports:
+    """What this process's environment says; what is built from it may log."""
+    configure_logging()
+    return Ports(FunctionSettings.from_environment())
+
+
 def event_target(build: Callable[[Ports], TransactionalFunction[Any] | ClusterFunction[Any, Any, Any]]) -> Target:
     """The target of a function that handles events from the catalogue. Raises ConfigurationError."""
-    ports = Ports(FunctionSettings.from_environment())
+    ports = _ports()
     function = build(ports)
     processor = Processor(function, ports.store, CATALOGUE, f"/sentinel/{function.name}", ports.publish_after_commit())
     return _as_target(endpoint(processor.process, threads=ports.settings.pool_size))
@@ -59,19 +65,18 @@ def event_target(build: Callable[[Ports], TransactionalFunction[Any] | ClusterFu
 
 def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], Answer]]) -> Target:
     """The target of a function that takes requests as they come, before they are events. Raises ConfigurationError."""
-    ports = Ports(FunctionSettings.from_environment())
+    ports = _ports()
     return _as_target(endpoint(build(ports), threads=ports.settings.pool_size))
 
 
 def reading_target(build: Callable[[Ports], Callable[[str, Mapping[str, str]], Answer]]) -> Target:
     """The target of a function that answers GET requests. Raises ConfigurationError."""
-    ports = Ports(FunctionSettings.from_environment())
+    ports = _ports()
     return _as_target(asking(build(ports), threads=ports.settings.pool_size))
 
 
 def _as_target(respond: Target) -> Target:
     """Registers an endpoint with functions-framework under the name `handle`, with the http signature."""
-    configure_logging()
 
     async def handle(request: Request) -> Response:
         return await respond(request)

@@ -21,7 +21,8 @@ class FunctionSettings:
     database_url (DATABASE_URL), pool_size (DATABASE_POOL_SIZE, default 4: at least the Service's
     containerConcurrency), sink (K_SINK, where the outbox is published to), clusters_directory
     (CLUSTERS_DIR, only where clusters are touched), image_pull_grace (IMAGE_PULL_GRACE, for verification: how long
-    after an apply an image may fail to be pulled; a duration such as 90s or PT90S).
+    after an apply an image may fail to be pulled; a duration such as 90s or PT90S), insecure_clusters
+    (CLUSTERS_ALLOW_INSECURE, names with commas between them: the clusters whose certificates need not be verified).
     """
 
     database_url: str
@@ -29,6 +30,7 @@ class FunctionSettings:
     sink: str | None = None
     clusters_directory: Path | None = None
     image_pull_grace: timedelta = DEFAULT_IMAGE_PULL_GRACE
+    insecure_clusters: frozenset[str] = frozenset()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -43,6 +45,7 @@ class FunctionSettings:
             environment.get("K_SINK"),
             Path(clusters) if clusters else None,
             _duration(environment, "IMAGE_PULL_GRACE", DEFAULT_IMAGE_PULL_GRACE),
+            insecure_clusters(environment),
         )
 
     def required_sink(self) -> str:
@@ -64,6 +67,12 @@ def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> 
         return default if text is None else durations.parse(text)
     except ValueError as error:
         raise ConfigurationError(f"{name}: {error}") from None
+
+
+def insecure_clusters(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """The clusters that CLUSTERS_ALLOW_INSECURE names."""
+    names = (name.strip() for name in environment.get("CLUSTERS_ALLOW_INSECURE", "").split(","))
+    return frozenset(name for name in names if name)
 
 
 def required(environment: Mapping[str, str], name: str, meaning: str) -> str:

@@ -8,5 +8,10 @@ from shared.clusters.directory import ClusterDirectory
 from shared.operations.apply import carry_out
 
 handle = runtime.event_target(
-    lambda ports: build(partial(carry_out, ClusterDirectory(ports.settings.required_clusters_directory())))
+    lambda ports: build(
+        partial(
+            carry_out,
+            ClusterDirectory(ports.settings.required_clusters_directory(), ports.settings.insecure_clusters),
+        )
+    )
 )

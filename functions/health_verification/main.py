@@ -9,7 +9,9 @@ from shared.operations.observe import observe
 
 handle = runtime.event_target(
     lambda ports: build(
-        partial(observe, ClusterDirectory(ports.settings.required_clusters_directory())),
+        partial(
+            observe, ClusterDirectory(ports.settings.required_clusters_directory(), ports.settings.insecure_clusters)
+        ),
         pull_grace=ports.settings.image_pull_grace,
     )
 )

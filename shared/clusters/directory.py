@@ -4,15 +4,18 @@ The directory is a mounted Secret, so a file may change at any time; it is looke
 when it is another one. The Kubernetes client is imported on first use: most events need no cluster.
 """
 
+import logging
 import os
 import re
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.clusters.driver import ClusterDriver
 from shared.errors import ClusterUnavailable
 
+logger = logging.getLogger("sentinel.clusters")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -30,10 +33,16 @@ class _Version:
 
 
 class ClusterDirectory:
-    """The drivers of the clusters whose kubeconfigs lie in a directory. Thread-safe."""
+    """The drivers of the clusters whose kubeconfigs lie in a directory. Thread-safe.
 
-    def __init__(self, path: Path) -> None:
+    insecure: names of the clusters whose server certificates need not be verified. The log says so at every start.
+    """
+
+    def __init__(self, path: Path, insecure: Collection[str] = ()) -> None:
         self._path = path
+        self._insecure = frozenset(insecure)
+        for name in sorted(self._insecure):
+            logger.warning("CLUSTERS_ALLOW_INSECURE: the certificate of cluster %s need not be verified", name)
         self._lock = threading.Lock()
         self._drivers: dict[str, tuple[_Version, ClusterDriver]] = {}
 
@@ -54,13 +63,13 @@ class ClusterDirectory:
         with self._lock:
             known = self._drivers.get(name)
             if known is None or known[0] != version:
-                known = self._drivers[name] = (version, _connect(name, file))
+                known = self._drivers[name] = (version, _connect(name, file, name in self._insecure))
             return known[1]
 
 
-def _connect(name: str, file: Path) -> ClusterDriver:
+def _connect(name: str, file: Path, allow_insecure: bool) -> ClusterDriver:
     from shared.clusters.kubeconfig import read_connection
     from shared.clusters.kubernetes import KubernetesDriver
     from shared.clusters.transport import Transport
 
-    return KubernetesDriver(Transport(name, read_connection(file)))
+    return KubernetesDriver(Transport(name, read_connection(file, allow_insecure=allow_insecure)))

@@ -4,10 +4,13 @@ Taken: a server, its CA (inline or a file), `insecure-skip-tls-verify`, `tls-ser
 file, or a client certificate with its key (inline or files). Not taken: `exec` and `auth-provider`, which run
 programs that a function's image does not have; make a service account's token for Sentinel instead. Messages name
 fields, never contents.
+
+What kubectl takes is taken, as it takes it: the first of several documents, base64 with line breaks, `!!binary`,
+schemes in any case, scalars that YAML reads as numbers. What kubectl refuses is refused: a CA together with
+insecure-skip-tls-verify. That one alone is used only for a cluster that the operator allows it for.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,10 +51,13 @@ class Connection:
         return token
 
 
-def read_connection(path: Path) -> Connection:
-    """The connection of a file's current context. Raises ClusterUnavailable, naming the file and the field to fix."""
+def read_connection(path: Path, *, allow_insecure: bool = False) -> Connection:
+    """The connection of a file's current context. Raises ClusterUnavailable, naming the file and the field to fix.
+
+    allow_insecure: whether the operator allows that the server's certificate is not verified.
+    """
     try:
-        return _connection(_document(path), path.parent)
+        return _connection(_document(path), path.parent, allow_insecure)
     except OSError as error:
         raise ClusterUnavailable(f"kubeconfig {path}: {error.filename or path}: {error.strerror}") from None
     except _Unusable as error:
@@ -62,10 +68,23 @@ class _Unusable(Exception):
     """What is wrong with a kubeconfig, in words that hold nothing of it but names of fields."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose plain scalars stay text as it was written, but for null and booleans; `!!binary` is bytes."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("null", "bool", "merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def _document(path: Path) -> Mapping[str, Any]:
     try:
-        text = path.read_bytes().decode()
-        document = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+        text = path.read_bytes().decode("utf-8-sig")
+        if text.lstrip().startswith("{"):
+            document = json.loads(text, parse_int=str, parse_float=str)
+        else:
+            document = next(yaml.load_all(text, _Loader), None)
     except (ValueError, yaml.YAMLError, RecursionError):
         raise _Unusable("is neither JSON nor YAML") from None  # the parsers' own messages quote the text
     if not isinstance(document, dict):
@@ -73,7 +92,7 @@ def _document(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def _connection(document: Mapping[str, Any], base: Path) -> Connection:
+def _connection(document: Mapping[str, Any], base: Path, allow_insecure: bool) -> Connection:
     context = _entry(document, "contexts", "context", _text(document, "current-context", required=True))
     cluster = _entry(document, "clusters", "cluster", _text(context, "cluster", required=True))
     user_name = _text(context, "user")
@@ -81,13 +100,19 @@ def _connection(document: Mapping[str, Any], base: Path) -> Connection:
     for plugin in ("exec", "auth-provider"):
         if plugin in user:
             raise _Unusable(f"users[].user.{plugin} is not supported; use a service account's token")
-    server = _text(cluster, "server", required=True)
-    if not server.startswith(_SCHEMES):
-        raise _Unusable("clusters[].cluster.server must be an http or https URL")
-    proxy = _text(cluster, "proxy-url")
-    if proxy and not proxy.startswith(_SCHEMES):
-        raise _Unusable("clusters[].cluster.proxy-url must be an http or https URL")
+    server = _url(cluster, "server", required=True)
+    proxy = _url(cluster, "proxy-url")
     authority = _bytes(cluster, "certificate-authority", base)
+    insecure = _flag(cluster, "insecure-skip-tls-verify")
+    if insecure and authority is not None:
+        raise _Unusable(
+            "clusters[].cluster has certificate-authority and insecure-skip-tls-verify: take the latter out"
+        )
+    if insecure and not allow_insecure:
+        raise _Unusable(
+            "clusters[].cluster.insecure-skip-tls-verify needs the operator's word: give certificate-authority-data"
+            " instead, or name the cluster in CLUSTERS_ALLOW_INSECURE"
+        )
     certificate, key = _bytes(user, "client-certificate", base), _bytes(user, "client-key", base)
     if (certificate is None) != (key is None):
         raise _Unusable("users[].user needs client-certificate and client-key together")
@@ -95,7 +120,7 @@ def _connection(document: Mapping[str, Any], base: Path) -> Connection:
     return Connection(
         server=server.rstrip("/"),
         certificate_authority=None if authority is None else _ascii(authority),
-        verify=cluster.get("insecure-skip-tls-verify") is not True,
+        verify=not insecure,
         tls_server_name=_text(cluster, "tls-server-name") or None,
         proxy=proxy or None,
         token=_text(user, "token") or None,
@@ -107,7 +132,7 @@ def _connection(document: Mapping[str, Any], base: Path) -> Connection:
 def _entry(document: Mapping[str, Any], listed: str, kind: str, name: str) -> Mapping[str, Any]:
     entries = document.get(listed)
     for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and entry.get("name") == name:
+        if isinstance(entry, dict) and _text(entry, "name") == name:
             found = entry.get(kind)
             if isinstance(found, dict):
                 return found
@@ -116,6 +141,10 @@ def _entry(document: Mapping[str, Any], listed: str, kind: str, name: str) -> Ma
 
 def _text(mapping: Mapping[str, Any], key: str, *, required: bool = False) -> str:
     value = mapping.get(key)
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, bool):  # YAML reads these names as booleans
+        value = str(value).lower()
     if value is not None and not isinstance(value, str):
         raise _Unusable(f"{key} must be a text")
     if required and not value:
@@ -123,12 +152,32 @@ def _text(mapping: Mapping[str, Any], key: str, *, required: bool = False) -> st
     return value or ""
 
 
+def _url(cluster: Mapping[str, Any], key: str, *, required: bool = False) -> str:
+    """An http or https URL with its scheme in lower case, or "" when it is not set and need not be."""
+    scheme, separator, rest = _text(cluster, key, required=required).partition("://")
+    url = f"{scheme.lower()}{separator}{rest}"
+    if url and not url.startswith(_SCHEMES):
+        raise _Unusable(f"clusters[].cluster.{key} must be an http or https URL")
+    return url
+
+
+def _flag(mapping: Mapping[str, Any], key: str) -> bool:
+    value = mapping.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise _Unusable(f"{key} must be true or false, without quotes")
+    return value is True
+
+
 def _bytes(mapping: Mapping[str, Any], key: str, base: Path) -> bytes | None:
     """`<key>-data` in base64 wins over the file that `<key>` names, as in kubectl."""
-    if data := _text(mapping, f"{key}-data"):
+    if isinstance(data := mapping.get(f"{key}-data"), bytes) and data.lstrip().startswith(b"-----BEGIN "):
+        return data  # !!binary of the PEM itself, which YAML decoded
+    if text := _text(mapping, f"{key}-data"):
         try:
-            return base64.b64decode(data, validate=True)
-        except binascii.Error:
+            return base64.b64decode(
+                text.replace("\r", "").replace("\n", ""), validate=True
+            )  # as Go's decoder skips them
+        except ValueError:
             raise _Unusable(f"{key}-data is not base64") from None
     name = _text(mapping, key)
     return (base / name).read_bytes() if name else None

@@ -57,3 +57,9 @@ def test_the_grace_of_a_failed_pull_is_a_duration(text: str, grace: int) -> None
 def test_a_grace_that_is_no_duration_is_refused_by_its_name(text: str) -> None:
     with pytest.raises(ConfigurationError, match="IMAGE_PULL_GRACE"):
         FunctionSettings.from_environment({**URL, "IMAGE_PULL_GRACE": text})
+
+
+@pytest.mark.parametrize(("text", "names"), [("", set()), ("eu", {"eu"}), (" eu , us,", {"eu", "us"})])
+def test_clusters_that_need_not_be_verified_are_named(text: str, names: set[str]) -> None:
+    given = {**URL, "CLUSTERS_ALLOW_INSECURE": text}
+    assert FunctionSettings.from_environment(given).insecure_clusters == names

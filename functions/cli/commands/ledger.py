@@ -16,6 +16,7 @@ from shared.clusters.directory import ClusterDirectory
 from shared.operations import cluster_check, ledger_check
 from shared.operations.cluster_check import ClusterReport
 from shared.operations.ledger_check import LedgerReport
+from shared.settings import insecure_clusters
 
 app = typer.Typer(help="What workloads hold, and whether the ledger is right.", **PLAIN)
 
@@ -43,7 +44,7 @@ def check(
         if platform.clusters is None:
             complain("clusters were not compared: set CLUSTERS_DIR to the directory of their kubeconfigs")
         else:
-            on_clusters = cluster_check.check(store, ClusterDirectory(platform.clusters))
+            on_clusters = cluster_check.check(store, ClusterDirectory(platform.clusters, insecure_clusters()))
     for note in on_clusters.notes:
         complain(note)
     found = [*views.of_ledger(report), *views.of_clusters(on_clusters)]

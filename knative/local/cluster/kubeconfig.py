@@ -19,8 +19,13 @@ import yaml
 
 from shared.clusters.kubeconfig import Connection, read_connection
 from shared.errors import ClusterUnavailable
+from shared.settings import insecure_clusters
 
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----\s*", re.DOTALL)
+
+
+CLUSTER = "local"
+"""The name under which functions know the cluster of a laptop platform."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Access:
 
 def access(path: Path) -> Access:
     """What a client of the current context needs, as it is now: tokens expire. Raises ClusterUnavailable."""
-    connection = read_connection(path)
+    connection = read_connection(path, allow_insecure=CLUSTER in insecure_clusters())
     token = connection.bearer()
     return Access(
         server=connection.server,
@@ -59,7 +64,7 @@ def access(path: Path) -> Access:
 
 def flatten(path: Path) -> str:
     """The current context alone, with every file that it refers to inlined. Raises ClusterUnavailable."""
-    connection = read_connection(path)
+    connection = read_connection(path, allow_insecure=CLUSTER in insecure_clusters())
     cluster: dict[str, Any] = {
         "server": connection.server,
         "certificate-authority-data": _encoded((connection.certificate_authority or "").encode()),

@@ -20,7 +20,7 @@ from knative.local.serving.services import LocalService, ServiceSpec
 
 # What a process needs of the machine. Nothing else of the shell's environment reaches a function, as in a container.
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-_INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE")
+_INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE", "CLUSTERS_ALLOW_INSECURE")
 
 
 def service_spec(

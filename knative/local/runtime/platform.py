@@ -28,7 +28,7 @@ from knative.local.broker.http_server import http_server
 from knative.local.broker.ingress import Ingress
 from knative.local.broker.log import LogUnavailable
 from knative.local.cluster import heartbeats
-from knative.local.cluster.kubeconfig import flatten
+from knative.local.cluster.kubeconfig import CLUSTER, flatten
 from knative.local.resources import loader
 from knative.local.resources.loader import Name
 from knative.local.runtime import assembly, secrets
@@ -43,7 +43,6 @@ from shared.errors import SentinelError
 
 _log = logging.getLogger(__name__)
 BASE = Path(__file__).resolve().parents[2] / "base"
-CLUSTER = "local"
 _DRAIN_SECONDS = 5.0
 
 

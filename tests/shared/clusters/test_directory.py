@@ -95,3 +95,18 @@ def test_of_the_kubernetes_client_no_typed_api_is_imported() -> None:
     typed = ("kubernetes.client.api.", "kubernetes.client.models.")
     code = f"import sys, shared.clusters.kubernetes; sys.exit(any(name.startswith({typed}) for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_insecure_cluster_is_said_at_every_start_and_others_stay_verified(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("eu", "us"):
+        register(tmp_path, name, "https://k.example")
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text.replace('"server"', '"insecure-skip-tls-verify": true, "server"'))
+    with caplog.at_level("WARNING", "sentinel.clusters"):
+        directory = ClusterDirectory(tmp_path, {"eu"})
+    assert caplog.messages == ["CLUSTERS_ALLOW_INSECURE: the certificate of cluster eu need not be verified"]
+    assert directory.driver("eu")
+    with pytest.raises(ClusterUnavailable, match="insecure-skip-tls-verify needs the operator's word"):
+        directory.driver("us")

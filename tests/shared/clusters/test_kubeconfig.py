@@ -73,10 +73,73 @@ def test_a_token_that_no_header_can_carry_is_not_printed(tmp_path: Path) -> None
     assert SECRET not in str(refusal.value)
 
 
-def test_a_proxy_and_no_verification_are_taken_when_asked_for(tmp_path: Path) -> None:
-    cluster = {"insecure-skip-tls-verify": True, "proxy-url": "http://proxy:3128"}
-    found = read_connection(written(tmp_path, config(cluster, {})))
-    assert (found.verify, found.proxy) == (False, "http://proxy:3128")
+def test_a_proxy_is_taken_when_asked_for(tmp_path: Path) -> None:
+    found = read_connection(written(tmp_path, config({"proxy-url": "HTTP://proxy:3128"}, {})))
+    assert (found.verify, found.proxy) == (True, "http://proxy:3128")
+
+
+def test_no_verification_needs_the_word_of_the_operator(tmp_path: Path) -> None:
+    file = written(tmp_path, config({"insecure-skip-tls-verify": True}))
+    with pytest.raises(ClusterUnavailable, match="or name the cluster in CLUSTERS_ALLOW_INSECURE"):
+        read_connection(file)
+    assert read_connection(file, allow_insecure=True).verify is False
+    assert read_connection(written(tmp_path, config()), allow_insecure=True).verify is True
+
+
+@pytest.mark.parametrize("authority", ["certificate-authority", "certificate-authority-data"])
+def test_a_ca_and_no_verification_exclude_each_other(tmp_path: Path, authority: str) -> None:
+    (tmp_path / "UEVN").write_text("PEM")
+    file = written(tmp_path, config({"insecure-skip-tls-verify": True, authority: "UEVN"}))
+    with pytest.raises(ClusterUnavailable, match="has certificate-authority and insecure-skip-tls-verify"):
+        read_connection(file, allow_insecure=True)
+
+
+PEM = "-----BEGIN CERTIFICATE-----\n" + "QUJD" * 12 + "\n-----END CERTIFICATE-----\n"
+INLINE = base64.b64encode(PEM.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "authority",
+    [
+        INLINE,
+        f'"{INLINE}\\n"',
+        f"|\n      {INLINE[:40]}\n      {INLINE[40:]}",
+        f'"{INLINE[:40]}\\r\\n{INLINE[40:]}"',
+        f"!!binary {INLINE}",
+        f"!!binary {base64.b64encode(INLINE.encode()).decode()}",
+    ],
+)
+def test_inline_data_as_kubectl_and_people_write_it(tmp_path: Path, authority: str) -> None:
+    text = yaml.safe_dump(config({"certificate-authority-data": "AUTHORITY"})).replace("AUTHORITY", authority)
+    (tmp_path / "eu").write_text(text)
+    assert read_connection(tmp_path / "eu").certificate_authority == PEM
+
+
+@pytest.mark.parametrize("name", ["1", "0x10", "1.50", "2026-01-01", "true", "1_000", "0o7", "12:30"])
+def test_a_name_or_a_token_that_looks_like_a_number_is_a_text(tmp_path: Path, name: str) -> None:
+    contexts = [{"name": "NAME", "context": {"cluster": "NAME", "user": "NAME"}}]
+    clusters = [{"name": "NAME", "cluster": {"server": "https://k.example"}}]
+    users = [{"name": "NAME", "user": {"token": "NAME"}}]
+    document = config(contexts=contexts, clusters=clusters, users=users) | {"current-context": "NAME"}
+    (tmp_path / "eu").write_text(yaml.safe_dump(document).replace("NAME", name))
+    assert read_connection(tmp_path / "eu").bearer() == name
+
+
+def test_a_number_in_json_is_a_text_too(tmp_path: Path) -> None:
+    assert read_connection(written(tmp_path, config(user={"token": 12345678901234567890}))).bearer() == (
+        "12345678901234567890"
+    )
+
+
+@pytest.mark.parametrize("text", ["{}---\nkind: Other\n", "---\n{}---\n", "\ufeff{}", "# a comment\n{}"])
+def test_the_first_document_counts(tmp_path: Path, text: str) -> None:
+    (tmp_path / "eu").write_text(text.replace("{}", yaml.safe_dump(config())))
+    assert read_connection(tmp_path / "eu").server == "https://k.example:6443"
+
+
+@pytest.mark.parametrize("server", ["HTTPS://k.example:6443", "Https://k.example:6443/"])
+def test_a_scheme_is_taken_in_any_case(tmp_path: Path, server: str) -> None:
+    assert read_connection(written(tmp_path, config({"server": server}))).server == "https://k.example:6443"
 
 
 def test_a_context_without_a_user_is_anonymous(tmp_path: Path) -> None:
@@ -95,7 +158,10 @@ def test_a_context_without_a_user_is_anonymous(tmp_path: Path) -> None:
         (config(clusters=[{"name": "k", "cluster": "x"}]), "clusters has no entry"),
         (config(users=[]), "users has no entry"),
         (config({"server": "k:6443"}), "server must be an http or https URL"),
-        (config({"server": 1}), "server must be a text"),
+        (config({"server": []}), "server must be a text"),
+        (config({"server": 1}), "server must be an http or https URL"),
+        (config({"insecure-skip-tls-verify": "true"}), "insecure-skip-tls-verify must be true or false"),
+        (config({"certificate-authority-data": "UE VN"}), "certificate-authority-data is not base64"),
         (config({"proxy-url": "socks5://x"}), "proxy-url must be an http or https URL"),
         (config({"certificate-authority-data": "***"}), "certificate-authority-data is not base64"),
         (config({"certificate-authority-data": "/w=="}), "certificate-authority is not PEM"),

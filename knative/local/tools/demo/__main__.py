@@ -17,9 +17,10 @@ from rich.console import Console
 
 from knative.local.broker.attempts import AttemptHandler
 from knative.local.cluster.client import ClusterApi, ClusterRequestFailed, cluster_api
+from knative.local.cluster.kubeconfig import CLUSTER
 from knative.local.resources.loader import ManifestError
 from knative.local.runtime.logs import Warnings, following
-from knative.local.runtime.platform import CLUSTER, Platform, StartFailed
+from knative.local.runtime.platform import Platform, StartFailed
 from knative.local.runtime.scratch import scratch_platform
 from knative.local.tools.demo.scenarios import POLICIES, SCENARIOS
 from knative.local.tools.demo.session import DemoGpus, DemoSession, ExpectationFailed

@@ -9,7 +9,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from knative.local.cluster.client import ClusterApi, cluster_api
-from knative.local.runtime.platform import CLUSTER, Platform
+from knative.local.cluster.kubeconfig import CLUSTER
+from knative.local.runtime.platform import Platform
 from knative.local.tools.replay.trace import Node
 from knative.local.tools.replay.workloads import invented_prices, node_object, node_status, require_prices
 from shared.clusters.directory import ClusterDirectory
