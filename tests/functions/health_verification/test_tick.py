@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from shared.clusters.answers import Answer
+from shared.clusters.transport import Transport
 from shared.models.lifecycle import Phase
 from shared.operations import verify
 from shared.store.tables import clusters, deployments
@@ -26,7 +28,7 @@ def pages_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def observed(chain: Chain) -> list[bool]:
-    """Of every revision, by id, whether it was looked at in the last second."""
+    """Of every revision, by id, whether it was observed in the last second."""
     statement = sa.select(deployments.c.observed_at > sa.func.now() - timedelta(seconds=1)).order_by(deployments.c.id)
     with chain.store.begin() as work:
         return list(work.connection.execute(statement).scalars())
@@ -40,7 +42,7 @@ def apply_many(chain: Chain, count: int, **fields: object) -> list[str]:
 
 
 @pytest.mark.usefixtures("pages_of_two")
-def test_a_tick_looks_at_one_page_and_tells_where_to_go_on(chain: Chain) -> None:
+def test_a_tick_observes_one_page_and_emits_its_continuation(chain: Chain) -> None:
     apply_many(chain, 5, image="fate.test/never-ready")
     chain.pass_time(3)
     answer = chain.send(request(TICK, {}, subject=None))
@@ -56,7 +58,7 @@ def test_a_tick_looks_at_one_page_and_tells_where_to_go_on(chain: Chain) -> None
 
 
 @pytest.mark.usefixtures("pages_of_two")
-def test_a_continuation_does_not_look_twice_where_a_cluster_is_away(chain: Chain) -> None:
+def test_a_continuation_observes_nothing_twice_where_a_cluster_is_unavailable(chain: Chain) -> None:
     apply_many(chain, 5, image="fate.test/never-ready")
     chain.site.go_away()
     chain.tick()
@@ -88,14 +90,14 @@ def test_all_that_waited_for_a_cluster_goes_on_with_one_tick(chain: Chain) -> No
     assert len(chain.site.objects("Deployment")) == 5
 
 
-def test_what_was_looked_at_just_now_is_left_to_the_next_tick(chain: Chain) -> None:
+def test_what_was_observed_just_now_is_left_to_the_next_tick(chain: Chain) -> None:
     chain.apply()
     chain.site.crashes = 1
     chain.send(request(TICK, {}, subject=None))
     assert chain.site.crashes == 1
 
 
-def test_settled_revisions_are_looked_at_once_a_minute(chain: Chain) -> None:
+def test_healthy_revisions_are_observed_once_a_minute(chain: Chain) -> None:
     chain.submit()
     chain.settle()
     chain.site.crashes = 1
@@ -124,7 +126,7 @@ def test_a_namespace_that_may_not_be_read_hides_nobody_else(chain: Chain, kubeco
     assert chain.workload("hidden").phase is Phase.VERIFYING
 
 
-def test_many_workloads_of_many_teams_are_judged_at_once_without_a_deadlock(
+def test_many_workloads_of_many_teams_are_verified_at_once_without_a_deadlock(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages of a tick lock many workloads and then the ledger; notices, execution and policy do so one by one."""
@@ -192,3 +194,50 @@ def record(chain: Chain, shown: tuple[str, ...]) -> None:
 def products(chain: Chain) -> tuple[str, ...]:
     with chain.store.begin() as work:
         return work.catalogue.products("local")
+
+
+@pytest.mark.parametrize(("image", "lists"), [("fate.test/never-ready", 3), ("fate.test/ready", 1)])
+def test_a_page_of_a_tick_observes_all_its_objects_by_one_list_a_resource(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, image: str, lists: int
+) -> None:
+    names = apply_many(chain, 4, image=image)
+    if lists == 1:
+        for name in names:
+            chain.settle(name)
+        chain.pass_time(60, observed_at=True)
+    else:
+        chain.until_seen(lambda: chain.site.objects("Pod"), lambda pods: len(pods) == 4)
+    paths: list[str] = []
+    get = Transport.get
+
+    def recorded(transport: Transport, path: str, **query: str) -> Answer:
+        paths.append(path)
+        return get(transport, path, **query)
+
+    monkeypatch.setattr(Transport, "get", recorded)
+    chain.tick()
+    assert len([path for path in paths if "nodes" not in path]) == lists
+    assert all(observed(chain))
+
+
+def test_what_is_as_before_is_remembered_by_one_statement(chain: Chain) -> None:
+    names = apply_many(chain, 4)
+    for name in names:
+        chain.settle(name)
+
+    def statements() -> int:
+        counted: list[str] = []
+
+        def count(*arguments: object) -> None:
+            counted.append(str(arguments[2]))
+
+        chain.pass_time(60, observed_at=True)
+        sa.event.listen(sa.Engine, "before_cursor_execute", count)
+        try:
+            chain.tick()
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", count)
+        return len([one for one in counted if one.startswith("UPDATE deployments")])
+
+    assert statements() == 1 + 1  # pass_time of the tick itself is one
+    assert all(observed(chain))

@@ -1,4 +1,4 @@
-"""Events are cues to look; what is seen decides. Newer plans, late events and forgeries."""
+"""Events say what to observe, and what is observed decides. Newer plans, late events and forgeries."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -26,19 +26,19 @@ def notice(
     return request(type_name, data, subject=f"/apis/apps/v1/namespaces/x/{name}", **attributes)
 
 
-def ready_but_unseen(chain: Chain) -> None:
+def ready_but_not_observed(chain: Chain) -> None:
     """A revision that is ready on the cluster, and under verification still."""
     chain.apply()
     chain.until_seen(chain.site.object, lambda live: live.get("status", {}).get("availableReplicas") == 1)
 
 
-def test_a_notice_makes_it_look(chain: Chain) -> None:
-    ready_but_unseen(chain)
+def test_a_notice_makes_verification_observe_the_object(chain: Chain) -> None:
+    ready_but_not_observed(chain)
     assert chain.send(notice(chain)).status == 200
     assert chain.workload().phase is Phase.HEALTHY
 
 
-def test_a_notice_of_a_deletion_makes_it_restore(chain: Chain) -> None:
+def test_a_notice_of_a_deletion_restores_the_object(chain: Chain) -> None:
     chain.submit()
     chain.settle()
     chain.site.someone.delete(chain.site.path("Deployment", "web"))
@@ -74,7 +74,7 @@ def test_a_notice_of_a_change_that_was_just_observed_asks_no_cluster(chain: Chai
 
 
 @pytest.mark.parametrize("case", ["newer", "without a time", "a deletion", "observed long ago", "only applied"])
-def test_a_notice_of_what_may_not_have_been_observed_makes_it_look(chain: Chain, case: str) -> None:
+def test_a_notice_of_what_may_not_have_been_observed_is_acted_on(chain: Chain, case: str) -> None:
     chain.apply(image=NEVER)
     if case != "only applied":
         chain.send(notice(chain))
@@ -93,13 +93,13 @@ def test_a_notice_of_what_may_not_have_been_observed_makes_it_look(chain: Chain,
 
 
 def test_a_lost_notice_is_made_up_for_by_the_tick(chain: Chain) -> None:
-    ready_but_unseen(chain)
+    ready_but_not_observed(chain)
     chain.tick()
     assert chain.workload().phase is Phase.HEALTHY
 
 
-def test_a_gpu_fault_and_a_breach_make_it_look(chain: Chain) -> None:
-    ready_but_unseen(chain)
+def test_a_gpu_fault_and_a_breach_make_verification_observe_the_workload(chain: Chain) -> None:
+    ready_but_not_observed(chain)
     fault = {"node": "gpu-0", "gpu": "GPU-1", "xid": 79, "workloads": [str(chain.id()), str(uuid.uuid4())]}
     assert chain.deliver(chain.verification, FAULT, fault, subject="gpu-0").status == 200
     assert chain.workload().phase is Phase.HEALTHY
@@ -139,7 +139,7 @@ def test_a_forged_deployment_is_poison(chain: Chain) -> None:
         ({"startedAt": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}, 422),
     ],
 )
-def test_continuations_that_no_tick_has_told(chain: Chain, changes: dict[str, object], status: int) -> None:
+def test_continuations_that_no_tick_has_emitted(chain: Chain, changes: dict[str, object], status: int) -> None:
     chain.site.crashes = 1
     told = {"startedAt": datetime.now(UTC).isoformat(), "page": 2} | changes
     assert chain.deliver(chain.verification, CONTINUED, told, subject="tick").status == status
@@ -155,7 +155,7 @@ def test_an_event_about_a_revision_that_was_replaced_changes_nothing(chain: Chai
 
 
 def test_a_revision_becomes_healthy_under_a_newer_plan_and_leaves_phase_and_hold_alone(chain: Chain) -> None:
-    ready_but_unseen(chain)
+    ready_but_not_observed(chain)
     newer = chain.until_approved(replicas=4, image="fate.test/ready:2")
     assert chain.gpus() == 5
     chain.tick()
@@ -205,7 +205,7 @@ def test_a_denied_edit_does_not_keep_a_missing_object_from_being_restored(chain:
 
 
 def test_a_denied_edit_under_verification_leaves_the_phase_denied(chain: Chain) -> None:
-    ready_but_unseen(chain)
+    ready_but_not_observed(chain)
     chain.limit_gpus(2)
     chain.submit(replicas=9)
     chain.tick()
@@ -251,7 +251,7 @@ def test_one_id_of_a_caller_may_serve_intake_and_verification(chain: Chain) -> N
     chain.workload_is(Phase.ROLLED_BACK)
 
 
-def test_two_looks_at_once_have_one_outcome(chain: Chain) -> None:
+def test_two_observations_at_once_have_one_outcome(chain: Chain) -> None:
     chain.submit()
     chain.settle()
     answer = chain.apply(image="fate.test/image-pull")
@@ -265,8 +265,8 @@ def test_two_looks_at_once_have_one_outcome(chain: Chain) -> None:
     assert [d.revision for d in chain.revisions()] == [1, 2, 3]
 
 
-def test_a_look_that_was_cut_off_is_taken_again(chain: Chain) -> None:
-    ready_but_unseen(chain)
+def test_an_observation_that_was_cut_off_is_repeated(chain: Chain) -> None:
+    ready_but_not_observed(chain)
     message = notice(chain)
     chain.site.crashes = 1
     answers = chain.run([message])
