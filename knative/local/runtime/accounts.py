@@ -67,8 +67,9 @@ class Account:
         if path.stat().st_uid == owner:
             return
         try:
+            os.lchown(path, owner, group)
             for directory, names, files in os.walk(path):
-                for name in (".", *names, *files):
+                for name in (*names, *files):
                     os.lchown(Path(directory, name), owner, group)
         except OSError as error:
             raise ConfigurationError(

@@ -134,7 +134,7 @@ class EmbeddedPostgres:
 
     def _make_data(self, account: Account, installation: Installation) -> None:
         """The data directory, new or as an earlier run left it, in the account's possession."""
-        if (self._data / "PG_VERSION").exists():
+        if self._data.is_dir():
             account.own(self._data)
             return
         # Made beside its place and moved there whole: whoever is killed on the way leaves nothing that looks finished.

@@ -27,7 +27,7 @@ needs_root = pytest.mark.skipif(
     server_account().user is None, reason="needs root with the capabilities to become another user"
 )
 needs_readable_checkout = pytest.mark.skipif(
-    not all(Account(user=pwd.getpwnam("nobody")).passes(Path(path)) for path in (ROOT, sys.prefix, sys.base_prefix)),
+    not all(Account(user=pwd.getpwnam("nobody")).passes(Path(path)) for path in (ROOT, sys.prefix)),
     reason="needs a checkout that other users can enter",
 )
 needs_user_namespaces = pytest.mark.skipif(
@@ -273,6 +273,10 @@ def test_root_without_capabilities_runs_it_below_a_closed_directory_and_with_cap
     assert start_in_a_process(closed, prefix=without) == "0"
     assert start_in_a_process(closed, prefix=without) == "0"
     assert start_in_a_process(closed) != "0"
+    with pytest.raises(
+        AssertionError, match=r"belongs to the user id \d+, and PostgreSQL runs under 0 here; run chown -R"
+    ):
+        start_in_a_process(closed, prefix=without)
 
 
 @pytest.mark.parametrize(
