@@ -52,10 +52,15 @@ POLICY = policy_evaluation.build()
 _ids = itertools.count(1)
 
 
+def connection_of(work: UnitOfWork) -> sa.Connection:
+    """The connection of a unit of work, for SQL of a test's own."""
+    return work._connection
+
+
 def set_columns(work: UnitOfWork, table: str, row_id: uuid.UUID, **values: object) -> None:
     """Writes columns of one row past the store's methods: a state that no handler would reach in a test."""
     found = metadata.tables[table]
-    work.connection.execute(found.update().where(found.c.id == row_id).values(**values))
+    connection_of(work).execute(found.update().where(found.c.id == row_id).values(**values))
 
 
 def submission(name: str = "test-inference", **fields: object) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from functions.cli.connection import Platform
 from functions.cli.errors import CommandFailed, complain
 from shared.eventing.event import WireEvent
 from shared.eventing.publishing import HttpPublisher
-from shared.store.relay import publish_pending
+from shared.eventing.relay import publish_pending
 from shared.store.unit_of_work import Store
 
 SOURCE = "/sentinel/cli"

@@ -5,10 +5,13 @@ extensions (Knative Eventing, delivery failure): `knativeerrordest`, the URL tha
 `knativeerrorcode`, its status; `knativeerrordata`, base64 of the first 1024 bytes of its answer.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from shared.errors import EventError, MalformedEvent
 from shared.eventing import codec
@@ -16,7 +19,9 @@ from shared.eventing.processing import Answer, problem
 from shared.models.actor import Actor
 from shared.models.dead_letter import DeadLetter, index_key
 from shared.operations import dead_letters
-from shared.store.unit_of_work import Store
+
+if TYPE_CHECKING:
+    from shared.store.unit_of_work import Store
 
 ACTOR = Actor.function("dead-letter")
 

@@ -1,14 +1,30 @@
 """The function event-relay, built from its parts."""
 
+import logging
+from functools import partial
+
 from functions.event_relay import handler
 from shared.eventing.function import ClusterFunction
 from shared.eventing.publishing import Publisher
-from shared.store.relay import Relayed
+from shared.eventing.relay import Relayed, publish_pending
 from shared.store.unit_of_work import Store, UnitOfWork
+
+PAGE = 100
+
+logger = logging.getLogger("sentinel.event_relay")
 
 
 def build(store: Store, sink: Publisher) -> ClusterFunction[UnitOfWork, int, Relayed]:
     """The function that publishes the outbox of `store` to `sink`."""
-    return ClusterFunction(
-        "event-relay", handler.ACCEPTS, handler.prepare, handler.publisher(store, sink), handler.conclude
-    )
+    perform = partial(publish_page, store, sink)
+    return ClusterFunction("event-relay", handler.ACCEPTS, handler.prepare, perform, handler.conclude)
+
+
+def publish_page(store: Store, sink: Publisher, _: int) -> Relayed:
+    """Publishes a page between the two transactions of the function, in a transaction of its own."""
+    relayed = publish_pending(store, sink, PAGE)
+    for refused in relayed.refused:
+        logger.error("the broker refuses %s: %s", refused.event.attributes["id"], refused.reason)
+    if relayed.failure:
+        logger.warning("the outbox waits for the next tick: %s", relayed.failure)
+    return relayed

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from events import CATALOGUE
 from events.telemetry import TelemetryGpu, TelemetryWorkload
 from shared.eventing.event import Event, Outgoing
 from shared.models.telemetry import Sample
 from shared.operations import telemetry
-from shared.store.unit_of_work import UnitOfWork
+
+if TYPE_CHECKING:
+    from shared.store.unit_of_work import UnitOfWork
 
 ACCEPTS = CATALOGUE.of(TelemetryGpu, TelemetryWorkload)
 

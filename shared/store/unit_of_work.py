@@ -1,5 +1,6 @@
 """One transaction, and the store that opens them for the endpoint."""
 
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -40,59 +41,59 @@ class UnitOfWork:
     """
 
     def __init__(self, connection: sa.Connection, now: datetime) -> None:
-        self.connection = connection
+        self._connection = connection
         self.now = now
         self._audits: list[NewEntry] = []
 
     @cached_property
     def workloads(self) -> WorkloadRows:
-        return WorkloadRows(self.connection)
+        return WorkloadRows(self._connection)
 
     @cached_property
     def plans(self) -> PlanRows:
-        return PlanRows(self.connection)
+        return PlanRows(self._connection)
 
     @cached_property
     def deployments(self) -> DeploymentRows:
-        return DeploymentRows(self.connection)
+        return DeploymentRows(self._connection)
 
     @cached_property
     def catalogue(self) -> CatalogueRows:
-        return CatalogueRows(self.connection)
+        return CatalogueRows(self._connection)
 
     @cached_property
     def policies(self) -> "PolicyRows":
         from shared.store.policies import PolicyRows  # brings all rules along, and only one function needs them
 
-        return PolicyRows(self.connection)
+        return PolicyRows(self._connection)
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.connection)
+        return Ledger(self._connection)
 
     @cached_property
     def dead_letters(self) -> DeadLetterRows:
-        return DeadLetterRows(self.connection)
+        return DeadLetterRows(self._connection)
 
     @cached_property
     def ledger_records(self) -> "LedgerRecordRows":
         from shared.store.ledger_records import LedgerRecordRows  # only the check of the ledger needs it
 
-        return LedgerRecordRows(self.connection)
+        return LedgerRecordRows(self._connection)
 
     @cached_property
     def history(self) -> "HistoryRows":
         from shared.store.history import HistoryRows  # only the timeline needs it
 
-        return HistoryRows(self.connection)
+        return HistoryRows(self._connection)
 
     @cached_property
     def telemetry(self) -> TelemetryRows:
-        return TelemetryRows(self.connection)
+        return TelemetryRows(self._connection)
 
     @cached_property
     def facts(self) -> FactRows:
-        return FactRows(self.connection)
+        return FactRows(self._connection)
 
     def audit(self, action: str, subject: str, actor: Actor, **detail: JsonValue) -> None:
         """Records what `actor` does to `subject`, if this transaction commits. `detail` must hold no secret."""
@@ -100,24 +101,41 @@ class UnitOfWork:
 
     def audit_entries(self, subject: str) -> list[AuditEntry]:
         """All that was done to one subject, oldest first."""
-        return audit.entries(self.connection, subject)
+        return audit.entries(self._connection, subject)
 
     def add_to_outbox(self, events: Sequence[WireEvent]) -> None:
         """Announces events, if this transaction commits: the relay publishes what nobody publishes earlier."""
-        outbox.add(self.connection, events)
+        outbox.add(self._connection, events)
 
     def answer(self, consumer: str, source: str, event_id: str) -> inbox.Answered | None:
         """What a consumer answered to an event; None while it has not handled it."""
-        return inbox.answer(self.connection, consumer, source, event_id)
+        return inbox.answer(self._connection, consumer, source, event_id)
 
     def reset_attempts(self, source: str, event_id: str) -> None:
         """Lets every consumer that did not handle an event count its attempts from zero."""
-        inbox.reset_attempts(self.connection, source, event_id)
+        inbox.reset_attempts(self._connection, source, event_id)
+
+    def forget_answered(self, days: int, limit: int) -> None:
+        """Deletes at most `limit` rows of the inbox, and as many of the outbox, that were done with `days` ago."""
+        inbox.forget_old(self._connection, days, limit)
+        outbox.forget_published(self._connection, days, limit)
+
+    def lock_pending(self, limit: int) -> list[Queued]:
+        """The oldest unpublished events; other relays skip them until this transaction ends."""
+        return outbox.lock_pending(self._connection, limit)
+
+    def mark_published(self, ids: Sequence[uuid.UUID]) -> None:
+        """The sink has these rows of the outbox."""
+        outbox.mark_published(self._connection, ids)
+
+    def mark_refused(self, row_id: uuid.UUID, reason: str) -> None:
+        """The sink will never take this row of the outbox: it stays, with the reason, and blocks nobody."""
+        outbox.mark_refused(self._connection, row_id, reason)
 
     def write_audits(self) -> None:
         """Appends the kept-back audit rows, in the order of their subjects: shard locks are taken in one order."""
         for entry in sorted(self._audits, key=lambda one: audit.shard_of(one.subject)):
-            audit.append(self.connection, entry, self.now)
+            audit.append(self._connection, entry, self.now)
         self._audits.clear()
 
     def finish(
@@ -125,7 +143,7 @@ class UnitOfWork:
     ) -> Sequence[Queued]:
         """See shared.eventing.function.Transaction."""
         queued = outbox.queued(others)
-        if not inbox.finish(self.connection, consumer, event, reply, queued):
+        if not inbox.finish(self._connection, consumer, event, reply, queued):
             raise AlreadyInProgress("another delivery of this event was handled meanwhile")
         return queued
 

@@ -16,6 +16,7 @@ import pytest
 from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store import audit
+from tests.builders import connection_of
 from tests.flows.running import SUBMITTED, RunningPlatform, binary, eventually, workload
 
 pytestmark = pytest.mark.xdist_group("platform")
@@ -166,7 +167,7 @@ def test_the_same_id_with_other_data_is_refused_and_recorded(platform: RunningPl
     platform.publish(SUBMITTED, other, id=event_id)
     letter = dead_letter(platform, event_id)
     assert (letter.error_code, letter.body) == (422, other)
-    recorded = platform.read(lambda work: audit.entries(work.connection, "/flows"))
+    recorded = platform.read(lambda work: audit.entries(connection_of(work), "/flows"))
     assert any(entry.action == "event.refused" and entry.detail["id"] == event_id for entry in recorded)
     assert platform.reaches(first.id, Phase.HEALTHY).generation == 1
     next_good_event_is_handled(platform)

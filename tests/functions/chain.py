@@ -42,7 +42,7 @@ from shared.store import outbox
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
 from shared.store.tables import action_plans, audit_log, deployments, inbox, reservations, usage
 from shared.store.unit_of_work import Store
-from tests.builders import INTAKE, POLICY, SUBMITTED, WITHDRAWN, Deliver, Function, request
+from tests.builders import INTAKE, POLICY, SUBMITTED, WITHDRAWN, Deliver, Function, connection_of, request
 from tests.functions.cluster import Crash, Gate, Site
 
 APPLIED = CATALOGUE.name_of(DeploymentApplied)
@@ -146,14 +146,16 @@ class Chain:
         names = columns or ("applied_at", "deadline_at", "ready_since", "observed_at")
         past = sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
         with self.store.begin() as work:
-            work.connection.execute(deployments.update().values({name: deployments.c[name] - past for name in names}))
+            connection_of(work).execute(
+                deployments.update().values({name: deployments.c[name] - past for name in names})
+            )
 
     def pass_plan_time(self, seconds: float) -> None:
         """Moves the moments back at which plans are due, leases lapse and holds expire."""
         past = sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
         with self.store.begin() as work:
             for table, names in ((action_plans, ("next_attempt_at", "lease_until")), (reservations, ("expires_at",))):
-                work.connection.execute(table.update().values({name: table.c[name] - past for name in names}))
+                connection_of(work).execute(table.update().values({name: table.c[name] - past for name in names}))
 
     def settle(self, name: str = "web", *, team: str = "search") -> Workload:
         """Ticks until Sentinel has nothing left to do for a workload."""
@@ -229,8 +231,8 @@ class Chain:
     def relayed(self) -> list[Message]:
         """What waits in the outbox for somebody in this chain, as the relay would publish it."""
         with self.store.begin() as work:
-            pending = outbox.lock_pending(work.connection, 10_000)
-            outbox.mark_published(work.connection, [one.id for one in pending])
+            pending = outbox.lock_pending(connection_of(work), 10_000)
+            outbox.mark_published(connection_of(work), [one.id for one in pending])
         self.told += [one.event for one in pending]
         return [codec.encode(one.event) for one in pending if one.event.attributes["type"] in self.routes]
 
@@ -264,8 +266,8 @@ class Chain:
             sums = [
                 sa.func.coalesce(sa.func.sum(table.c[c]), 0) for table in (reservations, usage) for c in AMOUNT_COLUMNS
             ]
-            lines = work.connection.execute(sa.select(*sums[: len(AMOUNT_COLUMNS)])).one()
-            counted = work.connection.execute(sa.select(*sums[len(AMOUNT_COLUMNS) :])).one()
+            lines = connection_of(work).execute(sa.select(*sums[: len(AMOUNT_COLUMNS)])).one()
+            counted = connection_of(work).execute(sa.select(*sums[len(AMOUNT_COLUMNS) :])).one()
         assert tuple(lines) == tuple(counted)
         return held
 
@@ -276,7 +278,7 @@ class Chain:
         """What all teams hold together."""
         sums = [sa.func.coalesce(sa.func.sum(usage.c[name]), 0).label(name) for name in AMOUNT_COLUMNS]
         with self.store.begin() as work:
-            return amounts_from(work.connection.execute(sa.select(*sums)).mappings().one())
+            return amounts_from(connection_of(work).execute(sa.select(*sums)).mappings().one())
 
     def told_types(self, name: str | None = None) -> list[str]:
         """The last two words of every event told, of one workload or of all: "plan.approved" """
@@ -288,7 +290,7 @@ class Chain:
         """The audited actions on a workload, in order."""
         statement = sa.select(audit_log.c.action).where(audit_log.c.subject == str(self.id(name)))
         with self.store.begin() as work:
-            return list(work.connection.execute(statement.order_by(audit_log.c.sequence)).scalars())
+            return list(connection_of(work).execute(statement.order_by(audit_log.c.sequence)).scalars())
 
     def attempts(self, message: Message, consumer: str) -> int:
         """How often an event was tried."""
@@ -296,4 +298,4 @@ class Chain:
             statement = sa.select(inbox.c.attempts).where(
                 inbox.c.consumer == consumer, inbox.c.event_id == message[0]["ce-id"]
             )
-            return int(work.connection.execute(statement).scalar_one())
+            return int(connection_of(work).execute(statement).scalar_one())

@@ -12,7 +12,7 @@ from shared.models.amounts import Amounts
 from shared.models.lifecycle import Phase
 from shared.store import audit
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import request
+from tests.builders import connection_of, request
 from tests.functions.chain import TICK, Chain, Message
 from tests.functions.cluster import Crash, Site
 
@@ -63,7 +63,7 @@ def test_the_highest_generation_wins_in_every_order(crashing: Chain, seed: int) 
     assert chain.gpus() == 3
     assert [d.status for d in chain.revisions()][-1] == "healthy"
     with chain.store.begin() as work:
-        assert audit.verify(work.connection) == []
+        assert audit.verify(connection_of(work)) == []
     chain.withdraw()
     chain.workload_is(Phase.REMOVED)
     assert chain.site.objects("Deployment") == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.eventing.event import WireEvent
-from shared.store.relay import publish_pending
+from shared.eventing.relay import publish_pending
 from shared.store.unit_of_work import Store
 from tests.builders import SUBMITTED, request, submission
 from tests.functions.event_relay.test_relay import Sink, sink

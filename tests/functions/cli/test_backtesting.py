@@ -16,7 +16,7 @@ from shared.policy.documents import PolicyDocument
 from shared.policy.queue import MAX_OVERTAKES
 from shared.store.tables import action_plans, policy_decisions
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, rows
+from tests.builders import Deliver, connection_of, rows
 from tests.functions.cli.conftest import INSTALLED, Ran, Sentinel
 
 MANY = 30_000
@@ -39,11 +39,11 @@ def backtest(sentinel: Sentinel, *documents: dict[str, Any], options: Sequence[s
 def rewrite(store: Store, **fields: Any) -> None:
     """Replaces fields of every recorded document of facts."""
     with store.begin() as work:
-        for row in work.connection.execute(sa.select(policy_decisions)).all():
+        for row in connection_of(work).execute(sa.select(policy_decisions)).all():
             facts = {**row.facts, **fields}
             facts["plan"] = {**row.facts["plan"], **fields.get("plan", {})}
             changed = policy_decisions.update().where(policy_decisions.c.id == row.id)
-            work.connection.execute(changed.values(facts=facts))
+            connection_of(work).execute(changed.values(facts=facts))
 
 
 def test_a_first_quota_is_tried_on_what_teams_held(sentinel: Sentinel, deliver: Deliver) -> None:
@@ -121,7 +121,7 @@ def test_a_plan_that_let_another_go_first_would_have_had_to_anyway(
     deliver.decide("large", replicas=4, queue=True)
     with store.begin() as work:
         overtaken = action_plans.update().where(action_plans.c.status == "queued").values(overtaken=MAX_OVERTAKES)
-        work.connection.execute(overtaken)
+        connection_of(work).execute(overtaken)
     deliver.decide("late", replicas=1, queue=True)
     assert backtest(sentinel, candidate({"type": "quota", "gpus": 4}, name="limit")).json["changes"] == []
 
@@ -182,7 +182,7 @@ def test_since_bounds_the_replay(sentinel: Sentinel, store: Store, deliver: Deli
     deliver.decide("a")
     with store.begin() as work:
         before = sa.func.now() - sa.text("interval '2 days'")
-        work.connection.execute(policy_decisions.update().values(created_at=before))
+        connection_of(work).execute(policy_decisions.update().values(created_at=before))
     deliver.decide("b")
     strict = candidate({"type": "quota", "gpus": 1})
     assert backtest(sentinel, strict).json["decisions"] == 2
@@ -217,7 +217,7 @@ def test_people_get_the_sum_the_teams_and_the_plans(sentinel: Sentinel, deliver:
 def test_a_record_of_another_version_is_counted(sentinel: Sentinel, store: Store, deliver: Deliver) -> None:
     deliver.decide("a")
     with store.begin() as work:
-        work.connection.execute(policy_decisions.update().values(facts={"old": True}))
+        connection_of(work).execute(policy_decisions.update().values(facts={"old": True}))
     ran = backtest(sentinel, candidate(QUOTA))
     assert (ran.code, ran.json["unreadable"], ran.json["unchanged"]) == (0, 1, 0)
     assert "1 decisions were recorded by another version and cannot be replayed" in ran.err

@@ -9,6 +9,7 @@ from shared.models.cluster import Cluster
 from shared.rollout.pricing import PriceKind
 from shared.store import audit
 from shared.store.unit_of_work import Store
+from tests.builders import connection_of
 from tests.functions.cli.conftest import Sentinel
 
 COLUMNS = "kind,sku,usd_per_hour,source,priced_on"
@@ -16,7 +17,7 @@ COLUMNS = "kind,sku,usd_per_hour,source,priced_on"
 
 def audited(store: Store, subject: str) -> list[dict[str, Any]]:
     with store.begin() as work:
-        return [{"action": e.action, **e.detail} for e in audit.entries(work.connection, subject)]
+        return [{"action": e.action, **e.detail} for e in audit.entries(connection_of(work), subject)]
 
 
 def test_a_cluster_is_registered_with_its_labels_and_gpus(sentinel: Sentinel, store: Store) -> None:

@@ -14,7 +14,7 @@ from shared.store import audit, inbox
 from shared.store.tables import inbox as inbox_table
 from shared.store.tables import outbox
 from shared.store.unit_of_work import Store
-from tests.builders import INTAKE, SUBMITTED, Deliver, envelope, id_of, submission
+from tests.builders import INTAKE, SUBMITTED, Deliver, connection_of, envelope, id_of, submission
 from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Sentinel
 
@@ -129,7 +129,7 @@ def test_a_redrive_sends_the_same_event_again(sentinel: Sentinel, store: Store, 
     assert sentinel("events", "list").lines[1:] == []
     assert len(sentinel("events", "list", "--redriven").lines) == 2
     with store.begin() as work:
-        [entry] = audit.entries(work.connection, str(id_of()))
+        [entry] = audit.entries(connection_of(work), str(id_of()))
     assert entry.action == "event.redriven"
     assert entry.detail["id"] == "event-1"
 
@@ -190,9 +190,9 @@ def test_a_redrive_is_durable_before_anything_is_sent(sentinel: Sentinel, store:
     ran = sentinel("events", "redrive", one, K_SINK=None)
     assert ran.code == 0
     with store.begin() as work:
-        row = work.connection.execute(sa.select(outbox)).one()
-        attempts = work.connection.execute(sa.select(inbox_table.c.attempts)).scalar_one()
-        assert inbox.answer(work.connection, "anyone", "/shop", "event-1") is None
+        row = connection_of(work).execute(sa.select(outbox)).one()
+        attempts = connection_of(work).execute(sa.select(inbox_table.c.attempts)).scalar_one()
+        assert inbox.answer(connection_of(work), "anyone", "/shop", "event-1") is None
     assert (row.attributes, bytes(row.body), attempts) == (ATTRIBUTES, BODY, 0)
 
 

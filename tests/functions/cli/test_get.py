@@ -11,7 +11,7 @@ from shared.models.lifecycle import Phase
 from shared.policy.documents import PolicyDocument
 from shared.store.tables import workloads
 from shared.store.unit_of_work import Store
-from tests.builders import WITHDRAWN, Deliver, id_of
+from tests.builders import WITHDRAWN, Deliver, connection_of, id_of
 from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Sentinel
 
@@ -187,6 +187,6 @@ def test_a_removal_by_name_never_reaches_into_another_team(
 def test_ages_use_the_largest_unit_that_says_something(store: Store, deliver: Deliver, seconds: int, said: str) -> None:
     deliver.submit()
     with store.begin() as work:
-        work.connection.execute(workloads.update().values(created_at=work.now - timedelta(seconds=seconds)))
-        created = work.connection.execute(sa.select(workloads.c.created_at)).scalar_one()
+        connection_of(work).execute(workloads.update().values(created_at=work.now - timedelta(seconds=seconds)))
+        created = connection_of(work).execute(sa.select(workloads.c.created_at)).scalar_one()
         assert age(created, work.now) == said

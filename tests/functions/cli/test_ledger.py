@@ -15,7 +15,7 @@ from shared.models.reservation import Reservation
 from shared.store import audit
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, id_of, rows
+from tests.builders import Deliver, connection_of, id_of, rows
 from tests.functions.chain import Chain
 from tests.functions.cli.conftest import Ran, Sentinel
 from tests.functions.policy_evaluation.test_handler import runs
@@ -30,7 +30,7 @@ def check(sentinel: Sentinel, *options: str) -> Ran:
 
 def damage(store: Store, how: Break) -> None:
     with store.begin() as work:
-        how(work.connection)
+        how(connection_of(work))
 
 
 def lines(engine: sa.Engine, table: str) -> list[tuple[Any, ...]]:
@@ -110,7 +110,7 @@ def test_every_break_is_seen_and_mended(
     repaired = [row for row in rows(owner_engine, "audit_log") if row["action"] == "ledger.repaired"]
     assert repaired
     with store.begin() as work:
-        assert audit.verify(work.connection) == []
+        assert audit.verify(connection_of(work)) == []
 
 
 def test_a_reservation_of_no_workload_is_released(
@@ -132,7 +132,7 @@ def test_a_hold_that_is_given_anew_can_be_executed(sentinel: Sentinel, store: St
     with store.begin() as work:
         known = work.workloads.get(id_of())
         assert known is not None
-        assert work.connection.execute(sa.select(reservations.c.state)).scalar_one() == "held"
+        assert connection_of(work).execute(sa.select(reservations.c.state)).scalar_one() == "held"
         assert work.ledger.commit(known.plan_id, work.now)
 
 
@@ -238,8 +238,8 @@ def test_what_clusters_run_is_compared(chain: Chain, sentinel: Sentinel, store: 
     with store.begin() as work:
         nothing = Reservation(chain.id(), "local", "search", {})
         work.ledger.settle([(nothing, chain.id())])
-        work.connection.execute(deployments.update().values(status=RevisionStatus.REMOVED))
-        work.connection.execute(action_plans.update().values(status=PlanStatus.EXECUTED))
+        connection_of(work).execute(deployments.update().values(status=RevisionStatus.REMOVED))
+        connection_of(work).execute(action_plans.update().values(status=PlanStatus.EXECUTED))
     ran = sentinel("ledger", "check", "--fix", "-o", "json", **here)
     assert ran.code == 1
     [found] = ran.json

@@ -14,7 +14,7 @@ from shared.policy.documents import PolicyDocument
 from shared.store import audit
 from shared.store.tables import policies
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver
+from tests.builders import POLICY, Deliver, connection_of
 from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Ran, Sentinel
 
@@ -35,13 +35,13 @@ def add(sentinel: Sentinel, *documents: dict[str, Any], **how: Any) -> Ran:
 
 def audited(store: Store, subject: str) -> list[dict[str, Any]]:
     with store.begin() as work:
-        return [{"action": e.action, **e.detail} for e in audit.entries(work.connection, subject)]
+        return [{"action": e.action, **e.detail} for e in audit.entries(connection_of(work), subject)]
 
 
 def spoil(store: Store) -> None:
     """What an upgrade may do: the stored document is no longer one."""
     with store.begin() as work:
-        work.connection.execute(sa.update(policies).values(document=SPOILT))
+        connection_of(work).execute(sa.update(policies).values(document=SPOILT))
 
 
 def test_policies_are_added_together_audited_and_told(sentinel: Sentinel, store: Store, broker: Broker) -> None:

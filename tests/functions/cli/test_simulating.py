@@ -15,7 +15,7 @@ from shared.policy.documents import PolicyDocument
 from shared.policy.queue import MAX_OVERTAKES
 from shared.store.tables import action_plans
 from shared.store.unit_of_work import Store
-from tests.builders import APPROVED, Deliver, id_of, rows, submission, told
+from tests.builders import APPROVED, Deliver, connection_of, id_of, rows, submission, told
 from tests.functions.cli.conftest import Ran, Sentinel
 from tests.functions.policy_evaluation.test_handler import runs
 
@@ -102,7 +102,7 @@ def test_nothing_is_written_and_no_token_is_spent(
     assert simulate(sentinel, submission(replicas=9)).code == 1
     assert everything(owner_engine) == before
     with pytest.raises(StoreUnavailable, match="25006"), store.read() as work:
-        work.connection.execute(action_plans.delete())
+        connection_of(work).execute(action_plans.delete())
 
 
 def test_a_simulation_decides_as_the_decision_that_follows(sentinel: Sentinel, store: Store, deliver: Deliver) -> None:
@@ -170,7 +170,7 @@ def test_a_plan_that_fits_waits_behind_one_that_was_overtaken_often_enough(
     [before] = simulate(sentinel, submission(replicas=1, queue=True)).json
     assert before["outcome"] == "approved"
     with store.begin() as work:
-        work.connection.execute(
+        connection_of(work).execute(
             action_plans.update().where(action_plans.c.status == "queued").values(overtaken=MAX_OVERTAKES)
         )
     ran = simulate(sentinel, submission(replicas=1, queue=True))

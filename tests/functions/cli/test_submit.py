@@ -11,14 +11,14 @@ import yaml
 from shared.store import outbox
 from shared.store.tables import outbox as outbox_table
 from shared.store.unit_of_work import Store
-from tests.builders import SUBMITTED, id_of, submission
+from tests.builders import SUBMITTED, connection_of, id_of, submission
 from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Sentinel
 
 
 def stored(store: Store) -> list[sa.Row[tuple[object, ...]]]:
     with store.begin() as work:
-        return list(work.connection.execute(sa.select(outbox_table).order_by(outbox_table.c.created_at)))
+        return list(connection_of(work).execute(sa.select(outbox_table).order_by(outbox_table.c.created_at)))
 
 
 def test_a_workload_reaches_the_broker_as_the_event_that_intake_takes(
@@ -182,7 +182,7 @@ def test_the_refusal_of_somebody_elses_event_is_not_this_commands_failure(
 ) -> None:
     sentinel("submit", "-f", "-", stdin=json.dumps(submission("other")), K_SINK=None)
     with store.begin() as work:
-        [other] = outbox.lock_pending(work.connection, 10)
+        [other] = outbox.lock_pending(connection_of(work), 10)
     broker.refuse(other.event.attributes["id"], 400)
     assert sentinel("submit", "-f", "-", stdin=json.dumps(submission())).code == 0
     assert [event.subject for event in broker.events] == [str(id_of())]

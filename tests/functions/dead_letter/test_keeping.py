@@ -13,6 +13,7 @@ from shared.models.dead_letter import DeadLetter
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
+from tests.builders import connection_of
 
 Keep = Callable[[dict[str, str], bytes], Answer]
 
@@ -79,7 +80,7 @@ def test_a_letter_keeps_bytes_attributes_and_reason(store: Store, keep: Keep) ->
         "datacontenttype": "application/json",
     }
     with store.begin() as work:
-        [entry] = audit.entries(work.connection, "w")
+        [entry] = audit.entries(connection_of(work), "w")
     assert entry.action == "event.dead_lettered"
 
 

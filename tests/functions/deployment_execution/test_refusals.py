@@ -6,7 +6,7 @@ import pytest
 
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.store import audit
-from tests.builders import told
+from tests.builders import connection_of, told
 from tests.functions.chain import Chain
 from tests.functions.cluster import Crash
 
@@ -150,7 +150,7 @@ def test_an_earlier_job_that_may_not_be_deleted_does_not_undo_the_new_one(chain:
     assert answer.headers["ce-type"] == "dev.sentinel.deployment.applied.v1"
     assert [job["metadata"]["name"] for job in chain.site.objects("Job")] == ["web-r1", "web-r2"]
     with chain.store.begin() as work:
-        last = audit.entries(work.connection, str(chain.id()))[-1]
+        last = audit.entries(connection_of(work), str(chain.id()))[-1]
     assert "managed by somebody" in last.detail["left"]
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from events import CATALOGUE
 from events.continuation import RelayContinued
 from events.foreign import Tick
-from functions.event_relay import handler
+from functions.event_relay import function, handler
 from functions.event_relay.function import build
 from shared.eventing.event import WireEvent
 from shared.eventing.processing import Answer
@@ -22,7 +22,7 @@ from shared.store import outbox
 from shared.store.tables import inbox as inbox_table
 from shared.store.tables import outbox as outbox_table
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, request, told
+from tests.builders import Deliver, connection_of, request, told
 
 TICK = CATALOGUE.name_of(Tick)
 CONTINUED = CATALOGUE.name_of(RelayContinued)
@@ -93,20 +93,20 @@ class Relay:
         """Events that committed and that no reply carried, in this order."""
         with self.store.begin() as work:
             for position, event_id in enumerate(ids):
-                outbox.add(work.connection, [_event(event_id)])
+                outbox.add(connection_of(work), [_event(event_id)])
                 placed = (
                     sa.func.now()
                     - sa.func.make_interval(0, 0, 0, 0, 1)
                     + sa.func.make_interval(0, 0, 0, 0, 0, 0, position)
                 )
                 named = outbox_table.c.attributes["id"].astext == event_id
-                work.connection.execute(outbox_table.update().where(named).values(created_at=placed))
+                connection_of(work).execute(outbox_table.update().where(named).values(created_at=placed))
 
     def rows(self) -> dict[str, tuple[bool, str | None]]:
         """By id of the event: whether it was published, and why it was refused."""
         table = outbox_table
         with self.store.begin() as work:
-            found = work.connection.execute(sa.select(table.c.attributes, table.c.published_at, table.c.refused))
+            found = connection_of(work).execute(sa.select(table.c.attributes, table.c.published_at, table.c.refused))
             return {row.attributes["id"]: (row.published_at is not None, row.refused) for row in found}
 
 
@@ -147,7 +147,7 @@ def test_what_no_reply_carried_is_published_as_it_was_stored_and_once(relay: Rel
 
 
 def test_a_tick_publishes_a_page_and_its_continuations_the_rest(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler, "PAGE", 2)
+    monkeypatch.setattr(function, "PAGE", 2)
     relay.queue("a", "b", "c", "d", "e")
     answer = relay.tick()
     assert (told(answer).type, told(answer).data) == (CONTINUED, {"page": 2})
@@ -160,7 +160,7 @@ def test_a_tick_publishes_a_page_and_its_continuations_the_rest(relay: Relay, mo
 
 
 def test_a_tick_ends_after_its_last_page(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler, "PAGE", 1)
+    monkeypatch.setattr(function, "PAGE", 1)
     relay.queue("a", "b")
     last = relay.deliver(relay.function, CONTINUED, {"page": handler.MAX_PAGES}, subject="tick")
     assert last.status == 202
@@ -210,7 +210,7 @@ def test_a_refused_event_is_kept_with_the_reason_and_holds_nobody_up(
 
 def test_two_relays_at_once_publish_each_event_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are in the middle of a page at the same time: the sink lets nobody on before both have come."""
-    monkeypatch.setattr(handler, "PAGE", 5)
+    monkeypatch.setattr(function, "PAGE", 5)
     relay.queue(*"abcdefghij")
     both = threading.Barrier(2)
 
@@ -238,7 +238,7 @@ def test_a_crash_after_publishing_publishes_again_under_the_same_id(relay: Relay
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        handler.publisher(relay.store, Dying())(1)
+        function.publish_page(relay.store, Dying(), 1)
     assert relay.rows() == {"a": (False, None)}
     relay.tick()
     assert relay.sink.ids == ["a", "a"]
@@ -253,14 +253,14 @@ def test_the_tick_forgets_what_is_over_and_old(relay: Relay) -> None:
     with relay.store.begin() as work:
         named = outbox_table.c.attributes["id"].astext
         forever = outbox_table.update().where(named.in_(("old", "refused", "waiting")))
-        work.connection.execute(forever.values(created_at=week, published_at=sa.null()))
-        work.connection.execute(outbox_table.update().where(named == "old").values(published_at=week))
-        work.connection.execute(inbox_table.update().values(updated_at=week))
-        outbox.add(work.connection, [_event("waiting-too")])
+        connection_of(work).execute(forever.values(created_at=week, published_at=sa.null()))
+        connection_of(work).execute(outbox_table.update().where(named == "old").values(published_at=week))
+        connection_of(work).execute(inbox_table.update().values(updated_at=week))
+        outbox.add(connection_of(work), [_event("waiting-too")])
     relay.tick()
     assert set(relay.rows()) == {"new", "waiting", "waiting-too", "refused"}
     with relay.store.begin() as work:
-        assert work.connection.execute(sa.select(sa.func.count()).select_from(inbox_table)).scalar_one() == 1
+        assert connection_of(work).execute(sa.select(sa.func.count()).select_from(inbox_table)).scalar_one() == 1
 
 
 def test_other_types_are_poison(relay: Relay) -> None:

@@ -7,7 +7,7 @@ import pytest
 from shared.models.lifecycle import Phase
 from shared.rollout.manifests import INSTANCE_LABEL
 from shared.store import outbox
-from tests.builders import request, set_columns, told
+from tests.builders import connection_of, request, set_columns, told
 from tests.functions.chain import Chain
 
 NEVER = "fate.test/never-ready"
@@ -95,7 +95,7 @@ def test_the_proposal_is_the_reply_because_the_chain_goes_on_with_it(chain: Chai
     chain.pass_time(601)
     assert chain.tick(run=False).headers["ce-type"] == PROPOSED
     with chain.store.begin() as work:
-        assert [row.event.attributes["type"] for row in outbox.lock_pending(work.connection, 10)] == [UNHEALTHY]
+        assert [row.event.attributes["type"] for row in outbox.lock_pending(connection_of(work), 10)] == [UNHEALTHY]
 
 
 @pytest.mark.parametrize(

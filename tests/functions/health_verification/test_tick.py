@@ -13,7 +13,7 @@ from shared.clusters.transport import Transport
 from shared.models.lifecycle import Phase
 from shared.operations import verify
 from shared.store.tables import clusters, deployments
-from tests.builders import request, set_columns, told
+from tests.builders import connection_of, request, set_columns, told
 from tests.functions.chain import TICK, Chain
 
 CONTINUED = "dev.sentinel.verification.continued.v1"
@@ -31,7 +31,7 @@ def observed(chain: Chain) -> list[bool]:
     """Of every revision, by id, whether it was observed in the last second."""
     statement = sa.select(deployments.c.observed_at > sa.func.now() - timedelta(seconds=1)).order_by(deployments.c.id)
     with chain.store.begin() as work:
-        return list(work.connection.execute(statement).scalars())
+        return list(connection_of(work).execute(statement).scalars())
 
 
 def apply_many(chain: Chain, count: int, **fields: object) -> list[str]:
@@ -183,7 +183,7 @@ def test_a_cluster_that_is_away_keeps_the_products_that_are_known(chain: Chain) 
 
 def read_long_ago(chain: Chain, seconds: int) -> None:
     with chain.store.begin() as work:
-        work.connection.execute(clusters.update().values(products_read_at=work.now - timedelta(seconds=seconds)))
+        connection_of(work).execute(clusters.update().values(products_read_at=work.now - timedelta(seconds=seconds)))
 
 
 def record(chain: Chain, shown: tuple[str, ...]) -> None:

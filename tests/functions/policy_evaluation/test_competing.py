@@ -10,7 +10,7 @@ from shared.models.plan import ActionPlan
 from shared.policy.queue import MAX_OVERTAKES
 from shared.store.tables import action_plans
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver, id_of, rows
+from tests.builders import POLICY, Deliver, connection_of, id_of, rows
 from tests.functions.policy_evaluation.waiting import (
     RECONSIDERED,
     approved,
@@ -60,7 +60,7 @@ def starve(store: Store) -> ActionPlan:
 def rewrite(store: Store, name: str, *waits_for: str) -> None:
     with store.begin() as work:
         mine = action_plans.c.id == newest(store, name).id
-        work.connection.execute(action_plans.update().where(mine).values(waits_for=list(waits_for)))
+        connection_of(work).execute(action_plans.update().where(mine).values(waits_for=list(waits_for)))
 
 
 @pytest.mark.parametrize("queue", [True, False], ids=["queues", "does not queue"])
@@ -196,6 +196,6 @@ def test_a_note_waits_for_nobody(few: Store) -> None:
     large = newest(few, "large")
     with few.begin() as one, few.begin() as other:
         one.plans.count_overtaking([large.id])
-        other.connection.execute(sa.text("SET LOCAL lock_timeout = '1s'"))
+        connection_of(other).execute(sa.text("SET LOCAL lock_timeout = '1s'"))
         other.plans.update_queue_entry(large, ["team/search cpu"], overtaken=5, reason="old")
     assert (newest(few, "large").waits_for, newest(few, "large").overtaken) == (large.waits_for, 1)

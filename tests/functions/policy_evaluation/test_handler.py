@@ -22,6 +22,7 @@ from tests.builders import (
     POLICY,
     PROPOSED,
     Deliver,
+    connection_of,
     id_of,
     in_parallel,
     revision_of,
@@ -88,7 +89,7 @@ def runs(store: Store, name: str = "test-inference", phase: Phase = Phase.HEALTH
             found = work.workloads.get(known.id, lock=True)
             assert found is not None
             work.workloads.advance(found, step)
-        work.connection.execute(
+        connection_of(work).execute(
             sa.text("UPDATE workloads SET revision = revision + 1, phase = :phase WHERE id = :id"),
             {"id": known.id, "phase": phase},
         )
@@ -298,7 +299,7 @@ def test_a_scale_down_and_a_removal_are_never_denied(deliver: Deliver, store: St
     runs(store)
     policy(store, quota(gpus=0), ceiling("0"))
     with store.begin() as work:  # and the price went up tenfold
-        work.connection.execute(sa.text("UPDATE prices SET usd_per_hour = usd_per_hour * 10"))
+        connection_of(work).execute(sa.text("UPDATE prices SET usd_per_hour = usd_per_hour * 10"))
     fewer = approved(deliver.decide(replicas=3))
     assert len(fewer.warnings) == 2
     runs(store)

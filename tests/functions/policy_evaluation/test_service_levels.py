@@ -10,7 +10,7 @@ from functions.telemetry_ingestion import function as telemetry_ingestion
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, id_of
+from tests.builders import Deliver, connection_of, id_of
 from tests.functions.policy_evaluation.test_handler import approved, denied, policy, runs
 
 INGESTION = telemetry_ingestion.build()
@@ -30,7 +30,7 @@ def old(deliver: Deliver, store: Store) -> None:
     runs(store)
     with store.begin() as work:
         statement = sa.text("UPDATE workloads SET created_at = created_at - CAST(:age AS interval)")
-        work.connection.execute(statement, {"age": f"{AGE.days} days"})
+        connection_of(work).execute(statement, {"age": f"{AGE.days} days"})
 
 
 def report(deliver: Deliver, store: Store, *samples: Sample, workload: str = "test-inference") -> None:
@@ -177,5 +177,5 @@ def test_a_rate_limit_of_one_verb_counts_no_other_and_forgets_what_left_the_wind
     runs(store)
     denied(update(deliver, "nginx:1.31"))
     with store.begin() as work:
-        work.connection.execute(sa.text("UPDATE actions SET taken_at = taken_at - interval '1 hour'"))
+        connection_of(work).execute(sa.text("UPDATE actions SET taken_at = taken_at - interval '1 hour'"))
     approved(update(deliver, "nginx:1.32"))

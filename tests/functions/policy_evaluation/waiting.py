@@ -25,7 +25,7 @@ from shared.rollout.observation import Observation
 from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store.tables import outbox
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver, id_of, told
+from tests.builders import POLICY, Deliver, connection_of, id_of, told
 
 TICK = "dev.knative.sources.ping"
 RECONSIDERED = CATALOGUE.name_of(PlanReconsidered)
@@ -131,7 +131,7 @@ def reconsidered(store: Store, answer: Answer) -> list[Envelope]:
     """What a cue answered and what it left in the outbox, which is emptied."""
     events = [told(answer)] if answer.status == 200 else []
     with store.begin() as work:
-        left = work.connection.execute(outbox.delete().returning(outbox.c.attributes, outbox.c.body)).all()
+        left = connection_of(work).execute(outbox.delete().returning(outbox.c.attributes, outbox.c.body)).all()
     events += [codec.decode(*codec.encode(WireEvent(row.attributes, bytes(row.body)))) for row in left]
     return [event for event in events if event.type == RECONSIDERED]
 

@@ -11,7 +11,7 @@ from events.telemetry import MAX_SAMPLES, TelemetryGpu, TelemetryWorkload
 from functions.telemetry_ingestion.function import build
 from shared.store.tables import telemetry
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, request
+from tests.builders import Deliver, connection_of, request
 
 GPU = CATALOGUE.name_of(TelemetryGpu)
 WORKLOAD = CATALOGUE.name_of(TelemetryWorkload)
@@ -30,7 +30,7 @@ def batch(*samples: dict[str, Any]) -> dict[str, Any]:
 def stored(store: Store) -> list[dict[str, Any]]:
     statement = sa.select(telemetry).order_by(telemetry.c.observed_at, telemetry.c.id)
     with store.begin() as work:
-        return [dict(row) for row in work.connection.execute(statement).mappings()]
+        return [dict(row) for row in connection_of(work).execute(statement).mappings()]
 
 
 def test_a_batch_is_a_row_for_each_sample(store: Store, deliver: Deliver) -> None:

@@ -24,6 +24,7 @@ from tests.builders import (
     SUBMITTED,
     WITHDRAWN,
     Deliver,
+    connection_of,
     id_of,
     in_parallel,
     revision_of,
@@ -69,7 +70,7 @@ def running(store: Store, name: str = "test-inference", phase: Phase = Phase.HEA
             work.workloads.advance(known, step)
             known = work.workloads.get(known.id)
             assert known is not None
-        work.connection.execute(
+        connection_of(work).execute(
             sa.text("UPDATE workloads SET phase = :phase, revision = 1 WHERE id = :id"),
             {"phase": phase, "id": known.id},
         )

@@ -21,6 +21,7 @@ from tests.builders import (
     SUBMITTED,
     TESTS,
     Deliver,
+    connection_of,
     request,
     rows,
     submission,
@@ -112,7 +113,7 @@ def test_a_connection_that_is_terminated_in_a_transaction_is_503_and_leaves_noth
     def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
         work.audit("seen", "x", TESTS)
         work.write_audits()
-        pid = work.connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        pid = connection_of(work).execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
         with owner_engine.connect() as connection:
             connection.execute(sa.text(f"SELECT pg_terminate_backend({pid}, 5000)"))
         return []

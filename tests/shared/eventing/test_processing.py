@@ -25,6 +25,7 @@ from tests.builders import (
     SUBMITTED,
     TESTS,
     Deliver,
+    connection_of,
     in_parallel,
     request,
     rows,
@@ -261,7 +262,7 @@ def test_the_eleventh_attempt_is_422_and_a_reset_gives_a_fresh_start(
     assert statuses == [503] * MAX_ATTEMPTS + [422, 422]
     assert "redrive the dead letter" in error(deliver(tells(), PROPOSED, PLAN, event_id="e"))
     with store.begin() as work:
-        inbox.reset_attempts(work.connection, "/test", "e")
+        inbox.reset_attempts(connection_of(work), "/test", "e")
     assert deliver(tells(), PROPOSED, PLAN, event_id="e").status == 202
     assert attempts(owner_engine) == [1]
 

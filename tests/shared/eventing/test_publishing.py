@@ -12,7 +12,7 @@ from shared.errors import StoreUnavailable
 from shared.eventing.event import Queued, WireEvent
 from shared.eventing.processing import Answer, Processor
 from shared.eventing.publishing import PublisherAfterCommit, PublishingFailed
-from shared.store.relay import publish_pending
+from shared.eventing.relay import publish_pending
 from shared.store.unit_of_work import Store
 from tests.builders import PROPOSED, request, rows
 from tests.shared.eventing.tellers import PLAN, rejected, tells

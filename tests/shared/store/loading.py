@@ -48,6 +48,7 @@ from tests.builders import (
     WITHDRAWN,
     Deliver,
     Function,
+    connection_of,
     id_of,
     request,
     withdrawal,
@@ -214,8 +215,8 @@ class _Process:
     def _relay(self) -> None:
         """Some of what waits in the outbox; what a crash loses here, the next tick finds."""
         with self._store.begin() as work:
-            pending = outbox.lock_pending(work.connection, 30)
-            outbox.mark_published(work.connection, [one.id for one in pending])
+            pending = outbox.lock_pending(connection_of(work), 30)
+            outbox.mark_published(connection_of(work), [one.id for one in pending])
         for one in pending:
             if one.event.attributes["type"] in POLICY.accepts:
                 headers, body = codec.encode(one.event)
@@ -325,7 +326,7 @@ class _Process:
 
     def _pass_time(self, statement: str, key: str | None) -> None:
         with self._store.begin() as work:
-            work.connection.execute(sa.text(statement), {"id": key})
+            connection_of(work).execute(sa.text(statement), {"id": key})
 
     def _found(self, text: str) -> None:
         _append(self._load.findings(self._number), f"process {self._number}: {text}")

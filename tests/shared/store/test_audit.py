@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.eventing import strict_json
 from shared.store import audit
 from shared.store.unit_of_work import Store
-from tests.builders import TESTS, in_parallel, rows
+from tests.builders import TESTS, connection_of, in_parallel, rows
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def test_what_was_appended_is_read_in_order_and_verifies(store: Store, owner_eng
             work.audit("counted", "w", TESTS, number=number, text="ä\n")
             work.audit("other", "x", TESTS)
     with store.begin() as work:
-        found = audit.entries(work.connection, "w")
+        found = audit.entries(connection_of(work), "w")
         assert [(e.action, e.subject, e.detail["number"], e.detail["text"]) for e in found] == [
             ("counted", "w", number, "ä\n") for number in range(3)
         ]
@@ -58,10 +58,10 @@ def test_what_was_appended_is_read_in_order_and_verifies(store: Store, owner_eng
 def test_a_detail_cannot_replace_what_the_row_is_about(store: Store, owner_engine: sa.Engine) -> None:
     with store.begin() as work:
         detail = {"action": "forged", "subject": "y", "actor": "nobody", "at": "never"}
-        audit.append(work.connection, audit.NewEntry("real", "w", TESTS, {**detail}), NOW)
+        audit.append(connection_of(work), audit.NewEntry("real", "w", TESTS, {**detail}), NOW)
     assert problems(owner_engine) == []
     with store.begin() as work:
-        [entry] = audit.entries(work.connection, "w")
+        [entry] = audit.entries(connection_of(work), "w")
     assert (entry.action, entry.actor, entry.detail) == ("real", str(TESTS), {"at": NOW.isoformat()})
 
 
@@ -74,7 +74,7 @@ def test_a_row_of_an_earlier_release_says_system_and_verifies(store: Store, owne
             {"shard": audit.shard_of("w"), "body": body},
         )
     with store.begin() as work:
-        assert [entry.actor for entry in audit.entries(work.connection, "w")] == [str(TESTS), "system"]
+        assert [entry.actor for entry in audit.entries(connection_of(work), "w")] == [str(TESTS), "system"]
     assert problems(owner_engine) == []
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from shared.errors import PoisonEvent, StoreUnavailable
 from shared.store.database import connect, is_transient, sqlstate, transient_errors
 from shared.store.unit_of_work import Store
+from tests.builders import connection_of
 
 
 def test_an_engine_has_the_pool_that_it_is_given() -> None:
@@ -61,22 +62,22 @@ def test_transient_errors_become_store_unavailable(error: Exception, reason: str
 
 def test_a_full_disk_is_transient_and_a_broken_rule_is_not(store: Store) -> None:
     with pytest.raises(StoreUnavailable, match="SQLSTATE 53100"), store.begin() as work:
-        work.connection.execute(sa.text("DO $$ BEGIN RAISE 'full' USING ERRCODE = 'disk_full'; END $$"))
+        connection_of(work).execute(sa.text("DO $$ BEGIN RAISE 'full' USING ERRCODE = 'disk_full'; END $$"))
     with pytest.raises(ProgrammingError, match="42P01"), store.begin() as work:
-        work.connection.execute(sa.text("SELECT * FROM nowhere"))
+        connection_of(work).execute(sa.text("SELECT * FROM nowhere"))
 
 
 def test_an_error_says_where_and_not_what(store: Store) -> None:
     statement = sa.text("INSERT INTO clusters (name, labels) VALUES (:name, CAST('{}' AS jsonb))")
     with store.begin() as work:
-        work.connection.execute(statement, {"name": "hunter2"})
+        connection_of(work).execute(statement, {"name": "hunter2"})
     with pytest.raises(IntegrityError) as found, store.begin() as work:
-        work.connection.execute(statement, {"name": "hunter2"})
+        connection_of(work).execute(statement, {"name": "hunter2"})
     assert "uq_clusters_name" in str(found.value)
     assert "hunter2" not in str(found.value)
     assert sqlstate(found.value) == "23505"
     with pytest.raises(DBAPIError, match="22P02") as found_data, store.begin() as work:
-        work.connection.execute(sa.text("SELECT CAST(:text AS int)"), {"text": "hunter2"})
+        connection_of(work).execute(sa.text("SELECT CAST(:text AS int)"), {"text": "hunter2"})
     assert "hunter2" not in str(found_data.value)
 
 

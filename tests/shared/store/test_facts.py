@@ -18,7 +18,7 @@ from shared.rollout.pricing import Price, PriceKind
 from shared.store.rows import amounts_from
 from shared.store.tables import reservations, usage, workload_costs
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import Deliver, id_of
+from tests.builders import Deliver, connection_of, id_of
 
 COUNTED = (ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL)
 KINDS = (ScopeKind.WORKLOAD, *COUNTED)
@@ -45,14 +45,14 @@ def told_by_rows(work: UnitOfWork, plan: PlanView, kind: ScopeKind) -> ScopeUsag
     by_sku: dict[str, Amounts] = {}
     usd = Decimal(0)
     begun = month_start(work.now)
-    for row in work.connection.execute(sa.select(table)).mappings():
+    for row in connection_of(work).execute(sa.select(table)).mappings():
         if kind is ScopeKind.GLOBAL or row[column] == key:
             by_sku[row["sku"]] = by_sku.get(row["sku"], NOTHING) + amounts_from(row)
             usd += cost(row["usd_per_hour"], work.now - max(begun, row["accrued_at"]))
             usd += row["accrued_usd"] if table is usage and row["accrued_at"] >= begun else 0
     if kind is ScopeKind.WORKLOAD:
         charged = sa.select(workload_costs).where(workload_costs.c.workload_id == key)
-        usd += sum(row.usd for row in work.connection.execute(charged) if row.month == begun.date())
+        usd += sum(row.usd for row in connection_of(work).execute(charged) if row.month == begun.date())
     return ScopeUsage({sku: held for sku, held in by_sku.items() if held != NOTHING}, usd)
 
 
@@ -72,15 +72,15 @@ def busy(store: Store, deliver: Deliver) -> Store:
     with store.begin() as work:
         month = sa.func.date_trunc("month", sa.func.now())
         for table in (usage, reservations):
-            work.connection.execute(table.update().values(accrued_at=sa.func.now() - timedelta(hours=5)))
-        work.connection.execute(usage.update().values(accrued_usd=7))
+            connection_of(work).execute(table.update().values(accrued_at=sa.func.now() - timedelta(hours=5)))
+        connection_of(work).execute(usage.update().values(accrued_usd=7))
         long_ago = sa.func.now() - timedelta(days=40)
-        work.connection.execute(usage.update().where(usage.c.sku == "H100").values(accrued_at=long_ago))
-        work.connection.execute(workload_costs.insert().values(workload_id=id_of("a"), month=month, usd=3))
+        connection_of(work).execute(usage.update().where(usage.c.sku == "H100").values(accrued_at=long_ago))
+        connection_of(work).execute(workload_costs.insert().values(workload_id=id_of("a"), month=month, usd=3))
         before = month - timedelta(days=3)
-        work.connection.execute(workload_costs.insert().values(workload_id=id_of("a"), month=before, usd=100))
+        connection_of(work).execute(workload_costs.insert().values(workload_id=id_of("a"), month=before, usd=100))
         zero = dict.fromkeys(("replicas", "cpu", "memory", "gpus", "usd_per_hour"), 0)
-        work.connection.execute(usage.insert().values(team="search", cluster="local", sku="T4", **zero))
+        connection_of(work).execute(usage.insert().values(team="search", cluster="local", sku="T4", **zero))
     return store
 
 

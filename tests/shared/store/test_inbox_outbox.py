@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from shared.eventing.event import WireEvent
 from shared.eventing.publishing import PublishingFailed
+from shared.eventing.relay import publish_pending
 from shared.store import inbox, outbox
-from shared.store.relay import publish_pending
 from shared.store.unit_of_work import Store
-from tests.builders import envelope, rows
+from tests.builders import connection_of, envelope, rows
 
 REPLY = WireEvent({"specversion": "1.0", "id": "r", "source": "/s", "type": "t", "subject": "x"}, b'{"a": 1}')
 
@@ -25,8 +25,8 @@ def test_a_claim_counts_until_the_reply_is_stored(store: Store) -> None:
     assert (first.handled, first.same_data, first.attempts, second.attempts) == (False, True, 1, 2)
     assert first.now.utcoffset() is not None
     with store.begin() as work:
-        assert inbox.finish(work.connection, "c", incoming, REPLY, [])
-        assert not inbox.finish(work.connection, "c", incoming, REPLY, [])
+        assert inbox.finish(connection_of(work), "c", incoming, REPLY, [])
+        assert not inbox.finish(connection_of(work), "c", incoming, REPLY, [])
     after = store.claim("c", incoming)
     assert (after.handled, after.attempts, after.reply) == (True, 2, REPLY)
     assert store.claim("d", incoming).attempts == 1
@@ -44,7 +44,7 @@ def test_events_of_one_transaction_leave_in_their_order(store: Store) -> None:
     with store.begin() as work:
         queued = work.finish("c", envelope(event_id="e"), REPLY, several)
     with store.begin() as work:
-        assert outbox.lock_pending(work.connection, 99) == queued
+        assert outbox.lock_pending(connection_of(work), 99) == queued
     assert [row.event for row in queued] == several
 
 
@@ -52,7 +52,10 @@ def test_a_delivery_that_was_overtaken_queues_nothing(store: Store, owner_engine
     store.claim("c", envelope(event_id="e"))
     for faster in (True, False):
         with store.begin() as work:
-            assert inbox.finish(work.connection, "c", envelope(event_id="e"), None, outbox.queued([event(1)])) is faster
+            assert (
+                inbox.finish(connection_of(work), "c", envelope(event_id="e"), None, outbox.queued([event(1)]))
+                is faster
+            )
     assert len(rows(owner_engine, "outbox")) == 1
 
 
@@ -77,17 +80,17 @@ def test_what_a_consumer_answered(store: Store) -> None:
     incoming = envelope(event_id="e")
     store.claim("c", incoming)
     with store.begin() as work:
-        assert inbox.answer(work.connection, "c", "/test", "e") is None
-        inbox.finish(work.connection, "c", incoming, None, [])
-        assert inbox.answer(work.connection, "c", "/test", "e") == inbox.Answered(None)
+        assert inbox.answer(connection_of(work), "c", "/test", "e") is None
+        inbox.finish(connection_of(work), "c", incoming, None, [])
+        assert inbox.answer(connection_of(work), "c", "/test", "e") == inbox.Answered(None)
 
 
 def test_a_reset_is_for_events_that_were_not_handled(store: Store, owner_engine: sa.Engine) -> None:
     for consumer in ("a", "b"):
         store.claim(consumer, envelope(event_id="e"))
     with store.begin() as work:
-        inbox.finish(work.connection, "a", envelope(event_id="e"), None, [])
-        inbox.reset_attempts(work.connection, "/test", "e")
+        inbox.finish(connection_of(work), "a", envelope(event_id="e"), None, [])
+        inbox.reset_attempts(connection_of(work), "/test", "e")
     assert {row["consumer"]: row["attempts"] for row in rows(owner_engine, "inbox")} == {"a": 1, "b": 0}
 
 
@@ -96,41 +99,41 @@ def test_old_handled_events_are_forgotten_a_few_at_a_time(store: Store, owner_en
         incoming = envelope(event_id=str(number))
         store.claim("c", incoming)
         with store.begin() as work:
-            inbox.finish(work.connection, "c", incoming, None, [])
+            inbox.finish(connection_of(work), "c", incoming, None, [])
     store.claim("c", envelope(event_id="open"))
     with owner_engine.begin() as connection:
         old = "UPDATE inbox SET updated_at = now() - interval '8 days' WHERE event_id IN ('1', '2', '3')"
         connection.execute(sa.text(old))
     with store.begin() as work:
-        assert inbox.forget_old(work.connection, 7, 2) == 2
-        assert inbox.forget_old(work.connection, 7, 2) == 1
-        assert inbox.forget_old(work.connection, 7, 2) == 0
+        assert inbox.forget_old(connection_of(work), 7, 2) == 2
+        assert inbox.forget_old(connection_of(work), 7, 2) == 1
+        assert inbox.forget_old(connection_of(work), 7, 2) == 0
     assert {row["event_id"] for row in rows(owner_engine, "inbox")} == {"0", "4", "open"}
 
 
 def queue(store: Store, count: int) -> None:
     for number in range(count):
         with store.begin() as work:
-            outbox.add(work.connection, [event(number)])
+            outbox.add(connection_of(work), [event(number)])
 
 
 def test_pending_events_come_oldest_first_and_once(store: Store) -> None:
     queue(store, 3)
     with store.begin() as work:
-        pending = outbox.lock_pending(work.connection, 2)
+        pending = outbox.lock_pending(connection_of(work), 2)
         assert [row.event for row in pending] == [event(0), event(1)]
-        outbox.mark_published(work.connection, [row.id for row in pending])
-        outbox.mark_published(work.connection, [])
-        outbox.add(work.connection, [])
+        outbox.mark_published(connection_of(work), [row.id for row in pending])
+        outbox.mark_published(connection_of(work), [])
+        outbox.add(connection_of(work), [])
     with store.begin() as work:
-        assert [row.event for row in outbox.lock_pending(work.connection, 9)] == [event(2)]
+        assert [row.event for row in outbox.lock_pending(connection_of(work), 9)] == [event(2)]
 
 
 def test_relays_side_by_side_skip_what_another_holds(store: Store) -> None:
     queue(store, 4)
     with store.begin() as one, store.begin() as other:
-        first = outbox.lock_pending(one.connection, 2)
-        second = outbox.lock_pending(other.connection, 9)
+        first = outbox.lock_pending(connection_of(one), 2)
+        second = outbox.lock_pending(connection_of(other), 9)
         assert {row.event.body for row in first} == {b"0", b"1"}
         assert {row.event.body for row in second} == {b"2", b"3"}
 
@@ -138,8 +141,8 @@ def test_relays_side_by_side_skip_what_another_holds(store: Store) -> None:
 def test_a_refused_event_stays_with_its_reason_and_blocks_nobody(store: Store, owner_engine: sa.Engine) -> None:
     queue(store, 2)
     with store.begin() as work:
-        outbox.mark_refused(work.connection, outbox.lock_pending(work.connection, 1)[0].id, "too large")
-        assert [row.event for row in outbox.lock_pending(work.connection, 9)] == [event(1)]
+        outbox.mark_refused(connection_of(work), outbox.lock_pending(connection_of(work), 1)[0].id, "too large")
+        assert [row.event for row in outbox.lock_pending(connection_of(work), 9)] == [event(1)]
     assert {row["refused"] for row in rows(owner_engine, "outbox")} == {"too large", None}
 
 
@@ -148,8 +151,8 @@ def test_old_published_events_are_forgotten(store: Store, owner_engine: sa.Engin
     with owner_engine.begin() as connection:
         connection.execute(sa.text("UPDATE outbox SET published_at = now() - interval '8 days' WHERE body <> '0'"))
     with store.begin() as work:
-        assert outbox.forget_published(work.connection, 7, 1) == 1
-        assert outbox.forget_published(work.connection, 7, 9) == 1
+        assert outbox.forget_published(connection_of(work), 7, 1) == 1
+        assert outbox.forget_published(connection_of(work), 7, 9) == 1
     assert [bytes(row["body"]) for row in rows(owner_engine, "outbox")] == [b"0"]
 
 

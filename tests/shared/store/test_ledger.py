@@ -18,7 +18,7 @@ from shared.models.reservation import Reservation
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store import ledger as ledger_module
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import in_parallel, rows
+from tests.builders import connection_of, in_parallel, rows
 
 HOLD = timedelta(minutes=10)
 MICROSECOND = timedelta(microseconds=1)
@@ -237,7 +237,7 @@ def test_teams_that_share_no_scope_never_wait_for_each_other(store: Store) -> No
     with store.begin() as one:
         one.ledger.lock_scopes([CountingScope(ScopeKind.TEAM, "a"), CountingScope(ScopeKind.CLUSTER, "x")])
         with store.begin() as other:
-            other.connection.execute(sa.text("SET LOCAL lock_timeout = '1ms'"))
+            connection_of(other).execute(sa.text("SET LOCAL lock_timeout = '1ms'"))
             other.ledger.lock_scopes([CountingScope(ScopeKind.TEAM, "b"), CountingScope(ScopeKind.CLUSTER, "y")])
             other.ledger.lock_scopes([])
 

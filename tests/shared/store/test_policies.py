@@ -12,6 +12,7 @@ from shared.policy.history import PolicyChange
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.store.tables import policies
 from shared.store.unit_of_work import Store
+from tests.builders import connection_of
 
 
 def test_policies_are_replaced_by_name_and_an_unreadable_one_says_why(store: Store, owner_engine: sa.Engine) -> None:
@@ -35,7 +36,7 @@ def test_a_document_stored_before_a_field_was_added_is_unchanged_when_it_is_put_
     before = {"name": "a", "rules": [{"type": "security", "no_privileged": True}]}
     with store.begin() as work:
         work.policies.put(document, "tests")
-        work.connection.execute(sa.update(policies).values(document=before))
+        connection_of(work).execute(sa.update(policies).values(document=before))
         assert work.policies.put(document, "tests") is None
         assert len(work.policies.history("a")) == 1
 
@@ -52,7 +53,7 @@ def test_a_policy_that_an_earlier_release_has_stored_keeps_its_meaning(store: St
         PolicyDocument.model_validate(before)
     with store.begin() as work:
         work.policies.put(document, "tests")
-        work.connection.execute(sa.update(policies).values(document=before))
+        connection_of(work).execute(sa.update(policies).values(document=before))
         [found] = work.policies.all()
     assert found.document is not None
     assert found.document.rules[0] == document.rules[0]
@@ -68,7 +69,7 @@ def spoilt(store: Store) -> Store:
     document = PolicyDocument.model_validate({"name": "old", "rules": [{"type": "quota", "gpus": 1}]})
     with store.begin() as work:
         work.policies.put(document, "ada")
-        work.connection.execute(sa.update(policies).values(document=OLD))
+        connection_of(work).execute(sa.update(policies).values(document=OLD))
     return store
 
 
@@ -105,7 +106,7 @@ def test_an_unreadable_policy_cannot_be_enabled_but_replaced(spoilt: Store) -> N
 @pytest.mark.parametrize("said", [None, "false", 0, "no", []])
 def test_only_a_plain_false_disables_what_cannot_be_read(spoilt: Store, said: object) -> None:
     with spoilt.begin() as work:
-        work.connection.execute(sa.update(policies).values(document={**OLD, "enabled": said}))
+        connection_of(work).execute(sa.update(policies).values(document={**OLD, "enabled": said}))
         [stored] = work.policies.all()
         assert stored.enabled
         assert PolicySet([stored]).policies == (stored,)
@@ -114,7 +115,7 @@ def test_only_a_plain_false_disables_what_cannot_be_read(spoilt: Store, said: ob
 @pytest.mark.parametrize("document", [[], "text", 7])
 def test_what_is_not_even_an_object_denies_and_can_be_disabled(spoilt: Store, document: object) -> None:
     with spoilt.begin() as work:
-        work.connection.execute(sa.update(policies).values(document=document))
+        connection_of(work).execute(sa.update(policies).values(document=document))
         [stored] = work.policies.all()
         assert (stored.document, stored.enabled) == (None, True)
         disabled = work.policies.set_enabled("old", "bo", enabled=False)

@@ -10,13 +10,14 @@ from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store.tables import policy_decisions, workloads
 from shared.store.unit_of_work import Store
+from tests.builders import connection_of
 
 
 def put(store: Store, name: str, phase: Phase, *, ago: float = 0.0) -> uuid.UUID:
     """A workload that became so `ago` seconds ago."""
     workload = uuid.uuid4()
     with store.begin() as work:
-        work.connection.execute(
+        connection_of(work).execute(
             workloads.insert().values(
                 id=workload,
                 team="t",
@@ -65,7 +66,7 @@ def test_the_books_count_denials_by_rule_and_dead_letters_by_reason(engine: sa.E
     with store.begin() as work:
         for number in range(3):
             rule = "quota" if number else "cost_ceiling"
-            work.connection.execute(
+            connection_of(work).execute(
                 policy_decisions.insert().values(
                     id=uuid.uuid4(),
                     plan_id=uuid.uuid4(),

@@ -6,12 +6,34 @@ once. A crash in between sends the page again under the same ids, and consumers 
 publishes its own rows at this moment (`PublisherAfterCommit`) may send one a second time too.
 """
 
+import uuid
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
-from shared.eventing.event import WireEvent
+from shared.eventing.event import Queued, WireEvent
 from shared.eventing.publishing import Publisher, PublishingFailed
-from shared.store import outbox
-from shared.store.unit_of_work import Store
+
+
+class OutboxTransaction(Protocol):
+    """An open transaction on the outbox."""
+
+    def lock_pending(self, limit: int) -> list[Queued]:
+        """The oldest unpublished events; other relays skip them until this transaction ends."""
+
+    def mark_published(self, ids: Sequence[uuid.UUID]) -> None:
+        """The sink has these rows."""
+
+    def mark_refused(self, row_id: uuid.UUID, reason: str) -> None:
+        """The sink will never take this row."""
+
+
+class Outbox(Protocol):
+    """The store of the outbox; `shared.store.unit_of_work.Store` is one."""
+
+    def begin(self) -> AbstractContextManager[OutboxTransaction]:
+        """A transaction that commits at the end of the block. Raises StoreUnavailable."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +57,14 @@ class Relayed:
     more: bool
 
 
-def publish_pending(store: Store, publisher: Publisher, limit: int) -> Relayed:
+def publish_pending(store: Outbox, publisher: Publisher, limit: int) -> Relayed:
     """Sends the oldest unpublished events, at most `limit`. Raises StoreUnavailable.
 
     An event that is refused for good stays in the outbox with the reason, and holds up nobody. A sink that is away ends
     the page: the events after it would fare no better.
     """
     with store.begin() as work:
-        page = outbox.lock_pending(work.connection, limit)
+        page = work.lock_pending(limit)
         published, refused, failure = [], [], ""
         for pending in page:
             try:
@@ -51,9 +73,9 @@ def publish_pending(store: Store, publisher: Publisher, limit: int) -> Relayed:
                 if not error.permanent:
                     failure = str(error)
                     break
-                outbox.mark_refused(work.connection, pending.id, str(error))
+                work.mark_refused(pending.id, str(error))
                 refused.append(Refused(pending.event, str(error)))
             else:
                 published.append(pending.id)
-        outbox.mark_published(work.connection, published)
+        work.mark_published(published)
     return Relayed(len(published), tuple(refused), failure, more=len(page) == limit and not failure)
