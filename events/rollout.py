@@ -1,7 +1,10 @@
 """The event that tells of a result: one place for every function that reports on a rollout."""
 
+from collections.abc import Mapping
+
 from events.deployment import (
     DeploymentApplied,
+    DeploymentData,
     DeploymentFailed,
     DeploymentHealthy,
     DeploymentRemoved,
@@ -25,6 +28,22 @@ from shared.operations.results import (
     RolloutResult,
 )
 
+_OF_REVISIONS: Mapping[type[object], type[DeploymentData]] = {
+    RevisionWasApplied: DeploymentApplied,
+    RevisionWasRemoved: DeploymentRemoved,
+    RevisionWasRefused: DeploymentFailed,
+    RevisionIsHealthy: DeploymentHealthy,
+    RevisionWasRolledBack: DeploymentRolledBack,
+    RevisionIsUnhealthy: DeploymentUnhealthy,
+}
+EVENTS: Mapping[type[object], type[EventData]] = {
+    PlanWasProposed: PlanProposed,
+    PlanIsDue: PlanApproved,
+    ReservationWasReleased: ReservationReleased,
+    **_OF_REVISIONS,
+}
+"""The event of each result."""
+
 
 def outgoing(result: RolloutResult) -> Outgoing:
     """The event of one result. Its subject is the id of the workload."""
@@ -35,34 +54,15 @@ def outgoing(result: RolloutResult) -> Outgoing:
             return Outgoing(PlanApproved.of(plan, usd_per_hour=plan.amounts.usd_per_hour), str(plan.workload_id))
         case ReservationWasReleased(workload_id):
             return Outgoing(ReservationReleased(workload=str(workload_id)), str(workload_id))
+        case RevisionWasApplied(deployment) | RevisionWasRemoved(deployment):
+            data = _OF_REVISIONS[type(result)].of(deployment)
         case _:
-            return Outgoing(_of_revision(result), str(result.deployment.workload_id))
+            deployment = result.deployment
+            data = _OF_REVISIONS[type(result)].of(deployment, reason=result.reason, message=result.message)
+    return Outgoing(data, str(deployment.workload_id))
 
 
 def proposal(plan: ActionPlan) -> Outgoing:
     """plan.proposed, with the plan's price."""
     data = PlanProposed.of(plan, source=plan.source, usd_per_hour=plan.amounts.usd_per_hour)
     return Outgoing(data, str(plan.workload_id))
-
-
-def _of_revision(
-    result: RevisionWasApplied
-    | RevisionWasRefused
-    | RevisionWasRemoved
-    | RevisionIsHealthy
-    | RevisionWasRolledBack
-    | RevisionIsUnhealthy,
-) -> EventData:
-    match result:
-        case RevisionWasApplied(deployment):
-            return DeploymentApplied.of(deployment)
-        case RevisionWasRemoved(deployment):
-            return DeploymentRemoved.of(deployment)
-        case RevisionWasRefused(deployment, reason, message):
-            return DeploymentFailed.of(deployment, reason=reason, message=message)
-        case RevisionIsHealthy(deployment, reason, message):
-            return DeploymentHealthy.of(deployment, reason=reason, message=message)
-        case RevisionWasRolledBack(deployment, reason, message):
-            return DeploymentRolledBack.of(deployment, reason=reason, message=message)
-        case RevisionIsUnhealthy(deployment, reason, message):
-            return DeploymentUnhealthy.of(deployment, reason=reason, message=message)

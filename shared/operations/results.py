@@ -81,14 +81,12 @@ class RevisionIsUnhealthy:
     message: str
 
 
-RolloutResult = (
-    PlanWasProposed
-    | PlanIsDue
-    | ReservationWasReleased
-    | RevisionWasApplied
+RevisionResult = (
+    RevisionWasApplied
     | RevisionWasRefused
     | RevisionWasRemoved
     | RevisionIsHealthy
     | RevisionWasRolledBack
     | RevisionIsUnhealthy
 )
+RolloutResult = PlanWasProposed | PlanIsDue | ReservationWasReleased | RevisionResult

@@ -38,7 +38,7 @@ _LONGEST_QUEUE = 1000
 _FactsKey = tuple[FactsNeeded, str, frozenset[str]]
 
 
-class Outcome(StrEnum):
+class SimulationOutcome(StrEnum):
     """What would become of a plan. REJECTED: intake would not propose it."""
 
     APPROVED = "approved"
@@ -56,7 +56,7 @@ class Outlook:
 
     cluster: str
     chosen: bool
-    outcome: Outcome
+    outcome: SimulationOutcome
     decision: PolicyDecision
     proposal: Proposal | None
     could_wait: bool = False
@@ -117,7 +117,7 @@ class Simulation:
             [outlook] = [one for one in self.outlooks(wish) if one.chosen]
         except OperationRefused:
             return []
-        if outlook.outcome is Outcome.APPROVED:
+        if outlook.outcome is SimulationOutcome.APPROVED:
             return [Suggestion(Change(), "submit it again as it is: it would be approved now")]
         return list(outlook.suggestions)
 
@@ -141,7 +141,7 @@ class Simulation:
             outcome,
             decision,
             proposal,
-            could_wait=outcome is Outcome.DENIED and decision.waits,
+            could_wait=outcome is SimulationOutcome.DENIED and decision.waits,
             suggestions=tuple(suggestions),
         )
 
@@ -201,12 +201,12 @@ class Simulation:
         ]
 
 
-def _outcome(spec: WorkloadSpec, proposal: Proposal | None, decision: PolicyDecision) -> Outcome:
+def _outcome(spec: WorkloadSpec, proposal: Proposal | None, decision: PolicyDecision) -> SimulationOutcome:
     if proposal is None:
-        return Outcome.REJECTED
+        return SimulationOutcome.REJECTED
     if decision.approved:
-        return Outcome.APPROVED
-    return Outcome.QUEUED if decision.waits and spec.queue else Outcome.DENIED
+        return SimulationOutcome.APPROVED
+    return SimulationOutcome.QUEUED if decision.waits and spec.queue else SimulationOutcome.DENIED
 
 
 def _changed(spec: WorkloadSpec, change: Change) -> WorkloadSpec:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from events import CATALOGUE
+from events import CATALOGUE, rollout
 from events.continuation import RelayContinued, VerificationContinued
-from events.plan import PlanReconsidered
+from events.plan import PlanProposed, PlanReconsidered
 from events.policy import QueueContinued
 from functions import serve
 
@@ -18,6 +18,7 @@ CONTINUATIONS = {
     CATALOGUE.name_of(model) for model in (RelayContinued, VerificationContinued, QueueContinued, PlanReconsidered)
 }
 ROOT = Path(__file__).parents[2]
+OPERATIONS = ROOT / "shared" / "operations"
 BASE = ROOT / "knative" / "base"
 
 
@@ -71,28 +72,54 @@ def test_no_type_goes_to_one_function_twice() -> None:
     assert len(pairs) == len(set(pairs))
 
 
-def told_by(service: str) -> set[str]:
-    """The types that a function tells: of the catalogue's models, those that its modules make."""
+def emitted_by(service: str) -> set[str]:
+    """The types that a function emits: those that its modules make, and those of its operations' results."""
     names = {declared.data.__name__: declared.name for declared in CATALOGUE}
-    found = set()
-    for file in (ROOT / "functions" / service.replace("-", "_")).glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call):
-                made = node.func.value if isinstance(node.func, ast.Attribute) else node.func
-                if isinstance(made, ast.Name) and made.id in names:
-                    found.add(names[made.id])
+    results = {result.__name__: CATALOGUE.name_of(model) for result, model in rollout.EVENTS.items()}
+    trees = [ast.parse(file.read_text()) for file in (ROOT / "functions" / service.replace("-", "_")).glob("*.py")]
+    made = set().union(*map(calls, trees))
+    found = {names[name] for name in made & names.keys()}
+    if "proposal" in made:
+        found.add(CATALOGUE.name_of(PlanProposed))
+    if "outgoing" in made:
+        operations = [ast.parse((OPERATIONS / f"{name}.py").read_text()) for name in reached(trees)]
+        found |= {results[name] for tree in operations for name in calls(tree) & results.keys()}
+    return found
+
+
+def calls(tree: ast.AST) -> set[str]:
+    """The names that are called, or whose attributes are: `Name(...)` and `Name.of(...)`."""
+    made = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    owners = (node.value if isinstance(node, ast.Attribute) else node for node in made)
+    return {node.id for node in owners if isinstance(node, ast.Name)}
+
+
+def reached(trees: list[ast.Module]) -> set[str]:
+    """The modules of shared.operations that are imported, by each other too."""
+    known = {file.stem for file in OPERATIONS.glob("*.py")}
+    found: set[str] = set()
+    waiting = list(trees)
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("shared.operations"):
+                continue
+            module = (node.module or "").removeprefix("shared.operations").lstrip(".")
+            names = {module} if module else {alias.name for alias in node.names}
+            new = names & known - found
+            found |= new
+            waiting += [ast.parse((OPERATIONS / f"{name}.py").read_text()) for name in new]
     return found
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_a_reply_is_of_another_type_than_its_trigger_takes(route: Route) -> None:
     # A continuation follows itself: it counts its pages, and the hop limit ends it in any case.
-    assert told_by(route.service).isdisjoint(set(route.types) - CONTINUATIONS)
+    assert emitted_by(route.service).isdisjoint(set(route.types) - CONTINUATIONS)
 
 
-def test_every_own_type_that_the_chain_takes_is_told_by_a_function_or_comes_from_outside() -> None:
-    told = set().union(*(told_by(route.service) for route in ROUTES))
-    assert {"dev.sentinel.plan.proposed.v1", "dev.sentinel.plan.approved.v1"} <= told
+def test_every_own_type_that_the_chain_takes_is_emitted_by_a_function_or_comes_from_outside() -> None:
+    emitted = set().union(*(emitted_by(route.service) for route in ROUTES))
+    assert {"dev.sentinel.plan.proposed.v1", "dev.sentinel.plan.approved.v1"} <= emitted
     from_outside = (
         "dev.sentinel.workload.",
         "dev.sentinel.telemetry.",
@@ -101,5 +128,5 @@ def test_every_own_type_that_the_chain_takes_is_told_by_a_function_or_comes_from
         "dev.sentinel.slo.",
         "dev.knative.",
     )
-    for name in {name for route in ROUTES for name in route.types} - told:
+    for name in {name for route in ROUTES for name in route.types} - emitted:
         assert name.startswith(from_outside), name

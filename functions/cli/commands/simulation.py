@@ -15,12 +15,12 @@ from functions.cli.views.printing import Cell, Style, moment, print_data, print_
 from functions.cli.views.workloads import suggestion_as_json
 from shared.errors import OperationRefused
 from shared.models.workload import WorkloadSpec
-from shared.operations.simulate import Outcome, Outlook, Simulation
+from shared.operations.simulate import Outlook, Simulation, SimulationOutcome
 from shared.policy.decision import Finding
 
 _HEADER = ("WORKLOAD", "CLUSTER", "PLACED", "OUTCOME", "VERB", "REPLICAS", "GPUS", "USD/H", "POLICIES")
 _DETAIL = ("WORKLOAD", "CLUSTER", "WHAT", "POLICY", "RULE", "LIMIT", "OBSERVED", "MESSAGE")
-_STYLES = {Outcome.APPROVED: Style.GOOD, Outcome.QUEUED: Style.BUSY}
+_STYLES = {SimulationOutcome.APPROVED: Style.GOOD, SimulationOutcome.QUEUED: Style.BUSY}
 _Judged = tuple[WorkloadSpec, list[Outlook]]
 
 
@@ -50,7 +50,7 @@ def simulate(context: typer.Context, file: Files, output: Output = Format.TABLE)
     hopeless = [
         f"{spec.full_name}: no cluster would approve it"
         for spec, outlooks in judged
-        if outlooks and all(outlook.outcome is not Outcome.APPROVED for outlook in outlooks)
+        if outlooks and all(outlook.outcome is not SimulationOutcome.APPROVED for outlook in outlooks)
     ]
     if rejected or hopeless:
         raise CommandFailed("\n".join([*rejected, *hopeless]))
