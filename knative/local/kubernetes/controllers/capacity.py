@@ -112,8 +112,10 @@ class _Node:
         return not placement.terms or any(term and selectors.matches(term, self.labels) for term in placement.terms)
 
     def has_room(self, demand: Demand) -> bool:
-        free = self.free
-        return all(free.get(name, 0) >= amount for name, amount in demand.amounts)
+        for name, amount in demand.amounts:  # noqa: SIM110  # a generator doubles the time of every placement
+            if self.free.get(name, 0) < amount:
+                return False
+        return True
 
     def lacking(self, demand: Demand) -> list[str]:
         return [
