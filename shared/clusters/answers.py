@@ -27,15 +27,15 @@ _MESSAGE_LIMIT = 1000  # characters of the server's own words
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP answer; `body` is its JSON object, or None when it has none."""
+class ApiAnswer:
+    """An API server's answer to one request; `body` is its JSON object, or None when it has none."""
 
     request: str
     status: int
     body: dict[str, Any] | None
 
     @classmethod
-    def of(cls, request: str, status: int, content: bytes) -> "Answer":
+    def of(cls, request: str, status: int, content: bytes) -> "ApiAnswer":
         try:
             body = json.loads(content)
         except (ValueError, RecursionError):
@@ -77,7 +77,7 @@ class Answer:
         return self.status == 409 and self.has_cause("FieldManagerConflict")
 
 
-def error_of(cluster: str, answer: Answer) -> ClusterError:
+def error_of(cluster: str, answer: ApiAnswer) -> ClusterError:
     """The error for an answer that is not a success; see the table above."""
     if answer.body is None:
         return ClusterUnavailable(f"cluster {cluster}: {answer.request}: {answer.status} without a JSON object")

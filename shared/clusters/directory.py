@@ -1,7 +1,7 @@
 """Registered clusters as files: `<directory>/<cluster>` is the kubeconfig of a cluster.
 
-The directory is a mounted Secret, so a file may change at any time; it is looked at on every use and read again
-when it is another one. The Kubernetes client is imported on first use: most events need no cluster.
+The directory is a mounted Secret, so a file may change at any time. Every use checks its version and
+reads a changed one again. The Kubernetes client is imported on first use: most events need no cluster.
 """
 
 import logging

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from shared.clusters.answers import Answer, error_of
+from shared.clusters.answers import ApiAnswer, error_of
 from shared.clusters.driver import AppliedObject, ObservedObject, Propagation
 from shared.clusters.transport import FIELD_MANAGER, Transport
 from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
@@ -143,7 +143,7 @@ class KubernetesDriver:
             return None
         return self._body(answer)
 
-    def _apply(self, reference: ObjectReference, body: Mapping[str, Any], *, force: bool) -> Answer:
+    def _apply(self, reference: ObjectReference, body: Mapping[str, Any], *, force: bool) -> ApiAnswer:
         return self._transport.apply(
             _path(reference), body, fieldManager=FIELD_MANAGER, fieldValidation="Strict", force=str(force).lower()
         )
@@ -235,7 +235,7 @@ class KubernetesDriver:
             return ()  # the reason is worth less than the rest of the observation
         return tuple(events.get("items") or ())
 
-    def _body(self, answer: Answer) -> dict[str, Any]:
+    def _body(self, answer: ApiAnswer) -> dict[str, Any]:
         if not answer.ok or answer.body is None:
             raise error_of(self._cluster, answer)
         return answer.body

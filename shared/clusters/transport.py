@@ -19,7 +19,7 @@ from typing import Any
 import urllib3
 from kubernetes.client import ApiClient, ApiException, Configuration
 
-from shared.clusters.answers import Answer
+from shared.clusters.answers import ApiAnswer
 from shared.clusters.kubeconfig import Connection
 from shared.errors import ClusterUnavailable
 
@@ -54,19 +54,19 @@ class Transport:
         self._client = ApiClient(configuration)
         self._client.user_agent = FIELD_MANAGER
 
-    def get(self, path: str, **query: str) -> Answer:
+    def get(self, path: str, **query: str) -> ApiAnswer:
         return self._request("GET", path, query)
 
-    def post(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
+    def post(self, path: str, body: Mapping[str, Any], **query: str) -> ApiAnswer:
         return self._request("POST", path, query, body, "application/json")
 
-    def apply(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
+    def apply(self, path: str, body: Mapping[str, Any], **query: str) -> ApiAnswer:
         return self._request("PATCH", path, query, as_yaml(body), _APPLY)
 
-    def merge(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
+    def merge(self, path: str, body: Mapping[str, Any], **query: str) -> ApiAnswer:
         return self._request("PATCH", path, query, body, _MERGE)
 
-    def delete(self, path: str, options: Mapping[str, Any]) -> Answer:
+    def delete(self, path: str, options: Mapping[str, Any]) -> ApiAnswer:
         return self._request("DELETE", path, {}, options, "application/json")
 
     def _request(
@@ -76,7 +76,7 @@ class Transport:
         query: Mapping[str, str],
         body: Mapping[str, Any] | bytes | None = None,
         content_type: str | None = None,
-    ) -> Answer:
+    ) -> ApiAnswer:
         headers = {"Accept": "application/json"}
         if content_type is not None:
             headers["Content-Type"] = content_type
@@ -87,7 +87,7 @@ class Transport:
         )
         try:
             response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
-            return Answer.of(f"{method} {path}", response.status, response.response.data)
+            return ApiAnswer.of(f"{method} {path}", response.status, response.response.data)
         except (urllib3.exceptions.HTTPError, ApiException, ssl.SSLError) as error:
             reason = error.reason if isinstance(error, ApiException) else error
             raise ClusterUnavailable(f"cluster {self.cluster}: {method} {path}: {reason}") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 
-from shared.clusters.answers import Answer
+from shared.clusters.answers import ApiAnswer
 from shared.clusters.driver import ObservedObject
 from shared.clusters.kubeconfig import Connection
 from shared.clusters.kubernetes import KubernetesDriver
@@ -42,15 +42,15 @@ class Interrupted(Transport):
     before_write: Callable[[], object] = staticmethod(lambda: None)
     requests = 0
 
-    def get(self, path: str, **query: str) -> Answer:
+    def get(self, path: str, **query: str) -> ApiAnswer:
         self.requests += 1
         return super().get(path, **query)
 
-    def apply(self, path: str, body: Mapping[str, Any], **query: str) -> Answer:
+    def apply(self, path: str, body: Mapping[str, Any], **query: str) -> ApiAnswer:
         self.before_write()
         return super().apply(path, body, **query)
 
-    def delete(self, path: str, options: Mapping[str, Any]) -> Answer:
+    def delete(self, path: str, options: Mapping[str, Any]) -> ApiAnswer:
         self.before_write()
         return super().delete(path, options)
 

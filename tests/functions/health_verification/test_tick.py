@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from shared.clusters.answers import Answer
+from shared.clusters.answers import ApiAnswer
 from shared.clusters.transport import Transport
 from shared.models.lifecycle import Phase
 from shared.operations import verify
@@ -210,7 +210,7 @@ def test_a_page_of_a_tick_observes_all_its_objects_by_one_list_a_resource(
     paths: list[str] = []
     get = Transport.get
 
-    def recorded(transport: Transport, path: str, **query: str) -> Answer:
+    def recorded(transport: Transport, path: str, **query: str) -> ApiAnswer:
         paths.append(path)
         return get(transport, path, **query)
 

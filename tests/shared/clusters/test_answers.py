@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from shared.clusters.answers import Answer, error_of
+from shared.clusters.answers import ApiAnswer, error_of
 from shared.errors import ClusterRefused, ClusterUnavailable
 from tests.shared.clusters.servers import status
 
 TERMINATING = {"causes": [{"reason": "NamespaceTerminating", "message": "namespace x is being terminated"}]}
 
 
-def answer(code: int, body: Any) -> Answer:
-    return Answer.of("PATCH /x", code, body if isinstance(body, bytes) else json.dumps(body).encode())
+def answer(code: int, body: Any) -> ApiAnswer:
+    return ApiAnswer.of("PATCH /x", code, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
