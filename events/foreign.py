@@ -1,11 +1,12 @@
 """Types of other systems that the chain takes, under those systems' own rules."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from events.catalogue import CATALOGUE
+from shared.models.fields import LazyModel
 
 
-class ForeignData(BaseModel):
+class ForeignData(LazyModel):
     """Other systems add fields as they please."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)

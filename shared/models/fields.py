@@ -4,8 +4,9 @@ Names and labels are those of k8s.io/apimachinery/pkg/util/validation. Every mes
 """
 
 import re
+import threading
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -33,7 +34,25 @@ _QUANTITY_SCHEMA = {"anyOf": [{"type": "string", "examples": ["4", "500m", "8Gi"
 _DURATION_SCHEMA = {"type": "string", "examples": ["PT10M", "10m", "1h30m", "P30D"]}
 
 
-class Wire(BaseModel):
+_BUILDING = threading.RLock()
+
+
+class LazyModel(BaseModel):
+    """A model whose validator is built at its first use: a process uses few of all that it imports.
+
+    Pydantic's own rebuilding takes the half-built parts away from another thread, so one thread builds at a time.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+    @classmethod
+    def model_rebuild(cls, *, _parent_namespace_depth: int = 2, **how: Any) -> bool | None:
+        """See pydantic; the namespace is looked for in the caller's frame, one further up than usual."""
+        with _BUILDING:
+            return super().model_rebuild(_parent_namespace_depth=_parent_namespace_depth + 1, **how)
+
+
+class Wire(LazyModel):
     """Base of what travels as JSON: camelCase outside, no unknown field, immutable."""
 
     model_config = ConfigDict(

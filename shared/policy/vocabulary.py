@@ -6,15 +6,15 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from shared.models.fields import Duration, LabelValue
+from shared.models.fields import Duration, LabelValue, LazyModel
 from shared.models.gpu import normalise_sku
 
 _A_YEAR = timedelta(days=366)
 
 
-class PolicyModel(BaseModel):
+class PolicyModel(LazyModel):
     """Base of what a policy document is made of: snake_case, no unknown field, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
