@@ -78,7 +78,7 @@ def flatten(path: Path) -> str:
         "client-certificate-data": _encoded(_PRIVATE_KEY.sub(b"", pair).strip()),
         "client-key-data": _encoded(b"".join(_PRIVATE_KEY.findall(pair)).strip()),
     }
-    name = "local"
+    name = CLUSTER
     flat = {
         "apiVersion": "v1",
         "kind": "Config",
