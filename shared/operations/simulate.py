@@ -1,7 +1,7 @@
-"""What policy would decide on a wish now, on every cluster that could take it, and what would pass instead.
+"""What policy would decide on a workload now, on every cluster that could take it, and what would pass instead.
 
-Goes the way of a real decision: the plan that intake would make, the policies and facts of this moment, the queue.
-Nothing is locked and nothing is written, so it belongs into a transaction that cannot write.
+A simulation takes the way of a real decision: the plan that intake would make, the policies and facts of this moment,
+and the queue. It locks and writes nothing, so it belongs into a transaction that cannot write.
 """
 
 from __future__ import annotations
@@ -64,6 +64,25 @@ class Outlook:
 
 
 @dataclass(frozen=True)
+class SimulatedWorkload:
+    """The decision on one workload, by cluster. rejection: why intake would not take it in, "" when it would."""
+
+    spec: WorkloadSpec
+    outlooks: list[Outlook]
+    rejection: str = ""
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it is at this generation already, so that nothing would be done."""
+        return not self.outlooks and not self.rejection
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether no cluster would approve it."""
+        return bool(self.outlooks) and all(one.outcome is not SimulationOutcome.APPROVED for one in self.outlooks)
+
+
+@dataclass(frozen=True)
 class _Subject:
     """A workload as it is, with what it holds where. leaves: what a first plan gives up on other clusters."""
 
@@ -77,8 +96,34 @@ class _Subject:
         return [] if self.live else [lines for name, lines in self.held.items() if name != cluster]
 
 
-class Simulation:
-    """Judges wishes on what one transaction sees."""
+def simulate(work: UnitOfWork, specs: Sequence[WorkloadSpec]) -> list[SimulatedWorkload]:
+    """The decision on every workload for each cluster, each as if it were submitted alone."""
+    simulation = _Simulation(work)
+    simulated: list[SimulatedWorkload] = []
+    for spec in specs:
+        try:
+            simulated.append(SimulatedWorkload(spec, simulation.outlooks(spec)))
+        except OperationRefused as refused:
+            simulated.append(SimulatedWorkload(spec, [], str(refused)))
+    return simulated
+
+
+def alternatives(work: UnitOfWork, denied: ActionPlan, workload: Workload) -> list[Suggestion]:
+    """What would pass now in place of a workload's newest plan, which was denied; the plan itself, if it would."""
+    if denied.decision.verb in (Verb.ROLLBACK, Verb.REMOVE):
+        return []
+    asked = workload.spec.model_copy(update={"replicas": denied.decision.replicas, "generation": None})
+    try:
+        [outlook] = [one for one in _Simulation(work).outlooks(asked) if one.chosen]
+    except OperationRefused:
+        return []
+    if outlook.outcome is SimulationOutcome.APPROVED:
+        return [Suggestion(Change(), "submit it again as it is: it would be approved now")]
+    return list(outlook.suggestions)
+
+
+class _Simulation:
+    """Decides on what one transaction sees."""
 
     def __init__(self, work: UnitOfWork) -> None:
         self._work = work
@@ -108,33 +153,20 @@ class Simulation:
         self._facts.clear()
         return [self._outlook(spec, subject, cluster, possible, chosen.name) for cluster in possible]
 
-    def instead(self, denied: ActionPlan, workload: Workload) -> list[Suggestion]:
-        """What would pass now in place of a workload's newest plan, which was denied; the plan itself, if it would."""
-        if denied.decision.verb in (Verb.ROLLBACK, Verb.REMOVE):
-            return []
-        wish = workload.spec.model_copy(update={"replicas": denied.decision.replicas, "generation": None})
-        try:
-            [outlook] = [one for one in self.outlooks(wish) if one.chosen]
-        except OperationRefused:
-            return []
-        if outlook.outcome is SimulationOutcome.APPROVED:
-            return [Suggestion(Change(), "submit it again as it is: it would be approved now")]
-        return list(outlook.suggestions)
-
     def _outlook(
         self, spec: WorkloadSpec, subject: _Subject, cluster: Cluster, possible: Sequence[Cluster], chosen: str
     ) -> Outlook:
-        def judge(change: Change) -> PolicyDecision:
+        def decide(change: Change) -> PolicyDecision:
             where = next((one for one in possible if one.name == change.cluster), cluster)
-            return self._judge(_changed(spec, change), subject, where, change.at)[1]
+            return self._decide(_changed(spec, change), subject, where, change.at)[1]
 
-        proposal, decision = self._judge(spec, subject, cluster, None)
+        proposal, decision = self._decide(spec, subject, cluster, None)
         outcome = _outcome(spec, proposal, decision)
         suggestions: list[Suggestion] = []
         if not decision.approved:
             others = [one.name for one in possible if one is not cluster]
             skus = self._other_skus(spec, cluster)
-            suggestions = explain(decision, judge, replicas=spec.replicas, skus=skus, clusters=others)
+            suggestions = explain(decision, decide, replicas=spec.replicas, skus=skus, clusters=others)
         return Outlook(
             cluster.name,
             cluster.name == chosen,
@@ -145,7 +177,7 @@ class Simulation:
             suggestions=tuple(suggestions),
         )
 
-    def _judge(
+    def _decide(
         self, spec: WorkloadSpec, subject: _Subject, cluster: Cluster, at: datetime | None
     ) -> tuple[Proposal | None, PolicyDecision]:
         identity = plan_id(spec.id, "simulation")
@@ -167,7 +199,7 @@ class Simulation:
         view = plan_view(proposal.plan, proposal.workload, subject.live, held, subject.replaced)
         moment = at or self._work.now
         applicable = applicable_policies(self._work, view, self._policies, moment)
-        facts = self._known(applicable.needs, view, subject)
+        facts = self._load_facts(applicable.needs, view, subject)
         decision = evaluate(view, applicable.policies, facts.at(moment, self._work.now) if at else facts, moment)
         if decision.approved and at is None:
             earlier = competitors_ahead(self._queue, QueueEntry.of(proposal.plan, self._work.now), applicable.demand)
@@ -175,7 +207,7 @@ class Simulation:
                 decision = replace(decision, approved=False, violations=(blocking,), waits=True)
         return proposal, decision
 
-    def _known(self, needs: FactsNeeded, view: PlanView, subject: _Subject) -> Facts:
+    def _load_facts(self, needs: FactsNeeded, view: PlanView, subject: _Subject) -> Facts:
         """The facts, loaded once for all changes that rest on the same."""
         key = (needs, view.cluster, frozenset(view.lines))
         if key not in self._facts:

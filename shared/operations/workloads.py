@@ -113,9 +113,9 @@ def alternatives(work: UnitOfWork, workload: Workload) -> list[Suggestion] | Non
     """What would pass now in place of a plan that was denied; None for a workload that is not denied."""
     if workload.phase is not Phase.DENIED or (denied := work.plans.get(workload.plan_id)) is None:
         return None
-    from shared.operations.simulate import Simulation  # brings all rules along, and most commands need none
+    from shared.operations import simulate  # brings all rules along, and most commands need none
 
-    return Simulation(work).instead(denied, workload)
+    return simulate.alternatives(work, denied, workload)
 
 
 def list_queue(work: UnitOfWork, limit: int) -> QueuePage:

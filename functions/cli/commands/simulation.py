@@ -1,27 +1,17 @@
-"""`sentinel policy simulate`: what policy would say to a workload now, and what would pass."""
+"""`sentinel policy simulate`: what policy would decide on a workload now, and what would pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import typer
-from pydantic import JsonValue
 
 from functions.cli.connection import open_store
 from functions.cli.documents import read_models
 from functions.cli.errors import CommandFailed, complain
 from functions.cli.options import Files, Format, Output, platform_of
-from functions.cli.views.printing import Cell, Style, moment, print_data, print_table
-from functions.cli.views.workloads import suggestion_as_json
-from shared.errors import OperationRefused
+from functions.cli.views.decisions import outlook_as_json, print_simulation
+from functions.cli.views.printing import print_data
 from shared.models.workload import WorkloadSpec
-from shared.operations.simulate import Outlook, Simulation, SimulationOutcome
-from shared.policy.decision import Finding
-
-_HEADER = ("WORKLOAD", "CLUSTER", "PLACED", "OUTCOME", "VERB", "REPLICAS", "GPUS", "USD/H", "POLICIES")
-_DETAIL = ("WORKLOAD", "CLUSTER", "WHAT", "POLICY", "RULE", "LIMIT", "OBSERVED", "MESSAGE")
-_STYLES = {SimulationOutcome.APPROVED: Style.GOOD, SimulationOutcome.QUEUED: Style.BUSY}
-_Judged = tuple[WorkloadSpec, list[Outlook]]
+from shared.operations import simulate as operations
 
 
 def simulate(context: typer.Context, file: Files, output: Output = Format.TABLE) -> None:
@@ -31,109 +21,16 @@ def simulate(context: typer.Context, file: Files, output: Output = Format.TABLE)
     with 1 otherwise.
     """
     specs = [spec for _, spec in read_models(file, WorkloadSpec)]
-    judged: list[_Judged] = []
-    rejected: list[str] = []
     with open_store(platform_of(context)) as store, store.read() as work:
-        simulation = Simulation(work)
-        for spec in specs:
-            try:
-                judged.append((spec, simulation.outlooks(spec)))
-            except OperationRefused as refused:
-                rejected.append(f"{spec.full_name}: would be rejected: {refused}")
+        simulated = operations.simulate(work, specs)
     if output is Format.TABLE:
-        _print(judged)
+        print_simulation(simulated)
     else:
-        print_data([_view(spec, outlook) for spec, outlooks in judged for outlook in outlooks], output)
-    for spec, outlooks in judged:
-        if not outlooks:
-            complain(f"{spec.full_name}: is at this generation already; nothing would be done")
-    hopeless = [
-        f"{spec.full_name}: no cluster would approve it"
-        for spec, outlooks in judged
-        if outlooks and all(outlook.outcome is not SimulationOutcome.APPROVED for outlook in outlooks)
-    ]
+        print_data([outlook_as_json(one.spec, outlook) for one in simulated for outlook in one.outlooks], output)
+    for one in simulated:
+        if one.unchanged:
+            complain(f"{one.spec.full_name}: is at this generation already; nothing would be done")
+    rejected = [f"{one.spec.full_name}: would be rejected: {one.rejection}" for one in simulated if one.rejection]
+    hopeless = [f"{one.spec.full_name}: no cluster would approve it" for one in simulated if one.hopeless]
     if rejected or hopeless:
         raise CommandFailed("\n".join([*rejected, *hopeless]))
-
-
-def _print(judged: Sequence[_Judged]) -> None:
-    rows = [(spec, outlook) for spec, outlooks in judged for outlook in outlooks]
-    if not rows:
-        return
-    print_table(_HEADER, [_cells(spec, outlook) for spec, outlook in rows])
-    details = [detail for spec, outlook in rows for detail in _details(spec, outlook)]
-    if details:
-        typer.echo("")
-        print_table(_DETAIL, details)
-
-
-def _cells(spec: WorkloadSpec, outlook: Outlook) -> tuple[Cell, ...]:
-    outcome = (outlook.outcome, _STYLES.get(outlook.outcome, Style.BAD))
-    head = (spec.full_name, outlook.cluster, "yes" if outlook.chosen else "no", outcome)
-    if outlook.proposal is None:
-        return (*head, "", "", "", "", "")
-    plan = outlook.proposal.plan
-    return (
-        *head,
-        plan.decision.verb,
-        str(plan.amounts.replicas),
-        str(plan.amounts.gpus),
-        f"{plan.amounts.usd_per_hour:.2f}",
-        ",".join(outlook.decision.determining),
-    )
-
-
-def _details(spec: WorkloadSpec, outlook: Outlook) -> Iterator[tuple[Cell, ...]]:
-    where = (spec.full_name, outlook.cluster)
-    decision = outlook.decision
-    for what, findings, style in (
-        ("violation", decision.violations, Style.BAD),
-        ("dry run", decision.dry_run, Style.PLAIN),
-    ):
-        for one in findings:
-            yield *where, (what, style), one.policy, one.rule, one.limit, one.observed, one.message
-    for warning in decision.warnings:
-        yield *where, ("warning", Style.BUSY), "", "", "", "", warning
-    for suggestion in _suggestions(outlook):
-        yield *where, ("would pass", Style.GOOD), "", "", "", "", suggestion
-    if outlook.could_wait:
-        yield *where, ("could wait", Style.BUSY), "", "", "", "", 'with "queue": true it waits for room'
-
-
-def _suggestions(outlook: Outlook) -> list[str]:
-    return [suggestion.message for suggestion in outlook.suggestions]
-
-
-def _view(spec: WorkloadSpec, outlook: Outlook) -> dict[str, JsonValue]:
-    decision, plan = outlook.decision, outlook.proposal.plan if outlook.proposal else None
-    return {
-        "workload": spec.full_name,
-        "id": str(spec.id),
-        "cluster": outlook.cluster,
-        "placed": outlook.chosen,
-        "outcome": outlook.outcome.value,
-        "verb": plan.decision.verb.value if plan else None,
-        "generation": plan.generation if plan else None,
-        "replicas": plan.amounts.replicas if plan else None,
-        "gpus": plan.amounts.gpus if plan else None,
-        "usdPerHour": str(plan.amounts.usd_per_hour) if plan else None,
-        "violations": [finding_view(one) for one in decision.violations],
-        "warnings": list(decision.warnings),
-        "dryRun": [finding_view(one) for one in decision.dry_run],
-        "determining": list(decision.determining),
-        "couldWait": outlook.could_wait,
-        "suggestions": [suggestion_as_json(one) for one in outlook.suggestions],
-    }
-
-
-def finding_view(finding: Finding) -> dict[str, JsonValue]:
-    """A finding for programs, in the words of the plan.denied event."""
-    return {
-        "policy": finding.policy,
-        "rule": finding.rule,
-        "field": finding.field,
-        "limit": finding.limit,
-        "observed": finding.observed,
-        "message": finding.message,
-        "until": moment(finding.until),
-    }

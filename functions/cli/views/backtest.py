@@ -1,0 +1,101 @@
+"""How the report of a backtest is shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import typer
+from pydantic import JsonValue
+
+from functions.cli.views.decisions import finding_as_json
+from functions.cli.views.printing import Cell, Style, moment, print_table
+from shared.operations.backtest import BacktestReport
+from shared.policy.backtest import BacktestOutcome, DecisionDifference
+
+_HEADER = ("WHEN", "TEAM", "WORKLOAD", "CLUSTER", "VERB", "WAS", "WOULD BE", "CAUSE", "WHY")
+_STYLES = {BacktestOutcome.APPROVED: Style.GOOD, BacktestOutcome.DENIED: Style.BAD, BacktestOutcome.QUEUED: Style.BUSY}
+_WORDS = {
+    BacktestOutcome.DENIED: "newly denied",
+    BacktestOutcome.APPROVED: "newly allowed",
+    BacktestOutcome.QUEUED: "newly queued",
+    BacktestOutcome.UNKNOWN: "not known",
+}
+_NAMES = {
+    BacktestOutcome.DENIED: "newlyDenied",
+    BacktestOutcome.APPROVED: "newlyAllowed",
+    BacktestOutcome.QUEUED: "newlyQueued",
+    BacktestOutcome.UNKNOWN: "notKnown",
+}
+
+
+def print_report(report: BacktestReport) -> None:
+    """A summary, the teams, and the differences that are listed."""
+    counts = [f"{report.outcomes[outcome]} {words}" for outcome, words in _WORDS.items()]
+    title = f"{report.replayed} decisions since {moment(report.since)}: {', '.join(counts)}"
+    typer.echo(f"{title}, {report.unchanged} unchanged")
+    if not report.listed:
+        return
+    typer.echo("")
+    rows = [(team, *(str(counts[v]) for v in _WORDS)) for team, counts in sorted(report.teams.items())]
+    print_table(("TEAM", *(words.upper() for words in _WORDS.values())), rows)
+    typer.echo("")
+    print_table(_HEADER, [_cells(one) for one in report.listed])
+
+
+def _cells(one: DecisionDifference) -> tuple[Cell, ...]:
+    would = one.replayed
+    missing = [f"{what} was not recorded" for what in would.missing]
+    return (
+        moment(one.decided_at) or "",
+        one.plan.team,
+        f"{one.plan.namespace}/{one.plan.name}",
+        one.plan.cluster,
+        one.plan.verb,
+        one.recorded_outcome,
+        (would.outcome, _STYLES.get(would.outcome, Style.PLAIN)),
+        _cause(one),
+        "; ".join([*(f"{finding.policy}: {finding.message}" for finding in would.findings), *missing]),
+    )
+
+
+def _cause(one: DecisionDifference) -> str:
+    """Whether the candidates make the difference, or the policies of today do already."""
+    return "today" if one.decided_so_today else "candidate"
+
+
+def as_json(report: BacktestReport, interrupted: bool) -> dict[str, JsonValue]:
+    """The report for programs."""
+    return {
+        "since": moment(report.since),
+        "decisions": report.total,
+        "replayed": report.replayed,
+        "interrupted": interrupted,
+        "unchanged": report.unchanged,
+        **_counts(report.outcomes),
+        "unreadable": report.unreadable,
+        "teams": [{"team": team, **_counts(counts)} for team, counts in sorted(report.teams.items())],
+        "missing": dict(sorted(report.missing.items())),
+        "changes": [_change(one) for one in report.listed],
+    }
+
+
+def _counts(outcomes: Counter[BacktestOutcome]) -> dict[str, JsonValue]:
+    return {name: outcomes[outcome] for outcome, name in _NAMES.items()}
+
+
+def _change(one: DecisionDifference) -> dict[str, JsonValue]:
+    plan = one.plan
+    return {
+        "at": moment(one.decided_at),
+        "plan": str(plan.plan_id),
+        "workload": plan.full_name,
+        "id": str(plan.workload_id),
+        "team": plan.team,
+        "cluster": plan.cluster,
+        "verb": plan.verb.value,
+        "was": one.recorded_outcome.value,
+        "wouldBe": one.replayed.outcome.value,
+        "cause": _cause(one),
+        "violations": [finding_as_json(finding) for finding in one.replayed.findings],
+        "missing": list(one.replayed.missing),
+    }

@@ -1,0 +1,94 @@
+"""What candidate policies would have decided on the plans of the past.
+
+Candidates replace the policies of today of the same name, as if they had always been in force.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from shared.policy.backtest import Backtest, BacktestOutcome, DecisionDifference
+from shared.policy.policy_set import PolicySet, StoredPolicy
+
+if TYPE_CHECKING:
+    from shared.policy.documents import PolicyDocument
+    from shared.store.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True)
+class BacktestCommand:
+    """only: the candidates alone, without the other policies of today. limit: how many differences are listed."""
+
+    candidates: Sequence[PolicyDocument]
+    reach: timedelta
+    only: bool
+    limit: int
+
+
+@dataclass
+class BacktestReport:
+    """What was replayed up to now. unreadable: decisions that another version recorded; they are not compared.
+
+    outcomes: of the plans that would have been decided differently; teams: the same by team. missing: how often a fact
+    was not recorded. listed: the first differences.
+    """
+
+    since: datetime
+    total: int
+    limit: int
+    replayed: int = 0
+    unreadable: int = 0
+    outcomes: Counter[BacktestOutcome] = field(default_factory=Counter)
+    teams: dict[str, Counter[BacktestOutcome]] = field(default_factory=dict)
+    missing: Counter[str] = field(default_factory=Counter)
+    listed: list[DecisionDifference] = field(default_factory=list)
+
+    @property
+    def unchanged(self) -> int:
+        """Decisions that would have been the same."""
+        return self.replayed - self.outcomes.total() - self.unreadable
+
+    def add(self, difference: DecisionDifference) -> None:
+        """Counts a difference, and lists it within the limit."""
+        outcome = difference.replayed.outcome
+        self.outcomes[outcome] += 1
+        self.teams.setdefault(difference.plan.team, Counter())[outcome] += 1
+        self.missing.update(difference.replayed.missing)
+        if len(self.listed) < self.limit:
+            self.listed.append(difference)
+
+
+def begin(work: UnitOfWork, command: BacktestCommand) -> BacktestReport:
+    """An empty report that says how many decisions there are to replay."""
+    since = work.now - command.reach
+    return BacktestReport(since, work.plans.count_decisions(since), command.limit)
+
+
+def replay(work: UnitOfWork, command: BacktestCommand, report: BacktestReport) -> Iterator[None]:
+    """Replays the decisions one by one into the report: whoever stops early keeps what was found up to then."""
+    today = work.policies.all()
+    candidates = [_always_valid(document) for document in command.candidates]
+    names = {candidate.name for candidate in candidates}
+    others = [] if command.only else [policy for policy in today if policy.name not in names]
+    test = Backtest(PolicySet([*others, *candidates]), PolicySet(today))
+    for past in work.plans.decisions_since(report.since):
+        try:
+            difference = test.compare(past)
+        except ValidationError:
+            report.unreadable += 1
+        else:
+            if difference is not None:
+                report.add(difference)
+        report.replayed += 1
+        yield
+
+
+def _always_valid(document: PolicyDocument) -> StoredPolicy:
+    """A candidate that begins tomorrow is tried on the past all the same."""
+    return StoredPolicy(document.name, document.model_copy(update={"valid_from": None, "valid_until": None}))
