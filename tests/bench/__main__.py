@@ -1,4 +1,4 @@
-"""`python -m tests.bench [cold|chain|policy|decisions] [--json]`: runs them and prints tables, or one JSON document."""
+"""`python -m tests.bench [BENCHMARK] [--json]`: runs one or all, and prints tables with the promises, or JSON."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chain, cold, decisions, policy_decisions
+from tests.bench import chain, cold, commands, decisions, duplicates, policy_decisions
 from tests.bench.chain import Chains
 from tests.bench.cold import CHAIN, LIMIT, LIMITS, OTHERS, ROUNDS, ColdStarts
+
+Benchmark = Callable[[Callable[[str], None]], tuple[Any, list[Table]]]
 
 _TOP_IMPORTS = 6
 _WIDTH = 120  # where there is no terminal to ask
@@ -25,7 +27,13 @@ _WIDTH = 120  # where there is no terminal to ask
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    benchmarks = {"cold": _cold, "chain": _chain, "policy": _policy, "decisions": _decisions}
+    benchmarks: dict[str, Benchmark] = {
+        "cold": _cold,
+        "chain": _chain,
+        "commands": _commands,
+        "duplicates": _duplicates,
+    }
+    benchmarks |= {"policy": _policy, "decisions": _decisions}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -68,7 +76,7 @@ def _cold_figures(found: ColdStarts) -> dict[str, Any]:
 
 def _cold_table(found: ColdStarts) -> Table:
     table = Table(
-        title=f"Cold start, exec to first handled event (median of {ROUNDS}, alternating)", title_justify="left"
+        title=f"P2: cold start, exec to first handled event (median of {ROUNDS}, alternating)", title_justify="left"
     )
     for column in ("function", "ms", "min", "max", "ratio", "promised"):
         table.add_column(column, justify="left" if column == "function" else "right")
@@ -99,7 +107,8 @@ def _chain(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 
 def _chain_table(found: Chains) -> Table:
     title = (
-        f"The chain beside null handlers with the same hops ({chain.ONE_BY_ONE} one by one, {chain.AT_ONCE} at once)"
+        "P3, P8, P10: the chain beside null handlers with the same hops"
+        f" ({chain.ONE_BY_ONE} one by one, {chain.BURSTS} bursts of {chain.AT_ONCE}, alternating)"
     )
     table = Table(title=title, title_justify="left")
     for column in ("", "Sentinel", "null", "ratio", "promised"):
@@ -107,16 +116,30 @@ def _chain_table(found: Chains) -> Table:
     rows = (
         ("singly: submitted -> applied p50, ms", "applied_p50", 1000.0),
         ("singly: submitted -> healthy p50, ms", "done_p50", 1000.0),
-        ("at once: submitted -> healthy p50, ms", "burst_p50", 1000.0),
-        ("at once: submitted -> healthy p99, ms", "burst_p99", 1000.0),
-        ("at once: workloads a second", "workloads_per_second", 1.0),
-        ("at once: events a second", "events_per_second", 1.0),
+        ("burst: submitted -> healthy p50, ms", "burst_p50", 1000.0),
+        ("burst: submitted -> healthy p99, ms", "burst_p99", 1000.0),
+        ("burst: workloads a second", "workloads_per_second", 1.0),
+        ("burst: events a second", "events_per_second", 1.0),
+        ("burst: CPU of a workload, ms", "cpu_per_workload", 1000.0),
     )
     for text, name, factor in rows:
         ours, theirs = getattr(found.sentinel, name), getattr(found.null, name)
-        promised = f"<= {chain.LIMIT}" if name == "applied_p50" else ""
+        promised = " ".join(chain.LIMITS.get(name, ()))
         table.add_row(text, f"{ours * factor:,.1f}", f"{theirs * factor:,.1f}", f"{ours / theirs:.2f}", promised)
+    table.add_row(
+        "outbox: transaction -> published p50, ms", f"{found.outbox_p50 * 1000:,.1f}", "", "", " ".join(chain.OUTBOX_LIMIT)
+    )
     return table
+
+
+def _commands(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = asyncio.run(commands.measure(said))
+    return asdict(found), [commands.table(found)]
+
+
+def _duplicates(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = duplicates.measure(said)
+    return asdict(found), [duplicates.table(found)]
 
 
 def _policy(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:

@@ -79,7 +79,7 @@ def measure(sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS) -> list[Row]:
 
 def table(rows: list[Row]) -> Table:
     """The rows as people read them, and what is promised of them."""
-    shown = Table(title="Policy decisions, medians in microseconds")
+    shown = Table(title="P1: policy decisions, medians in microseconds")
     for column in ("policies", "", "sentinel", "cedarpy", "ratio", "promise"):
         shown.add_column(column, justify="left" if column in ("", "promise") else "right")
     for row in rows:
