@@ -20,7 +20,7 @@ from shared.models.cluster import Cluster
 from shared.store.database import connect
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver
+from tests.support.builders import Deliver
 
 settings.register_profile("quick", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=1000)

@@ -29,7 +29,7 @@ from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.database import connect
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
-from tests.builders import APPROVED, POLICY, Deliver, told
+from tests.support.builders import APPROVED, POLICY, Deliver, told
 
 PROCESSES = (1, 4, 8)
 PLANS = 120

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from knative.local.runtime.scratch import scratch_directory
-from tests.flows.running import RunningPlatform, running
+from tests.support.running import RunningPlatform, running
 
 
 @pytest.fixture(scope="session")

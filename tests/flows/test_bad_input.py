@@ -16,8 +16,8 @@ import pytest
 from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store import audit
-from tests.builders import connection_of
-from tests.flows.running import SUBMITTED, RunningPlatform, binary, eventually, workload
+from tests.support.builders import connection_of
+from tests.support.running import SUBMITTED, RunningPlatform, binary, eventually, workload
 
 pytestmark = pytest.mark.xdist_group("platform")
 

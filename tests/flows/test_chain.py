@@ -11,7 +11,7 @@ from shared.models.amounts import NOTHING, Amounts
 from shared.models.lifecycle import Phase, RevisionStatus
 from shared.models.stored import Workload
 from shared.policy.documents import PolicyDocument
-from tests.flows.running import RunningPlatform
+from tests.support.running import RunningPlatform
 
 pytestmark = pytest.mark.xdist_group("platform")
 

@@ -16,7 +16,7 @@ from events import CATALOGUE
 from knative.local.broker.wire import Record
 from knative.local.tools.demo.descriptions import description_of
 from shared.eventing.event import EventType
-from tests.processes import unmeasured
+from tests.support.processes import unmeasured
 
 COMMAND = [sys.executable, "-m", "knative.local.tools.demo"]
 HEADINGS = ("approved, applied, healthy", "cost ceiling", "quota of 4 GPUs", "rolled back", "A removal")

@@ -13,7 +13,7 @@ from shared.models.workload import workload_id
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.tables import deployments, inbox, reservations, usage, workloads
-from tests.flows.running import SUBMITTED, RunningPlatform, eventually, workload
+from tests.support.running import SUBMITTED, RunningPlatform, eventually, workload
 
 pytestmark = pytest.mark.xdist_group("platform")
 

@@ -13,10 +13,10 @@ import pytest
 from shared.clusters.kubeconfig import read_connection
 from shared.processes import PARENT_PID
 from shared.store.unit_of_work import Store
-from tests.contracts.cluster_driver.someone import Someone
-from tests.functions.chain import Chain
-from tests.functions.cluster import Site
-from tests.processes import unmeasured
+from tests.support.chain import Chain
+from tests.support.cluster import Site
+from tests.support.processes import unmeasured
+from tests.support.someone import Someone
 
 
 @pytest.fixture(scope="session")

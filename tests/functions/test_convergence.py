@@ -12,9 +12,9 @@ from shared.models.amounts import Amounts
 from shared.models.lifecycle import Phase
 from shared.store import audit
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import connection_of, request
-from tests.functions.chain import TICK, Chain, Message
-from tests.functions.cluster import Crash, Site
+from tests.support.builders import connection_of, request
+from tests.support.chain import TICK, Chain, Message
+from tests.support.cluster import Crash, Site
 
 ORDERS = 8
 NO_GPU = {"cpu": "10m", "memory": "6Mi"}

@@ -10,9 +10,9 @@ import pytest
 from shared.eventing.event import WireEvent
 from shared.eventing.relay import publish_pending
 from shared.store.unit_of_work import Store
-from tests.builders import SUBMITTED, request, submission
 from tests.functions.event_relay.test_relay import Sink, sink
-from tests.functions.serving import served
+from tests.support.builders import SUBMITTED, request, submission
+from tests.support.serving import served
 
 __all__ = ["sink"]
 

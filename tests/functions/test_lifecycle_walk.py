@@ -20,7 +20,7 @@ from shared.models.lifecycle import (
     RevisionStatus,
     StateMachine,
 )
-from tests.functions.chain import Chain
+from tests.support.chain import Chain
 
 _RECORD = """
 CREATE TABLE IF NOT EXISTS lifecycle_steps (machine text, id uuid, before text, after text);

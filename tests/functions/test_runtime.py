@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from events import CATALOGUE
 from functions import serve
-from tests.builders import APPROVED, SUBMITTED, request
-from tests.functions.serving import Served, served
+from tests.support.builders import APPROVED, SUBMITTED, request
+from tests.support.serving import Served, served
 
 POOL = 2
 REQUESTS = 4 * POOL

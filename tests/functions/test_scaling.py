@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.models.plan import Verb
 from shared.policy.documents import PolicyDocument
-from tests.builders import rows
-from tests.functions.chain import Chain
+from tests.support.builders import rows
+from tests.support.chain import Chain
 
 NEVER = "fate.test/never-ready"
 RULES = [

@@ -16,8 +16,8 @@ from functions import serve
 from shared.errors import ConfigurationError
 from shared.eventing.endpoint import MAX_BODY
 from shared.store.unit_of_work import Store
-from tests.builders import PROPOSED, SUBMITTED, request, rows, submission
-from tests.functions.serving import ROOT, Served, environment, served
+from tests.support.builders import PROPOSED, SUBMITTED, request, rows, submission
+from tests.support.serving import ROOT, Served, environment, served
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from shared.eventing import codec
 from shared.eventing.event import Envelope
 from shared.eventing.processing import Answer
 from shared.store.unit_of_work import Store
-from tests.builders import INTAKE, SUBMITTED, Deliver, rows, submission
-from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Sentinel, broker, nowhere, sentinel
+from tests.support.brokers import Broker
+from tests.support.builders import INTAKE, SUBMITTED, Deliver, rows, submission
 
 __all__ = ["broker", "nowhere", "sentinel"]
 

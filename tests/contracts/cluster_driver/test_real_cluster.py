@@ -13,7 +13,7 @@ from shared.rollout.manifests import manifest
 from shared.rollout.verdict import State
 from tests.contracts.cluster_driver import suite
 from tests.contracts.cluster_driver.world import World, eventually
-from tests.shared.rollout.strategies import workloads
+from tests.support.strategies import workloads
 
 pytestmark = pytest.mark.cluster
 

@@ -13,7 +13,7 @@ from shared.clusters.kubeconfig import Connection, read_connection
 from shared.processes import PARENT_PID
 from tests.contracts.cluster_driver import suite
 from tests.contracts.cluster_driver.world import World
-from tests.processes import unmeasured
+from tests.support.processes import unmeasured
 
 
 @pytest.fixture(scope="module")

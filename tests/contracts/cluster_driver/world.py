@@ -19,7 +19,7 @@ from shared.models.workload import WorkloadSpec
 from shared.rollout.manifests import KubernetesObject, manifest
 from shared.rollout.observation import Observation
 from shared.rollout.verdict import State, Verdict, verdict
-from tests.contracts.cluster_driver.someone import Someone
+from tests.support.someone import Someone
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 60.0

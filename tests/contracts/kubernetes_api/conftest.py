@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.kubernetes_api.api import Api, Home
-from tests.processes import unmeasured
+from tests.support.processes import unmeasured
 
 
 @pytest.fixture(scope="session")

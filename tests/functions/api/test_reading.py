@@ -17,7 +17,7 @@ from functions.api.function import build
 from shared.eventing.endpoint import asking
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, id_of
+from tests.support.builders import Deliver, id_of
 
 
 class Client:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from functions.cli.main import app
 from shared.store.unit_of_work import Store
-from tests.functions.cli import brokers
-from tests.functions.cli.brokers import Broker
+from tests.support import brokers
+from tests.support.brokers import Broker
 
 INSTALLED = Path(sys.executable).with_name("sentinel")
 """The command as pip installs it."""

@@ -16,8 +16,8 @@ from shared.policy.documents import PolicyDocument
 from shared.policy.queue import MAX_OVERTAKES
 from shared.store.tables import action_plans, policy_decisions
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, connection_of, rows
 from tests.functions.cli.conftest import INSTALLED, Ran, Sentinel
+from tests.support.builders import Deliver, connection_of, rows
 
 MANY = 30_000
 QUOTA = {"type": "quota", "gpus": 3}

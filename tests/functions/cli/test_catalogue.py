@@ -9,8 +9,8 @@ from shared.models.cluster import Cluster
 from shared.rollout.pricing import PriceKind
 from shared.store import audit
 from shared.store.unit_of_work import Store
-from tests.builders import connection_of
 from tests.functions.cli.conftest import Sentinel
+from tests.support.builders import connection_of
 
 COLUMNS = "kind,sku,usd_per_hour,source,priced_on"
 

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from functions.cli.errors import printable
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, submission
-from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import INSTALLED, Ran, Sentinel
+from tests.support.brokers import Broker
+from tests.support.builders import Deliver, submission
 
 COMMANDS = ("submit", "remove", "get", "trace", "queue", "events", "cluster", "policy", "price", "ledger")
 

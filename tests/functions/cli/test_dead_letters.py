@@ -14,9 +14,9 @@ from shared.store import audit, inbox
 from shared.store.tables import inbox as inbox_table
 from shared.store.tables import outbox
 from shared.store.unit_of_work import Store
-from tests.builders import INTAKE, SUBMITTED, Deliver, connection_of, envelope, id_of, submission
-from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Sentinel
+from tests.support.brokers import Broker
+from tests.support.builders import INTAKE, SUBMITTED, Deliver, connection_of, envelope, id_of, submission
 
 ATTRIBUTES = {
     "specversion": "1.0",

@@ -11,9 +11,9 @@ from shared.models.lifecycle import Phase
 from shared.policy.documents import PolicyDocument
 from shared.store.tables import workloads
 from shared.store.unit_of_work import Store
-from tests.builders import WITHDRAWN, Deliver, connection_of, id_of
-from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Sentinel
+from tests.support.brokers import Broker
+from tests.support.builders import WITHDRAWN, Deliver, connection_of, id_of
 
 
 def test_a_table_has_one_line_a_workload_and_nothing_but_columns(sentinel: Sentinel, deliver: Deliver) -> None:

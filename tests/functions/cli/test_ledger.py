@@ -15,10 +15,10 @@ from shared.models.reservation import Reservation
 from shared.store import audit
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, connection_of, id_of, rows
-from tests.functions.chain import Chain
 from tests.functions.cli.conftest import Ran, Sentinel
 from tests.functions.policy_evaluation.test_handler import runs
+from tests.support.builders import Deliver, connection_of, id_of, rows
+from tests.support.chain import Chain
 
 LABEL = "search/search/test-inference"
 Break = Callable[[sa.Connection], object]

@@ -14,9 +14,9 @@ from shared.policy.documents import PolicyDocument
 from shared.store import audit
 from shared.store.tables import policies
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver, connection_of
-from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Ran, Sentinel
+from tests.support.brokers import Broker
+from tests.support.builders import POLICY, Deliver, connection_of
 
 GPUS: dict[str, Any] = {"name": "team-gpus", "priority": 10, "rules": [{"type": "quota", "gpus": 16, "memory": "1Ti"}]}
 COST: dict[str, Any] = {

@@ -15,9 +15,9 @@ from shared.policy.documents import PolicyDocument
 from shared.policy.queue import MAX_OVERTAKES
 from shared.store.tables import action_plans
 from shared.store.unit_of_work import Store
-from tests.builders import APPROVED, Deliver, connection_of, id_of, rows, submission, told
 from tests.functions.cli.conftest import Ran, Sentinel
 from tests.functions.policy_evaluation.test_handler import runs
+from tests.support.builders import APPROVED, Deliver, connection_of, id_of, rows, submission, told
 
 LABEL = "search/search/test-inference"
 

@@ -11,9 +11,9 @@ import yaml
 from shared.store import outbox
 from shared.store.tables import outbox as outbox_table
 from shared.store.unit_of_work import Store
-from tests.builders import SUBMITTED, connection_of, id_of, submission
-from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import Sentinel
+from tests.support.brokers import Broker
+from tests.support.builders import SUBMITTED, connection_of, id_of, submission
 
 
 def stored(store: Store) -> list[sa.Row[tuple[object, ...]]]:

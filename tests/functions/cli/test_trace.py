@@ -8,8 +8,8 @@ from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import RevisionStatus
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.builders import PROPOSED, TESTS, Deliver, id_of
 from tests.functions.cli.conftest import Sentinel
+from tests.support.builders import PROPOSED, TESTS, Deliver, id_of
 
 
 def revision(number: int, plan: uuid.UUID) -> Deployment:

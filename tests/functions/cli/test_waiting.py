@@ -14,9 +14,9 @@ from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.builders import INTAKE, POLICY, SUBMITTED, Deliver, id_of, submission
-from tests.functions.cli.brokers import Broker
 from tests.functions.cli.conftest import INSTALLED, Sentinel
+from tests.support.brokers import Broker
+from tests.support.builders import INTAKE, POLICY, SUBMITTED, Deliver, id_of, submission
 
 LABEL = "search/search/test-inference"
 ROLLOUT = (Phase.APPLYING, Phase.VERIFYING, Phase.HEALTHY)

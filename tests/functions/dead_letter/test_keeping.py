@@ -13,7 +13,7 @@ from shared.models.dead_letter import DeadLetter
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
-from tests.builders import connection_of
+from tests.support.builders import connection_of
 
 Keep = Callable[[dict[str, str], bytes], Answer]
 

@@ -10,8 +10,8 @@ from shared.models.plan import Verb
 from shared.operations import ledger_check
 from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION
 from shared.rollout.pricing import Price, PriceKind
-from tests.builders import told
-from tests.functions.chain import APPLIED, REMOVED, Chain
+from tests.support.builders import told
+from tests.support.chain import APPLIED, REMOVED, Chain
 
 NO_GPU = {"cpu": "100m", "memory": "64Mi"}
 

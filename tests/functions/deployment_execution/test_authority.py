@@ -9,7 +9,7 @@ import pytest
 from events.plan import PlanApproved
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.operations import ledger_check
-from tests.functions.chain import PLAN_APPROVED, TICK, Chain
+from tests.support.chain import PLAN_APPROVED, TICK, Chain
 
 
 def forge(chain: Chain, **changes: object) -> int:

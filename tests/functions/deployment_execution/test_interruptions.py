@@ -10,9 +10,9 @@ import pytest
 
 from shared.eventing.processing import Answer
 from shared.models.lifecycle import Phase, PlanStatus
-from tests.functions.chain import Chain
-from tests.functions.cluster import Crash, troubled
-from tests.functions.serving import served
+from tests.support.chain import Chain
+from tests.support.cluster import Crash, troubled
+from tests.support.serving import served
 
 LEASE_SECONDS = 21
 

@@ -6,9 +6,9 @@ import pytest
 
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.store import audit
-from tests.builders import connection_of, told
-from tests.functions.chain import Chain
-from tests.functions.cluster import Crash
+from tests.support.builders import connection_of, told
+from tests.support.chain import Chain
+from tests.support.cluster import Crash
 
 FAILED = "dev.sentinel.deployment.failed.v1"
 ALIEN = {

@@ -7,8 +7,8 @@ import pytest
 
 from shared.clusters.kubeconfig import Connection
 from shared.models.lifecycle import Phase, PlanStatus
-from tests.functions.chain import Chain
-from tests.functions.cluster import kubeconfig_of, troubled
+from tests.support.chain import Chain
+from tests.support.cluster import kubeconfig_of, troubled
 
 
 def comes_back_and_is_served(chain: Chain) -> None:

@@ -22,7 +22,7 @@ from shared.store import outbox
 from shared.store.tables import inbox as inbox_table
 from shared.store.tables import outbox as outbox_table
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, connection_of, request, told
+from tests.support.builders import Deliver, connection_of, request, told
 
 TICK = CATALOGUE.name_of(Tick)
 CONTINUED = CATALOGUE.name_of(RelayContinued)

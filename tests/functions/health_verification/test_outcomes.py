@@ -7,8 +7,8 @@ import pytest
 from shared.models.lifecycle import Phase
 from shared.rollout.manifests import INSTANCE_LABEL
 from shared.store import outbox
-from tests.builders import connection_of, request, set_columns, told
-from tests.functions.chain import Chain
+from tests.support.builders import connection_of, request, set_columns, told
+from tests.support.chain import Chain
 
 NEVER = "fate.test/never-ready"
 HEALTHY = "dev.sentinel.deployment.healthy.v1"

@@ -13,8 +13,8 @@ from shared.clusters.transport import Transport
 from shared.models.lifecycle import Phase
 from shared.operations import verify
 from shared.store.tables import clusters, deployments
-from tests.builders import connection_of, request, set_columns, told
-from tests.functions.chain import TICK, Chain
+from tests.support.builders import connection_of, request, set_columns, told
+from tests.support.chain import TICK, Chain
 
 CONTINUED = "dev.sentinel.verification.continued.v1"
 FAULT = "dev.sentinel.gpu.fault.v1"

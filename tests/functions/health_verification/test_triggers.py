@@ -8,8 +8,8 @@ import pytest
 
 from events.deployment import DeploymentApplied
 from shared.models.lifecycle import Phase
-from tests.builders import request
-from tests.functions.chain import APPLIED, Chain, Message
+from tests.support.builders import request
+from tests.support.chain import APPLIED, Chain, Message
 
 NEVER = "fate.test/never-ready"
 UPDATED = "dev.knative.apiserver.ref.update"

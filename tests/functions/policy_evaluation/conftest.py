@@ -3,7 +3,7 @@
 import pytest
 
 from shared.store.unit_of_work import Store
-from tests.functions.policy_evaluation.waiting import ROOM, gpus, policy
+from tests.support.queueing import ROOM, gpus, policy
 
 
 @pytest.fixture

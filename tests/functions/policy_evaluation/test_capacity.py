@@ -14,8 +14,8 @@ from shared.policy.queue import MAX_OVERTAKES
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver, id_of, in_parallel, rows
-from tests.functions.policy_evaluation.waiting import (
+from tests.support.builders import POLICY, Deliver, id_of, in_parallel, rows
+from tests.support.queueing import (
     approved,
     cue,
     denied,

@@ -10,8 +10,8 @@ from shared.models.plan import ActionPlan
 from shared.policy.queue import MAX_OVERTAKES
 from shared.store.tables import action_plans
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver, connection_of, id_of, rows
-from tests.functions.policy_evaluation.waiting import (
+from tests.support.builders import POLICY, Deliver, connection_of, id_of, rows
+from tests.support.queueing import (
     RECONSIDERED,
     approved,
     cue,

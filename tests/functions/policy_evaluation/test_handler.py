@@ -16,7 +16,7 @@ from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.builders import (
+from tests.support.builders import (
     APPROVED,
     DENIED,
     POLICY,

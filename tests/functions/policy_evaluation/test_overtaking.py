@@ -5,8 +5,8 @@ import sqlalchemy as sa
 from shared.models.lifecycle import Phase
 from shared.policy.queue import MAX_OVERTAKES
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, id_of, rows
-from tests.functions.policy_evaluation.waiting import (
+from tests.support.builders import Deliver, id_of, rows
+from tests.support.queueing import (
     ROOM,
     approved,
     cue,

@@ -14,8 +14,8 @@ from shared.operations.queue import PAGE
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, PROPOSED, Deliver, id_of, in_parallel, rows, told
-from tests.functions.policy_evaluation.waiting import (
+from tests.support.builders import POLICY, PROPOSED, Deliver, id_of, in_parallel, rows, told
+from tests.support.queueing import (
     CHANGED,
     CONTINUED,
     CUES,

@@ -10,8 +10,8 @@ from functions.telemetry_ingestion import function as telemetry_ingestion
 from shared.eventing.processing import Answer
 from shared.models.cluster import Cluster
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, connection_of, id_of
 from tests.functions.policy_evaluation.test_handler import approved, denied, policy, runs
+from tests.support.builders import Deliver, connection_of, id_of
 
 INGESTION = telemetry_ingestion.build()
 REPORT = "dev.sentinel.telemetry.workload.v1"

@@ -13,8 +13,8 @@ from shared.policy import recorded
 from shared.policy.facts import ScopeUsage
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver, id_of
-from tests.functions.policy_evaluation.waiting import approved, gpus, policy
+from tests.support.builders import POLICY, Deliver, id_of
+from tests.support.queueing import approved, gpus, policy
 
 BUDGET = 21
 """Statements of a decision that approves, its claim, inbox row and audit included.

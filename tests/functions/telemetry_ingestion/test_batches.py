@@ -11,7 +11,7 @@ from events.telemetry import MAX_SAMPLES, TelemetryGpu, TelemetryWorkload
 from functions.telemetry_ingestion.function import build
 from shared.store.tables import telemetry
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, connection_of, request
+from tests.support.builders import Deliver, connection_of, request
 
 GPU = CATALOGUE.name_of(TelemetryGpu)
 WORKLOAD = CATALOGUE.name_of(TelemetryWorkload)

@@ -17,7 +17,7 @@ from shared.models.plan import PlanSource, Verb
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.store.unit_of_work import Store
-from tests.builders import (
+from tests.support.builders import (
     INTAKE,
     PROPOSED,
     REJECTED,

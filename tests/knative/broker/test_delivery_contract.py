@@ -16,7 +16,7 @@ from aiohttp import web
 
 from knative.local.broker.broker import Broker
 from tests.knative.conftest import StartBroker, Subscribe, record
-from tests.knative.subscribers import HangUp, ManualClock, Received, event, eventually, subscriber
+from tests.support.subscribers import HangUp, ManualClock, Received, event, eventually, subscriber
 
 EVENTS = 120
 RETRIES = 3

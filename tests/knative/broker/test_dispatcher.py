@@ -15,7 +15,7 @@ from knative.local.broker.broker import Broker
 from knative.local.broker.dispatcher import IN_FLIGHT
 from knative.local.broker.log import LogUnavailable
 from tests.knative.conftest import StartBroker, Subscribe, fill, make_room, record
-from tests.knative.subscribers import ManualClock, Received, event, eventually, subscriber
+from tests.support.subscribers import ManualClock, Received, event, eventually, subscriber
 
 
 async def drained(broker: Broker) -> bool:

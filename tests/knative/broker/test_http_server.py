@@ -13,7 +13,7 @@ from knative.local.broker.ingress import Ingress
 from knative.local.serving.gateway import Gateway
 from tests.knative.conftest import StartBroker, Subscribe
 from tests.knative.serving.test_services import Start, start
-from tests.knative.subscribers import BOUND_SECONDS, Subscriber, serving, subscriber
+from tests.support.subscribers import BOUND_SECONDS, Subscriber, serving, subscriber
 
 __all__ = ["start"]  # the fixture
 

@@ -16,7 +16,7 @@ from knative.local.broker.ingress import Ingress
 from knative.local.serving.gateway import Gateway
 from shared.eventing import codec
 from tests.knative.conftest import StartBroker, Subscribe, fill, make_room
-from tests.knative.subscribers import Subscriber, serving, subscriber
+from tests.support.subscribers import Subscriber, serving, subscriber
 
 CE = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
 EVENT = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}

@@ -9,8 +9,8 @@ import yaml
 from aiohttp import web
 
 from knative.local.cluster.client import ClusterRequestFailed, cluster_api
-from tests.knative.platforms import KUBECONFIG
-from tests.knative.subscribers import serving
+from tests.support.platforms import KUBECONFIG
+from tests.support.subscribers import serving
 
 
 @pytest.mark.parametrize(

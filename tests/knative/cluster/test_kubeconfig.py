@@ -12,7 +12,7 @@ import yaml
 from knative.local.cluster import kubeconfig
 from shared.clusters.kubeconfig import read_connection
 from shared.errors import ClusterUnavailable
-from tests.knative.certificates import Authority
+from tests.support.certificates import Authority
 
 
 def config(directory: Path, cluster: dict[str, Any] | None = None, user: dict[str, Any] | None = None) -> Path:

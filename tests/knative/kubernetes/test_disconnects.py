@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.contracts.kubernetes_api.api import Api, Home, config_map
-from tests.processes import unmeasured
+from tests.support.processes import unmeasured
 
 _SECONDS = 20.0
 _COLLECTION = "/api/v1/namespaces/default/configmaps"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.kubernetes_api.api import Api, Home, Object, config_map, deployment, job
-from tests.processes import unmeasured
+from tests.support.processes import unmeasured
 
 
 def _command(state: Path, *arguments: str) -> list[str]:

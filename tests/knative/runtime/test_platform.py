@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 from knative.local.runtime.platform import Platform
-from tests.knative import platforms
-from tests.knative.platforms import Running, alive, refusal, running, service, stop, trigger
-from tests.knative.subscribers import eventually
+from tests.support import platforms
+from tests.support.platforms import Running, alive, refusal, running, service, stop, trigger
+from tests.support.subscribers import eventually
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ async def test_what_was_acknowledged_survives_a_kill_of_the_platform(
     async with running(manifests, state) as platform:
         posted = await asyncio.gather(*(post(session, platform, "later", number) for number in numbers))
         assert set(posted) == {202}
-        await eventually(lambda: any("function.py" in " ".join(each.cmdline()) for each in platform.children()))
+        await eventually(lambda: any("echo_function.py" in " ".join(each.cmdline()) for each in platform.children()))
         children = platform.children()
         await stop(platform, signal.SIGKILL)
         await eventually(lambda: alive(children) == [])

@@ -16,7 +16,7 @@ from knative.local.broker.ingress import Ingress
 from knative.local.serving.gateway import Gateway
 from knative.local.serving.services import LocalService
 from tests.knative.serving.test_services import Start, start
-from tests.knative.subscribers import serving
+from tests.support.subscribers import serving
 
 __all__ = ["start"]  # the fixture
 

@@ -17,9 +17,9 @@ import pytest
 from knative.local.broker.addressables import exchange
 from knative.local.broker.delivery import HttpAnswer, HttpResponse, NoResponse
 from knative.local.serving.services import LocalService, ServiceSpec
-from tests.knative.subscribers import eventually
+from tests.support.subscribers import eventually
 
-FUNCTION = Path(__file__).parents[1] / "function.py"
+FUNCTION = Path(__file__).parents[2] / "support" / "echo_function.py"
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -18,8 +18,8 @@ from knative.local.broker.wire import Record
 from knative.local.resources.manifests import ApiServerSource
 from knative.local.sources import apiserver
 from knative.local.sources.apiserver import Collection
-from tests.knative.certificates import Authority
-from tests.knative.subscribers import eventually
+from tests.support.certificates import Authority
+from tests.support.subscribers import eventually
 
 DEPLOYMENTS = Collection("apps/v1", "Deployment", None, {"app.kubernetes.io/managed-by": "sentinel"})
 TOKEN = "Bearer let-me-in"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.shared.clusters.servers import ScriptedServer, scripted_server
+from tests.support.api_servers import ScriptedServer, scripted_server
 
 
 @pytest.fixture

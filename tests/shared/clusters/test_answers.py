@@ -7,7 +7,7 @@ import pytest
 
 from shared.clusters.answers import ApiAnswer, error_of
 from shared.errors import ClusterRefused, ClusterUnavailable
-from tests.shared.clusters.servers import status
+from tests.support.api_servers import status
 
 TERMINATING = {"causes": [{"reason": "NamespaceTerminating", "message": "namespace x is being terminated"}]}
 

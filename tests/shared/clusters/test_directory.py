@@ -9,7 +9,7 @@ import pytest
 
 from shared.clusters.directory import ClusterDirectory
 from shared.errors import ClusterUnavailable
-from tests.shared.clusters.servers import ScriptedServer, scripted_server
+from tests.support.api_servers import ScriptedServer, scripted_server
 
 
 def register(directory: Path, name: str, server: str, token: str = "t") -> None:

@@ -7,7 +7,7 @@ import pytest
 from shared.clusters.driver import ObservedObject
 from shared.errors import ClusterRefused, ClusterUnavailable
 from shared.models.deployment import ObjectReference
-from tests.shared.clusters.servers import ScriptedServer, status
+from tests.support.api_servers import ScriptedServer, status
 
 WEB = ObjectReference("Deployment", "search", "web")
 OURS = {"app.kubernetes.io/managed-by": "sentinel", "app.kubernetes.io/instance": "w"}

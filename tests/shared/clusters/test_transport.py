@@ -18,7 +18,7 @@ from shared.clusters.kubeconfig import Connection
 from shared.clusters.kubernetes import KubernetesDriver
 from shared.clusters.transport import Transport, as_yaml
 from shared.errors import ClusterUnavailable
-from tests.shared.clusters.servers import ScriptedServer, scripted_server
+from tests.support.api_servers import ScriptedServer, scripted_server
 
 
 def test_a_get_asks_for_json_as_sentinel(server: ScriptedServer) -> None:

@@ -14,7 +14,7 @@ from shared.eventing.function import TransactionalFunction
 from shared.eventing.processing import Processor
 from shared.store.database import connect
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import (
+from tests.support.builders import (
     INTAKE,
     POLICY,
     PROPOSED,
@@ -26,7 +26,7 @@ from tests.builders import (
     rows,
     submission,
 )
-from tests.shared.eventing.tellers import PLAN, error, state, tells
+from tests.support.emitters import PLAN, error, state, tells
 
 # Crashes -------------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from shared.eventing.event import MAX_HOPS, Event, Outgoing, outgoing_id
 from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, TransactionalFunction
 from shared.store import inbox
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import (
+from tests.support.builders import (
     APPROVED,
     INTAKE,
     POLICY,
@@ -32,7 +32,7 @@ from tests.builders import (
     submission,
     told,
 )
-from tests.shared.eventing.tellers import PLAN, TICK, error, rejected, state, tells
+from tests.support.emitters import PLAN, TICK, error, rejected, state, tells
 
 # Refusals before the inbox -------------------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from shared.eventing.processing import Answer, Processor
 from shared.eventing.publishing import PublisherAfterCommit, PublishingFailed
 from shared.eventing.relay import publish_pending
 from shared.store.unit_of_work import Store
-from tests.builders import PROPOSED, request, rows
-from tests.shared.eventing.tellers import PLAN, rejected, tells
+from tests.support.builders import PROPOSED, request, rows
+from tests.support.emitters import PLAN, rejected, tells
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from shared.eventing.processing import bad_fields
 from shared.models.workload import GpuRequest, WorkloadSpec, WorkloadType, workload_id
-from tests.shared.rollout.strategies import wire_workloads
+from tests.support.strategies import wire_workloads
 
 ENV = [("URL", "$(PG_URL)"), ("PG_URL", "pg://$(PG_HOST)"), ("PG_HOST", "db")]
 MINIMAL = {"name": "test-inference", "type": "inference", "image": "nginx:1.29"}

@@ -10,7 +10,7 @@ from shared.models.actor import Actor
 from shared.models.dead_letter import DeadLetter
 from shared.operations import dead_letters
 from shared.store.unit_of_work import Store
-from tests.builders import TESTS
+from tests.support.builders import TESTS
 
 ADA = Actor.operator("ada")
 LETTER = DeadLetter("http://f", "/s", "1", "t", "w", {"id": "1"}, b"{}", 422, "no")

@@ -12,7 +12,7 @@ from shared.operations import ledger_check
 from shared.operations.ledger_check import LedgerReport
 from shared.store.tables import reservations, usage, workloads
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, TESTS, Deliver, connection_of, id_of, in_parallel, rows
+from tests.support.builders import POLICY, TESTS, Deliver, connection_of, id_of, in_parallel, rows
 
 ADA = Actor.operator("ada")
 L4 = UsageKey("search", "local", "L4")

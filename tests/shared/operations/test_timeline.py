@@ -12,7 +12,7 @@ from shared.operations import policies, timeline
 from shared.operations.workloads import WorkloadReference
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.builders import TESTS, Deliver, id_of
+from tests.support.builders import TESTS, Deliver, id_of
 
 LETTER = DeadLetter("http://f", "/s", "e", "t", str(id_of()), {"id": "e"}, b"\x00{", 422, "no")
 

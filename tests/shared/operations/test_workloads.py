@@ -7,7 +7,7 @@ from shared.models.lifecycle import Phase
 from shared.operations import workloads
 from shared.operations.workloads import WorkloadFilter, WorkloadReference
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, id_of
+from tests.support.builders import Deliver, id_of
 
 
 def test_a_page_says_whether_there_are_more(store: Store, deliver: Deliver) -> None:

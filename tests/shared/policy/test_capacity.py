@@ -12,7 +12,7 @@ from shared.models.plan import Verb
 from shared.policy.decision import PlanView, PolicyDecision
 from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.vocabulary import ScopeKind
-from tests.shared.policy.builders import decide, stored, view
+from tests.support.policies import decide, stored, view
 
 NAMES = ("H100", "L4", "")
 COUNTS = st.fixed_dictionaries({name: st.integers(0, 5) for name in NAMES})

@@ -20,7 +20,7 @@ from shared.policy.policy_set import StoredPolicy
 from shared.policy.rules.freeze import FreezeWindow
 from shared.policy.rules.recurrence import Occurrences
 from shared.policy.suites import Suite
-from tests.shared.policy.builders import policies
+from tests.support.policies import policies
 
 EXAMPLE = {
     "name": "team-gpus",

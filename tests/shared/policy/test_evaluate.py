@@ -22,7 +22,7 @@ from shared.policy.rules.amounts import CostCeiling, Quota
 from shared.policy.rules.base import Breach
 from shared.policy.rules.hardening import SecurityRule
 from shared.policy.vocabulary import Mode, ScopeKind
-from tests.shared.policy.builders import (
+from tests.support.policies import (
     AMOUNT_RULES,
     HOUR,
     NOW,

@@ -16,7 +16,7 @@ from shared.policy.explain import Change, Judge, explain
 from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.vocabulary import ScopeKind
-from tests.shared.policy.builders import COUNTED, HOUR, NOW, known, policies, stored, usage, view
+from tests.support.policies import COUNTED, HOUR, NOW, known, policies, stored, usage, view
 
 ONE = Amounts(1, 1000, 1024**3, 1, Decimal(1))
 

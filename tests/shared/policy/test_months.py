@@ -11,7 +11,7 @@ from shared.models.amounts import Amounts
 from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.months import cost, month_start, next_month
 from shared.policy.vocabulary import ScopeKind
-from tests.shared.policy.builders import HOUR, decide, known, stored, view
+from tests.support.policies import HOUR, decide, known, stored, view
 
 HOURS = st.datetimes(datetime(2024, 1, 1), datetime(2029, 1, 1)).map(  # noqa: DTZ001 - made aware below
     lambda t: t.replace(minute=0, second=0, microsecond=0, tzinfo=UTC)

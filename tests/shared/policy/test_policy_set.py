@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.models.plan import Verb
 from shared.policy.decision import PlanView
 from shared.policy.policy_set import PolicySet, StoredPolicy, selects
-from tests.shared.policy.builders import NOW, PLANS, UNREADABLE, amounts, policies, stored, view
+from tests.support.policies import NOW, PLANS, UNREADABLE, amounts, policies, stored, view
 
 DENY: dict[str, Any] = {"type": "quota", "scope": "plan", "replicas": 0}
 VALIDITY: st.SearchStrategy[dict[str, Any]] = st.sampled_from(

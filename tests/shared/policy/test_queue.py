@@ -25,8 +25,8 @@ from shared.policy.queue import (
 )
 from shared.policy.resources import CAPACITY, SUMS, Resource, ScopedResource, parse
 from shared.policy.vocabulary import CountingScope, ScopeKind
-from tests.shared.policy.builders import COUNTED, NOW, known, stored, view
-from tests.shared.policy.queues import Lines, Platform, cores, gpus
+from tests.support.policies import COUNTED, NOW, known, stored, view
+from tests.support.queue_model import Lines, Platform, cores, gpus
 
 GPUS = 16
 TEAM = CountingScope(ScopeKind.TEAM, "search")

@@ -14,7 +14,7 @@ from shared.policy.facts import ActionQuery, Facts, ServiceLevel
 from shared.policy.policy_set import StoredPolicy
 from shared.policy.recorded import from_json, to_json
 from shared.policy.vocabulary import ScopeKind
-from tests.shared.policy.builders import HOUR, NOW, decide, known, situations, view
+from tests.support.policies import HOUR, NOW, decide, known, situations, view
 
 
 @given(situations())

@@ -19,7 +19,7 @@ from shared.rollout.manifests import (
     object_name,
     surge_replicas,
 )
-from tests.shared.rollout.strategies import wire_workloads, workloads
+from tests.support.strategies import wire_workloads, workloads
 
 PLAN = uuid.UUID(int=7)
 LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.rollout.observation import Observation, counted_pods, is_stale, lacks_pods, newest_pods, revision_of
-from tests.shared.rollout.documents import NEW, OLD, Document, counts, over, pod, replica_set, resource, seen
+from tests.support.cluster_documents import NEW, OLD, Document, counts, over, pod, replica_set, resource, seen
 
 
 @pytest.mark.parametrize(

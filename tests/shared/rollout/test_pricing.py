@@ -15,7 +15,7 @@ from shared.models.gpu import normalise_sku
 from shared.models.mig import profiles_of
 from shared.models.workload import WorkloadSpec
 from shared.rollout.pricing import USD_STEP, Price, PriceKind, Prices, default_prices, replica_amounts
-from tests.shared.rollout.strategies import workloads
+from tests.support.strategies import workloads
 
 HERE = Cluster("here")
 PRICES = Prices(

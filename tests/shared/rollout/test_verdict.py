@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.models.lifecycle import RevisionStatus
 from shared.rollout.observation import Observation
 from shared.rollout.verdict import State, Verdict, verdict
-from tests.shared.rollout.documents import (
+from tests.support.cluster_documents import (
     BAKE,
     NEW,
     NOW,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.eventing import strict_json
 from shared.store import audit
 from shared.store.unit_of_work import Store
-from tests.builders import TESTS, connection_of, in_parallel, rows
+from tests.support.builders import TESTS, connection_of, in_parallel, rows
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from shared.errors import PoisonEvent, StoreUnavailable
 from shared.store.database import connect, is_transient, sqlstate, transient_errors
 from shared.store.unit_of_work import Store
-from tests.builders import connection_of
+from tests.support.builders import connection_of
 
 
 def test_an_engine_has_the_pool_that_it_is_given() -> None:

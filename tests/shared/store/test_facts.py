@@ -18,7 +18,7 @@ from shared.rollout.pricing import Price, PriceKind
 from shared.store.rows import amounts_from
 from shared.store.tables import reservations, usage, workload_costs
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import Deliver, connection_of, id_of
+from tests.support.builders import Deliver, connection_of, id_of
 
 COUNTED = (ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL)
 KINDS = (ScopeKind.WORKLOAD, *COUNTED)

@@ -10,7 +10,7 @@ from shared.eventing.publishing import PublishingFailed
 from shared.eventing.relay import publish_pending
 from shared.store import inbox, outbox
 from shared.store.unit_of_work import Store
-from tests.builders import connection_of, envelope, rows
+from tests.support.builders import connection_of, envelope, rows
 
 REPLY = WireEvent({"specversion": "1.0", "id": "r", "source": "/s", "type": "t", "subject": "x"}, b'{"a": 1}')
 

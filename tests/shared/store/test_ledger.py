@@ -18,7 +18,7 @@ from shared.models.reservation import Reservation
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store import ledger as ledger_module
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import connection_of, in_parallel, rows
+from tests.support.builders import connection_of, in_parallel, rows
 
 HOLD = timedelta(minutes=10)
 MICROSECOND = timedelta(microseconds=1)

@@ -32,11 +32,11 @@ from shared.policy.months import next_month
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
-from tests.builders import APPROVED, INTAKE, POLICY, WITHDRAWN, Deliver, id_of, told, withdrawal
-from tests.shared.store import loading
-from tests.shared.store.crashes import KILLED
-from tests.shared.store.invariants import broken, checked, difference_of_accounts
-from tests.shared.store.loading import ALIKE, CAPPED, REGIONS, Load, execution_that
+from tests.support import load as loading
+from tests.support.builders import APPROVED, INTAKE, POLICY, WITHDRAWN, Deliver, id_of, told, withdrawal
+from tests.support.crashes import KILLED
+from tests.support.invariants import broken, checked, difference_of_accounts
+from tests.support.load import ALIKE, CAPPED, REGIONS, Load, execution_that
 
 PROCESSES = 8
 STEPS = int(os.environ.get("SENTINEL_LOAD_STEPS", "60"))

@@ -22,7 +22,7 @@ from shared.store.database import connect
 from shared.store.migrate import configuration, upgrade
 from shared.store.tables import metadata
 from shared.store.unit_of_work import Store
-from tests.builders import in_parallel, rows
+from tests.support.builders import in_parallel, rows
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from shared.policy.history import PolicyChange
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.store.tables import policies
 from shared.store.unit_of_work import Store
-from tests.builders import connection_of
+from tests.support.builders import connection_of
 
 
 def test_policies_are_replaced_by_name_and_an_unreadable_one_says_why(store: Store, owner_engine: sa.Engine) -> None:

@@ -22,7 +22,7 @@ from shared.models.telemetry import Sample
 from shared.models.workload import WorkloadSpec
 from shared.rollout.pricing import Price, PriceKind, Prices
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, id_of, rows, submission
+from tests.support.builders import Deliver, id_of, rows, submission
 
 WORKLOAD = id_of()
 

@@ -18,7 +18,7 @@ from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.errors import StoreUnavailable
 from shared.store import wire
 from shared.store.database import connect, transient_errors
-from tests.functions.serving import ROOT
+from tests.support.serving import ROOT
 
 ECHO = sa.text("SELECT CAST(:text AS text), CAST(:number AS numeric), CAST(:some AS bytea), CAST(:whole AS bigint)")
 AMOUNTS = st.decimals(-(10**9), 10**9, allow_nan=False, allow_infinity=False, places=6)

@@ -10,7 +10,7 @@ from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store.tables import policy_decisions, workloads
 from shared.store.unit_of_work import Store
-from tests.builders import connection_of
+from tests.support.builders import connection_of
 
 
 def put(store: Store, name: str, phase: Phase, *, ago: float = 0.0) -> uuid.UUID:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import unmeasured
+from tests.support.processes import unmeasured
 
 pytestmark = pytest.mark.xdist_group("replay")
 

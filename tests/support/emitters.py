@@ -13,7 +13,7 @@ from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import TransactionalFunction
 from shared.eventing.processing import Answer
 from shared.store.unit_of_work import UnitOfWork
-from tests.builders import (
+from tests.support.builders import (
     PROPOSED,
     TESTS,
     rows,

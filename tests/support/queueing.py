@@ -25,7 +25,7 @@ from shared.rollout.observation import Observation
 from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store.tables import outbox
 from shared.store.unit_of_work import Store
-from tests.builders import POLICY, Deliver, connection_of, id_of, told
+from tests.support.builders import POLICY, Deliver, connection_of, id_of, told
 
 TICK = "dev.knative.sources.ping"
 RECONSIDERED = CATALOGUE.name_of(PlanReconsidered)

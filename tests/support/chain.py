@@ -42,8 +42,8 @@ from shared.store import outbox
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
 from shared.store.tables import action_plans, audit_log, deployments, inbox, reservations, usage
 from shared.store.unit_of_work import Store
-from tests.builders import INTAKE, POLICY, SUBMITTED, WITHDRAWN, Deliver, Function, connection_of, request
-from tests.functions.cluster import Crash, Gate, Site
+from tests.support.builders import INTAKE, POLICY, SUBMITTED, WITHDRAWN, Deliver, Function, connection_of, request
+from tests.support.cluster import Crash, Gate, Site
 
 APPLIED = CATALOGUE.name_of(DeploymentApplied)
 REMOVED = CATALOGUE.name_of(DeploymentRemoved)

@@ -17,8 +17,8 @@ import yaml
 from shared.clusters.directory import ClusterDirectory
 from shared.clusters.driver import AppliedObject, ClusterDriver
 from shared.clusters.kubeconfig import Connection
-from tests.contracts.cluster_driver.someone import PATHS, Someone
-from tests.knative.certificates import Authority
+from tests.support.certificates import Authority
+from tests.support.someone import PATHS, Someone
 
 
 class Crash(Exception):

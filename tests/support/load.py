@@ -39,7 +39,7 @@ from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store import outbox
 from shared.store.database import connect
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.builders import (
+from tests.support.builders import (
     APPROVED,
     INTAKE,
     POLICY,
@@ -53,7 +53,7 @@ from tests.builders import (
     request,
     withdrawal,
 )
-from tests.shared.store.crashes import Crash, Crashes, Fate
+from tests.support.crashes import Crash, Crashes, Fate
 
 TEAMS = ("alpha", "beta", "gamma", "delta", "epsilon")
 REGIONS = ("east", "west")

@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.processes import unmeasured
+from tests.support.processes import unmeasured
 
-FUNCTION = Path(__file__).with_name("function.py")
+FUNCTION = Path(__file__).with_name("echo_function.py")
 ROOT = Path(__file__).resolve().parents[2]
 BOUND_SECONDS = 120.0
 

@@ -16,7 +16,7 @@ from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.queue import Demand, QueueEntry, QueueScan, blocking_finding, competitors_ahead, missing_resources
 from shared.policy.resources import CAPACITY, ScopedResource
 from shared.policy.vocabulary import CountingScope, ScopeKind
-from tests.shared.policy.builders import COUNTED, NOW, decide, view
+from tests.support.policies import COUNTED, NOW, decide, view
 
 Lines = Mapping[str, Amounts]
 

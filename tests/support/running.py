@@ -29,7 +29,7 @@ from shared.models.workload import workload_id
 from shared.store.database import connect
 from shared.store.tables import inbox
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.processes import unmeasured
+from tests.support.processes import unmeasured
 
 T = TypeVar("T")
 
