@@ -59,7 +59,8 @@ def read_connection(path: Path, *, allow_insecure: bool = False) -> Connection:
     try:
         return _connection(_document(path), path.parent, allow_insecure)
     except OSError as error:
-        raise ClusterUnavailable(f"kubeconfig {path}: {error.filename or path}: {error.strerror}") from None
+        other = f"{error.filename}: " if error.filename not in (None, str(path)) else ""
+        raise ClusterUnavailable(f"kubeconfig {path}: {other}{error.strerror}") from None
     except _Unusable as error:
         raise ClusterUnavailable(f"kubeconfig {path}: {error}") from None
 

@@ -60,7 +60,7 @@ def test_a_kubeconfig_that_is_not_there_is_one_clear_line() -> None:
     with demo("--kubeconfig", "missing.yaml") as process:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said.splitlines()[-1] == "sentinel: missing.yaml: cannot be read: No such file or directory"
+    assert said.splitlines()[-1] == "sentinel: kubeconfig missing.yaml: No such file or directory"
 
 
 @pytest.mark.xdist_group("platform")

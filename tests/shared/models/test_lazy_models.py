@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from events import CATALOGUE
 from shared.models.fields import LazyModel, Wire
-from tests.functions.serving import ROOT
+from tests.support.serving import ROOT
 
 
 def subclasses(model: type[LazyModel]) -> set[type[LazyModel]]:
