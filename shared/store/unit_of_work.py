@@ -16,20 +16,20 @@ from shared.eventing.function import Claim
 from shared.models.actor import Actor
 from shared.store import audit, inbox, outbox
 from shared.store.audit import AuditEntry, NewEntry
-from shared.store.catalogue import CatalogueRows
 from shared.store.database import transient_errors
-from shared.store.dead_letters import DeadLetterRows
-from shared.store.deployments import DeploymentRows
-from shared.store.facts import FactRows
-from shared.store.ledger import Ledger
-from shared.store.plans import PlanRows
-from shared.store.telemetry import TelemetryRows
-from shared.store.workloads import WorkloadRows
 
 if TYPE_CHECKING:
+    from shared.store.catalogue import CatalogueRows
+    from shared.store.dead_letters import DeadLetterRows
+    from shared.store.deployments import DeploymentRows
+    from shared.store.facts import FactRows
     from shared.store.history import HistoryRows
+    from shared.store.ledger import Ledger
     from shared.store.ledger_records import LedgerRecordRows
+    from shared.store.plans import PlanRows
     from shared.store.policies import PolicyRows
+    from shared.store.telemetry import TelemetryRows
+    from shared.store.workloads import WorkloadRows
 
 _SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
@@ -37,7 +37,8 @@ _SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 class UnitOfWork:
     """An open transaction with everything a handler may read and change. `now` is PostgreSQL's clock.
 
-    Audit rows are kept back to the end: their lock is the last that a transaction takes.
+    Audit rows are kept back to the end: their lock is the last that a transaction takes. A repository is imported when
+    it is first used: a command that lists workloads needs neither the ledger's statements nor the rules of policy.
     """
 
     def __init__(self, connection: sa.Connection, now: datetime) -> None:
@@ -46,53 +47,69 @@ class UnitOfWork:
         self._audits: list[NewEntry] = []
 
     @cached_property
-    def workloads(self) -> WorkloadRows:
+    def workloads(self) -> "WorkloadRows":
+        from shared.store.workloads import WorkloadRows
+
         return WorkloadRows(self._connection)
 
     @cached_property
-    def plans(self) -> PlanRows:
+    def plans(self) -> "PlanRows":
+        from shared.store.plans import PlanRows
+
         return PlanRows(self._connection)
 
     @cached_property
-    def deployments(self) -> DeploymentRows:
+    def deployments(self) -> "DeploymentRows":
+        from shared.store.deployments import DeploymentRows
+
         return DeploymentRows(self._connection)
 
     @cached_property
-    def catalogue(self) -> CatalogueRows:
+    def catalogue(self) -> "CatalogueRows":
+        from shared.store.catalogue import CatalogueRows
+
         return CatalogueRows(self._connection)
 
     @cached_property
     def policies(self) -> "PolicyRows":
-        from shared.store.policies import PolicyRows  # brings all rules along, and only one function needs them
+        from shared.store.policies import PolicyRows
 
         return PolicyRows(self._connection)
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> "Ledger":
+        from shared.store.ledger import Ledger
+
         return Ledger(self._connection)
 
     @cached_property
-    def dead_letters(self) -> DeadLetterRows:
+    def dead_letters(self) -> "DeadLetterRows":
+        from shared.store.dead_letters import DeadLetterRows
+
         return DeadLetterRows(self._connection)
 
     @cached_property
     def ledger_records(self) -> "LedgerRecordRows":
-        from shared.store.ledger_records import LedgerRecordRows  # only the check of the ledger needs it
+        from shared.store.ledger_records import LedgerRecordRows
 
         return LedgerRecordRows(self._connection)
 
     @cached_property
     def history(self) -> "HistoryRows":
-        from shared.store.history import HistoryRows  # only the timeline needs it
+        from shared.store.history import HistoryRows
 
         return HistoryRows(self._connection)
 
     @cached_property
-    def telemetry(self) -> TelemetryRows:
+    def telemetry(self) -> "TelemetryRows":
+        from shared.store.telemetry import TelemetryRows
+
         return TelemetryRows(self._connection)
 
     @cached_property
-    def facts(self) -> FactRows:
+    def facts(self) -> "FactRows":
+        from shared.store.facts import FactRows
+
         return FactRows(self._connection)
 
     def audit(self, action: str, subject: str, actor: Actor, **detail: JsonValue) -> None:
