@@ -68,7 +68,7 @@ def locate(state: Path | None, environment: Mapping[str, str]) -> Platform:
 
 @contextmanager
 def open_store(platform: Platform) -> Iterator[Store]:
-    """The store of a platform, closed at the end. Raises CommandFailed when the database is away or refuses."""
+    """The store of a platform, closed at the end. Raises CommandFailed when the database is unavailable or refuses."""
     store = Store(connect(platform.database_url, pool_size=1, max_overflow=0))
     try:
         yield store

@@ -1,7 +1,7 @@
 """How a command ends badly: one line on stderr and an exit code, never a traceback.
 
 0    done
-1    the operation failed: not found, rejected, denied, unhealthy, timed out, the database is away
+1    the operation failed: not found, rejected, denied, unhealthy, timed out, the database is unavailable
 2    the command was not understood, or its input is bad; nothing was changed
 130  interrupted (Ctrl-C)
 """
@@ -22,7 +22,7 @@ class CommandFailed(SentinelError):
 
 
 class BadInput(SentinelError):
-    """What was asked for cannot be understood; each line of the message names one thing to mend."""
+    """What was asked for cannot be understood; each line of the message names one thing to correct."""
 
 
 class Interrupted(SentinelError):

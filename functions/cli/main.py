@@ -89,7 +89,7 @@ def root(
     \b
     Exit codes:
       0    done; with --wait: and the workload is healthy, complete or removed, as was asked for
-      1    failed: not found, rejected, denied, rolled back, timed out, the platform is away
+      1    failed: not found, rejected, denied, rolled back, timed out, the platform is unavailable
       2    not understood, or bad input; nothing was changed
       130  interrupted
     """

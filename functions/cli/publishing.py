@@ -1,6 +1,6 @@
 """Events from the command line: durable first, published right after.
 
-An event is in the outbox before anything is sent, so a broker that is away costs time and not the event: the relay
+An event is in the outbox before anything is sent, so an unavailable broker costs time and not the event: the relay
 publishes it with the next tick that finds the broker.
 """
 

@@ -85,7 +85,7 @@ def _reason(data: str, code: str) -> str:
         document = json.loads(said)
         said = str(document["error"]) if isinstance(document, dict) and "error" in document else said
     except (ValueError, RecursionError):
-        pass  # not JSON that can be read: it is told as it is
+        pass  # not JSON that can be read: the reason is the text itself
     # What JSON may hold and PostgreSQL does not: NUL, and surrogates without their other half.
     said = said.replace("\x00", "").encode(errors="replace").decode()
     return said[:_MAX_REASON] or (f"status {code}" if code else "no answer")

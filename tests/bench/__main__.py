@@ -127,7 +127,11 @@ def _chain_table(found: Chains) -> Table:
         promised = " ".join(chain.LIMITS.get(name, ()))
         table.add_row(text, f"{ours * factor:,.1f}", f"{theirs * factor:,.1f}", f"{ours / theirs:.2f}", promised)
     table.add_row(
-        "outbox: transaction -> published p50, ms", f"{found.outbox_p50 * 1000:,.1f}", "", "", " ".join(chain.OUTBOX_LIMIT)
+        "outbox: transaction -> published p50, ms",
+        f"{found.outbox_p50 * 1000:,.1f}",
+        "",
+        "",
+        " ".join(chain.OUTBOX_LIMIT),
     )
     return table
 

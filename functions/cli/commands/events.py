@@ -86,7 +86,7 @@ def redrive(
         print_ids([views.redriven_as_json(one) for one in redriven.letters], output)
         publish(store, platform, events)
     if redriven.more:
-        complain(f"{operations.REDRIVE_LIMIT} were looked at; there may be more: run it again")
+        complain(f"{operations.REDRIVE_LIMIT} were taken; there may be more: run it again")
     if redriven.malformed:
         reasons = [f"{one.id} is malformed, and stays: {why}" for one, why in redriven.malformed]
         raise CommandFailed("\n".join(reasons))

@@ -80,7 +80,7 @@ def list_policies(context: typer.Context, output: Output = Format.TABLE) -> None
 def show(context: typer.Context, name: Name, output: Output = Format.TABLE) -> None:
     """Show one policy with its document, which can be added again.
 
-    One that cannot be read is printed as it is stored, to be mended, and the problem on stderr.
+    One that cannot be read is printed as it is stored, to be corrected, and the problem on stderr.
     """
     with open_store(platform_of(context)) as store, store.begin() as work:
         with _listing_hint():
