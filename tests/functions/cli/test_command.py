@@ -91,8 +91,8 @@ def test_database_url_comes_before_the_state_directory_of_the_environment(
 @pytest.mark.parametrize(
     ("url", "code", "said"),
     [
-        ("nonsense", 2, "DATABASE_URL is not a database URL: postgresql+pg8000://user@host/database"),
-        ("mysql://me:hunter2@db/x", 2, "DATABASE_URL must start with postgresql+pg8000://, not mysql://"),
+        ("nonsense", 2, "DATABASE_URL is not a database URL: write postgresql://user@host/database"),
+        ("mysql://me:hunter2@db/x", 2, "DATABASE_URL must start with postgresql://, not mysql://"),
         ("postgresql://me:hunter2@127.0.0.1:1/x", 1, "DATABASE_URL: the database is not available: InterfaceError"),
     ],
 )
