@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events import CATALOGUE
-from shared.eventing.endpoint import Target, asking, endpoint
+from shared.eventing.endpoint import FrameworkTarget, asking, endpoint
 from shared.eventing.function import ClusterFunction, TransactionalFunction
-from shared.eventing.processing import Answer, Processor
+from shared.eventing.processing import HttpAnswer, Processor
 from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit
 from shared.observability import configure_logging
 from shared.settings import FunctionSettings
@@ -24,7 +24,7 @@ from shared.store.database import connect
 from shared.store.unit_of_work import Store
 
 LOCK_TIMEOUT = timedelta(seconds=10)
-"""A function that hangs in a transaction must not hang the others: they answer 503, and are asked again."""
+"""A function that hangs in a transaction must not hang the others: they answer 503, and the broker delivers again."""
 
 PUBLISH_TIMEOUT_SECONDS = 1.0
 """An ingress answers within 10 ms; what takes this long is left to the relay, whose timeout is longer."""
@@ -55,7 +55,9 @@ def _ports() -> Ports:
     return Ports(FunctionSettings.from_environment())
 
 
-def event_target(build: Callable[[Ports], TransactionalFunction[Any] | ClusterFunction[Any, Any, Any]]) -> Target:
+def event_target(
+    build: Callable[[Ports], TransactionalFunction[Any] | ClusterFunction[Any, Any, Any]],
+) -> FrameworkTarget:
     """The target of a function that handles events from the catalogue. Raises ConfigurationError."""
     ports = _ports()
     function = build(ports)
@@ -63,19 +65,19 @@ def event_target(build: Callable[[Ports], TransactionalFunction[Any] | ClusterFu
     return _as_target(endpoint(processor.process, threads=ports.settings.pool_size))
 
 
-def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], Answer]]) -> Target:
+def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], HttpAnswer]]) -> FrameworkTarget:
     """The target of a function that takes requests as they come, before they are events. Raises ConfigurationError."""
     ports = _ports()
     return _as_target(endpoint(build(ports), threads=ports.settings.pool_size))
 
 
-def reading_target(build: Callable[[Ports], Callable[[str, Mapping[str, str]], Answer]]) -> Target:
+def reading_target(build: Callable[[Ports], Callable[[str, Mapping[str, str]], HttpAnswer]]) -> FrameworkTarget:
     """The target of a function that answers GET requests. Raises ConfigurationError."""
     ports = _ports()
     return _as_target(asking(build(ports), threads=ports.settings.pool_size))
 
 
-def _as_target(respond: Target) -> Target:
+def _as_target(respond: FrameworkTarget) -> FrameworkTarget:
     """Registers an endpoint with functions-framework under the name `handle`, with the http signature."""
 
     async def handle(request: Request) -> Response:

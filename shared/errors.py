@@ -1,4 +1,6 @@
-"""Every error that Sentinel raises on purpose, and the one table that says what each means to a caller.
+"""The errors of the shared core, in one tree, with the HTTP status that answers an event where one does.
+
+A module with an error of its own derives it from SentinelError next to the code that raises it.
 
     SentinelError
     +-- ConfigurationError        the process cannot start as it was set up

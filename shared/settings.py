@@ -1,4 +1,4 @@
-"""What a process is told by its environment, read once, at the edge."""
+"""The settings of a process, read from its environment once, at the edge."""
 
 import os
 from collections.abc import Mapping
@@ -49,13 +49,13 @@ class FunctionSettings:
         )
 
     def required_sink(self) -> str:
-        """Raises ConfigurationError when the function publishes and was not told where to."""
+        """Raises ConfigurationError when the function publishes and no sink is set."""
         if not self.sink:
             raise ConfigurationError("set K_SINK to the URL of the broker; a SinkBinding does it on Knative")
         return self.sink
 
     def required_clusters_directory(self) -> Path:
-        """Raises ConfigurationError when the function touches clusters and was not told where they are."""
+        """Raises ConfigurationError when the function touches clusters and no directory is set."""
         if self.clusters_directory is None:
             raise ConfigurationError("set CLUSTERS_DIR to the directory of kubeconfigs, one file a cluster")
         return self.clusters_directory

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from functions.api import reading
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.store.unit_of_work import Store
 
 
-def build(store: Store) -> Callable[[str, Mapping[str, str]], Answer]:
+def build(store: Store) -> Callable[[str, Mapping[str, str]], HttpAnswer]:
     """(path, query parameters) -> answer, read from `store`."""
     return reading.reader(store)

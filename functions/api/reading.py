@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pydantic import JsonValue
 
 from shared.errors import EventError, NotFound
-from shared.eventing.processing import Answer, problem
+from shared.eventing.processing import HttpAnswer, problem
 from shared.models.lifecycle import Phase
 from shared.operations import workloads
 from shared.operations.workloads import WorkloadFilter
@@ -23,10 +23,10 @@ MAX_LIMIT = 1000
 _FILTERS = ("team", "namespace", "name", "phase", "limit")
 
 
-def reader(store: Store) -> Callable[[str, Mapping[str, str]], Answer]:
+def reader(store: Store) -> Callable[[str, Mapping[str, str]], HttpAnswer]:
     """Answers (path, query parameters)."""
 
-    def read(path: str, query: Mapping[str, str]) -> Answer:
+    def read(path: str, query: Mapping[str, str]) -> HttpAnswer:
         parts = [part for part in path.split("/") if part]
         try:
             match parts:
@@ -41,7 +41,7 @@ def reader(store: Store) -> Callable[[str, Mapping[str, str]], Answer]:
     return read
 
 
-def _list(store: Store, query: Mapping[str, str]) -> Answer:
+def _list(store: Store, query: Mapping[str, str]) -> HttpAnswer:
     if unknown := sorted(set(query) - set(_FILTERS)):
         names = ", ".join(_FILTERS)
         return _refused(HTTPStatus.BAD_REQUEST, f"unknown parameter {unknown[0][:60]!r}; there are {names}")
@@ -64,7 +64,7 @@ def _list(store: Store, query: Mapping[str, str]) -> Answer:
     return _answer(HTTPStatus.OK, {"items": items, "more": page.more})
 
 
-def _one(store: Store, text: str) -> Answer:
+def _one(store: Store, text: str) -> HttpAnswer:
     try:
         workload_id = uuid.UUID(text)
     except ValueError:
@@ -86,9 +86,9 @@ def _one(store: Store, text: str) -> Answer:
     return _answer(HTTPStatus.OK, {**found.workload.as_json(spec=True), "decisions": decisions})
 
 
-def _answer(status: HTTPStatus, document: dict[str, JsonValue]) -> Answer:
-    return Answer(status, {"content-type": "application/json"}, json.dumps(document).encode(), "read")
+def _answer(status: HTTPStatus, document: dict[str, JsonValue]) -> HttpAnswer:
+    return HttpAnswer(status, {"content-type": "application/json"}, json.dumps(document).encode(), "read")
 
 
-def _refused(status: HTTPStatus, reason: str) -> Answer:
+def _refused(status: HTTPStatus, reason: str) -> HttpAnswer:
     return _answer(status, {"error": reason})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import EventError, MalformedEvent
 from shared.eventing import codec
-from shared.eventing.processing import Answer, problem
+from shared.eventing.processing import HttpAnswer, problem
 from shared.models.actor import Actor
 from shared.models.dead_letter import DeadLetter, index_key
 from shared.operations import dead_letters
@@ -29,17 +29,17 @@ _BROKERS_OWN = ("knativeerror", "knativekafka")
 _MAX_REASON = 2000
 
 
-def keeper(store: Store) -> Callable[[dict[str, str], bytes], Answer]:
+def keeper(store: Store) -> Callable[[dict[str, str], bytes], HttpAnswer]:
     """The endpoint's `process`: 202 once the letter is stored."""
 
-    def process(headers: dict[str, str], body: bytes) -> Answer:
+    def process(headers: dict[str, str], body: bytes) -> HttpAnswer:
         try:
             letter = read(headers, body)
             with store.begin() as work:
                 dead_letters.keep(work, letter, ACTOR)
         except EventError as error:
             return problem(error)
-        return Answer(202, {}, b"", f"kept: {letter.reason}")
+        return HttpAnswer(202, {}, b"", f"kept: {letter.reason}")
 
     return process
 

@@ -1,7 +1,7 @@
 """The HTTP shells of functions: `async def` targets for functions-framework.
 
-The body is streamed under a cap; the handler, which blocks on the database, runs in an executor of
-its own that is as large as the connection pool. Every path reaches the target, so health and metrics are branches.
+The body is streamed under a cap. The handler blocks on the database, so it runs in an executor of its own, which is as
+large as the connection pool. Every path reaches the target, so health and metrics are branches.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from starlette.responses import Response
 
 from shared import metrics
 from shared.errors import EventTooLarge, MalformedEvent
-from shared.eventing.processing import Answer, problem
+from shared.eventing.processing import HttpAnswer, problem
 
 MAX_BODY = 1024 * 1024
 HEALTH_PATH = "/healthz"
 METRICS_PATH = "/metrics"
 
 logger = logging.getLogger("sentinel.endpoint")
-Target = Callable[[Request], Awaitable[Response]]
+FrameworkTarget = Callable[[Request], Awaitable[Response]]
 
 
-def endpoint(process: Callable[[dict[str, str], bytes], Answer], *, threads: int) -> Target:
-    """A functions-framework http target that answers POSTed events with what `process` says.
+def endpoint(process: Callable[[dict[str, str], bytes], HttpAnswer], *, threads: int) -> FrameworkTarget:
+    """A functions-framework http target that answers each POSTed event with what `process` returns.
 
-    process: (lower-case headers, body) -> Answer; called in one of `threads` threads.
+    process: (lower-case headers, body) -> HttpAnswer; called in one of `threads` threads.
     """
     executor = ThreadPoolExecutor(threads, thread_name_prefix="handler")
 
@@ -49,7 +49,7 @@ def endpoint(process: Callable[[dict[str, str], bytes], Answer], *, threads: int
         headers = dict(request.headers)
         try:
             answer = await asyncio.get_running_loop().run_in_executor(executor, process, headers, body)
-        except Exception:  # the last line of defence: a defect of ours, told to the log and not to the caller
+        except Exception:  # the last line of defence: a defect of ours goes to the log and not to the caller
             logger.exception("%s %s failed", headers.get("ce-type", "event"), headers.get("ce-id", ""))
             return Response("internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
         return _respond(answer, request, started)
@@ -57,10 +57,10 @@ def endpoint(process: Callable[[dict[str, str], bytes], Answer], *, threads: int
     return handle
 
 
-def asking(read: Callable[[str, Mapping[str, str]], Answer], *, threads: int) -> Target:
-    """A functions-framework http target that answers GET requests with what `read` says.
+def asking(read: Callable[[str, Mapping[str, str]], HttpAnswer], *, threads: int) -> FrameworkTarget:
+    """A functions-framework http target that answers each GET request with what `read` returns.
 
-    read: (path, query parameters; the last of equal names counts) -> Answer; called in one of `threads` threads.
+    read: (path, query parameters; the last of equal names counts) -> HttpAnswer; called in one of `threads` threads.
     """
     executor = ThreadPoolExecutor(threads, thread_name_prefix="reader")
 
@@ -69,12 +69,12 @@ def asking(read: Callable[[str, Mapping[str, str]], Answer], *, threads: int) ->
         if path == HEALTH_PATH:
             return Response(status_code=HTTPStatus.OK)
         if request.method not in ("GET", "HEAD"):
-            reason = "wishes are events: POST them to the broker\n"
+            reason = "this function answers GET requests; changes are events: POST them to the broker\n"
             return Response(reason, HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "GET"})
         try:
             query = dict(request.query_params)
             answer = await asyncio.get_running_loop().run_in_executor(executor, read, path, query)
-        except Exception:  # the last line of defence: a defect of ours, told to the log and not to the caller
+        except Exception:  # the last line of defence: a defect of ours goes to the log and not to the caller
             logger.exception("GET %s failed", path)
             return Response("internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
         return Response(answer.body, answer.status, dict(answer.headers))
@@ -95,7 +95,7 @@ async def _body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def _respond(answer: Answer, request: Request, started: float) -> Response:
+def _respond(answer: HttpAnswer, request: Request, started: float) -> Response:
     level = logging.INFO if answer.status < HTTPStatus.BAD_REQUEST else logging.WARNING
     logger.log(
         level,

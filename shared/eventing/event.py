@@ -2,7 +2,7 @@
 
 An `Envelope` is a CloudEvent whose attributes are known to be good and whose data is still JSON or
 bytes. An `Event` is an envelope whose type this consumer takes, with its data parsed by that type's
-model. An `Outgoing` is data that a handler wants told, before it has an id; a `WireEvent` is that
+model. An `Outgoing` is data that a handler emits, before it has an id; a `WireEvent` is that
 with its attributes, as bytes, exactly as it is stored and sent.
 """
 
@@ -147,7 +147,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """Data to tell the world about `subject`: a workload's id, or a node's."""
+    """Data to emit about `subject`: a workload's id, or a node's."""
 
     data: EventData
     subject: str
@@ -170,7 +170,7 @@ class Queued:
 
 
 def outgoing_id(consumer: str, event: Envelope, type_name: str, subject: str, ordinal: int) -> uuid.UUID:
-    """The id of the `ordinal`-th event that `consumer` tells on handling `event`.
+    """The id of the `ordinal`-th event that `consumer` emits on handling `event`.
 
     A redelivery gives the same ids, and two producers' equal ids never collide, because the source counts.
     """

@@ -46,7 +46,7 @@ _MAX_REASON = 2000
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer; `outcome` is the word for the log."""
 
     status: int
@@ -73,7 +73,7 @@ class Processor:
     source: str
     publish: Callable[[Sequence[Queued]], None] | None = None
 
-    def process(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    def process(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """The answer to one request. Header names are lower-case. Raises nothing on purpose but EventError's kin."""
         try:
             envelope = codec.decode(headers, body)
@@ -81,7 +81,7 @@ class Processor:
         except EventError as error:
             return problem(error)
 
-    def _handle(self, envelope: Envelope, *, wants_reply: bool) -> Answer:
+    def _handle(self, envelope: Envelope, *, wants_reply: bool) -> HttpAnswer:
         name = self.function.name
         _, data, hop = self._validated(envelope)
         claim = self.store.claim(name, envelope)
@@ -146,15 +146,15 @@ class Processor:
         others = wires[1:] if wants_reply else wires
         return reply, transaction.finish(self.function.name, event.envelope, reply, others)
 
-    def _wire(self, event: Event, told: Outgoing, ordinal: int) -> WireEvent:
-        type_name = self.catalogue.name_of(type(told.data))
+    def _wire(self, event: Event, outgoing: Outgoing, ordinal: int) -> WireEvent:
+        type_name = self.catalogue.name_of(type(outgoing.data))
         attributes = {
             "specversion": "1.0",
-            "id": str(outgoing_id(self.function.name, event.envelope, type_name, told.subject, ordinal)),
+            "id": str(outgoing_id(self.function.name, event.envelope, type_name, outgoing.subject, ordinal)),
             "source": self.source,
             "type": type_name,
-            "subject": told.subject,
-            "partitionkey": told.subject,
+            "subject": outgoing.subject,
+            "partitionkey": outgoing.subject,
             "hop": str(event.hop + 1),
             "time": event.received_at.isoformat().replace("+00:00", "Z"),
             "datacontenttype": "application/json",
@@ -164,13 +164,13 @@ class Processor:
             codec.check(attributes)
         except MalformedEvent as error:  # what cannot be carried would be lost on the way, and the chain with it
             raise PoisonEvent(f"its {type_name} could not be sent: {error}") from None
-        return WireEvent(attributes, told.data.model_dump_json(by_alias=True).encode())
+        return WireEvent(attributes, outgoing.data.model_dump_json(by_alias=True).encode())
 
 
-def problem(error: EventError) -> Answer:
+def problem(error: EventError) -> HttpAnswer:
     """The answer that carries the reason of an error, and nothing of our insides."""
     body = json.dumps({"error": str(error)[:_MAX_REASON]}).encode()
-    return Answer(error.status, {"content-type": "application/json"}, body, f"refused: {error}")
+    return HttpAnswer(error.status, {"content-type": "application/json"}, body, f"refused: {error}")
 
 
 def describe(error: ValidationError) -> str:
@@ -216,11 +216,11 @@ def _legible(part: str) -> str:
     return part if part.isprintable() else ascii(part)
 
 
-def _reply(event: WireEvent | None, outcome: str) -> Answer:
+def _reply(event: WireEvent | None, outcome: str) -> HttpAnswer:
     if event is None:
-        return Answer(202, {}, b"", outcome)
+        return HttpAnswer(202, {}, b"", outcome)
     headers, body = codec.encode(event)
-    return Answer(200, headers, body, f"{outcome} -> {event.attributes['type']}")
+    return HttpAnswer(200, headers, body, f"{outcome} -> {event.attributes['type']}")
 
 
 def _hop(envelope: Envelope) -> int:

@@ -224,7 +224,7 @@ class Connection(pg8000.legacy.Connection):  # type: ignore[misc]
             self.handle_messages(context)
         except pg8000.DatabaseError:
             if name != _UNNAMED:
-                self._obsolete.append(name)  # whether the server came to know it cannot be told from here
+                self._obsolete.append(name)  # the error does not show whether the server has it
             raise
         self._remember(key, Prepared(name, context.columns, context.input_funcs) if name != _UNNAMED else None)
         return context

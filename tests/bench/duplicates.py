@@ -16,7 +16,7 @@ from shared.models.cluster import Cluster
 from shared.store.database import connect
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
-from tests.builders import INTAKE, SUBMITTED, Deliver, request, submission
+from tests.support.builders import INTAKE, SUBMITTED, Deliver, request, submission
 
 ROUNDS = 200
 LIMIT = "P5 <= 0.5"

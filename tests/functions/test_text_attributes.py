@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from functions.dead_letter.function import build
 from shared.eventing import codec
 from shared.eventing.event import Envelope
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.store.unit_of_work import Store
 from tests.functions.cli.conftest import Sentinel, broker, nowhere, sentinel
 from tests.support.brokers import Broker
@@ -39,7 +39,7 @@ DELIVERED = {name: value.encode().decode("latin-1") for name, value in RAW.items
 def test_a_structured_and_a_binary_delivery_are_one_event(
     deliver: Deliver, owner_engine: sa.Engine, again: tuple[dict[str, str], bytes]
 ) -> None:
-    first: Answer = deliver.raw(INTAKE, STRUCTURED, DOCUMENT)
+    first: HttpAnswer = deliver.raw(INTAKE, STRUCTURED, DOCUMENT)
     second = deliver.raw(INTAKE, *again)
     assert (first.status, second.outcome.split()[0]) == (200, "duplicate")
     assert (dict(first.headers), first.body) == (dict(second.headers), second.body)

@@ -22,7 +22,7 @@ from functions.workload_intake import function as workload_intake
 from shared.eventing import codec
 from shared.eventing.event import Envelope
 from shared.eventing.function import ClusterFunction, TransactionalFunction
-from shared.eventing.processing import Answer, Processor
+from shared.eventing.processing import HttpAnswer, Processor
 from shared.models.actor import Actor
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import RevisionStatus
@@ -121,7 +121,7 @@ def envelope(type_name: str = SUBMITTED, data: object = None, **how: Any) -> Env
     return codec.decode(*request(type_name, submission() if data is None else data, **how))
 
 
-def told(answer: Answer) -> Envelope:
+def told(answer: HttpAnswer) -> Envelope:
     """The event that an answer carries."""
     return codec.decode(answer.headers, answer.body)
 
@@ -132,32 +132,32 @@ class Deliver:
 
     store: Store
 
-    def __call__(self, function: Function, type_name: str, data: object, **how: Any) -> Answer:
+    def __call__(self, function: Function, type_name: str, data: object, **how: Any) -> HttpAnswer:
         """Builds an event and delivers it; `how` as in `request`."""
         return self.raw(function, *request(type_name, data, **how))
 
-    def raw(self, function: Function, headers: Mapping[str, str], body: bytes) -> Answer:
+    def raw(self, function: Function, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Delivers exactly this request."""
         return Processor(function, self.store, CATALOGUE, f"/sentinel/{function.name}").process(dict(headers), body)
 
-    def forward(self, function: Function, answer: Answer) -> Answer:
+    def forward(self, function: Function, answer: HttpAnswer) -> HttpAnswer:
         """Delivers the event that an answer carries, as the broker does with a reply."""
         return self.raw(function, *self.forwarded(answer))
 
     @staticmethod
-    def forwarded(answer: Answer) -> tuple[dict[str, str], bytes]:
+    def forwarded(answer: HttpAnswer) -> tuple[dict[str, str], bytes]:
         """The request in which the broker delivers the event that an answer carries."""
         return {**answer.headers, "prefer": "reply"}, answer.body
 
-    def submit(self, name: str = "test-inference", **fields: object) -> Answer:
+    def submit(self, name: str = "test-inference", **fields: object) -> HttpAnswer:
         """Posts a workload to intake; `fields` as in `submission`."""
         return self(INTAKE, SUBMITTED, submission(name, **fields), subject=None)
 
-    def withdraw(self, name: str = "test-inference") -> Answer:
+    def withdraw(self, name: str = "test-inference") -> HttpAnswer:
         """Withdraws the workload that `submit` posts."""
         return self(INTAKE, WITHDRAWN, withdrawal(name), subject=None)
 
-    def decide(self, name: str = "test-inference", **fields: object) -> Answer:
+    def decide(self, name: str = "test-inference", **fields: object) -> HttpAnswer:
         """Posts a workload and lets policy judge its plan: plan.approved or plan.denied."""
         return self.forward(POLICY, self.submit(name, **fields))
 

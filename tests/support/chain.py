@@ -27,7 +27,7 @@ from functions.deployment_execution import function as execution
 from functions.health_verification import function as verification
 from shared.eventing import codec
 from shared.eventing.event import WireEvent
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import SETTLED_PHASES, Phase
@@ -96,20 +96,20 @@ class Chain:
         with self.store.begin() as work:
             work.policies.put(PolicyDocument.model_validate(document), "tests")
 
-    def apply(self, name: str = "web", **fields: Any) -> Answer:
+    def apply(self, name: str = "web", **fields: Any) -> HttpAnswer:
         """Posts a workload and stops at execution's answer: the deployment.applied that nobody has looked at."""
         return self.forward(self.until_approved(name, **fields))
 
-    def forward(self, answer: Answer) -> Answer:
+    def forward(self, answer: HttpAnswer) -> HttpAnswer:
         """Delivers the event that an answer carries, and nothing that follows."""
         return self.send((answer.headers, answer.body))
 
-    def follow(self, answer: Answer) -> None:
+    def follow(self, answer: HttpAnswer) -> None:
         """Delivers the event that an answer carries, and all that follows."""
         self.run([(answer.headers, answer.body)])
 
     @contextmanager
-    def held_up(self, answer: Answer) -> Iterator[Gate]:
+    def held_up(self, answer: HttpAnswer) -> Iterator[Gate]:
         """A delivery of that event has begun and hangs at the cluster, until the gate is opened or the block ends."""
         gate = Gate()
         self.site.gates.append(gate)
@@ -128,14 +128,14 @@ class Chain:
     def withdrawn(self, name: str = "web", team: str = "search") -> Message:
         return request(WITHDRAWN, {"name": name, "team": team, "namespace": self.site.namespace}, subject=None)
 
-    def until_approved(self, name: str = "web", **fields: Any) -> Answer:
+    def until_approved(self, name: str = "web", **fields: Any) -> HttpAnswer:
         """Posts a workload and stops at policy's answer: the plan.approved that nobody has acted on."""
         return self.forward(self.send(self.submitted(name, **fields)))
 
-    def until_removal_approved(self, name: str = "web") -> Answer:
+    def until_removal_approved(self, name: str = "web") -> HttpAnswer:
         return self.forward(self.send(self.withdrawn(name)))
 
-    def tick(self, run: bool = True, **how: Any) -> Answer:
+    def tick(self, run: bool = True, **how: Any) -> HttpAnswer:
         """One tick to verification, after what was looked at has become due; and what follows, if `run`."""
         self.pass_time(3, observed_at=True)
         message = request(TICK, {}, subject=None, **how)
@@ -185,7 +185,7 @@ class Chain:
 
     # -- how events travel
 
-    def send(self, message: Message, function: Function | None = None) -> Answer:
+    def send(self, message: Message, function: Function | None = None) -> HttpAnswer:
         """Delivers one message; its reply and the outbox stay where they are."""
         headers, body = message
         target = function or self.routes[headers["ce-type"]]
@@ -196,13 +196,13 @@ class Chain:
             self.told.append(WireEvent(event.attributes, event.body))
         return answer
 
-    def run(self, messages: list[Message], shuffle: random.Random | None = None, copies: int = 1) -> Answer:
+    def run(self, messages: list[Message], shuffle: random.Random | None = None, copies: int = 1) -> HttpAnswer:
         """Delivers messages and all that follows from them, and returns the first answer.
 
         With `shuffle` in random order, and each event `copies` times.
         """
         queue = deque(messages * copies)
-        first: Answer | None = None
+        first: HttpAnswer | None = None
         for _ in itertools.repeat(None, 20_000):
             if not queue:
                 queue.extend(self.relayed() * copies)

@@ -11,7 +11,7 @@ from events.plan import PlanProposed
 from events.workload import WorkloadRejected
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import TransactionalFunction
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.store.unit_of_work import UnitOfWork
 from tests.support.builders import (
     PROPOSED,
@@ -39,7 +39,7 @@ def rejected(name: str = "x", subject: str = "s") -> Outgoing:
     return Outgoing(WorkloadRejected.model_validate(data), subject)
 
 
-def error(answer: Answer) -> str:
+def error(answer: HttpAnswer) -> str:
     return str(json.loads(answer.body)["error"])
 
 

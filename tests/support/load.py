@@ -24,7 +24,7 @@ from functions.deployment_execution import function as execution
 from functions.health_verification import function as verification
 from shared.eventing import codec
 from shared.eventing.function import ClusterFunction
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import RevisionStatus
@@ -241,7 +241,7 @@ class _Process:
             self._pass_time("UPDATE reservations SET expires_at = now() WHERE plan_id = :id AND state = 'held'", plan)
         return chance > 0.3
 
-    def _send(self, headers: dict[str, str], body: bytes) -> Answer | None:
+    def _send(self, headers: dict[str, str], body: bytes) -> HttpAnswer | None:
         """The answer, after as many deliveries as it takes; some are cut off, some are repeated."""
         function = self._routes[headers["ce-type"]]
         _replace(self._load.delivery(self._number), json.dumps([headers, body.decode()]))
@@ -270,11 +270,11 @@ class _Process:
         self._found(f"no answer to {headers['ce-type']} in {_DEFAULT_TRIES} deliveries: {answer.outcome}")
         return None
 
-    def _answered(self, function: Function, headers: dict[str, str], answer: Answer) -> None:
+    def _answered(self, function: Function, headers: dict[str, str], answer: HttpAnswer) -> None:
         told = (function.name, headers["ce-source"], headers["ce-id"], hashlib.sha256(answer.body).hexdigest())
         _append(self._load.answers(self._number), " ".join(told))
 
-    def _again(self, function: Function, headers: dict[str, str], body: bytes, first: Answer) -> Answer:
+    def _again(self, function: Function, headers: dict[str, str], body: bytes, first: HttpAnswer) -> HttpAnswer:
         second = self._deliver.raw(function, headers, body)
         if (second.status, second.body) != (first.status, first.body):
             self._found(f"another answer to the same event: {second.body!r} after {first.body!r}")

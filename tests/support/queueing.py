@@ -12,7 +12,7 @@ from functions.deployment_execution import function as execution
 from functions.health_verification import function as verification
 from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import Phase, RevisionStatus
 from shared.models.plan import ActionPlan
@@ -49,25 +49,25 @@ def gpus(count: int, scope: str = "team") -> dict[str, Any]:
     return {"type": "quota", "scope": scope, "gpus": count}
 
 
-def wish(deliver: Deliver, name: str, size: int, **fields: Any) -> Answer:
+def wish(deliver: Deliver, name: str, size: int, **fields: Any) -> HttpAnswer:
     """Policy's answer to a workload that takes `size` GPUs, and waits when they are not there."""
     return deliver.decide(name, replicas=size, **{"queue": True, "bake": "PT0S", **fields})
 
 
-def approved(answer: Answer) -> uuid.UUID:
+def approved(answer: HttpAnswer) -> uuid.UUID:
     """The plan that was approved."""
     event = told(answer)
     assert event.type == CATALOGUE.name_of(PlanApproved), event.data
     return PlanApproved.model_validate(event.data).plan
 
 
-def queued(answer: Answer) -> PlanQueued:
+def queued(answer: HttpAnswer) -> PlanQueued:
     event = told(answer)
     assert event.type == CATALOGUE.name_of(PlanQueued), event.data
     return PlanQueued.model_validate(event.data)
 
 
-def denied(answer: Answer) -> PlanDenied:
+def denied(answer: HttpAnswer) -> PlanDenied:
     event = told(answer)
     assert event.type == CATALOGUE.name_of(PlanDenied), event.data
     return PlanDenied.model_validate(event.data)
@@ -127,7 +127,7 @@ def cue(deliver: Deliver, type_name: str = TICK, **data: Any) -> list[uuid.UUID]
     return found
 
 
-def reconsidered(store: Store, answer: Answer) -> list[Envelope]:
+def reconsidered(store: Store, answer: HttpAnswer) -> list[Envelope]:
     """What a cue answered and what it left in the outbox, which is emptied."""
     events = [told(answer)] if answer.status == 200 else []
     with store.begin() as work:

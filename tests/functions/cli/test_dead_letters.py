@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.dead_letter import DeadLetter
 from shared.store import audit, inbox
 from shared.store.tables import inbox as inbox_table
@@ -144,7 +144,7 @@ def test_a_redriven_event_that_failed_too_often_is_handled(
     headers["content-type"] = "application/json"
     assert deliver.raw(INTAKE, headers, event.body).status == 422
     [one] = keep(store, letter(body=event.body))
-    answers: list[Answer] = []
+    answers: list[HttpAnswer] = []
     broker.taken = lambda headers, body: answers.append(deliver.raw(INTAKE, {**headers, "prefer": "reply"}, body))
     assert sentinel("events", "redrive", one).code == 0
     assert [answer.status for answer in answers] == [200]

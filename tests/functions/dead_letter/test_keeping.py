@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from functions.dead_letter.function import build
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.dead_letter import DeadLetter
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
 from tests.support.builders import connection_of
 
-Keep = Callable[[dict[str, str], bytes], Answer]
+Keep = Callable[[dict[str, str], bytes], HttpAnswer]
 
 
 @pytest.fixture

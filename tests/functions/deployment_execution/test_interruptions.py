@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.lifecycle import Phase, PlanStatus
 from tests.support.chain import Chain
 from tests.support.cluster import Crash, troubled
@@ -17,7 +17,7 @@ from tests.support.serving import served
 LEASE_SECONDS = 21
 
 
-def cut_off(chain: Chain, approved: Answer) -> None:
+def cut_off(chain: Chain, approved: HttpAnswer) -> None:
     """The first transaction commits and then the process is gone."""
     chain.site.crashes = 1
     with pytest.raises(Crash):
@@ -144,7 +144,7 @@ def test_an_apply_that_another_delivery_of_its_event_overtook_is_taken_away(chai
 
 
 def test_what_a_killed_execution_left_after_its_removal_is_taken_away(chain: Chain) -> None:
-    def removed_while_held_up(approved: Answer) -> None:
+    def removed_while_held_up(approved: HttpAnswer) -> None:
         with chain.held_up(approved):
             chain.pass_plan_time(LEASE_SECONDS)
             chain.withdraw()

@@ -16,7 +16,7 @@ from events.foreign import Tick
 from functions.event_relay import function, handler
 from functions.event_relay.function import build
 from shared.eventing.event import WireEvent
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.eventing.publishing import HttpPublisher
 from shared.store import outbox
 from shared.store.tables import inbox as inbox_table
@@ -86,7 +86,7 @@ class Relay:
         self.function = build(self.store, HttpPublisher(self.sink.url))
         self.deliver = Deliver(self.store)
 
-    def tick(self) -> Answer:
+    def tick(self) -> HttpAnswer:
         return self.deliver.raw(self.function, *request(TICK, {}, subject=None))
 
     def queue(self, *ids: str) -> None:

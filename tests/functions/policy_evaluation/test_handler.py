@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from events.plan import PlanApproved, PlanDenied
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.models.plan import ActionPlan
@@ -49,13 +49,13 @@ def gpus(count: int, sku: str | None = "L4") -> dict[str, Any]:
     return {"gpu": {"count": count, "sku": sku} if sku else {"count": count}}
 
 
-def approved(answer: Answer) -> PlanApproved:
+def approved(answer: HttpAnswer) -> PlanApproved:
     event = told(answer)
     assert event.type == APPROVED, event.data
     return PlanApproved.model_validate(event.data)
 
 
-def denied(answer: Answer) -> PlanDenied:
+def denied(answer: HttpAnswer) -> PlanDenied:
     event = told(answer)
     assert event.type == DENIED, event.data
     return PlanDenied.model_validate(event.data)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from events.plan import PlanReconsidered
 from knative.local.runtime.postgres import EmbeddedPostgres
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.operations.queue import PAGE
 from shared.store import audit
@@ -261,7 +261,7 @@ def test_one_cue_delivered_twice_at_once_decides_a_queued_plan_once(
     approved(wish(deliver, "first", 5))
     queued(wish(deliver, "second", 4))
     again: dict[str, Any] = {"data": PlanReconsidered.of(newest(limited, "second")), "event_id": "again"}
-    faster: list[Answer] = []
+    faster: list[HttpAnswer] = []
 
     def overtake(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if "FOR UPDATE" in statement and not faster:

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from functions.telemetry_ingestion import function as telemetry_ingestion
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.cluster import Cluster
 from shared.store.unit_of_work import Store
 from tests.functions.policy_evaluation.test_handler import approved, denied, policy, runs
@@ -41,7 +41,7 @@ def report(deliver: Deliver, store: Store, *samples: Sample, workload: str = "te
     assert deliver(INGESTION, REPORT, data, subject=str(id_of(workload))).status == 202
 
 
-def update(deliver: Deliver, image: str = "nginx:1.30") -> Answer:
+def update(deliver: Deliver, image: str = "nginx:1.30") -> HttpAnswer:
     return deliver.decide(image=image)
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from events.plan import PlanProposed
 from events.workload import WorkloadRejected
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import PlanSource, Verb
@@ -40,13 +40,13 @@ _STATUS_IN = {
 }
 
 
-def proposed(answer: Answer) -> PlanProposed:
+def proposed(answer: HttpAnswer) -> PlanProposed:
     event = told(answer)
     assert event.type == PROPOSED, event.data
     return PlanProposed.model_validate(event.data)
 
 
-def errors(answer: Answer) -> dict[str, str]:
+def errors(answer: HttpAnswer) -> dict[str, str]:
     """Message by field, of a rejection."""
     assert answer.status == 200, answer
     event = told(answer)

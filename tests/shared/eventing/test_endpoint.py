@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from shared.errors import StoreUnavailable
-from shared.eventing.endpoint import MAX_BODY, Target, asking, endpoint
-from shared.eventing.processing import Answer, problem
+from shared.eventing.endpoint import MAX_BODY, FrameworkTarget, asking, endpoint
+from shared.eventing.processing import HttpAnswer, problem
 
 
 @dataclass
@@ -26,13 +26,13 @@ class Server:
     failure: Exception | None = None
     port: int = 0
 
-    def process(self, headers: dict[str, str], body: bytes) -> Answer:
+    def process(self, headers: dict[str, str], body: bytes) -> HttpAnswer:
         self.received.append((headers, body))
         if isinstance(self.failure, StoreUnavailable):
             return problem(self.failure)
         if self.failure is not None:
             raise self.failure
-        return Answer(200, {"ce-id": "answer", "content-type": "application/json"}, b"{}", "handled")
+        return HttpAnswer(200, {"ce-id": "answer", "content-type": "application/json"}, b"{}", "handled")
 
     def request(
         self, method: str, path: str = "/", body: bytes | Sequence[bytes] = b"", **headers: str
@@ -52,7 +52,7 @@ class Server:
 
 
 @contextmanager
-def listening(server: Server, respond: Target) -> Iterator[None]:
+def listening(server: Server, respond: FrameworkTarget) -> Iterator[None]:
     """Serves a target on a free port of this machine, in a thread."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,10 +165,10 @@ def test_a_body_that_ends_early_reaches_no_handler(server: Server) -> None:
 def reader() -> Iterator[Server]:
     server = Server()
 
-    def read(path: str, query: Mapping[str, str]) -> Answer:
+    def read(path: str, query: Mapping[str, str]) -> HttpAnswer:
         if path == "/broken":
             raise RuntimeError("a secret of ours")
-        return Answer(200, {"content-type": "text/plain"}, f"{path} {dict(query)}".encode(), "read")
+        return HttpAnswer(200, {"content-type": "text/plain"}, f"{path} {dict(query)}".encode(), "read")
 
     with listening(server, asking(read, threads=1)):
         yield server

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from events import CATALOGUE
 from shared.errors import StoreUnavailable
 from shared.eventing.event import Queued, WireEvent
-from shared.eventing.processing import Answer, Processor
+from shared.eventing.processing import HttpAnswer, Processor
 from shared.eventing.publishing import PublisherAfterCommit, PublishingFailed
 from shared.eventing.relay import publish_pending
 from shared.store.unit_of_work import Store
@@ -43,7 +43,7 @@ THREE = [rejected(subject=name) for name in "abc"]
 _ids = itertools.count()
 
 
-def handle(store: Store, publisher: PublisherAfterCommit, *, event_id: str = "", reply: bool = True) -> Answer:
+def handle(store: Store, publisher: PublisherAfterCommit, *, event_id: str = "", reply: bool = True) -> HttpAnswer:
     processor = Processor(tells(*THREE), store, CATALOGUE, "/x", publisher)
     return processor.process(*request(PROPOSED, PLAN, event_id=event_id or f"p{next(_ids)}", reply=reply))
 

@@ -24,7 +24,7 @@ import pytest
 import sqlalchemy as sa
 
 from knative.local.runtime.postgres import EmbeddedPostgres
-from shared.eventing.processing import Answer
+from shared.eventing.processing import HttpAnswer
 from shared.models.cluster import Cluster
 from shared.operations.apply import TaskDone
 from shared.policy.documents import PolicyDocument
@@ -250,7 +250,7 @@ class Held:
         sa.event.listen(engine, "commit", lambda _: self._statement("COMMIT"))
 
     @contextmanager
-    def at(self, wanted: Wanted, work: Callable[[], Answer]) -> Iterator[bool]:
+    def at(self, wanted: Wanted, work: Callable[[], HttpAnswer]) -> Iterator[bool]:
         """Within the block `work` hangs before the statement that is wanted; False when it came to an end without."""
         self._wanted, self._numbers = wanted, itertools.count(1)
         self._reached.clear()
