@@ -7,7 +7,7 @@ from shared.operations.backtest import BacktestCommand, BacktestReport
 from shared.policy.backtest import BacktestOutcome
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver
+from tests.support.builders import Deliver
 
 QUOTA = PolicyDocument.model_validate({"name": "quota", "rules": [{"type": "quota", "gpus": 3}]})
 COMMAND = BacktestCommand([QUOTA], timedelta(days=1), only=False, limit=10)

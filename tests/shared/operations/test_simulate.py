@@ -7,7 +7,7 @@ from shared.operations.simulate import SimulationOutcome
 from shared.operations.workloads import WorkloadReference
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.builders import Deliver, id_of, submission
+from tests.support.builders import Deliver, id_of, submission
 
 
 def limit(store: Store, gpus: int) -> None:
