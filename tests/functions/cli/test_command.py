@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from functions.cli.errors import printable
+from functions.cli.main import GROUPS, SINGLE_COMMANDS, load
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.store.unit_of_work import Store
 from tests.functions.cli.conftest import INSTALLED, Ran, Sentinel
@@ -185,13 +186,31 @@ def test_output_that_cannot_be_written_is_no_traceback(
     )
 
 
-def test_help_needs_neither_the_store_nor_the_models(tmp_path: Path) -> None:
-    script = (
-        "import sys, functions.cli.main; print([m for m in ('sqlalchemy', 'pydantic', 'yaml') if m in sys.modules])"
-    )
+def imported(script: str, *packages: str) -> list[str]:
+    """Which of these packages a process of its own has imported after the script."""
     python = INSTALLED.with_name("python")
-    done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    shown = f"{script}; import sys; print(*[one for one in {packages!r} if one in sys.modules])"
+    return subprocess.run([python, "-c", shown], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_help_needs_neither_the_store_nor_the_models() -> None:
+    assert imported("import functions.cli.main", "sqlalchemy", "pydantic", "yaml", "rich") == []
+
+
+def test_a_command_that_reads_imports_what_it_needs_alone(database_url: str) -> None:
+    script = (
+        f"import os; os.environ['DATABASE_URL'] = {database_url!r}; from typer.main import get_group; "
+        "from functions.cli.main import app; get_group(app).main(['get', '--team', 'none'], standalone_mode=False)"
+    )
+    others = ("rich", "yaml", "alembic", "cloudevents", "functions_framework", "jsonschema", "kubernetes", "aiohttp")
+    ours = ("events", "shared.policy.evaluate", "shared.store.ledger", "shared.store.facts", "shared.clusters")
+    assert imported(script, "shared.store.workloads", *others, *ours)[-1:] == ["shared.store.workloads"]
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    for name, deferred in {**SINGLE_COMMANDS, **GROUPS}.items():
+        said = load(name).help
+        assert said.startswith(deferred.help.rstrip(".")), name
 
 
 def test_what_terminals_would_obey_is_spelled_out() -> None:
