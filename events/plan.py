@@ -43,7 +43,7 @@ class PlanData(EventData):
 
 @CATALOGUE.declare("dev.sentinel.plan.proposed.v1", example={**_PLAN, "source": "user", "usdPerHour": "1.61"})
 class PlanProposed(PlanData):
-    """A plan for policy to judge. `usd_per_hour` informs readers; policy prices by Sentinel's own facts."""
+    """A plan for policy to decide. `usd_per_hour` informs readers; policy prices by Sentinel's own facts."""
 
     source: PlanSource = PlanSource.DECISION_SERVICE
     usd_per_hour: Decimal | None = None

@@ -18,7 +18,7 @@ class CounterSpec:
     labels: tuple[str, ...]
 
 
-DECISIONS = CounterSpec("sentinel_policy_decisions", "Plans judged, by verdict.", ("verdict",))
+DECISIONS = CounterSpec("sentinel_policy_decisions", "Plans decided, by verdict.", ("verdict",))
 DRY_RUN_DENIALS = CounterSpec(
     "sentinel_policy_dry_run_denials", "What policies in dry run would have denied.", ("policy", "rule")
 )

@@ -1,4 +1,4 @@
-"""A workload as Sentinel keeps it: the newest wish, and how far it has come."""
+"""A workload as Sentinel stores it: the newest submission, and how far it has come."""
 
 import uuid
 from dataclasses import dataclass

@@ -32,35 +32,35 @@ class Suggestion:
 
 _MAX_HOPS = 20
 
-Judge = Callable[[Change], PolicyDecision]
+Decide = Callable[[Change], PolicyDecision]
 """The decision on the plan with a change made to it."""
 
 
 def explain(
-    denied: PolicyDecision, judge: Judge, *, replicas: int, skus: Sequence[str], clusters: Sequence[str]
+    denied: PolicyDecision, decide: Decide, *, replicas: int, skus: Sequence[str], clusters: Sequence[str]
 ) -> list[Suggestion]:
     """The changes that would pass, at most one of a kind. `skus` and `clusters` are the others to try, best first."""
     moved, other = [Change(cluster=name) for name in clusters], [Change(sku=sku) for sku in skus]
-    at, mended = _in_time(denied, judge)
+    at, mended = _in_time(denied, decide)
     later = Change(at=at) if at is not None else None
     found = [
         later if mended else None,
-        _fewer(judge, Change(), replicas),
-        _first(judge, moved),
-        _first(judge, other),
+        _fewer(decide, Change(), replicas),
+        _first(decide, moved),
+        _first(decide, other),
     ]
     if not any(found) and later is not None:
         found = [
-            _fewer(judge, later, replicas),
-            _first(judge, [replace(change, at=at) for change in moved]),
-            _first(judge, [replace(change, at=at) for change in other]),
+            _fewer(decide, later, replicas),
+            _first(decide, [replace(change, at=at) for change in moved]),
+            _first(decide, [replace(change, at=at) for change in other]),
         ]
     if not any(found):
-        found = [_any_fewer(judge, moved, replicas), _any_fewer(judge, other, replicas)]
+        found = [_any_fewer(decide, moved, replicas), _any_fewer(decide, other, replicas)]
     return [Suggestion(change, _words(change, replicas)) for change in found if change is not None]
 
 
-def _in_time(denied: PolicyDecision, judge: Judge) -> tuple[datetime | None, bool]:
+def _in_time(denied: PolicyDecision, decide: Decide) -> tuple[datetime | None, bool]:
     """When time has mended all that it mends, and whether that is everything.
 
     What is in the way by then, such as another freeze, is waited for too. None where time mends nothing.
@@ -71,41 +71,41 @@ def _in_time(denied: PolicyDecision, judge: Judge) -> tuple[datetime | None, boo
         if not moments:
             return at, decision.approved
         at = max(moments)
-        decision = judge(Change(at=at))
+        decision = decide(Change(at=at))
     return None, False
 
 
-def _fewer(judge: Judge, base: Change, replicas: int) -> Change | None:
+def _fewer(decide: Decide, base: Change, replicas: int) -> Change | None:
     """The most replicas that pass: fewer take up less of everything, so what passes is found by halving."""
     passing, failing = 0, replicas
     while failing - passing > 1:
         middle = (passing + failing) // 2
-        if judge(replace(base, replicas=middle)).approved:
+        if decide(replace(base, replicas=middle)).approved:
             passing = middle
         else:
             failing = middle
     return replace(base, replicas=passing) if passing else None
 
 
-def _any_fewer(judge: Judge, bases: Iterable[Change], replicas: int) -> Change | None:
+def _any_fewer(decide: Decide, bases: Iterable[Change], replicas: int) -> Change | None:
     """The same for the place that takes the most of them; the first of several."""
-    found = [change for base in bases if (change := _fewer(judge, base, replicas)) is not None]
+    found = [change for base in bases if (change := _fewer(decide, base, replicas)) is not None]
     return max(found, key=lambda change: change.replicas or 0, default=None)
 
 
-def _first(judge: Judge, candidates: Iterable[Change]) -> Change | None:
-    return next((change for change in candidates if judge(change).approved), None)
+def _first(decide: Decide, candidates: Iterable[Change]) -> Change | None:
+    return next((change for change in candidates if decide(change).approved), None)
 
 
 def _words(change: Change, replicas: int) -> str:
-    told = []
+    parts = []
     if change.replicas is not None:
         noun = "replica" if change.replicas == 1 else "replicas"
-        told.append(f"ask for {change.replicas} {noun} instead of {replicas}")
+        parts.append(f"ask for {change.replicas} {noun} instead of {replicas}")
     if change.cluster is not None:
-        told.append(f"run it on cluster {change.cluster}")
+        parts.append(f"run it on cluster {change.cluster}")
     if change.sku is not None:
-        told.append(f"ask for {change.sku} GPUs")
+        parts.append(f"ask for {change.sku} GPUs")
     if change.at is not None:
-        told.append(f"submit it again at {change.at.isoformat()}")
-    return " and ".join(told)
+        parts.append(f"submit it again at {change.at.isoformat()}")
+    return " and ".join(parts)

@@ -195,7 +195,7 @@ def _stateful_set(spec: WorkloadSpec, workload_id: uuid.UUID, template: Kubernet
 
 
 def _job(spec: WorkloadSpec, _: uuid.UUID, template: KubernetesObject) -> KubernetesObject:
-    # No selector: the API server makes one of the Job's uid. No retries: a failure is Sentinel's to judge.
+    # No selector: the API server makes one of the Job's uid. No retries: Sentinel decides what follows from a failure.
     template["spec"]["restartPolicy"] = "Never"
     return {
         "completions": spec.replicas,

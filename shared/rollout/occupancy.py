@@ -40,7 +40,7 @@ def occupied_during(
 ) -> Lines:
     """What to hold for a plan: the larger of the old and the new, and its surge.
 
-    A plan that is judged again may have a revision of its own already, which must not count twice. replaced: what a
+    A plan that is evaluated again may have a revision of its own already, which must not count twice. replaced: what a
     rollout that has not settled takes the place of; no more of it is there than is `held`, and while it is, no pod of
     a surge is added.
     """

@@ -1,4 +1,4 @@
-"""From a wish to the plan that would fulfil it: generation, place, price, verb. Pure.
+"""From a submission to the plan for it: generation, cluster, price, verb. Pure.
 
 Intake proposes what comes out of this, and a simulation only judges it.
 """
@@ -30,10 +30,10 @@ class Proposal:
 
 
 def next_generation(spec: WorkloadSpec, known: Workload | None) -> int | None:
-    """The generation that a wish becomes; None when it is the present one already. Raises OperationRefused.
+    """The generation that a submission becomes; None when it is the present one already. Raises OperationRefused.
 
-    A number that the caller gives orders its own wishes: a higher one is taken, the present one with the same content
-    is the same wish, anything else is refused.
+    A number that the caller gives orders its own submissions: a higher one is taken, the present one with the same
+    content is the same submission, anything else is refused.
     """
     if known is None:
         return spec.generation or 1
@@ -54,7 +54,7 @@ def present(known: Workload | None) -> Workload | None:
 
 
 def place(spec: WorkloadSpec, known: Workload | None, clusters: Iterable[Cluster], reserved: Reserved) -> Cluster:
-    """The cluster that a wish goes to: where its workload runs, if it runs. Raises OperationRefused."""
+    """The cluster that a submission goes to: where its workload runs, if it runs. Raises OperationRefused."""
     there = present(known)
     if there and there.spec.type.kind != spec.type.kind:
         raise OperationRefused(
@@ -82,7 +82,7 @@ def propose(
     plan_id: uuid.UUID,
     generation: int,
 ) -> Proposal:
-    """The plan for a wish on a cluster, at the catalogue's prices. Raises OperationRefused for what has no price, and
+    """The plan for a submission on a cluster, at the catalogue's prices. Raises OperationRefused for what has no price, and
     for a MIG profile that its GPU does not have.
 
     live: the workload's live revisions. held: what it holds on the cluster, by GPU SKU.
@@ -124,7 +124,7 @@ def propose(
 
 
 def scales(spec: WorkloadSpec, live: Sequence[Deployment], products: Collection[str] = ()) -> bool:
-    """Whether a wish differs in its replicas alone from what runs, if it differs at all.
+    """Whether a submission differs in its replicas alone from what runs, if it differs at all.
 
     What runs is every live revision, whatever was submitted since, or became of it: an update that failed was rolled
     back, and one that is on its way may not have come to the cluster. What is being removed does not run.

@@ -137,7 +137,7 @@ class PlanRows:
     def update_queue_entry(self, plan: ActionPlan, waits_for: Sequence[str], *, overtaken: int, reason: str) -> None:
         """Keeps what a plan in the queue was found to wait for, unless it has left or was overtaken since it was read.
 
-        Never waits: whose row somebody has locked is left as it is, and looked at again by the next cue.
+        Never waits: a row that another transaction has locked is left as it is until the next scan of the queue.
         """
         columns = action_plans.c
         as_read = sa.select(columns.id).where(

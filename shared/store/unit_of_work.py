@@ -196,7 +196,7 @@ class Store:
 
     @contextmanager
     def transaction(self, now: datetime) -> Iterator[UnitOfWork]:
-        """A unit of work at a moment that PostgreSQL told before."""
+        """A unit of work at a moment that PostgreSQL has given before."""
         with transient_errors(), self._engine.begin() as connection:
             work = UnitOfWork(connection, now)
             yield work

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.models.amounts import Amounts
 from shared.policy.decision import PlanView, PolicyDecision
 from shared.policy.evaluate import evaluate
-from shared.policy.explain import Change, Judge, explain
+from shared.policy.explain import Change, Decide, explain
 from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.vocabulary import ScopeKind
@@ -25,20 +25,20 @@ def wish(replicas: int, sku: str = "L4", cluster: str = "eu") -> PlanView:
     return view(lines={sku: ONE.times(replicas)}, cluster=cluster)
 
 
-def judge_of(
+def decider(
     found: list[StoredPolicy], facts: Callable[[PlanView], Facts], replicas: int, now: datetime = NOW
-) -> Judge:
+) -> Decide:
     """Judges `replicas` of L4 on eu, with changes."""
     compiled = PolicySet(found)
 
-    def judge(change: Change) -> PolicyDecision:
+    def decide(change: Change) -> PolicyDecision:
         plan = wish(
             replicas if change.replicas is None else change.replicas, change.sku or "L4", change.cluster or "eu"
         )
         at = change.at or now
         return evaluate(plan, compiled.matching(plan, at), facts(plan).at(at, now), at)
 
-    return judge
+    return decide
 
 
 def held(plan: PlanView) -> Facts:
@@ -54,18 +54,18 @@ def held(plan: PlanView) -> Facts:
 def test_every_suggestion_passes_and_fewer_replicas_are_as_many_as_pass(
     found: list[StoredPolicy], replicas: int
 ) -> None:
-    judge = judge_of(found, held, replicas)
-    denied = judge(Change())
+    decide = decider(found, held, replicas)
+    denied = decide(Change())
     if denied.approved:
         return
-    suggestions = explain(denied, judge, replicas=replicas, skus=["H100", "T4"], clusters=["us", "ap"])
+    suggestions = explain(denied, decide, replicas=replicas, skus=["H100", "T4"], clusters=["us", "ap"])
     for suggestion in suggestions:
-        assert judge(suggestion.change).approved
-    passing = [n for n in range(1, replicas) if judge(Change(replicas=n)).approved]
+        assert decide(suggestion.change).approved
+    passing = [n for n in range(1, replicas) if decide(Change(replicas=n)).approved]
     if passing:
         assert Change(replicas=passing[-1]) in [suggestion.change for suggestion in suggestions]
     alone = [Change(cluster=name) for name in ("us", "ap")] + [Change(sku=sku) for sku in ("H100", "T4")]
-    if passing or any(judge(change).approved for change in alone):
+    if passing or any(decide(change).approved for change in alone):
         assert all(_parts(suggestion.change) == 1 for suggestion in suggestions), "the smallest change that passes"
 
 
@@ -74,8 +74,8 @@ def _parts(change: Change) -> int:
 
 
 def changes(found: list[StoredPolicy], replicas: int, *, skus: list[str], clusters: list[str]) -> list[str]:
-    judge = judge_of(found, held, replicas)
-    return [s.message for s in explain(judge(Change()), judge, replicas=replicas, skus=skus, clusters=clusters)]
+    decide = decider(found, held, replicas)
+    return [s.message for s in explain(decide(Change()), decide, replicas=replicas, skus=skus, clusters=clusters)]
 
 
 def test_what_time_mends_only_in_part_needs_another_change_too() -> None:
@@ -106,29 +106,29 @@ def test_fewer_replicas_another_cluster_and_another_sku() -> None:
         stored("cluster", {"type": "quota", "scope": "cluster", "gpus": 5}),
         stored("sku", {"type": "quota", "scope": "plan", "gpus_by_sku": {"L4": 4}}),
     ]
-    judge = judge_of(found, held, 4)
-    said = [s.message for s in explain(judge(Change()), judge, replicas=4, skus=["H100"], clusters=["ap", "us"])]
+    decide = decider(found, held, 4)
+    said = [s.message for s in explain(decide(Change()), decide, replicas=4, skus=["H100"], clusters=["ap", "us"])]
     assert said == ["ask for 2 replicas instead of 4", "run it on cluster us"]
-    judge = judge_of([found[1]], held, 6)
-    said = [s.message for s in explain(judge(Change()), judge, replicas=6, skus=["H100"], clusters=["us"])]
+    decide = decider([found[1]], held, 6)
+    said = [s.message for s in explain(decide(Change()), decide, replicas=6, skus=["H100"], clusters=["us"])]
     assert said == ["ask for 4 replicas instead of 6", "ask for H100 GPUs"]
 
 
 def test_one_replica_is_in_the_singular() -> None:
-    judge = judge_of([stored("a", {"type": "quota", "scope": "plan", "gpus": 1})], held, 2)
-    assert [s.message for s in explain(judge(Change()), judge, replicas=2, skus=[], clusters=[])] == [
+    decide = decider([stored("a", {"type": "quota", "scope": "plan", "gpus": 1})], held, 2)
+    assert [s.message for s in explain(decide(Change()), decide, replicas=2, skus=[], clusters=[])] == [
         "ask for 1 replica instead of 2"
     ]
 
 
 def test_what_nothing_mends_has_no_suggestion() -> None:
-    judge = judge_of([stored("a", {"type": "image", "allowed_registries": ["quay.io"]})], held, 2)
-    assert explain(judge(Change()), judge, replicas=2, skus=["H100"], clusters=["us"]) == []
+    decide = decider([stored("a", {"type": "image", "allowed_registries": ["quay.io"]})], held, 2)
+    assert explain(decide(Change()), decide, replicas=2, skus=["H100"], clusters=["us"]) == []
 
 
 def later(found: list[StoredPolicy], facts: Callable[[PlanView], Facts], now: datetime = NOW) -> datetime | None:
-    judge = judge_of(found, facts, 2, now)
-    suggestions = explain(judge(Change()), judge, replicas=1, skus=[], clusters=[])
+    decide = decider(found, facts, 2, now)
+    suggestions = explain(decide(Change()), decide, replicas=1, skus=[], clusters=[])
     return next((s.change.at for s in suggestions), None)
 
 
@@ -231,13 +231,13 @@ def test_the_time_that_is_named_is_the_first_that_passes(found: list[StoredPolic
             actions={query: tuple(t for t in taken if t > NOW - query.window) for query in queries},
         )
 
-    judge = judge_of(found, so_far, 2)
-    assume(not judge(Change()).approved)
+    decide = decider(found, so_far, 2)
+    assume(not decide(Change()).approved)
     at = later(found, so_far)
-    assert at is None or judge(Change(at=at)).approved
+    assert at is None or decide(Change(at=at)).approved
     until = datetime(2026, 7, 31, tzinfo=UTC) if at is None else at
     hours = range(1, -(-(until - NOW) // HOUR))
-    assert not any(judge(Change(at=NOW + n * HOUR)).approved for n in hours)
+    assert not any(decide(Change(at=NOW + n * HOUR)).approved for n in hours)
 
 
 @given(st.integers(0, 800), st.integers(0, 3), st.integers(0, 31 * 24 - 1), st.integers(1, 2000))
@@ -251,12 +251,12 @@ def test_a_monthly_ceiling_passes_at_the_minute_that_is_named_and_not_before(
         scope = ScopeUsage({"H100": Amounts(usd_per_hour=Decimal(running))}, Decimal(spent))
         return replace(known(plan), usage={plan.counting(ScopeKind.TEAM): scope})
 
-    judge = judge_of([policy], so_far, 2, now)
-    assume(not judge(Change()).approved)
+    decide = decider([policy], so_far, 2, now)
+    assume(not decide(Change()).approved)
     at = later([policy], so_far, now)
     if at is None:  # what runs is too dear by itself: not even the last minute of a February passes
         assert running * 28 * 24 >= ceiling
         return
-    assert judge(Change(at=at)).approved
+    assert decide(Change(at=at)).approved
     before = at - timedelta(minutes=1)
-    assert before <= now or not judge(Change(at=before)).approved
+    assert before <= now or not decide(Change(at=before)).approved
