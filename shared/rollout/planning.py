@@ -82,8 +82,9 @@ def propose(
     plan_id: uuid.UUID,
     generation: int,
 ) -> Proposal:
-    """The plan for a submission on a cluster, at the catalogue's prices. Raises OperationRefused for what has no price, and
-    for a MIG profile that its GPU does not have.
+    """The plan for a submission on a cluster, at the catalogue's prices.
+
+    Raises OperationRefused for what has no price, and for a MIG profile that its GPU does not have.
 
     live: the workload's live revisions. held: what it holds on the cluster, by GPU SKU.
     """

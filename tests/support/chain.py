@@ -23,8 +23,6 @@ from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved
 from events.foreign import Tick
 from events.plan import PlanApproved
-from functions.deployment_execution import function as execution
-from functions.health_verification import function as verification
 from shared.eventing import codec
 from shared.eventing.event import WireEvent
 from shared.eventing.processing import HttpAnswer
@@ -37,13 +35,13 @@ from shared.models.workload import workload_id
 from shared.operations.apply import carry_out
 from shared.operations.observe import observe
 from shared.policy.documents import PolicyDocument
-from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store import outbox
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
 from shared.store.tables import action_plans, audit_log, deployments, inbox, reservations, usage
 from shared.store.unit_of_work import Store
-from tests.support.builders import INTAKE, POLICY, SUBMITTED, WITHDRAWN, Deliver, Function, connection_of, request
+from tests.support.builders import SUBMITTED, WITHDRAWN, Deliver, Function, connection_of, request
 from tests.support.cluster import Crash, Gate, Site
+from tests.support.functions import ChainFunctions
 
 APPLIED = CATALOGUE.name_of(DeploymentApplied)
 REMOVED = CATALOGUE.name_of(DeploymentRemoved)
@@ -66,10 +64,8 @@ class Chain:
     def __post_init__(self) -> None:
         self._known: set[str] = set()
         self.deliver = Deliver(self.store)
-        self.execution = execution.build(partial(carry_out, self.site))
-        self.verification = verification.build(partial(observe, self.site), pull_grace=DEFAULT_IMAGE_PULL_GRACE)
-        functions: tuple[Function, ...] = (INTAKE, POLICY, self.execution, self.verification)
-        self.routes: dict[str, Function] = {name: function for function in functions for name in function.accepts}
+        functions = ChainFunctions(partial(carry_out, self.site), partial(observe, self.site))
+        self.execution, self.verification, self.routes = functions.execution, functions.verification, functions.routes
 
     # -- what tests do
 

@@ -11,19 +11,14 @@ import logging
 import random
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from events import CATALOGUE
-from events.deployment import DeploymentApplied, DeploymentRemoved
-from functions.deployment_execution import function as execution
-from functions.health_verification import function as verification
 from shared.eventing import codec
-from shared.eventing.function import ClusterFunction
 from shared.eventing.processing import HttpAnswer
 from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment
@@ -35,13 +30,11 @@ from shared.rollout import occupancy
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import Observation
 from shared.rollout.planning import scales
-from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store import outbox
 from shared.store.database import connect
-from shared.store.unit_of_work import Store, UnitOfWork
+from shared.store.unit_of_work import Store
 from tests.support.builders import (
     APPROVED,
-    INTAKE,
     POLICY,
     PROPOSED,
     SUBMITTED,
@@ -54,6 +47,7 @@ from tests.support.builders import (
     withdrawal,
 )
 from tests.support.crashes import Crash, Crashes, Fate
+from tests.support.functions import ChainFunctions
 
 TEAMS = ("alpha", "beta", "gamma", "delta", "epsilon")
 REGIONS = ("east", "west")
@@ -121,11 +115,6 @@ def run(load: Load, number: int, again: int) -> None:
     engine.dispose()
 
 
-def execution_that(performs: Callable[[ClusterTask], TaskOutcome]) -> ClusterFunction[UnitOfWork, Any, Any]:
-    """The execution function on a cluster that does this."""
-    return execution.build(performs)
-
-
 class _Process:
     def __init__(self, load: Load, number: int, store: Store, crashes: Crashes) -> None:
         self._load, self._number, self._store, self._crashes = load, number, store, crashes
@@ -135,13 +124,8 @@ class _Process:
         self._own = [f"p{number}-{n}" for n in range(_OWN)]
         self._shared = [f"shared-{n}" for n in range(_SHARED)]
         self._ids = [id_of(name, self._shape(name)[0]) for name in (*self._own, *self._shared)]
-        self._execution = execution_that(self._perform)
-        self._verification = replace(
-            verification.build(self._observe, pull_grace=DEFAULT_IMAGE_PULL_GRACE),
-            accepts=CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
-        )
-        functions: tuple[Function, ...] = (INTAKE, POLICY, self._execution, self._verification)
-        self._routes = {name: function for function in functions for name in function.accepts}
+        # Verification is told of each revision by its events; the tick here is for the queue alone.
+        self._routes = {**ChainFunctions(self._perform, self._observe).routes, _TICK: POLICY}
 
     def step(self, step: int, again: int) -> None:
         """One wish, or one cue, and what follows from it."""

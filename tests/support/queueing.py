@@ -1,15 +1,11 @@
 """What tests of the queue do and look at: wishes that wait, cues, releases, a cluster on which all succeeds at once."""
 
 import uuid
-from dataclasses import replace
 from typing import Any
 
 from events import CATALOGUE
-from events.deployment import DeploymentApplied, DeploymentRemoved
 from events.plan import PlanApproved, PlanDenied, PlanQueued, PlanReconsidered
 from events.policy import PolicyChanged, QueueContinued, ReservationReleased
-from functions.deployment_execution import function as execution
-from functions.health_verification import function as verification
 from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent
 from shared.eventing.processing import HttpAnswer
@@ -22,10 +18,10 @@ from shared.operations.apply import ClusterTask, TaskDone, TaskOutcome
 from shared.operations.observe import ObservationTask, Observed
 from shared.policy.documents import PolicyDocument
 from shared.rollout.observation import Observation
-from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store.tables import outbox
 from shared.store.unit_of_work import Store
 from tests.support.builders import POLICY, Deliver, connection_of, id_of, told
+from tests.support.functions import ChainFunctions
 
 TICK = "dev.knative.sources.ping"
 RECONSIDERED = CATALOGUE.name_of(PlanReconsidered)
@@ -111,8 +107,8 @@ def runs(store: Store, name: str) -> None:
     known, done = workload(store, name), newest(store, name)
     deliver = Deliver(store)
     announced = PlanApproved.of(done)
-    applied = deliver(OBLIGING_EXECUTION, CATALOGUE.name_of(PlanApproved), announced)
-    deliver.forward(OBLIGING_VERIFICATION, applied)
+    applied = deliver(SUCCEEDING.execution, CATALOGUE.name_of(PlanApproved), announced)
+    deliver.forward(SUCCEEDING.verification, applied)
     assert workload(store, name).phase is Phase.HEALTHY, known
 
 
@@ -143,7 +139,7 @@ def _succeeds(task: ClusterTask) -> TaskOutcome:
     return TaskDone("uid" if task.apply else None)
 
 
-def _as_wished(deployment: Deployment) -> Observation:
+def _as_applied(deployment: Deployment) -> Observation:
     if deployment.status is RevisionStatus.REMOVING:
         return Observation(None)
     counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
@@ -152,11 +148,8 @@ def _as_wished(deployment: Deployment) -> Observation:
 
 
 def _observe(task: ObservationTask) -> Observed:
-    return Observed({deployment.id: _as_wished(deployment) for deployment in task.revisions})
+    return Observed({deployment.id: _as_applied(deployment) for deployment in task.revisions})
 
 
-OBLIGING_EXECUTION = replace(execution.build(_succeeds), accepts=CATALOGUE.of(PlanApproved))
-OBLIGING_VERIFICATION = replace(
-    verification.build(_observe, pull_grace=DEFAULT_IMAGE_PULL_GRACE),
-    accepts=CATALOGUE.of(DeploymentApplied, DeploymentRemoved),
-)
+SUCCEEDING = ChainFunctions(_succeeds, _observe)
+"""The chain on a cluster where everything succeeds at once."""

@@ -19,11 +19,10 @@ from tests.support.queueing import (
     CHANGED,
     CONTINUED,
     CUES,
-    OBLIGING_EXECUTION,
-    OBLIGING_VERIFICATION,
     RECONSIDERED,
     RELEASED,
     ROOM,
+    SUCCEEDING,
     TICK,
     approved,
     cue,
@@ -189,7 +188,7 @@ def test_a_removal_that_verification_sees_done_lets_the_queue_go_on(deliver: Del
     runs(limited, "first")
     queued(wish(deliver, "second", 2))
     removal = deliver.forward(POLICY, deliver.withdraw("first"))
-    assert deliver.forward(OBLIGING_VERIFICATION, deliver.forward(OBLIGING_EXECUTION, removal)).status == 200
+    assert deliver.forward(SUCCEEDING.verification, deliver.forward(SUCCEEDING.execution, removal)).status == 200
     answer = deliver(POLICY, RELEASED, {"workload": str(id_of("first"))})
     assert told(answer).type == RECONSIDERED
     assert approved(deliver.forward(POLICY, answer)) == newest(limited, "second").id
@@ -200,7 +199,7 @@ def test_verification_says_so_when_it_releases_something(deliver: Deliver, limit
     runs(limited, "first")
     queued(wish(deliver, "second", 2))
     removal = deliver.forward(POLICY, deliver.withdraw("first"))
-    seen = deliver.forward(OBLIGING_VERIFICATION, deliver.forward(OBLIGING_EXECUTION, removal))
+    seen = deliver.forward(SUCCEEDING.verification, deliver.forward(SUCCEEDING.execution, removal))
     assert told(seen).type == RELEASED
     again = deliver.forward(POLICY, seen)
     assert approved(deliver.forward(POLICY, again)) == newest(limited, "second").id

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from functions.deployment_execution import function as deployment_execution
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.processing import HttpAnswer
 from shared.models.cluster import Cluster
@@ -36,7 +37,7 @@ from tests.support import load as loading
 from tests.support.builders import APPROVED, INTAKE, POLICY, WITHDRAWN, Deliver, id_of, told, withdrawal
 from tests.support.crashes import KILLED
 from tests.support.invariants import broken, checked, difference_of_accounts
-from tests.support.load import ALIKE, CAPPED, REGIONS, Load, execution_that
+from tests.support.load import ALIKE, CAPPED, REGIONS, Load
 
 PROCESSES = 8
 STEPS = int(os.environ.get("SENTINEL_LOAD_STEPS", "60"))
@@ -174,7 +175,7 @@ def stored_answers(owner: sa.Engine) -> set[str]:
 
 def spent_before(deliver: Deliver, owner: sa.Engine) -> Decimal:
     """Lets a workload of the team epsilon run for hours and go; what it has cost this month."""
-    execution = execution_that(lambda _: TaskDone(None))
+    execution = deployment_execution.build(lambda _: TaskDone(None))
     region = {"matchLabels": {"region": REGIONS[0]}}
     deliver.decide("gone", team="epsilon", replicas=1, resources=ALIKE, clusters=region)
     with owner.begin() as connection:
