@@ -29,7 +29,7 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Platform:
+class PlatformReference:
     """Where Sentinel's database is, and its broker and its clusters' kubeconfigs if those are known.
 
     `name` is for messages and holds no secret.
@@ -41,19 +41,19 @@ class Platform:
     clusters: Path | None = None
 
 
-def locate(state: Path | None, environment: Mapping[str, str]) -> Platform:
+def locate(state: Path | None, environment: Mapping[str, str]) -> PlatformReference:
     """The platform that a command works on; `state` is what --state said. Raises CommandFailed."""
     url = environment.get("DATABASE_URL", "").strip()
     if state is None and url:
         kubeconfigs = environment.get("CLUSTERS_DIR")
         sink = environment.get("K_SINK") or None
-        return Platform("DATABASE_URL", url, sink, Path(kubeconfigs) if kubeconfigs else None)
+        return PlatformReference("DATABASE_URL", url, sink, Path(kubeconfigs) if kubeconfigs else None)
     directory = state or Path(environment.get("SENTINEL_STATE") or DEFAULT_STATE)
     file = directory / "platform.json"
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
         clusters = directory / "clusters"
-        return Platform(
+        return PlatformReference(
             str(directory), str(said["database_url"]), str(said["broker"]), clusters if clusters.is_dir() else None
         )
     except (FileNotFoundError, NotADirectoryError):
@@ -67,7 +67,7 @@ def locate(state: Path | None, environment: Mapping[str, str]) -> Platform:
 
 
 @contextmanager
-def open_store(platform: Platform) -> Iterator[Store]:
+def open_store(platform: PlatformReference) -> Iterator[Store]:
     """The store of a platform, closed at the end. Raises CommandFailed when the database is unavailable or refuses."""
     store = Store(connect(platform.database_url, pool_size=1, max_overflow=0))
     try:

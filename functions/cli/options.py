@@ -11,7 +11,7 @@ import typer
 from functions.cli.errors import BadInput
 
 if TYPE_CHECKING:
-    from functions.cli.connection import Platform
+    from functions.cli.connection import PlatformReference
 
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 """How every command group is made: errors are ours to explain."""
@@ -64,7 +64,7 @@ def seconds(option: str, text: str) -> float:
     return found.total_seconds()
 
 
-def platform_of(context: typer.Context) -> Platform:
+def platform_of(context: typer.Context) -> PlatformReference:
     """The platform that a command works on. Raises CommandFailed."""
     from functions.cli import connection
 

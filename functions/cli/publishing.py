@@ -11,7 +11,7 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from events import CATALOGUE
-from functions.cli.connection import Platform
+from functions.cli.connection import PlatformReference
 from functions.cli.errors import CommandFailed, complain
 from shared.eventing.event import WireEvent
 from shared.eventing.publishing import HttpPublisher
@@ -37,7 +37,7 @@ def event_about(subject: uuid.UUID | str, data: BaseModel, now: datetime) -> Wir
     return WireEvent(attributes, data.model_dump_json(by_alias=True, exclude_unset=True).encode())
 
 
-def publish(store: Store, platform: Platform, stored: Sequence[WireEvent]) -> None:
+def publish(store: Store, platform: PlatformReference, stored: Sequence[WireEvent]) -> None:
     """Publishes what was just put into the outbox, and says so where that has to wait.
 
     Raises CommandFailed when the broker will never take one of these events.

@@ -32,7 +32,7 @@ MAX_QUEUE = 1000
 
 
 @dataclass(frozen=True)
-class QueuePage:
+class ScannedPage:
     """What one look found. plans: to be evaluated again. next_after: the plan that the next page follows, or None."""
 
     plans: Sequence[ActionPlan]
@@ -60,7 +60,7 @@ def pass_queue(work: UnitOfWork, plan: ActionPlan, assessment: Assessment) -> Fi
     return blocking
 
 
-def scan_queue(work: UnitOfWork, after: uuid.UUID | None, policies: PolicySet) -> QueuePage:
+def scan_queue(work: UnitOfWork, after: uuid.UUID | None, policies: PolicySet) -> ScannedPage:
     """Looks through the page that follows the plan `after`, or the first one.
 
     The page follows a place in the order, not a plan in the queue: that plan may have left it since.
@@ -74,7 +74,7 @@ def scan_queue(work: UnitOfWork, after: uuid.UUID | None, policies: PolicySet) -
             found.append(plan)
         else:
             update_entry(work, plan, decision.violations)
-    return QueuePage(found, page[PAGE - 1].id if len(page) > PAGE else None)
+    return ScannedPage(found, page[PAGE - 1].id if len(page) > PAGE else None)
 
 
 def supersede_queued(work: UnitOfWork, actor: Actor) -> list[SupersededPlan]:

@@ -26,8 +26,8 @@ from shared.policy.suites import (
     Holding,
     PlanPart,
     PolicyFile,
-    Service,
     Suite,
+    SuiteService,
     Sums,
     UnreadablePolicy,
     Usage,
@@ -164,7 +164,7 @@ def _times(actions: Sequence[AnyAction], query: ActionQuery, now: datetime) -> t
     return tuple(sorted(time for time in times if now - query.window < time <= now))
 
 
-def _level(service: Service, now: datetime) -> ServiceLevel:
+def _level(service: SuiteService, now: datetime) -> ServiceLevel:
     return ServiceLevel(
         uptime=service.uptime,
         requests=service.requests or 0.0,

@@ -113,7 +113,7 @@ AnyAction = Annotated[
 ]
 
 
-class Service(PolicyModel):
+class SuiteService(PolicyModel):
     """What telemetry says over a window. newest: when the newest sample was taken; now, unless given."""
 
     uptime: float | None = None
@@ -123,7 +123,7 @@ class Service(PolicyModel):
     newest: When = timedelta(0)
 
 
-class Prices(PolicyModel):
+class SuitePrices(PolicyModel):
     """priced_on: the date of the oldest price that the plan's cost rests on."""
 
     priced_on: date | None = None
@@ -163,8 +163,8 @@ class FactsPart(PolicyModel):
 
     usage: dict[Counted, Usage | None] | None = None
     actions: dict[Counted, tuple[AnyAction, ...] | None] | None = None
-    service: dict[Window, Service | None] | None = None
-    prices: Prices | None = None
+    service: dict[Window, SuiteService | None] | None = None
+    prices: SuitePrices | None = None
     capacity: dict[Sku, Count | None] | None = None
     created_at: When | None = None
 

@@ -59,7 +59,7 @@ class StatementsLost(pg8000.OperationalError):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedStatement:
     """A statement that the server knows by `name` (with its NUL), and how to read its rows."""
 
     name: bytes
@@ -96,14 +96,14 @@ class Dialect(PGDialect_pg8000):
 registry.register(DRIVER.replace("+", "."), __name__, Dialect.__name__)
 
 
-def open_connection(parameters: ConnectionParameters, lock_timeout: timedelta | None = None) -> "Connection":
+def open_connection(parameters: ConnectionParameters, lock_timeout: timedelta | None = None) -> "PreparedConnection":
     """A new connection. lock_timeout: how long its statements wait for locks; None: for ever."""
     started: dict[str, str] = {}
     if parameters.options is not None:
         started["options"] = parameters.options
     if lock_timeout is not None:
         started["lock_timeout"] = f"{lock_timeout // timedelta(milliseconds=1)}ms"
-    return Connection(
+    return PreparedConnection(
         parameters.user,
         host=parameters.host,
         database=parameters.database,
@@ -120,7 +120,7 @@ def open_connection(parameters: ConnectionParameters, lock_timeout: timedelta | 
     )
 
 
-class Connection(pg8000.legacy.Connection):  # type: ignore[misc]
+class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
     """A connection; its arguments are pg8000's, and two more.
 
     answer_timeout: seconds that each part of an answer may take once the connection is made; None: for ever.
@@ -137,7 +137,7 @@ class Connection(pg8000.legacy.Connection):  # type: ignore[misc]
         self.isolation = "READ COMMITTED"
         self._begins = False
         self._binding = _Binding.NEEDED if require_channel_binding else _Binding.OPTIONAL
-        self._known: OrderedDict[tuple[str, tuple[int, ...]], Prepared | None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, tuple[int, ...]], PreparedStatement | None] = OrderedDict()
         self._obsolete: list[bytes] = []
         self._prepares = True
         super().__init__(*arguments, **named)
@@ -226,10 +226,10 @@ class Connection(pg8000.legacy.Connection):  # type: ignore[misc]
             if name != _UNNAMED:
                 self._obsolete.append(name)  # the error does not show whether the server has it
             raise
-        self._remember(key, Prepared(name, context.columns, context.input_funcs) if name != _UNNAMED else None)
+        self._remember(key, PreparedStatement(name, context.columns, context.input_funcs) if name != _UNNAMED else None)
         return context
 
-    def _remember(self, key: tuple[str, tuple[int, ...]], prepared: Prepared | None) -> None:
+    def _remember(self, key: tuple[str, tuple[int, ...]], prepared: PreparedStatement | None) -> None:
         self._known[key] = prepared
         if len(self._known) > STATEMENTS:
             _, oldest = self._known.popitem(last=False)
@@ -270,7 +270,7 @@ class Cursor(pg8000.legacy.Cursor):  # type: ignore[misc]
 
     def execute(self, operation: str, args: Sequence[Any] = (), stream: Any = None) -> "Cursor":
         """Runs a statement; its rows are there when this returns. stream: for COPY, see pg8000."""
-        connection: Connection | None = self._c
+        connection: PreparedConnection | None = self._c
         if connection is None:
             raise core.InterfaceError("Cursor closed")
         connection.begin()

@@ -27,7 +27,7 @@ from knative.local.broker.attempts import AttemptHandler
 from knative.local.runtime.logs import following
 from knative.local.runtime.platform import BASE, Platform
 from knative.local.runtime.scratch import scratch_directory, scratch_platform
-from knative.local.tools.publisher import Publisher
+from knative.local.tools.publisher import IngressPublisher
 from knative.local.tools.replay.meter import Meter
 from knative.local.tools.replay.summary import percentile
 from shared.store.database import connect
@@ -137,7 +137,7 @@ async def _started(
 
 
 async def _sentinel(platform: Platform, session: aiohttp.ClientSession, engine: sa.Engine, meter: Meter) -> Side:
-    publisher = Publisher(session, platform.broker_url, "/bench")
+    publisher = IngressPublisher(session, platform.broker_url, "/bench")
 
     async def post(name: str) -> None:
         document = {"name": name, "type": "inference", "image": "fate.test/ready", "bake": "PT0S", "namespace": "bench"}

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from events.workload import WorkloadSubmitted
 from knative.local.runtime.scratch import scratch_platform
-from knative.local.tools.publisher import Publisher
+from knative.local.tools.publisher import IngressPublisher
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
 
@@ -41,7 +41,7 @@ async def measure(said: Callable[[str], None]) -> Commands:
     """Runs both in turns, after one run of each that is not counted."""
     found, kubectl = Commands(), shutil.which("kubectl")
     async with scratch_platform("bench") as platform, aiohttp.ClientSession() as session:
-        publisher = Publisher(session, platform.broker_url, "/bench")
+        publisher = IngressPublisher(session, platform.broker_url, "/bench")
         for number in range(WORKLOADS):
             name = f"command-{number}"
             document = {"name": name, "type": "inference", "image": "fate.test/ready", "bake": "PT0S"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.cli.commands.policy_suites import Prepared, load
+from functions.cli.commands.policy_suites import PreparedSuite, load
 from shared.policy.cases import run
 from shared.policy.suites import Case
 
@@ -13,7 +13,7 @@ FOUND = [(suite, case) for suite in load([str(CASES)]) for case in suite.suite.c
 
 
 @pytest.mark.parametrize(("suite", "case"), FOUND, ids=[f"{suite.label}: {case.name}" for suite, case in FOUND])
-def test_case(suite: Prepared, case: Case) -> None:
+def test_case(suite: PreparedSuite, case: Case) -> None:
     assert run(suite.suite, suite.policies, case).mismatches == ()
 
 

@@ -26,7 +26,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSuite:
     """A suite that can be run, and what to call it."""
 
     label: str
@@ -69,12 +69,12 @@ def run_suites(
         raise CommandFailed(f"{failed} of {len(results)} {'case' if len(results) == 1 else 'cases'} failed")
 
 
-def load(paths: Sequence[str]) -> list[Prepared]:
+def load(paths: Sequence[str]) -> list[PreparedSuite]:
     """The suites in files and directories, with the policies that they name. Raises BadInput that names all problems.
 
     A directory is searched recursively for YAML and JSON; policies that lie beside the suites are no suites.
     """
-    prepared: list[Prepared] = []
+    prepared: list[PreparedSuite] = []
     problems: list[str] = []
     for document, directory in _documents(paths):
         try:
@@ -107,7 +107,7 @@ def _is_policy(data: object) -> bool:
     return isinstance(data, dict) and "cases" not in data and ("rules" in data or "deny_unmatched" in data)
 
 
-def _prepared(document: Document, directory: Path) -> Prepared:
+def _prepared(document: Document, directory: Path) -> PreparedSuite:
     try:
         suite = Suite.model_validate(document.data)
     except ValidationError as error:
@@ -117,12 +117,12 @@ def _prepared(document: Document, directory: Path) -> Prepared:
         return (policy for _, policy in read_models([str(directory / file)], PolicyDocument))
 
     try:
-        return Prepared(suite.name or document.where, suite, policies_of(suite, from_file))
+        return PreparedSuite(suite.name or document.where, suite, policies_of(suite, from_file))
     except DuplicatePolicy as error:
         raise BadInput(f"{document.where}: policies: {error}") from None
 
 
-def _results(prepared: Prepared, fail_on_warn: bool) -> Iterator[Result]:
+def _results(prepared: PreparedSuite, fail_on_warn: bool) -> Iterator[Result]:
     for case in prepared.suite.cases:
         started = time.perf_counter()
         outcome = run(prepared.suite, prepared.policies, case)

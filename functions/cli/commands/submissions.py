@@ -10,7 +10,7 @@ import typer
 
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
 from functions.cli import waiting
-from functions.cli.connection import Platform, open_store
+from functions.cli.connection import PlatformReference, open_store
 from functions.cli.documents import read_models
 from functions.cli.errors import BadInput, complain
 from functions.cli.options import PLAIN, Files, Format, Name, Output, Timeout, Wait, patience, platform_of
@@ -73,7 +73,7 @@ def remove(
 
 
 def _send(
-    store: Store, platform: Platform, requests: Sequence[SentRequest], seconds: float | None, output: Format
+    store: Store, platform: PlatformReference, requests: Sequence[SentRequest], seconds: float | None, output: Format
 ) -> None:
     _print(requests, output)
     publish(store, platform, [request.event for request in requests])

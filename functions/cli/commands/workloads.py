@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from functions.cli.connection import Platform, open_store
+from functions.cli.connection import PlatformReference, open_store
 from functions.cli.errors import complain
 from functions.cli.options import PLAIN, Format, Limit, Namespace, Output, Team, platform_of
 from functions.cli.references import naming_hint
@@ -42,7 +42,7 @@ def get(
         _describe(platform, WorkloadReference(name, team, namespace), output)
 
 
-def _list(platform: Platform, wanted: WorkloadFilter, limit: int, output: Format) -> None:
+def _list(platform: PlatformReference, wanted: WorkloadFilter, limit: int, output: Format) -> None:
     with open_store(platform) as store, store.begin() as work:
         page = operations.list_workloads(work, wanted, limit)
         now = work.now
@@ -54,7 +54,7 @@ def _list(platform: Platform, wanted: WorkloadFilter, limit: int, output: Format
         complain(f"only the first {limit} are shown; see the rest with --limit, or narrow with --team or --phase")
 
 
-def _describe(platform: Platform, reference: WorkloadReference, output: Format) -> None:
+def _describe(platform: PlatformReference, reference: WorkloadReference, output: Format) -> None:
     with open_store(platform) as store, store.read() as work:
         with naming_hint():
             workload = operations.get(work, reference)

@@ -17,7 +17,7 @@ HEADER = ("WHAT", "WHO", "CLUSTER", "SKU", "LEDGER", "EXPECTED", "WHY")
 
 
 @dataclass(frozen=True)
-class Line:
+class LedgerLine:
     """One thing that differs; `expected` is None where only the cluster can be repaired."""
 
     what: str
@@ -29,24 +29,24 @@ class Line:
     why: str
 
 
-def of_ledger(report: LedgerReport) -> Iterator[Line]:
+def of_ledger(report: LedgerReport) -> Iterator[LedgerLine]:
     """A line for each reservation and each row of usage that is wrong."""
     for one in report.workloads:
         line = one.line
         amount = "more" if line.expected.within(line.reserved) else "less"
         why = f"holds {amount} than its revisions and plans take"
-        yield Line("reservation", one.label, line.cluster, line.sku, line.reserved, line.expected, why)
+        yield LedgerLine("reservation", one.label, line.cluster, line.sku, line.reserved, line.expected, why)
     for orphan in report.orphans:
         for sku, amounts in sorted(orphan.lines.items()):
             why = "there is no such workload"
-            yield Line("reservation", str(orphan.workload_id), orphan.cluster, sku, amounts, NOTHING, why)
+            yield LedgerLine("reservation", str(orphan.workload_id), orphan.cluster, sku, amounts, NOTHING, why)
     for wrong in report.usage:
         team, cluster, sku = wrong.key
         why = "is not the sum of its reservations"
-        yield Line("usage", f"team {team}", cluster, sku, wrong.counted, wrong.reserved, why)
+        yield LedgerLine("usage", f"team {team}", cluster, sku, wrong.counted, wrong.reserved, why)
 
 
-def of_clusters(report: ClusterReport) -> Iterator[Line]:
+def of_clusters(report: ClusterReport) -> Iterator[LedgerLine]:
     """A line for each workload that runs more or less than the ledger says."""
     for one in report.discrepancies:
         reserved = one.reserved_replicas
@@ -54,16 +54,16 @@ def of_clusters(report: ClusterReport) -> Iterator[Line]:
             why = f"{one.occupying} pods hold resources; {reserved} replicas are reserved"
         else:
             why = f"nothing is left of what {reserved} replicas are reserved for; verification proposes it again"
-        yield Line("cluster", one.label, one.cluster, one.sku, Amounts(replicas=reserved), None, why)
+        yield LedgerLine("cluster", one.label, one.cluster, one.sku, Amounts(replicas=reserved), None, why)
 
 
-def cells(one: Line) -> tuple[Cell, ...]:
+def cells(one: LedgerLine) -> tuple[Cell, ...]:
     """A line of the table."""
     expected = "" if one.expected is None else _amounts(one.expected)
     return (one.what, one.who, one.cluster, one.sku, (_amounts(one.ledger), Style.BAD), expected, one.why)
 
 
-def as_json(one: Line) -> dict[str, JsonValue]:
+def as_json(one: LedgerLine) -> dict[str, JsonValue]:
     """A line for programs."""
     return {
         "what": one.what,

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from knative.local.broker import wire
-from knative.local.broker.wire import MalformedEvent, Record, UnusableKey
+from knative.local.broker.wire import MalformedRequest, Record, UnusableKey
 from knative.local.resources.manifests import DeliverySpec
 
 MAX_EVENT_BYTES = 1_048_576
@@ -105,7 +105,7 @@ def _reply(answer: HttpResponse) -> DeliveryOutcome:
         return Delivered()
     try:
         reply = wire.decode(answer.headers.items(), answer.body)
-    except (MalformedEvent, UnusableKey) as error:
+    except (MalformedRequest, UnusableKey) as error:
         if answer.body:
             return Rejected(f"{answer.status} with a malformed CloudEvent: {error}", bare=True)
         return Delivered(note=f"its reply was lost: {error}")

@@ -16,7 +16,7 @@ from knative.local.broker.broker import Broker
 from knative.local.broker.delivery import MAX_EVENT_BYTES
 from knative.local.broker.http_server import TooLarge, read_body
 from knative.local.broker.log import LogUnavailable
-from knative.local.broker.wire import MalformedEvent, UnusableKey
+from knative.local.broker.wire import MalformedRequest, UnusableKey
 
 _MAX_HEADER_BYTES = 8 * 1024
 _MAX_URI_BYTES = 4 * 1024
@@ -48,7 +48,7 @@ class Ingress:
             if record.size > MAX_EVENT_BYTES:
                 raise TooLarge
             await broker.accept(record)
-        except MalformedEvent as error:
+        except MalformedRequest as error:
             return _answer(400, str(error))
         except TooLarge:
             return _answer(413, "the event is over 1 MiB; refer to large data by dataref")

@@ -38,7 +38,7 @@ _TRACE = ("traceparent", "tracestate")
 _INT32 = 2**31
 
 
-class MalformedEvent(ValueError):
+class MalformedRequest(ValueError):
     """Not a CloudEvent; the ingress answers 400 with this reason."""
 
 
@@ -74,17 +74,17 @@ def is_event(headers: Mapping[str, str]) -> bool:
 
 
 def decode(headers: Iterable[tuple[str, str]], body: bytes) -> Record:
-    """The event of an HTTP message in binary or structured mode. Raises MalformedEvent or UnusableKey."""
+    """The event of an HTTP message in binary or structured mode. Raises MalformedRequest or UnusableKey."""
     named = {name.lower(): value for name, value in headers}
     content_type = named.get("content-type", "")
     trace = {name: named[name] for name in _TRACE if name in named}
     if content_type.startswith("application/cloudevents"):
         if not re.match(r"application/cloudevents\+json\s*(;|$)", content_type):
-            raise MalformedEvent(f"content type {content_type}: only single events in JSON are taken")
+            raise MalformedRequest(f"content type {content_type}: only single events in JSON are taken")
         return replace(_structured(body), trace=trace)
     attributes = {name[3:]: value for name, value in named.items() if name.startswith("ce-")}
     if not attributes:
-        raise MalformedEvent(f"neither ce- headers nor the content type {STRUCTURED}: not a CloudEvent")
+        raise MalformedRequest(f"neither ce- headers nor the content type {STRUCTURED}: not a CloudEvent")
     attributes.pop("datacontenttype", None)
     if content_type:
         attributes["datacontenttype"] = content_type
@@ -103,19 +103,19 @@ def encode(record: Record) -> dict[str, str]:
 def _checked(attributes: dict[str, str]) -> dict[str, str]:
     for name in _REQUIRED:
         if name not in attributes:
-            raise MalformedEvent(f"{name} is missing")
+            raise MalformedRequest(f"{name} is missing")
     if attributes["specversion"] not in _SPEC_VERSIONS:
-        raise MalformedEvent(f"specversion {attributes['specversion']!r} is not 1.0")
+        raise MalformedRequest(f"specversion {attributes['specversion']!r} is not 1.0")
     for name, value in attributes.items():
         if not _NAME.fullmatch(name):
-            raise MalformedEvent(f"attribute name {name!r}: only lower-case letters and digits")
+            raise MalformedRequest(f"attribute name {name!r}: only lower-case letters and digits")
         if _CONTROL.search(value):
-            raise MalformedEvent(f"{name} holds a control character")
+            raise MalformedRequest(f"{name} holds a control character")
         if _SURROGATE.search(value):
-            raise MalformedEvent(f"{name} is not UTF-8")
+            raise MalformedRequest(f"{name} is not UTF-8")
     for name in ("source", "dataschema"):
         if " " in attributes.get(name, ""):
-            raise MalformedEvent(f"{name} {attributes[name]!r} is not a URI reference")
+            raise MalformedRequest(f"{name} {attributes[name]!r} is not a URI reference")
     if (time := attributes.get("time")) is not None:
         attributes["time"] = _canonical_time(time)
     return attributes
@@ -124,20 +124,20 @@ def _checked(attributes: dict[str, str]) -> dict[str, str]:
 def _canonical_time(text: str) -> str:
     """RFC 3339, without trailing zeros in the fraction, as the broker rewrites it."""
     if not _TIME.fullmatch(text):
-        raise MalformedEvent(f"time {text!r} is not an RFC 3339 timestamp")
+        raise MalformedRequest(f"time {text!r} is not an RFC 3339 timestamp")
     try:
         datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise MalformedEvent(f"time {text!r}: {error}") from error
+        raise MalformedRequest(f"time {text!r}: {error}") from error
     return re.sub(r"(\.\d*?)0+(?=[Zz+-])", lambda found: found[1].rstrip("."), text).upper()
 
 
 def _structured(body: bytes) -> Record:
     parsed = _parse(body)
     if not isinstance(parsed, dict):
-        raise MalformedEvent("the event is not a JSON object")
+        raise MalformedRequest("the event is not a JSON object")
     if "data" in parsed and "data_base64" in parsed:
-        raise MalformedEvent("data and data_base64 exclude each other")
+        raise MalformedRequest("data and data_base64 exclude each other")
     payload = {name: parsed.pop(name) for name in ("data", "data_base64") if name in parsed}
     present = {name: value for name, value in parsed.items() if value is not None or name not in _OPTIONAL}
     attributes = _checked({name: _attribute(name, value) for name, value in present.items()})
@@ -155,11 +155,11 @@ def _parse(body: bytes) -> Any:
         text = body.decode("utf-8-sig").lstrip()
         return _DECODER.raw_decode(text)[0]
     except UnicodeDecodeError as error:
-        raise MalformedEvent("the event is not UTF-8") from error
+        raise MalformedRequest("the event is not UTF-8") from error
     except RecursionError as error:
-        raise MalformedEvent("the event is nested too deeply") from error
+        raise MalformedRequest("the event is nested too deeply") from error
     except ValueError as error:
-        raise MalformedEvent(f"the event is not JSON: {error}") from error
+        raise MalformedRequest(f"the event is not JSON: {error}") from error
 
 
 def _not_json(constant: str) -> NoReturn:
@@ -175,9 +175,9 @@ def _attribute(name: str, value: Any) -> str:
     if name == "partitionkey":
         raise UnusableKey("partitionkey must be a text")
     if name in (*_REQUIRED, *_OPTIONAL):
-        raise MalformedEvent(f"{name} must be a text")
+        raise MalformedRequest(f"{name} must be a text")
     if isinstance(value, float) or (isinstance(value, int) and not -_INT32 <= value < _INT32):
-        raise MalformedEvent(f"{name}: a number must be an integer of 32 bits")
+        raise MalformedRequest(f"{name}: a number must be an integer of 32 bits")
     return _compact(value)
 
 
@@ -185,21 +185,21 @@ def _compact(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
-        raise MalformedEvent("the event holds a number that is out of range") from error
+        raise MalformedRequest("the event holds a number that is out of range") from error
 
 
 def _unbase64(value: Any) -> bytes:
     if not isinstance(value, str):
-        raise MalformedEvent("data_base64 must be a text")
+        raise MalformedRequest("data_base64 must be a text")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise MalformedEvent(f"data_base64 is not base64: {error}") from error
+        raise MalformedRequest(f"data_base64 is not base64: {error}") from error
 
 
 def _data(value: Any, content_type: str) -> bytes:
     if _JSON_TYPE.match(content_type):
         return _compact(value).encode("utf-8", "surrogatepass")
     if not isinstance(value, str):
-        raise MalformedEvent(f"data must be a text, because {content_type} is not JSON")
+        raise MalformedRequest(f"data must be a text, because {content_type} is not JSON")
     return value.encode("utf-8", "surrogatepass")

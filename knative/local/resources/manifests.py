@@ -78,7 +78,7 @@ class Reference(Model):
 
 
 class Destination(Model):
-    """Where events go: a reference to a Service or Broker, or an absolute URL."""
+    """Where events go: a reference to a Service or BrokerResource, or an absolute URL."""
 
     ref: Reference | None = None
     uri: str | None = Field(default=None, pattern=r"^https?://[^/]+")
@@ -137,7 +137,7 @@ class BrokerSpec(Model):
     delivery: DeliverySpec = DeliverySpec()
 
 
-class Broker(Model):
+class BrokerResource(Model):
     metadata: Metadata
     spec: BrokerSpec = BrokerSpec()
 
@@ -205,7 +205,7 @@ class SecretVolume(Model):
     secret_name: str
 
 
-class Volume(Model):
+class PodVolume(Model):
     name: str
     secret: SecretVolume
 
@@ -230,7 +230,7 @@ class RevisionSpec(Model):
     containers: list[Container] = Field(min_length=1, max_length=1)
     container_concurrency: int = Field(default=0, ge=0)
     timeout_seconds: float = Field(default=300, gt=0)
-    volumes: list[Volume] = []
+    volumes: list[PodVolume] = []
     service_account_name: Inert
     automount_service_account_token: Inert
     image_pull_secrets: Inert
@@ -341,7 +341,7 @@ class SinkBinding(Model):
 
 
 KINDS: dict[tuple[str, str], type[Model]] = {
-    ("eventing.knative.dev/v1", "Broker"): Broker,
+    ("eventing.knative.dev/v1", "Broker"): BrokerResource,
     ("eventing.knative.dev/v1", "Trigger"): Trigger,
     ("serving.knative.dev/v1", "Service"): Service,
     ("sources.knative.dev/v1", "PingSource"): PingSource,

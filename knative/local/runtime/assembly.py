@@ -16,7 +16,7 @@ from knative.local.broker.dispatcher import Subscription
 from knative.local.resources.loader import Manifests, Name
 from knative.local.resources.manifests import Destination, Service, Trigger
 from knative.local.runtime.secrets import Secrets, environment
-from knative.local.serving.services import LocalService, ServiceSpec
+from knative.local.serving.services import LocalService, LocalServiceSpec
 
 # What a process needs of the machine. Nothing else of the shell's environment reaches a function, as in a container.
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
@@ -25,7 +25,7 @@ _INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE", "CLUSTERS_ALLOW_INSECURE")
 
 def service_spec(
     service: Service, manifests: Manifests, secrets: Secrets, base_url: str, overriding: Mapping[str, str]
-) -> ServiceSpec:
+) -> LocalServiceSpec:
     """The process of one Service.
 
     `base_url` is where the platform's own port is. `overriding` is the environment that whoever starts the platform
@@ -45,7 +45,7 @@ def service_spec(
         **environment(spec, secrets),
         **overriding,
     }
-    return ServiceSpec(
+    return LocalServiceSpec(
         name=metadata.name,
         namespace=metadata.namespace,
         command=command,

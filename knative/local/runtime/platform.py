@@ -37,7 +37,7 @@ from knative.local.runtime.secrets import Secrets
 from knative.local.runtime.standin import StandInApi, StandInFailed
 from knative.local.runtime.state_directory import PlatformAddress, StateDirectory, listen
 from knative.local.serving.gateway import Gateway
-from knative.local.serving.services import LocalService, ServiceSpec
+from knative.local.serving.services import LocalService, LocalServiceSpec
 from knative.local.sources import apiserver, ping
 from shared.errors import SentinelError
 
@@ -182,7 +182,7 @@ class Platform:
         self._stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, self._listening).start()
 
-    def _service_spec(self, name: Name) -> ServiceSpec:
+    def _service_spec(self, name: Name) -> LocalServiceSpec:
         supplied = Secrets({secrets.DATABASE: self.database_url}, {secrets.CLUSTERS: self.state.directory("clusters")})
         # The platform logs every delivery itself; from functions it wants what is out of the ordinary.
         level = "debug" if _log.isEnabledFor(logging.DEBUG) else "warning"

@@ -37,7 +37,7 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 10.0
 
 
 @dataclass(frozen=True)
-class ServiceSpec:
+class LocalServiceSpec:
     """What the platform needs to run one Service. `concurrency` 0 means no limit; times in seconds."""
 
     name: str
@@ -60,7 +60,7 @@ class _Running:
 class LocalService:
     """One Service: a target of deliveries and of the gateway."""
 
-    def __init__(self, spec: ServiceSpec) -> None:
+    def __init__(self, spec: LocalServiceSpec) -> None:
         self.spec = spec
         self.name = spec.name
         self.url = f"http://{spec.name}.{spec.namespace}.svc.cluster.local/"

@@ -17,7 +17,7 @@ class NotAccepted(Exception):
     """The ingress did not take an event; the message holds its answer."""
 
 
-class Publisher:
+class IngressPublisher:
     """Posts events of one source to one broker.
 
     An event's id follows from the source, its type and the caller's key. Posting it again is a duplicate and not a

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knative.local.broker import wire
-from knative.local.broker.wire import MalformedEvent, Record, UnusableKey
+from knative.local.broker.wire import MalformedRequest, Record, UnusableKey
 
 STRUCTURED = [("content-type", "application/cloudevents+json")]
 BASE = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
@@ -33,7 +33,7 @@ def test_binary_mode_round_trips(extensions: dict[str, str], data: bytes | None)
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_an_event_or_refused(body: bytes) -> None:
-    with contextlib.suppress(MalformedEvent, UnusableKey):
+    with contextlib.suppress(MalformedRequest, UnusableKey):
         wire.decode(STRUCTURED, body)
 
 
@@ -44,7 +44,7 @@ def test_an_optional_attribute_that_is_null_is_not_set(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["id", "source", "type", "specversion"])
 def test_a_required_attribute_is_never_null(name: str) -> None:
-    with pytest.raises(MalformedEvent, match=f"{name} must be a text"):
+    with pytest.raises(MalformedRequest, match=f"{name} must be a text"):
         structured(**{name: None})
 
 
@@ -120,15 +120,15 @@ def test_size_counts_key_headers_and_data() -> None:
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\x00b", "a\x7f"])
 def test_a_control_character_is_refused(value: str) -> None:
-    with pytest.raises(MalformedEvent, match="subject holds a control character"):
+    with pytest.raises(MalformedRequest, match="subject holds a control character"):
         structured(subject=value)
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
-    with pytest.raises(MalformedEvent, match="subject is not UTF-8"):
+    with pytest.raises(MalformedRequest, match="subject is not UTF-8"):
         wire.decode([*((f"ce-{k}", v) for k, v in BASE.items()), ("ce-subject", "\udcff")], b"")
 
 
 def test_deep_nesting_is_refused() -> None:
-    with pytest.raises(MalformedEvent, match="nested too deeply"):
+    with pytest.raises(MalformedRequest, match="nested too deeply"):
         wire.decode(STRUCTURED, b"[" * 200_000)

@@ -13,7 +13,7 @@ from knative.local.resources.loader import Manifests, Name
 from knative.local.runtime import assembly, secrets
 from knative.local.runtime.platform import BASE
 from knative.local.runtime.secrets import Secrets
-from knative.local.serving.services import LocalService, ServiceSpec
+from knative.local.serving.services import LocalService, LocalServiceSpec
 
 SUPPLIED = Secrets({secrets.DATABASE: "postgresql://secret"}, {secrets.CLUSTERS: Path("/state/clusters")})
 
@@ -23,7 +23,7 @@ def manifests() -> Manifests:
     return loader.load(BASE, secrets.SUPPLIED)
 
 
-def spec(manifests: Manifests, name: str, **overriding: str) -> ServiceSpec:
+def spec(manifests: Manifests, name: str, **overriding: str) -> LocalServiceSpec:
     service = manifests.services[Name("sentinel", name)]
     return assembly.service_spec(service, manifests, SUPPLIED, "http://127.0.0.1:9", overriding)
 

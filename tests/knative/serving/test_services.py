@@ -16,7 +16,7 @@ import pytest
 
 from knative.local.broker.addressables import exchange
 from knative.local.broker.delivery import HttpAnswer, HttpResponse, NoResponse
-from knative.local.serving.services import LocalService, ServiceSpec
+from knative.local.serving.services import LocalService, LocalServiceSpec
 from tests.support.subscribers import eventually
 
 FUNCTION = Path(__file__).parents[2] / "support" / "echo_function.py"
@@ -31,7 +31,7 @@ class Start:
 
     def __call__(self, *, concurrency: int = 0, timeout: float = 30, window: float = 60, **env: str) -> LocalService:
         service = LocalService(
-            ServiceSpec(
+            LocalServiceSpec(
                 name="echo",
                 namespace="test",
                 command=[sys.executable, str(FUNCTION)],
@@ -155,7 +155,7 @@ async def test_a_process_that_keeps_exiting_is_not_started_at_once_again(start: 
 
 
 async def test_a_command_that_does_not_exist_is_a_failure() -> None:
-    service = LocalService(ServiceSpec("x", "test", ["/does/not/exist"], {}, 0, 30, 60))
+    service = LocalService(LocalServiceSpec("x", "test", ["/does/not/exist"], {}, 0, 30, 60))
     answer = await post(service)
     assert isinstance(answer, NoResponse)
     assert "cannot start" in answer.reason

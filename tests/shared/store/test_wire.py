@@ -55,7 +55,7 @@ def connection(postgres: EmbeddedPostgres) -> Iterator[sa.Connection]:
 @pytest.fixture
 def line(connection: sa.Connection) -> Iterator[Line]:
     driver = connection.connection.driver_connection
-    assert isinstance(driver, wire.Connection)
+    assert isinstance(driver, wire.PreparedConnection)
     file = driver._sock
     driver._sock = counting = Line(file)
     yield counting
@@ -191,7 +191,7 @@ def test_a_transaction_begins_though_its_statement_was_taken_away(connection: sa
         connection.execute(select, {"n": 1}).all()
     connection.commit()
     driver = connection.connection.driver_connection
-    assert isinstance(driver, wire.Connection)
+    assert isinstance(driver, wire.PreparedConnection)
     driver.execute_simple(statement)  # outside of a transaction, as DISCARD ALL must be
     if statement == "DISCARD ALL":  # which takes temporary tables too
         connection.execute(sa.text("CREATE TEMPORARY TABLE seen AS SELECT 1 AS n"))

@@ -24,8 +24,8 @@ from knative.local.runtime.platform import Platform, StartFailed
 from knative.local.runtime.scratch import scratch_platform
 from knative.local.tools.demo.scenarios import POLICIES, SCENARIOS
 from knative.local.tools.demo.session import DemoGpus, DemoSession, ExpectationFailed
-from knative.local.tools.demo.timeline import Timeline
-from knative.local.tools.publisher import NotAccepted, Publisher
+from knative.local.tools.demo.timeline import DemoTimeline
+from knative.local.tools.publisher import IngressPublisher, NotAccepted
 from shared.clusters.directory import ClusterDirectory
 from shared.errors import SentinelError
 from shared.models.cluster import Cluster
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _run(kubeconfig: Path | None) -> int:
     _cancelled_by(signal.SIGTERM)
     console, started = Console(), time.monotonic()
-    timeline = Timeline(console)
+    timeline = DemoTimeline(console)
     where = f"the cluster of {kubeconfig}" if kubeconfig else "a stand-in Kubernetes API"
     console.print(f"Starting a temporary platform on {where}", highlight=False, soft_wrap=True)
     warnings = Warnings()
@@ -80,14 +80,14 @@ async def _run(kubeconfig: Path | None) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _session(platform: Platform, timeline: Timeline) -> AsyncIterator[DemoSession]:
+async def _session(platform: Platform, timeline: DemoTimeline) -> AsyncIterator[DemoSession]:
     """The session on a running platform; on a cluster that outlives the demo, its namespace goes at the end."""
     namespace = f"sentinel-demo-{uuid.uuid4().hex[:8]}"
     store = Store(connect(platform.database_url, pool_size=2, max_overflow=0))
     async with aiohttp.ClientSession() as session, cluster_api(platform.kubeconfig) as cluster:
         try:
             fleet = await asyncio.to_thread(_prepare, platform.state.path / "clusters", store)
-            publisher = Publisher(session, platform.broker_url, "/demo")
+            publisher = IngressPublisher(session, platform.broker_url, "/demo")
             yield DemoSession(publisher, store, cluster, timeline, namespace, fleet)
         finally:
             store.close()

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
 from knative.local.cluster.client import ClusterApi
-from knative.local.tools.demo.timeline import Timeline
-from knative.local.tools.publisher import Publisher
+from knative.local.tools.demo.timeline import DemoTimeline
+from knative.local.tools.publisher import IngressPublisher
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
@@ -44,10 +44,10 @@ class DemoSession:
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: IngressPublisher,
         store: Store,
         cluster: ClusterApi,
-        timeline: Timeline,
+        timeline: DemoTimeline,
         namespace: str,
         fleet: DemoGpus,
     ) -> None:

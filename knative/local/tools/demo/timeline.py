@@ -22,7 +22,7 @@ _TYPE_WIDTH, _NAME_WIDTH, _FUNCTION_WIDTH = 22, 16, 20
 
 
 @dataclass(frozen=True)
-class Line:
+class TimelineLine:
     """`at` in seconds since the demo began. `function` is "" for an event that nothing takes."""
 
     at: float
@@ -32,13 +32,13 @@ class Line:
     text: str
 
 
-class Timeline:
+class DemoTimeline:
     """What the platform logs about events, as lines for people."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._started = time.monotonic()
-        self._held: list[Line] = []
+        self._held: list[TimelineLine] = []
         self._names: dict[str, str] = {}
         self._seen: set[tuple[str, str]] = set()
         self._changed = asyncio.Event()
@@ -68,7 +68,7 @@ class Timeline:
         if not attempt.ok:
             text = f"{text} [{attempt.outcome}]"
         at = time.monotonic() - self._started - attempt.milliseconds / 1000
-        self._held.append(Line(at, kind.removeprefix("dev.knative."), name, attempt.subscriber, text))
+        self._held.append(TimelineLine(at, kind.removeprefix("dev.knative."), name, attempt.subscriber, text))
         self._seen.add((kind, name))
         self._changed.set()
 
@@ -100,7 +100,7 @@ def _short(kind: str) -> str:
     return kind.removeprefix("dev.sentinel.").removesuffix(".v1")
 
 
-def _rendered(line: Line) -> Text:
+def _rendered(line: TimelineLine) -> Text:
     styles = {"denied": "red", "unhealthy": "red", "failed": "red", "rejected": "red", "healthy": "green"}
     styles |= {"rolledback": "green", "approved": "green"}
     return Text.assemble(

@@ -33,12 +33,12 @@ from knative.local.resources.loader import ManifestError
 from knative.local.runtime.logs import Warnings, following
 from knative.local.runtime.platform import Platform, StartFailed
 from knative.local.runtime.scratch import scratch_platform
-from knative.local.tools.publisher import NotAccepted, Publisher
+from knative.local.tools.publisher import IngressPublisher, NotAccepted
 from knative.local.tools.replay.cluster import create_nodes, register
 from knative.local.tools.replay.driver import Driver, Plan
 from knative.local.tools.replay.lifecycles import Lifecycles
 from knative.local.tools.replay.meter import Meter, peak_memory
-from knative.local.tools.replay.observation import Watcher, store_totals
+from knative.local.tools.replay.observation import WorkloadWatcher, store_totals
 from knative.local.tools.replay.summary import Effort, Summary, problems, rendered, summarise
 from knative.local.tools.replay.trace import Node, Pod, TraceError, read_nodes, read_pods
 from shared.errors import SentinelError
@@ -108,9 +108,9 @@ async def _replay(
     try:
         capacity = await asyncio.to_thread(register, platform, engine)
         async with aiohttp.ClientSession() as session:
-            publisher = Publisher(session, platform.broker_url, "/replay")
+            publisher = IngressPublisher(session, platform.broker_url, "/replay")
             plan = Plan(pods, capacity, options.speed, options.keep)
-            driver = Driver(plan, publisher, Watcher(engine), meter)
+            driver = Driver(plan, publisher, WorkloadWatcher(engine), meter)
             delivered, started = meter.delivered, time.monotonic()
             with _stopping(stopped), _progress(console) as progress:
                 progress.print("The platform is up. Ctrl-C ends the replay, with the figures so far.")

@@ -19,10 +19,10 @@ from typing import Any
 import aiohttp
 
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
-from knative.local.tools.publisher import NotAccepted, Publisher
+from knative.local.tools.publisher import IngressPublisher, NotAccepted
 from knative.local.tools.replay.lifecycles import Lifecycle, Lifecycles
 from knative.local.tools.replay.meter import Meter
-from knative.local.tools.replay.observation import Watcher
+from knative.local.tools.replay.observation import WorkloadWatcher
 from knative.local.tools.replay.trace import Pod
 from knative.local.tools.replay.workloads import id_of, withdrawal_of, workload_of
 
@@ -51,7 +51,7 @@ class Plan:
 class Driver:
     """Replays a plan on a running platform."""
 
-    def __init__(self, plan: Plan, publisher: Publisher, watcher: Watcher, meter: Meter) -> None:
+    def __init__(self, plan: Plan, publisher: IngressPublisher, watcher: WorkloadWatcher, meter: Meter) -> None:
         self.lifecycles = Lifecycles(plan.keep)
         self._plan = plan
         self._publisher = publisher

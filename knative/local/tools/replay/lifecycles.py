@@ -23,7 +23,7 @@ UNSCHEDULABLE = "Unschedulable"
 
 
 @dataclass(frozen=True)
-class Observation:
+class LifecycleObservation:
     """A workload's row as it was seen. `at` is when it became so, in seconds since the epoch by the store's clock."""
 
     workload: uuid.UUID
@@ -32,7 +32,7 @@ class Observation:
     at: float
 
     @classmethod
-    def of(cls, workload: uuid.UUID, phase: str, reason: str, updated_at: datetime) -> Observation:
+    def of(cls, workload: uuid.UUID, phase: str, reason: str, updated_at: datetime) -> LifecycleObservation:
         return cls(workload, Phase(phase), reason, updated_at.timestamp())
 
 
@@ -84,7 +84,7 @@ class Lifecycles:
     def submitted(self, workload: uuid.UUID, pod: Pod, at: float) -> None:
         self.by_workload[workload] = self._open[workload] = Lifecycle(workload, pod, at)
 
-    def seen(self, observation: Observation) -> bool:
+    def seen(self, observation: LifecycleObservation) -> bool:
         """Records an observation. False if it holds nothing new."""
         lifecycle = self.by_workload.get(observation.workload)
         if lifecycle is None or (lifecycle.phase is observation.phase and lifecycle.reason == observation.reason):

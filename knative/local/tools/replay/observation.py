@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from knative.local.tools.replay.lifecycles import Observation
+from knative.local.tools.replay.lifecycles import LifecycleObservation
 from shared.store.tables import dead_letters, policy_decisions, reservations, usage, workloads
 
 _OVERLAP = timedelta(seconds=2)
 _SWEEP_SECONDS = 10.0
 
 
-class Watcher:
+class WorkloadWatcher:
     """Reads workloads as they change: one query for all of them.
 
     A row's `updated_at` is the start of its transaction, so a row may turn up after one that is newer: usually by a
@@ -31,18 +31,18 @@ class Watcher:
         self._newest: datetime | None = None
         self._swept = clock()
 
-    def changed(self) -> list[Observation]:
+    def changed(self) -> list[LifecycleObservation]:
         """What has changed since the last call, oldest first; some of it may have been returned before."""
         if self._clock() - self._swept > _SWEEP_SECONDS:
             return self.everything()
         return self._read()
 
-    def everything(self) -> list[Observation]:
+    def everything(self) -> list[LifecycleObservation]:
         """Every workload, as it is now."""
         self._newest, self._swept = None, self._clock()
         return self._read()
 
-    def _read(self) -> list[Observation]:
+    def _read(self) -> list[LifecycleObservation]:
         statement = sa.select(workloads.c.id, workloads.c.phase, workloads.c.reason, workloads.c.updated_at)
         if self._newest is not None:
             statement = statement.where(workloads.c.updated_at > self._newest - _OVERLAP)
@@ -50,7 +50,7 @@ class Watcher:
             rows = connection.execute(statement.order_by(workloads.c.updated_at, workloads.c.id)).all()
         if rows:
             self._newest = rows[-1].updated_at
-        return [Observation.of(row.id, row.phase, row.reason, row.updated_at) for row in rows]
+        return [LifecycleObservation.of(row.id, row.phase, row.reason, row.updated_at) for row in rows]
 
 
 @dataclass(frozen=True)

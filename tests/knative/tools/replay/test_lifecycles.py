@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from knative.local.tools.replay.lifecycles import Lifecycles, Observation
+from knative.local.tools.replay.lifecycles import LifecycleObservation, Lifecycles
 from knative.local.tools.replay.trace import Pod
 from shared.models.lifecycle import Phase
 
@@ -16,7 +16,7 @@ def lifecycles(*phases: tuple[Phase, str], keep: bool = False) -> Lifecycles:
     found = Lifecycles(keep)
     found.submitted(WORKLOAD, POD, at=100.0)
     for number, (phase, reason) in enumerate(phases, start=1):
-        found.seen(Observation(WORKLOAD, phase, reason, 100.0 + number))
+        found.seen(LifecycleObservation(WORKLOAD, phase, reason, 100.0 + number))
     return found
 
 
@@ -26,9 +26,9 @@ def test_a_healthy_workload_is_withdrawn_and_over_once_it_is_removed() -> None:
     assert (lifecycle.approved, lifecycle.placed_at) == (True, 103.0)
     lifecycle.withdrawn = True
     assert found.to_withdraw() == []
-    found.seen(Observation(WORKLOAD, Phase.PROPOSED, "", 104.0))
+    found.seen(LifecycleObservation(WORKLOAD, Phase.PROPOSED, "", 104.0))
     assert found.open == [lifecycle]
-    found.seen(Observation(WORKLOAD, Phase.REMOVED, "", 105.0))
+    found.seen(LifecycleObservation(WORKLOAD, Phase.REMOVED, "", 105.0))
     assert found.open == []
 
 
@@ -75,16 +75,16 @@ def test_the_first_time_in_health_counts() -> None:
 
 def test_a_sighting_that_says_nothing_new_is_no_news() -> None:
     found = lifecycles((Phase.APPROVED, ""))
-    assert not found.seen(Observation(WORKLOAD, Phase.APPROVED, "", 999.0))
-    assert not found.seen(Observation(uuid.uuid4(), Phase.APPROVED, "", 999.0))
-    assert found.seen(Observation(WORKLOAD, Phase.APPLYING, "", 999.0))
+    assert not found.seen(LifecycleObservation(WORKLOAD, Phase.APPROVED, "", 999.0))
+    assert not found.seen(LifecycleObservation(uuid.uuid4(), Phase.APPROVED, "", 999.0))
+    assert found.seen(LifecycleObservation(WORKLOAD, Phase.APPLYING, "", 999.0))
 
 
 def test_a_workload_only_waits_when_its_revision_has_been_with_the_cluster_for_a_while() -> None:
     found = lifecycles((Phase.VERIFYING, ""))
     lifecycle = found.by_workload[WORKLOAD]
-    found.seen(Observation(WORKLOAD, Phase.VERIFYING, "Unschedulable", 110.0))
+    found.seen(LifecycleObservation(WORKLOAD, Phase.VERIFYING, "Unschedulable", 110.0))
     assert not lifecycle.only_waits(now=103.0, patience=3.0)
     assert lifecycle.only_waits(now=105.0, patience=3.0)
-    found.seen(Observation(WORKLOAD, Phase.HEALTHY, "", 111.0))
+    found.seen(LifecycleObservation(WORKLOAD, Phase.HEALTHY, "", 111.0))
     assert not lifecycle.only_waits(now=200.0, patience=3.0)

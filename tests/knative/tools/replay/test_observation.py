@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from knative.local.tools.replay.observation import StoreTotals, Watcher, store_totals
+from knative.local.tools.replay.observation import StoreTotals, WorkloadWatcher, store_totals
 from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store.tables import policy_decisions, workloads
@@ -37,7 +37,7 @@ def put(store: Store, name: str, phase: Phase, *, ago: float = 0.0) -> uuid.UUID
 
 
 def test_tells_what_has_changed_and_when(engine: sa.Engine, store: Store) -> None:
-    watcher = Watcher(engine)
+    watcher = WorkloadWatcher(engine)
     assert watcher.changed() == []
     old = put(store, "old", Phase.HEALTHY, ago=60)
     new = put(store, "new", Phase.FAILED)
@@ -52,7 +52,7 @@ def test_tells_what_has_changed_and_when(engine: sa.Engine, store: Store) -> Non
 def test_a_row_of_a_transaction_that_began_long_ago_is_found_by_the_next_sweep(engine: sa.Engine, store: Store) -> None:
     """`updated_at` is when the transaction began: such a row turns up behind the newest one."""
     clock = [0.0]
-    watcher = Watcher(engine, clock=lambda: clock[0])
+    watcher = WorkloadWatcher(engine, clock=lambda: clock[0])
     new = put(store, "new", Phase.HEALTHY)
     watcher.changed()
     late = put(store, "late", Phase.HEALTHY, ago=30)

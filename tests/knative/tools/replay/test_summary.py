@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from knative.local.tools.replay.lifecycles import Lifecycles, Observation
+from knative.local.tools.replay.lifecycles import LifecycleObservation, Lifecycles
 from knative.local.tools.replay.observation import StoreTotals
 from knative.local.tools.replay.summary import Effort, Summary, percentile, problems, rendered, summarise
 from knative.local.tools.replay.trace import Pod
@@ -26,8 +26,8 @@ def replayed(
         workload = uuid.uuid4()
         found.submitted(workload, Pod(f"pod-{number}", 1, 1, 0, (), "LS", 0, None), 0.0)
         if phase is Phase.REMOVED:
-            found.seen(Observation(workload, Phase.HEALTHY, "", float(number)))
-        found.seen(Observation(workload, phase, reason, float(number)))
+            found.seen(LifecycleObservation(workload, Phase.HEALTHY, "", float(number)))
+        found.seen(LifecycleObservation(workload, phase, reason, float(number)))
     return summarise(len(phases) if total is None else total, found, totals, EFFORT)
 
 
