@@ -17,6 +17,7 @@ any other ends its transaction with `StatementsLost`, which a retry mends.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -120,6 +121,13 @@ def open_connection(parameters: ConnectionParameters, lock_timeout: timedelta | 
     )
 
 
+def _close(buffers: Any) -> None:
+    """Closes the buffers around a socket, whose last bytes may have nowhere to go."""
+    if buffers is not None:
+        with suppress(OSError, ValueError):
+            buffers.close()
+
+
 class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
     """A connection; its arguments are pg8000's, and two more.
 
@@ -140,9 +148,22 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
         self._known: OrderedDict[tuple[str, tuple[int, ...]], PreparedStatement | None] = OrderedDict()
         self._obsolete: list[bytes] = []
         self._prepares = True
-        super().__init__(*arguments, **named)
+        self._sock: Any = None
+        try:
+            super().__init__(*arguments, **named)
+        except BaseException:
+            _close(self._sock)
+            raise
         self._usock.settimeout(answer_timeout)
         self.register_in_adapter(pg8000.TIMESTAMPTZ, moment)
+
+    def close(self) -> None:
+        """As pg8000's; the buffers are closed as well, or the descriptor stays open until they are collected."""
+        buffers = self._sock
+        try:
+            super().close()
+        finally:
+            _close(buffers)
 
     def handle_AUTHENTICATION_REQUEST(self, data: bytes, context: Any) -> None:  # noqa: N802 - pg8000's name
         """Answers the server's request to log in, unless the login would not be bound to the TLS channel."""

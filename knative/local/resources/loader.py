@@ -19,7 +19,7 @@ from knative.local.resources.manifests import (
     INERT,
     KINDS,
     ApiServerSource,
-    BrokerResource,
+    Broker,
     Destination,
     Model,
     PingSource,
@@ -52,7 +52,7 @@ class Name:
 class Manifests:
     """Everything that runs, by name, in the order of the files."""
 
-    brokers: dict[Name, BrokerResource]
+    brokers: dict[Name, Broker]
     triggers: dict[Name, Trigger]
     services: dict[Name, Service]
     pings: dict[Name, PingSource]
@@ -75,7 +75,7 @@ def load(directory: Path, secrets: Collection[tuple[str, str | None]] = ()) -> M
     objects = [_parse(file, document) for file, document in _documents(directory)]
     found = [each for each in objects if each is not None]
     manifests = Manifests(
-        brokers=_by_name(found, BrokerResource),
+        brokers=_by_name(found, Broker),
         triggers=_by_name(found, Trigger),
         services=_by_name(found, Service),
         pings=_by_name(found, PingSource),
@@ -170,14 +170,14 @@ def _name(resource: Any) -> Name:
 
 def _check_references(each: _Object, known: Manifests, secrets: frozenset[tuple[str, str | None]]) -> None:
     match each.resource:
-        case BrokerResource() as broker:
+        case Broker() as broker:
             _check_sink(
                 each.where, "spec.delivery.deadLetterSink", broker.spec.delivery.dead_letter_sink, broker, known
             )
         case Trigger() as trigger:
             named = Name(trigger.metadata.namespace, trigger.spec.broker)
             if named not in known.brokers:
-                raise ManifestError(f"{each.where}: spec.broker: there is no BrokerResource {named}")
+                raise ManifestError(f"{each.where}: spec.broker: there is no Broker {named}")
             _check_sink(each.where, "spec.subscriber", trigger.spec.subscriber, trigger, known)
             delivery = trigger.spec.delivery
             if delivery is not None:
@@ -207,10 +207,10 @@ def _check_sink(where: str, field: str, sink: Destination | None, owner: Any, kn
 def _check_source_sink(where: str, sink: Destination, owner: Any, known: Manifests) -> None:
     ref = sink.ref
     if ref is None or (ref.api_version, ref.kind) != ("eventing.knative.dev/v1", "Broker"):
-        raise ManifestError(f"{where}: spec.sink: must refer to an eventing.knative.dev/v1 BrokerResource")
+        raise ManifestError(f"{where}: spec.sink: must refer to an eventing.knative.dev/v1 Broker")
     target = Name(ref.namespace or owner.metadata.namespace, ref.name)
     if target not in known.brokers:
-        raise ManifestError(f"{where}: spec.sink.ref.name: there is no BrokerResource {target}")
+        raise ManifestError(f"{where}: spec.sink.ref.name: there is no Broker {target}")
 
 
 def _check_service(where: str, service: Service, secrets: frozenset[tuple[str, str | None]]) -> None:

@@ -78,7 +78,7 @@ class Reference(Model):
 
 
 class Destination(Model):
-    """Where events go: a reference to a Service or BrokerResource, or an absolute URL."""
+    """Where events go: a reference to a Service or Broker, or an absolute URL."""
 
     ref: Reference | None = None
     uri: str | None = Field(default=None, pattern=r"^https?://[^/]+")
@@ -137,7 +137,7 @@ class BrokerSpec(Model):
     delivery: DeliverySpec = DeliverySpec()
 
 
-class BrokerResource(Model):
+class Broker(Model):
     metadata: Metadata
     spec: BrokerSpec = BrokerSpec()
 
@@ -341,7 +341,7 @@ class SinkBinding(Model):
 
 
 KINDS: dict[tuple[str, str], type[Model]] = {
-    ("eventing.knative.dev/v1", "Broker"): BrokerResource,
+    ("eventing.knative.dev/v1", "Broker"): Broker,
     ("eventing.knative.dev/v1", "Trigger"): Trigger,
     ("serving.knative.dev/v1", "Service"): Service,
     ("sources.knative.dev/v1", "PingSource"): PingSource,
