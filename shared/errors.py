@@ -9,6 +9,7 @@ A module with an error of its own derives it from SentinelError next to the code
     |   +-- EventTooLarge         413  over the body cap (permanent)
     |   +-- PoisonEvent           422  a CloudEvent that may not be acted on (permanent)
     |   +-- OperationRefused      422  what an operation may not do, now or later, with the field to mend (permanent)
+    |   +-- RowUnreadable         422  a stored row that this release cannot understand (permanent)
     |   +-- AlreadyInProgress     409  the same work is being done right now (transient)
     |   +-- StoreUnavailable      503  our own database is away (transient)
     +-- InvalidQuantity           text that is not a Kubernetes quantity
@@ -71,6 +72,12 @@ class OperationRefused(EventError):
     def __init__(self, field: str, message: str, *others: tuple[str, str]) -> None:
         self.errors = ((field, message), *others)
         super().__init__("; ".join(f"{name}: {said}" if name else said for name, said in self.errors))
+
+
+class RowUnreadable(EventError):
+    """A stored row that this release cannot understand; the message names the row and what is wrong in it."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 class AlreadyInProgress(EventError):

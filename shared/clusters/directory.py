@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.clusters.driver import ClusterDriver
-from shared.errors import ClusterUnavailable
+from shared.errors import ClusterError, ClusterUnavailable
 
 logger = logging.getLogger("sentinel.clusters")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -72,4 +72,14 @@ def _connect(name: str, file: Path, allow_insecure: bool) -> ClusterDriver:
     from shared.clusters.kubernetes import KubernetesDriver
     from shared.clusters.transport import Transport
 
-    return KubernetesDriver(Transport(name, read_connection(file, allow_insecure=allow_insecure)))
+    try:
+        return KubernetesDriver(Transport(name, read_connection(file, allow_insecure=allow_insecure)))
+    except ClusterError:
+        raise
+    # What a file says may fail in the client, in urllib3, in ssl or in a codec, each with errors of its own. It is one
+    # cluster's trouble in any case. The text of the error is left out: it may quote a proxy's password.
+    except Exception as error:  # noqa: BLE001 - see above
+        raise ClusterUnavailable(
+            f"cluster {name}: kubeconfig {file} cannot be used: {type(error).__name__}; look at server, proxy-url and"
+            " the certificates"
+        ) from None

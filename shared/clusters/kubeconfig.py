@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -159,7 +160,19 @@ def _url(cluster: Mapping[str, Any], key: str, *, required: bool = False) -> str
     url = f"{scheme.lower()}{separator}{rest}"
     if url and not url.startswith(_SCHEMES):
         raise _Unusable(f"clusters[].cluster.{key} must be an http or https URL")
+    if url and not _has_address(url):
+        raise _Unusable(f"clusters[].cluster.{key} must name an ASCII host, and a port up to 65535 if any")
     return url
+
+
+def _has_address(url: str) -> bool:
+    """Whether a connection to the host and port of a URL can be tried at all."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a broken IPv6 address, or a port that is out of range or no number
+        return False
+    return bool(host) and f"{host}".isascii() and " " not in f"{host}" and port != 0
 
 
 def _flag(mapping: Mapping[str, Any], key: str) -> bool:

@@ -8,11 +8,11 @@ import functools
 import json
 import os
 import re
-import ssl
 import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,8 @@ class Transport:
         try:
             response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
             return ApiAnswer.of(f"{method} {path}", response.status, response.response.data)
-        except (urllib3.exceptions.HTTPError, ApiException, ssl.SSLError) as error:
+        # An address that only the attempt shows to be impossible is a ValueError, an OverflowError or an HTTPException.
+        except (urllib3.exceptions.HTTPError, ApiException, HTTPException, OSError, ValueError, OverflowError) as error:
             reason = error.reason if isinstance(error, ApiException) else error
             raise ClusterUnavailable(f"cluster {self.cluster}: {method} {path}: {reason}") from error
 

@@ -86,9 +86,8 @@ def matching(pattern: str, rule: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _pullable(value: str, info: ValidationInfo) -> str:
-    if not is_stored(info):
-        parse_image(value)
+def _pullable(value: str) -> str:
+    parse_image(value)
     return value
 
 

@@ -19,7 +19,6 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
-    ValidationInfo,
     model_validator,
 )
 
@@ -43,7 +42,7 @@ from shared.models.fields import (
     printable,
 )
 from shared.models.kubernetes_object import refuse_as_workload
-from shared.models.validation import STORED, is_stored
+from shared.models.validation import read_stored
 
 MIN_CPU = 10
 """Millicores. The kubelet gives no container less: a quota is at least 1 ms in a period of 100 ms (MinQuotaPeriod)."""
@@ -91,8 +90,8 @@ def _at_most(limit: int, text: str) -> AfterValidator:
 def _at_least(limit: int, text: str) -> AfterValidator:
     """Zero is no limit to Kubernetes, and what has no limit takes what no ledger counts."""
 
-    def check(value: int, info: ValidationInfo) -> int:
-        if value < limit and not is_stored(info):
+    def check(value: int) -> int:
+        if value < limit:
             raise ValueError(f"must be at least {text} a replica: zero and almost zero are no limit to Kubernetes")
         return value
 
@@ -315,9 +314,7 @@ class WorkloadSpec(Wire):
         return refuse_as_workload(data)
 
     @model_validator(mode="after")
-    def _takes_what_it_asks_for(self, info: ValidationInfo) -> Self:
-        if is_stored(info):
-            return self
+    def _takes_what_it_asks_for(self) -> Self:
         size = sum(len(argument.encode()) + 1 for argument in (*self.command, *self.args))
         if size > MAX_COMMAND:
             raise ValueError(f"command and args have {size} bytes together; {MAX_COMMAND} are allowed")
@@ -367,13 +364,13 @@ class WorkloadSpec(Wire):
 
     @classmethod
     def from_content(cls, stored: Mapping[str, Any]) -> Self:
-        """The workload of a stored `content()`.
+        """The workload of a stored `content()`. Raises ValueError, see shared.models.validation.read_stored.
 
         Earlier versions stored `env` as an object and gave the variables to pods in the order of their names.
         """
         env = stored.get("env") or ()
         pairs = sorted(env.items()) if isinstance(env, Mapping) else env
-        return cls.model_validate({**stored, "env": dict(pairs)}, context=STORED)
+        return read_stored(cls, {**stored, "env": dict(pairs)})
 
 
 def workload_id(team: str, namespace: str, name: str) -> uuid.UUID:

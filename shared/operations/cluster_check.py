@@ -99,9 +99,11 @@ def _expected(store: Store) -> dict[_Key, _Expected]:
         ended = work.deployments.newest_ended(work.now - _ENDED_WITHIN)
         workloads = work.workloads.get_many([revision.workload_id for revision in ended])
         for revision in ended:
+            if (workload := workloads.get(revision.workload_id)) is None:
+                continue
             reserved = work.ledger.reserved(revision.workload_id, revision.cluster)
             replicas = sum(amounts.replicas for amounts in reserved.values())
-            label = workloads[revision.workload_id].spec.full_name
+            label = workload.spec.full_name
             found[revision.workload_id, revision.cluster] = _Expected(label, revision, replicas, live=False)
     return found
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.clusters.driver import ObservedObject
-from shared.errors import ClusterRefused, ClusterUnavailable
+from shared.errors import ClusterError, ClusterRefused, ClusterUnavailable
 from shared.models.lifecycle import RevisionStatus
 from shared.rollout.manifests import missing_identity
 from shared.rollout.observation import belongs_to, is_managed, revision_of
@@ -69,7 +69,7 @@ def observe(clusters: Clusters, task: ObservationTask) -> Observed:
         there = [revision for revision in task.revisions if revision.cluster == cluster]
         try:
             driver = clusters.driver(cluster)
-            for revision, found in zip(there, driver.observe_many([_observed(one) for one in there]), strict=True):
+            for revision, found in zip(there, _observe_each(driver, there), strict=True):
                 if isinstance(found, ClusterRefused):
                     logger.warning("revision %s of %s: %s", revision.revision, revision.workload_id, found)
                     continue
@@ -82,6 +82,26 @@ def observe(clusters: Clusters, task: ObservationTask) -> Observed:
             unavailable.add(cluster)
     products = _products(clusters, (name for name in task.clusters if name not in unavailable))
     return Observed(seen, frozenset(restored), products)
+
+
+def _observe_each(driver: ClusterDriver, revisions: list[Deployment]) -> list[Observation | ClusterRefused]:
+    """What is observed of each. An object that cannot be understood is refused by itself."""
+    wanted = [_observed(one) for one in revisions]
+    try:
+        return driver.observe_many(wanted)
+    except ClusterError:
+        raise
+    except Exception:  # what an API server sent has no known form, and one object must not stop the others
+        logger.exception("an object of cluster %s is not understood; each is observed by itself", revisions[0].cluster)
+    found: list[Observation | ClusterRefused] = []
+    for one in wanted:
+        try:
+            found += driver.observe_many([one])
+        except ClusterError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above, and its message is logged
+            found.append(ClusterRefused(f"{one.reference.kind} {one.reference.name}: {type(error).__name__}: {error}"))
+    return found
 
 
 def _observed(revision: Deployment) -> ObservedObject:

@@ -83,7 +83,8 @@ def supersede_queued(work: UnitOfWork, actor: Actor) -> list[SupersededPlan]:
     workloads = work.workloads.get_many({plan.workload_id for plan in plans})
     ended = []
     for plan in plans:
-        workload = workloads[plan.workload_id]
+        if (workload := workloads.get(plan.workload_id)) is None:
+            continue
         ended.append(SupersededPlan(plan, workload.plan_id, supersede(work, plan, workload, actor)))
     return ended
 

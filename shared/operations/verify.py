@@ -22,12 +22,14 @@ take their locks in one order.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.errors import OperationRefused
+from shared import metrics
+from shared.errors import OperationRefused, StoreUnavailable
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import (
     OBSERVED_REVISIONS,
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     from shared.rollout.observation import Observation
     from shared.rollout.verdict import Verdict
     from shared.store.unit_of_work import UnitOfWork
+
+logger = logging.getLogger("sentinel.verify")
 
 PAGE = 50
 MAX_PAGES = 20
@@ -163,17 +167,48 @@ def conclude(
     work: UnitOfWork, task: ObservationTask, observed: Observed, verification: Verification, actor: Actor
 ) -> Verified:
     """Decides on each observed revision, and announces plans that are due when a tick asks for it."""
-    reconciler = RevisionReconciler(work, verification, actor)
-    reconciler.reconcile(task.revisions, observed)
+    verified = _verify(work, task, observed, verification, actor)
     for cluster, products in observed.products.items():
         work.catalogue.add_products(cluster, products)
     if task.sweep is None:
-        return Verified(reconciler.results)
+        return Verified(verified)
     due = work.plans.take_due(work.now, work.now + ANNOUNCE_AGAIN, PAGE)
-    results = [*reconciler.results, *(PlanIsDue(plan) for plan in due)]
+    results = [*verified, *(PlanIsDue(plan) for plan in due)]
     sweep = task.sweep
     more = (sweep.full or len(due) == PAGE) and sweep.page < MAX_PAGES
     return Verified(results, replace(sweep, page=sweep.page + 1) if more else None)
+
+
+def _verify(
+    work: UnitOfWork, task: ObservationTask, observed: Observed, verification: Verification, actor: Actor
+) -> list[RolloutResult]:
+    """Decides on all revisions at once. If that fails, on each by itself: one that fails is set aside.
+
+    A revision that an event is about fails with its event, which the broker delivers again.
+    """
+    revisions = task.revisions
+    if not revisions or (len(revisions) == 1 and task.sweep is None):
+        return RevisionReconciler(work, verification, actor).reconcile(revisions, observed)
+    try:
+        with work.savepoint():
+            return RevisionReconciler(work, verification, actor).reconcile(revisions, observed)
+    except StoreUnavailable:
+        raise
+    except Exception:  # whatever it is, it is about one revision of many
+        logger.exception("a page of %d revisions cannot be verified; each is verified by itself", len(revisions))
+    results: list[RolloutResult] = []
+    work.workloads.lock_many({revision.workload_id for revision in revisions})  # still in the order of their ids
+    for revision in revisions:
+        try:
+            with work.savepoint():
+                results += RevisionReconciler(work, verification, actor).reconcile([revision], observed)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            logger.exception("revision %s of workload %s is set aside", revision.revision, revision.workload_id)
+            metrics.count(metrics.ROWS_SET_ASIDE, table="deployments")
+            work.deployments.set_aside(revision, work.now, f"cannot be verified: {type(error).__name__}")
+    return results
 
 
 def _task(revisions: Sequence[Deployment]) -> ObservationTask | None:
@@ -214,14 +249,21 @@ class RevisionReconciler:
         self._to_settle: dict[uuid.UUID, uuid.UUID] = {}
         self._unchanged: list[uuid.UUID] = []
 
-    def reconcile(self, revisions: Sequence[Deployment], observed: Observed) -> None:
-        """Decides on each; a revision whose status has changed since it was read is left to the next observation."""
+    def reconcile(self, revisions: Sequence[Deployment], observed: Observed) -> list[RolloutResult]:
+        """Decides on each, and returns what follows.
+
+        A revision whose status has changed since it was read is left to the next observation, and one whose workload
+        cannot be read is set aside.
+        """
         if not revisions:
-            return
+            return []
         before = {revision.id: revision.status for revision in revisions}
         self._workloads = self._work.workloads.lock_many({revision.workload_id for revision in revisions})
         for revision in self._work.deployments.get_many(before.keys()):
             if revision.status is not before[revision.id]:
+                continue
+            if revision.workload_id not in self._workloads:
+                self._work.deployments.set_aside(revision, self._work.now, "the row of its workload cannot be read")
                 continue
             if revision.id in observed.restored:
                 subject = str(revision.workload_id)
@@ -235,6 +277,7 @@ class RevisionReconciler:
                 self._decide(revision, observation)
         self._work.deployments.observed(self._unchanged, self._work.now)
         self._settle()
+        return self.results
 
     def _decide(self, revision: Deployment, observation: Observation) -> None:
         bake = self._workloads[revision.workload_id].spec.bake

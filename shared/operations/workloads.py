@@ -122,7 +122,11 @@ def list_queue(work: UnitOfWork, limit: int) -> QueuePage:
     """At most `limit` plans that wait for quota or capacity."""
     plans = work.plans.queue(limit + 1)
     workloads = work.workloads.get_many([plan.workload_id for plan in plans])
-    queued = [QueuedPlan(at, plan, workloads[plan.workload_id]) for at, plan in enumerate(plans[:limit], start=1)]
+    queued = [
+        QueuedPlan(at, plan, workloads[plan.workload_id])
+        for at, plan in enumerate(plans[:limit], start=1)
+        if plan.workload_id in workloads
+    ]
     return QueuePage(queued, len(plans) > limit)
 
 

@@ -1,7 +1,7 @@
 """Applied revisions."""
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from shared.models.lifecycle import (
     WITHDRAWN_REVISIONS,
     RevisionStatus,
 )
-from shared.store.rows import amounts_from
+from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, readable, unreadable
 from shared.store.tables import DOUBTFUL, action_plans, deployments
 
 # Built once: putting it together costs more than PostgreSQL needs to answer it.
@@ -40,6 +40,12 @@ def _newest(condition: Callable[[sa.FromClause], sa.ColumnElement[bool]]) -> sa.
     other = deployments.alias()
     newest = sa.select(sa.func.coalesce(sa.func.max(other.c.revision), 0))
     return newest.where(other.c.workload_id == deployments.c.workload_id, condition(other)).scalar_subquery()
+
+
+def _is_due(before: datetime) -> sa.ColumnElement[bool]:
+    """Whether a revision that could not be verified has been left alone for long enough: 2 s, 4 s, up to an hour."""
+    delay = sa.func.make_interval(0, 0, 0, 0, 0, 0, sa.func.least(sa.func.power(2.0, deployments.c.failures), 3600.0))
+    return sa.or_(deployments.c.failures == 0, deployments.c.observed_at + delay <= before)
 
 
 # The text of the index ix_deployments_doubtful, so that it serves the query.
@@ -96,7 +102,7 @@ class DeploymentRows:
 
     def live(self, workload_id: uuid.UUID) -> list[Deployment]:
         """The revisions that may have running pods on a cluster, oldest first."""
-        return [_deployment(row) for row in self.connection.execute(_LIVE, {"workload": workload_id})]
+        return list(_deployments(self.connection.execute(_LIVE, {"workload": workload_id})))
 
     def live_of(self, workload_ids: Collection[uuid.UUID]) -> list[Deployment]:
         """The live revisions of several workloads, each one's oldest first."""
@@ -190,7 +196,7 @@ class DeploymentRows:
         """The revisions in these states that were not looked at since `before`, longest ago first."""
         return self._many(
             sa.select(deployments)
-            .where(deployments.c.status.in_(statuses), deployments.c.observed_at <= before)
+            .where(deployments.c.status.in_(statuses), deployments.c.observed_at <= before, _is_due(before))
             .order_by(deployments.c.observed_at, deployments.c.id)
             .limit(limit)
         )
@@ -200,7 +206,9 @@ class DeploymentRows:
 
         In doubt is a healthy revision that was not ready when it was observed last.
         """
-        doubtful = sa.select(deployments).where(_DOUBTFUL, deployments.c.observed_at <= doubtful_before)
+        doubtful = sa.select(deployments).where(
+            _DOUBTFUL, deployments.c.observed_at <= doubtful_before, _is_due(doubtful_before)
+        )
         found = self._many(doubtful.order_by(deployments.c.observed_at, deployments.c.id).limit(limit))
         known = {one.id for one in found}
         others = self.oldest_observed(SETTLED_REVISIONS, before, limit - len(found)) if len(found) < limit else []
@@ -225,7 +233,11 @@ class DeploymentRows:
         """Remembers that revisions were observed and are as before."""
         if deployment_ids:
             statement = deployments.update().where(deployments.c.id.in_(deployment_ids))
-            self.connection.execute(statement.values(observed_at=now, updated_at=sa.func.now()))
+            self.connection.execute(statement.values(observed_at=now, failures=0, updated_at=sa.func.now()))
+
+    def set_aside(self, deployment: Deployment, now: datetime, reason: str) -> None:
+        """Remembers that a revision could not be verified: it is left alone for twice as long as the time before."""
+        self._update(deployment, observed_at=now, reason=reason, failures=deployments.c.failures + 1)
 
     def record_readiness(
         self, deployment: Deployment, now: datetime, ready_since: datetime | None, reason: str | None = None
@@ -274,9 +286,8 @@ class DeploymentRows:
         self._update(deployment, status=REVISION_STATUSES.advance(deployment.status, to), **values)
 
     def _update(self, deployment: Deployment, **values: object) -> None:
-        self.connection.execute(
-            deployments.update().where(deployments.c.id == deployment.id).values(**values, updated_at=sa.func.now())
-        )
+        changed = {"failures": 0, **values, "updated_at": sa.func.now()}
+        self.connection.execute(deployments.update().where(deployments.c.id == deployment.id).values(**changed))
 
     def supersede_before(self, workload_id: uuid.UUID, revision: int) -> None:
         """Retires the revisions that a newer one has replaced."""
@@ -295,26 +306,33 @@ class DeploymentRows:
         return found[0] if found else None
 
     def _many(self, statement: sa.Select[tuple[object, ...]]) -> list[Deployment]:
-        return [_deployment(row) for row in self.connection.execute(statement)]
+        return list(_deployments(self.connection.execute(statement)))
 
 
-def _deployment(row: sa.Row[tuple[object, ...]]) -> Deployment:
-    return Deployment(
-        id=row.id,
-        workload_id=row.workload_id,
-        revision=row.revision,
-        generation=row.generation,
-        plan_id=row.plan_id,
-        cluster=row.cluster,
-        reference=ObjectReference(row.kind, row.namespace, row.name, row.uid),
-        manifest=row.manifest,
-        status=RevisionStatus(row.status),
-        sku=row.sku,
-        amounts=amounts_from(row.amounts),
-        rollback_of=row.rollback_of,
-        applied_at=row.applied_at,
-        deadline_at=row.deadline_at,
-        ready_since=row.ready_since,
-        observed_at=row.observed_at,
-        reason=row.reason,
-    )
+def _deployments(rows: Iterable[Row]) -> Iterator[Deployment]:
+    return readable(rows, _deployment, deployments.name)
+
+
+def _deployment(row: Row) -> Deployment:
+    try:
+        return Deployment(
+            id=row.id,
+            workload_id=row.workload_id,
+            revision=row.revision,
+            generation=row.generation,
+            plan_id=row.plan_id,
+            cluster=row.cluster,
+            reference=ObjectReference(row.kind, row.namespace, row.name, row.uid),
+            manifest=row.manifest,
+            status=RevisionStatus(row.status),
+            sku=row.sku,
+            amounts=amounts_from(row.amounts),
+            rollback_of=row.rollback_of,
+            applied_at=row.applied_at,
+            deadline_at=row.deadline_at,
+            ready_since=row.ready_since,
+            observed_at=row.observed_at,
+            reason=row.reason,
+        )
+    except NOT_UNDERSTOOD as error:
+        raise unreadable(f"revision {row.revision} of workload {row.workload_id}", error) from error

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from shared.models.deployment import ObjectReference
 from shared.models.lifecycle import PlanStatus, RevisionStatus
 from shared.models.plan import Decision, PlanSource
+from shared.models.validation import read_stored
 from shared.store.tables import action_plans, deployments
 
 
@@ -57,7 +58,7 @@ class HistoryRows:
         return [
             ProposedPlan(
                 id=row.id,
-                decision=Decision.model_validate(row.decision),
+                decision=read_stored(Decision, row.decision),
                 generation=row.generation,
                 source=PlanSource(row.source),
                 status=PlanStatus(row.status),

@@ -1,7 +1,7 @@
 """Action plans and the policy decisions on them."""
 
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,8 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.errors import AlreadyInProgress
 from shared.models.lifecycle import PLAN_STATUSES, PLANS_UNDER_WAY, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource
+from shared.models.validation import read_stored
 from shared.policy.decision import DecisionRecord
-from shared.store.rows import amounts_from
+from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, readable, unreadable
 from shared.store.tables import action_plans, policy_decisions, workloads
 
 _PAGE = 500
@@ -46,9 +47,9 @@ class PlanRows:
         return None if row is None else _plan(row)
 
     def get_many(self, plan_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ActionPlan]:
-        """Several plans by id; those that are not there are absent."""
+        """Several plans by id; those that are not there, or cannot be read, are absent."""
         statement = sa.select(action_plans).where(action_plans.c.id.in_(plan_ids))
-        return {row.id: _plan(row) for row in self.connection.execute(statement)}
+        return {plan.id: plan for plan in _plans(self.connection.execute(statement))}
 
     def approve(self, plan: ActionPlan, until: datetime) -> None:
         """Approves a plan; when nobody has executed it by `until`, it is announced again."""
@@ -121,8 +122,8 @@ class PlanRows:
         if not ids:
             return []
         taken = action_plans.update().where(action_plans.c.id.in_(ids)).values(next_attempt_at=until)
-        plans = {row.id: _plan(row) for row in self.connection.execute(taken.returning(action_plans))}
-        return [plans[plan_id] for plan_id in ids]
+        plans = {plan.id: plan for plan in _plans(self.connection.execute(taken.returning(action_plans)))}
+        return [plans[plan_id] for plan_id in ids if plan_id in plans]
 
     def enqueue(self, plan: ActionPlan, now: datetime, waits_for: Sequence[str], *, reason: str) -> None:
         """Puts a plan into the queue; one that was in it before gets its place back."""
@@ -160,7 +161,7 @@ class PlanRows:
             later = sa.tuple_(columns.queued_at, columns.id) > sa.tuple_(sa.literal(after.queued_at), after.id)
             behind = sa.or_(columns.priority < after.priority, sa.and_(columns.priority == after.priority, later))
             statement = statement.where(behind)
-        return [_plan(row) for row in self.connection.execute(statement, {"most": limit})]
+        return list(_plans(self.connection.execute(statement, {"most": limit})))
 
     def superseded_in_queue(self, limit: int) -> list[ActionPlan]:
         """Plans that still stand in the queue though their workloads have newer ones, locked; others skip them."""
@@ -171,7 +172,7 @@ class PlanRows:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return [_plan(row) for row in self.connection.execute(statement)]
+        return list(_plans(self.connection.execute(statement)))
 
     def anything_queued(self) -> bool:
         """Whether the queue is worth looking at."""
@@ -241,26 +242,33 @@ def _is_newest() -> sa.ColumnElement[bool]:
     return sa.exists().where(workloads.c.id == action_plans.c.workload_id, workloads.c.plan_id == action_plans.c.id)
 
 
-def _plan(row: sa.Row[tuple[object, ...]]) -> ActionPlan:
-    return ActionPlan(
-        id=row.id,
-        workload_id=row.workload_id,
-        generation=row.generation,
-        source=PlanSource(row.source),
-        decision=Decision.model_validate(row.decision),
-        sku=row.sku,
-        amounts=amounts_from(row.amounts),
-        surge=amounts_from(row.surge),
-        status=PlanStatus(row.status),
-        next_attempt_at=row.next_attempt_at,
-        lease_until=row.lease_until,
-        attempts=row.attempts,
-        reason=row.reason,
-        priority=row.priority,
-        queued_at=row.queued_at,
-        overtaken=row.overtaken,
-        waits_for=tuple(row.waits_for),
-    )
+def _plans(rows: Iterable[Row]) -> Iterator[ActionPlan]:
+    return readable(rows, _plan, action_plans.name)
+
+
+def _plan(row: Row) -> ActionPlan:
+    try:
+        return ActionPlan(
+            id=row.id,
+            workload_id=row.workload_id,
+            generation=row.generation,
+            source=PlanSource(row.source),
+            decision=read_stored(Decision, row.decision),
+            sku=row.sku,
+            amounts=amounts_from(row.amounts),
+            surge=amounts_from(row.surge),
+            status=PlanStatus(row.status),
+            next_attempt_at=row.next_attempt_at,
+            lease_until=row.lease_until,
+            attempts=row.attempts,
+            reason=row.reason,
+            priority=row.priority,
+            queued_at=row.queued_at,
+            overtaken=row.overtaken,
+            waits_for=tuple(row.waits_for),
+        )
+    except NOT_UNDERSTOOD as error:
+        raise unreadable(f"plan {row.id} of workload {row.workload_id}", error) from error
 
 
 def _decision(row: sa.Row[tuple[object, ...]]) -> DecisionRecord:

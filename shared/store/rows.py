@@ -1,10 +1,24 @@
 """Between rows and models."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
+import sqlalchemy as sa
+from pydantic import ValidationError
+
+from shared import metrics
+from shared.errors import RowUnreadable
 from shared.models.amounts import Amounts
+
+logger = logging.getLogger("sentinel.store")
+
+T = TypeVar("T")
+Row = sa.Row[Any]
+
+NOT_UNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What the building of a model raises for a row that does not hold what the model needs."""
 
 AMOUNT_COLUMNS = ("replicas", "cpu", "memory", "gpus", "usd_per_hour")
 
@@ -22,3 +36,22 @@ def amounts_from(row: Mapping[Any, Any]) -> Amounts:
         int(row["gpus"]),
         Decimal(row["usd_per_hour"]),
     )
+
+
+def unreadable(what: str, error: Exception) -> RowUnreadable:
+    """The error for a row that cannot be understood; `what` names it. Values are left out: they may be secrets."""
+    if isinstance(error, ValidationError):
+        problem = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+    else:
+        problem = f"{type(error).__name__}: {error}"
+    return RowUnreadable(f"{what} cannot be read by this release: {problem[:500]}")
+
+
+def readable(rows: Iterable[Row], read: Callable[[Row], T], table: str) -> Iterator[T]:
+    """The rows of a page that can be understood. Each of the others is logged and counted, and stops nobody."""
+    for row in rows:
+        try:
+            yield read(row)
+        except RowUnreadable as error:
+            logger.error("%s", error)
+            metrics.count(metrics.ROWS_SET_ASIDE, table=table)

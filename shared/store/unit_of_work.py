@@ -112,6 +112,17 @@ class UnitOfWork:
 
         return FactRows(self._connection)
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part of the transaction that is undone by itself when its block raises. Raises StoreUnavailable."""
+        audits = len(self._audits)
+        try:
+            with transient_errors(), self._connection.begin_nested():
+                yield
+        except BaseException:
+            del self._audits[audits:]
+            raise
+
     def audit(self, action: str, subject: str, actor: Actor, **detail: JsonValue) -> None:
         """Records what `actor` does to `subject`, if this transaction commits. `detail` must hold no secret."""
         self._audits.append(NewEntry(action, subject, actor, detail))

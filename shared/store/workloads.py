@@ -1,7 +1,10 @@
-"""Workload rows. The row lock of a workload orders everything that is done to it."""
+"""Workload rows. The row lock of a workload orders everything that is done to it.
+
+A row that cannot be understood raises RowUnreadable where it alone is asked for, and is left out of every page.
+"""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +15,7 @@ from shared.errors import AlreadyInProgress
 from shared.models.lifecycle import PHASES, Phase
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
+from shared.store.rows import NOT_UNDERSTOOD, Row, readable, unreadable
 from shared.store.tables import workloads
 
 
@@ -27,14 +31,14 @@ class WorkloadRows:
         return None if row is None else _workload(row)
 
     def get_many(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
-        """Several workloads by id; those that are not there are absent."""
+        """Several workloads by id; those that are not there, or cannot be read, are absent."""
         statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids))
-        return {row.id: _workload(row) for row in self.connection.execute(statement)}
+        return _by_id(self.connection.execute(statement))
 
     def lock_many(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
-        """Locks several workloads, always in the order of their ids."""
+        """Locks several workloads, always in the order of their ids; those that cannot be read are absent."""
         statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids)).order_by(workloads.c.id)
-        return {row.id: _workload(row) for row in self.connection.execute(statement.with_for_update())}
+        return _by_id(self.connection.execute(statement.with_for_update()))
 
     def add(self, workload: Workload) -> None:
         """Inserts a workload. Raises AlreadyInProgress when another transaction was faster with the same one."""
@@ -83,7 +87,7 @@ class WorkloadRows:
         for column, value in wanted.items():
             if value is not None:
                 statement = statement.where(workloads.c[column] == value)
-        return [_workload(row) for row in self.connection.execute(statement.limit(limit))]
+        return list(readable(self.connection.execute(statement.limit(limit)), _workload, workloads.name))
 
 
 def _changing(workload: Workload) -> dict[str, Any]:
@@ -100,21 +104,28 @@ def _changing(workload: Workload) -> dict[str, Any]:
     }
 
 
-def _workload(row: sa.Row[tuple[object, ...]]) -> Workload:
-    return Workload(
-        id=row.id,
-        spec=WorkloadSpec.from_content(row.spec),
-        generation=row.generation,
-        usd_per_replica_hour=row.usd_per_replica_hour,
-        phase=Phase(row.phase),
-        cluster=row.cluster,
-        plan_id=row.plan_id,
-        revision=row.revision,
-        withdrawn=row.withdrawn,
-        reason=row.reason,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+def _by_id(rows: Iterable[Row]) -> dict[uuid.UUID, Workload]:
+    return {workload.id: workload for workload in readable(rows, _workload, workloads.name)}
+
+
+def _workload(row: Row) -> Workload:
+    try:
+        return Workload(
+            id=row.id,
+            spec=WorkloadSpec.from_content(row.spec),
+            generation=row.generation,
+            usd_per_replica_hour=row.usd_per_replica_hour,
+            phase=Phase(row.phase),
+            cluster=row.cluster,
+            plan_id=row.plan_id,
+            revision=row.revision,
+            withdrawn=row.withdrawn,
+            reason=row.reason,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+    except NOT_UNDERSTOOD as error:
+        raise unreadable(f"workload {row.team}/{row.namespace}/{row.name} ({row.id})", error) from error
 
 
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.

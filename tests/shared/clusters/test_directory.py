@@ -110,3 +110,32 @@ def test_an_insecure_cluster_is_said_at_every_start_and_others_stay_verified(
     assert directory.driver("eu")
     with pytest.raises(ClusterUnavailable, match="insecure-skip-tls-verify needs the operator's word"):
         directory.driver("us")
+
+
+@pytest.mark.parametrize(
+    ("server", "proxy"),
+    [
+        ("https://127.0.0.1:1", "http://[::1"),
+        ("https://127.0.0.1:1", "http://x:99999"),
+        ("https://[::1", ""),
+        ("https://127.0.0.1:99999", ""),
+        ("https://exa mple", ""),
+        ("https://exa\u00e4mple", ""),
+        ("https://a..b", ""),
+        ("https://" + "a" * 70, ""),
+        ("https://127.0.0.1:1", "http://" + "a" * 70),
+    ],
+)
+def test_an_address_that_nobody_can_connect_to_makes_its_cluster_unavailable(
+    server: str, proxy: str, tmp_path: Path
+) -> None:
+    cluster = {"server": server} | ({"proxy-url": proxy} if proxy else {})
+    document = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "c", "user": {"token": "t"}}],
+    }
+    (tmp_path / "c").write_text(json.dumps(document))
+    with pytest.raises(ClusterUnavailable):
+        ClusterDirectory(tmp_path).driver("c").gpus()

@@ -1,10 +1,13 @@
 """Migrations and roles: the tables are what the code thinks, and the application may do no more than it must."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +16,24 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import ProgrammingError
 
 from knative.local.runtime.postgres import EmbeddedPostgres
+from shared.models.workload import workload_id
+from shared.operations import ledger_check
+from shared.operations.apply import TaskPostponed
+from shared.operations.observe import Observed
+from shared.operations.workloads import WorkloadFilter, list_workloads
 from shared.rollout.pricing import default_prices
 from shared.store import migrate
 from shared.store.database import connect
 from shared.store.migrate import configuration, upgrade
 from shared.store.tables import metadata
 from shared.store.unit_of_work import Store
-from tests.support.builders import in_parallel, rows
+from tests.support.builders import Deliver, in_parallel, rows
+from tests.support.chain import TICK
+from tests.support.functions import ChainFunctions
 
 
 @pytest.fixture
@@ -77,6 +88,85 @@ def test_down_and_up_again(fresh_url: str) -> None:
     upgrade(fresh_url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+OLD_SPEC: dict[str, object] = {
+    "type": "inference",
+    "image": "nginx latest",  # from before images were parsed
+    "team": "search",
+    "namespace": "search",
+    "replicas": 2,
+    "resources": {"cpu": "0", "memory": "1Gi", "gpu": {"count": 1, "sku": "L4", "mig": None}},
+    "env": {"B": "b", "A": {"secret": "s", "key": "k"}},
+    "volumes": [{"name": "v", "mountPath": "/var/run/nvidia-container-devices/a", "hostPath": "/a/../b"}],
+    "labels": {"pod-template-hash": "x"},
+    "command": ["x" * 200_000],
+    "deadline": "P1Y",
+    "bake": "PT0S",
+}
+"""What releases before this one took: each line but the first breaks a rule, or has a form, of its own."""
+
+_AMOUNTS = {"replicas": 2, "cpu": 0, "memory": 2**31, "gpus": 2, "usd_per_hour": "1.93"}
+_OLD_ROWS = (
+    """
+    INSERT INTO workloads
+           (id, team, namespace, name, generation, spec, usd_per_replica_hour, phase, cluster, plan_id, revision)
+    VALUES (:workload, 'search', 'search', :name, 1, CAST(:spec AS jsonb), 1, 'verifying', 'local', :plan, 1)
+    """,
+    """
+    INSERT INTO action_plans (id, workload_id, generation, source, decision, amounts, surge, status)
+    VALUES (:plan, :workload, 1, 'user', '{"verb": "deploy", "cluster": "local", "replicas": 20000, "old": 1}',
+            CAST(:amounts AS jsonb), CAST(:amounts AS jsonb), 'executed')
+    """,
+    """
+    INSERT INTO deployments (id, workload_id, revision, generation, plan_id, cluster, kind, namespace, name, manifest,
+                             sku, amounts, status, applied_at, deadline_at, observed_at)
+    VALUES (:plan, :workload, 1, 1, :plan, 'local', 'Deployment', 'search', :name, '{}',
+            'L4', CAST(:amounts AS jsonb), 'verifying', now() - interval '1 minute', now(), now() - interval '1 minute')
+    """,
+    """
+    INSERT INTO reservations
+           (workload_id, cluster, sku, team, plan_id, state, replicas, cpu, memory, gpus, usd_per_hour)
+    VALUES (:workload, 'local', 'L4', 'search', :plan, 'committed', 2, 0, 2147483648, 2, 1.93)
+    """,
+)
+
+
+def test_rows_of_every_earlier_release_are_listed_verified_and_checked(fresh_url: str) -> None:
+    upgrade(fresh_url, "0001")
+    engine = connect(fresh_url)
+    with engine.connect() as connection:
+        script = ScriptDirectory.from_config(configuration(connection))
+    releases = [one.revision for one in reversed([*script.walk_revisions()])]
+    for release in releases:
+        upgrade(fresh_url, release)
+        name = f"of-{release}"
+        values = {
+            "workload": workload_id("search", "search", name),
+            "plan": uuid.uuid4(),
+            "name": name,
+            "spec": json.dumps({**OLD_SPEC, "name": name}),
+            "amounts": json.dumps(_AMOUNTS),
+        }
+        with engine.begin() as connection:
+            for statement in _OLD_ROWS:
+                used = sa.text(statement)
+                connection.execute(used, {key: values[key] for key in used.compile().params})
+    upgrade(fresh_url)
+    store = Store(engine)
+    observed = ChainFunctions(lambda _: TaskPostponed(""), lambda task: Observed({})).verification
+    assert Deliver(store)(observed, TICK, {}, subject=None).status == 202
+    with store.begin() as work:
+        page = list_workloads(work, WorkloadFilter(), 100)
+        ledger_check.check(work)
+        assert [workload.spec.name for workload in page.workloads] == [f"of-{release}" for release in releases]
+        assert {one.spec.deadline for one in page.workloads} == {timedelta(days=365)}
+        for workload in page.workloads:
+            [revision] = work.deployments.live(workload.id)
+            assert revision.reason == ""
+            assert revision.observed_at is not None
+            assert revision.observed_at > work.now - timedelta(seconds=30)
     engine.dispose()
 
 
