@@ -110,11 +110,13 @@ class PlanQueued(PlanData):
                 "message": "team search would hold 18 GPUs; its quota is 16",
             }
         ],
+        "moreViolations": 0,
         "warnings": [],
     },
 )
 class PlanDenied(PlanData):
-    """A plan that will not be executed, and why."""
+    """A plan that will not be executed, and why. more_violations: how many there are beside those that are listed."""
 
     violations: tuple[FindingData, ...]
+    more_violations: Annotated[int, Field(ge=0)] = 0
     warnings: tuple[str, ...] = ()

@@ -25,6 +25,8 @@ def publish_page(store: Store, sink: Publisher, _: int) -> Relayed:
     relayed = publish_pending(store, sink, PAGE)
     for refused in relayed.refused:
         logger.error("the broker refuses %s: %s", refused.event.attributes["id"], refused.reason)
-    if relayed.failure:
+    if relayed.away:
         logger.warning("the outbox waits for the next tick: %s", relayed.failure)
+    elif relayed.postponed:
+        logger.warning("events that are sent again later: %d; the first: %s", relayed.postponed, relayed.failure)
     return relayed

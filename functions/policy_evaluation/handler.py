@@ -30,6 +30,12 @@ ACCEPTS = CATALOGUE.of(PlanProposed, PlanReconsidered, Tick, PolicyChanged, Rese
 
 QUEUE_SUBJECT = "queue"
 
+MAX_FINDINGS = 100
+MAX_VALUE = 500
+MAX_MESSAGE = 1000
+"""Characters of a finding's texts. An event stays far below the 1 MiB that a broker carries; the stored decision has
+every finding in full."""
+
 _DECIDED = (
     EvaluationOutcome.APPROVED,
     EvaluationOutcome.DENIED,
@@ -84,25 +90,40 @@ def _outgoing(evaluation: Evaluation) -> list[Outgoing]:
     match evaluation.outcome:
         case EvaluationOutcome.APPROVED:
             usd = plan.amounts.usd_per_hour
-            data = PlanApproved.of(plan, usd_per_hour=usd, warnings=tuple(evaluation.warnings))
+            data = PlanApproved.of(plan, usd_per_hour=usd, warnings=_warnings(evaluation))
         case EvaluationOutcome.QUEUED:
-            data = PlanQueued.of(plan, waits_for=tuple(evaluation.waits_for), message=reason(findings))
+            data = PlanQueued.of(
+                plan, waits_for=tuple(evaluation.waits_for), message=_shortened(reason(findings), MAX_MESSAGE)
+            )
         case EvaluationOutcome.DENIED | EvaluationOutcome.SUPERSEDED:
-            violations = tuple(map(_finding_data, findings))
-            data = PlanDenied.of(plan, violations=violations, warnings=tuple(evaluation.warnings))
+            data = PlanDenied.of(
+                plan,
+                violations=tuple(map(_finding_data, findings[:MAX_FINDINGS])),
+                more_violations=max(0, len(findings) - MAX_FINDINGS),
+                warnings=_warnings(evaluation),
+            )
         case _:
             return []
     return [Outgoing(data, str(plan.workload_id))]
+
+
+def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
+    return tuple(_shortened(warning, MAX_MESSAGE) for warning in evaluation.warnings[:MAX_FINDINGS])
+
+
+def _shortened(text: str, limit: int) -> str:
+    more = len(text) - limit
+    return text if more <= 0 else f"{text[:limit]}… and {more} more characters"
 
 
 def _finding_data(finding: Finding) -> FindingData:
     return FindingData(
         policy=finding.policy,
         rule=finding.rule,
-        field=finding.field,
-        limit=finding.limit,
-        observed=finding.observed,
-        message=finding.message,
+        field=_shortened(finding.field, MAX_VALUE),
+        limit=_shortened(finding.limit, MAX_VALUE),
+        observed=_shortened(finding.observed, MAX_VALUE),
+        message=_shortened(finding.message, MAX_MESSAGE),
         until=finding.until,
     )
 

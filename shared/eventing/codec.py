@@ -15,10 +15,10 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
-from shared.errors import MalformedEvent
+from shared.errors import EventTooLarge, MalformedEvent
 from shared.eventing import headers as header_values
 from shared.eventing import strict_json
-from shared.eventing.event import Envelope, WireEvent
+from shared.eventing.event import MAX_EVENT_BYTES, Envelope, WireEvent
 
 CONTENT_TYPE_STRUCTURED = "application/cloudevents+json"
 _RESERVED = "data"  # a member of the JSON format, so no attribute may be called so
@@ -182,6 +182,13 @@ def check(attributes: Mapping[str, str]) -> None:
             raise MalformedEvent(f"the attribute {name!r} must be a URI reference: percent-encode what is none of it")
     if "time" in attributes:
         _check_time(attributes["time"])
+
+
+def check_size(event: WireEvent) -> None:
+    """Whether a broker can carry this event: over 1 MiB it answers 503, now and later. Raises EventTooLarge."""
+    if (size := event.size) > MAX_EVENT_BYTES:
+        name = event.attributes["type"]
+        raise EventTooLarge(f"the event {name} has {size} bytes; a broker carries {MAX_EVENT_BYTES}")
 
 
 def _check_time(value: str) -> None:

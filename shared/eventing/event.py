@@ -20,6 +20,8 @@ M = TypeVar("M", bound=BaseModel)
 
 OUTGOING_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000002")
 MAX_HOPS = 32
+MAX_EVENT_BYTES = 1_048_576 - 1024
+"""Of an event that goes out: a Kafka record with its headers may have 1 MiB, and a broker adds headers of its own."""
 
 
 class EventData(Wire):
@@ -159,6 +161,11 @@ class WireEvent:
 
     attributes: Mapping[str, str]
     body: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body, and of the attributes as headers."""
+        return len(self.body) + sum(len(f"ce-{name}{value}".encode()) for name, value in self.attributes.items())
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.errors import AlreadyInProgress, EventError, MalformedEvent, PoisonEvent
+from shared.errors import AlreadyInProgress, EventError, EventTooLarge, MalformedEvent, PoisonEvent
 from shared.eventing import codec
 from shared.eventing.event import (
     MAX_HOPS,
@@ -160,11 +160,14 @@ class Processor:
             "datacontenttype": "application/json",
         }
         attributes |= {name: event.envelope.attributes[name] for name in _COPIED if name in event.envelope.attributes}
+        wire = WireEvent(attributes, outgoing.data.model_dump_json(by_alias=True).encode())
         try:
             codec.check(attributes)
-        except MalformedEvent as error:  # what cannot be carried would be lost on the way, and the chain with it
+            codec.check_size(wire)
+        # What cannot be carried would be lost on the way, or stay in the outbox, and the chain would end there.
+        except (MalformedEvent, EventTooLarge) as error:
             raise PoisonEvent(f"its {type_name} could not be sent: {error}") from None
-        return WireEvent(attributes, outgoing.data.model_dump_json(by_alias=True).encode())
+        return wire
 
 
 def problem(error: EventError) -> HttpAnswer:

@@ -17,11 +17,15 @@ logger = logging.getLogger("sentinel.publishing")
 
 
 class PublishingFailed(SentinelError):
-    """The sink did not take the event. `permanent`: nor will it take it later."""
+    """The sink did not take the event. permanent: nor will it take it later. answered: whether it said so itself.
 
-    def __init__(self, reason: str, *, permanent: bool) -> None:
+    Without an answer the sink is away, and other events would fare no better.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool, answered: bool = True) -> None:
         super().__init__(reason)
         self.permanent = permanent
+        self.answered = answered
 
 
 class Publisher(Protocol):
@@ -54,7 +58,8 @@ class HttpPublisher:
         try:
             answer = self._pool.request("POST", self._sink, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
-            raise PublishingFailed(f"no answer from {self._sink}: {type(error).__name__}", permanent=False) from None
+            reason = f"no answer from {self._sink}: {type(error).__name__}"
+            raise PublishingFailed(reason, permanent=False, answered=False) from None
         if answer.status >= 300:
             said = answer.data[:200].decode(errors="replace")
             permanent = 400 <= answer.status < 500 and answer.status not in (404, 408, 409, 429)
@@ -86,7 +91,7 @@ class PublisherAfterCommit:
         self._resume_at = clock()
 
     def __call__(self, rows: Sequence[Queued]) -> None:
-        """Sends the events one by one, in their order, up to the first that the sink does not take now."""
+        """Sends the events one by one, in their order, until the sink does not answer."""
         started = self._clock()
         if not rows or started < self._resume_at:
             return
@@ -96,7 +101,7 @@ class PublisherAfterCommit:
                 self._sink.publish(row.event)
             except PublishingFailed as error:
                 logger.warning("the relay publishes %s: %s", row.event.attributes["id"], error)
-                if error.permanent:  # the relay records the refusal; the other events are not held up
+                if error.answered:  # it is about this event, and the relay's from now on; no other is held up
                     continue
                 self._resume_at = self._clock() + self._pause
                 break

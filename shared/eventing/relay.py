@@ -20,10 +20,13 @@ class OutboxTransaction(Protocol):
     """An open transaction on the outbox."""
 
     def lock_pending(self, limit: int) -> list[Queued]:
-        """The oldest unpublished events; other relays skip them until this transaction ends."""
+        """The oldest unpublished events that are due; other relays skip them until this transaction ends."""
 
     def mark_published(self, ids: Sequence[uuid.UUID]) -> None:
         """The sink has these rows."""
+
+    def postpone(self, ids: Sequence[uuid.UUID]) -> None:
+        """The sink did not take these rows now; each waits a little longer every time."""
 
     def mark_refused(self, row_id: uuid.UUID, reason: str) -> None:
         """The sink will never take this row."""
@@ -46,36 +49,46 @@ class Refused:
 
 @dataclass(frozen=True)
 class Relayed:
-    """What became of a page. failure: why the rest of it was left for later, "" when nothing was.
+    """What became of a page.
 
-    more: whether another page may be waiting, and is worth trying now.
+    postponed: how many events the sink did not take now. failure: why the first of them was not taken, "" when there
+    is none. away: whether the sink did not answer, so that the rest of the page was left for later. more: whether
+    another page may be waiting, and is worth trying now.
     """
 
     published: int
     refused: tuple[Refused, ...]
+    postponed: int
     failure: str
+    away: bool
     more: bool
 
 
 def publish_pending(store: Outbox, publisher: Publisher, limit: int) -> Relayed:
     """Sends the oldest unpublished events, at most `limit`. Raises StoreUnavailable.
 
-    An event that is refused for good stays in the outbox with the reason, and holds up nobody. A sink that is away ends
-    the page: the events after it would fare no better.
+    An event that is refused for good stays in the outbox with the reason. One that the sink does not take now is sent
+    again later, by itself: the Kafka ingress answers 503 to an event of over 1 MiB for ever. Neither holds up another.
+    A sink that does not answer ends the page. The event that it did not answer is not the first of the next one.
     """
     with store.begin() as work:
         page = work.lock_pending(limit)
-        published, refused, failure = [], [], ""
+        published, postponed, refused, failures, away = [], [], [], [], False
         for pending in page:
             try:
                 publisher.publish(pending.event)
             except PublishingFailed as error:
-                if not error.permanent:
-                    failure = str(error)
+                if error.permanent:
+                    work.mark_refused(pending.id, str(error))
+                    refused.append(Refused(pending.event, str(error)))
+                    continue
+                postponed.append(pending.id)
+                failures.append(str(error))
+                if away := not error.answered:
                     break
-                work.mark_refused(pending.id, str(error))
-                refused.append(Refused(pending.event, str(error)))
             else:
                 published.append(pending.id)
         work.mark_published(published)
-    return Relayed(len(published), tuple(refused), failure, more=len(page) == limit and not failure)
+        work.postpone(postponed)
+    more = len(page) == limit and not away
+    return Relayed(len(published), tuple(refused), len(postponed), next(iter(failures), ""), away, more)

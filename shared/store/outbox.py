@@ -25,6 +25,11 @@ _PUBLISHED = sa.text("""
       FROM (SELECT set_config('synchronous_commit', 'off', true) AS was) AS relaxed
      WHERE relaxed.was IS NOT NULL AND outbox.id = ANY(:ids)
 """).bindparams(sa.bindparam("ids", type_=ARRAY(sa.Uuid)))
+_POSTPONED = sa.text("""
+    UPDATE outbox SET attempts = attempts + 1, updated_at = now(),
+           next_attempt_at = clock_timestamp() + least(power(2, least(attempts, 10)), 10) * interval '1 second'
+     WHERE id = ANY(:ids)
+""").bindparams(sa.bindparam("ids", type_=ARRAY(sa.Uuid)))
 
 
 def queued(events: Sequence[WireEvent]) -> list[Queued]:
@@ -54,10 +59,11 @@ def add(connection: sa.Connection, events: Sequence[WireEvent]) -> None:
 
 
 def lock_pending(connection: sa.Connection, limit: int) -> list[Queued]:
-    """The oldest unpublished events; other relays skip them until this transaction ends."""
+    """The oldest unpublished events that are due; other relays skip them until this transaction ends."""
+    due = sa.or_(outbox.c.next_attempt_at.is_(None), outbox.c.next_attempt_at <= sa.func.now())
     statement = (
         sa.select(outbox.c.id, outbox.c.attributes, outbox.c.body)
-        .where(outbox.c.published_at.is_(None), outbox.c.refused.is_(None))
+        .where(outbox.c.published_at.is_(None), outbox.c.refused.is_(None), due)
         .order_by(outbox.c.created_at, outbox.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -69,6 +75,12 @@ def mark_published(connection: sa.Connection, ids: Sequence[uuid.UUID]) -> None:
     """The sink has these events."""
     if ids:
         connection.execute(_PUBLISHED, {"ids": list(ids)})
+
+
+def postpone(connection: sa.Connection, ids: Sequence[uuid.UUID]) -> None:
+    """The sink did not take these events: each waits 1 s, 2 s, and so on up to 10 s, and holds up no other."""
+    if ids:
+        connection.execute(_POSTPONED, {"ids": list(ids)})
 
 
 def mark_refused(connection: sa.Connection, row_id: uuid.UUID, reason: str) -> None:

@@ -342,6 +342,8 @@ outbox = Table(
     Column("body", LargeBinary, nullable=False),
     _moment("published_at"),
     _text("refused", nullable=True),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("next_attempt_at"),
     *_kept(),
     Index("ix_outbox_pending", "created_at", "id", postgresql_where=text("published_at IS NULL AND refused IS NULL")),
     Index(None, "published_at"),

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from pydantic import JsonValue
 
 from shared.errors import AlreadyInProgress
+from shared.eventing import codec
 from shared.eventing.event import Envelope, Queued, WireEvent
 from shared.eventing.function import Claim
 from shared.models.actor import Actor
@@ -132,7 +133,12 @@ class UnitOfWork:
         return audit.entries(self._connection, subject)
 
     def add_to_outbox(self, events: Sequence[WireEvent]) -> None:
-        """Announces events, if this transaction commits: the relay publishes what nobody publishes earlier."""
+        """Announces events, if this transaction commits: the relay publishes what nobody publishes earlier.
+
+        Raises EventTooLarge for one that no broker would take.
+        """
+        for event in events:
+            codec.check_size(event)
         outbox.add(self._connection, events)
 
     def answer(self, consumer: str, source: str, event_id: str) -> inbox.Answered | None:
@@ -155,6 +161,10 @@ class UnitOfWork:
     def mark_published(self, ids: Sequence[uuid.UUID]) -> None:
         """The sink has these rows of the outbox."""
         outbox.mark_published(self._connection, ids)
+
+    def postpone(self, ids: Sequence[uuid.UUID]) -> None:
+        """The sink did not take these rows of the outbox now; each waits a little longer every time."""
+        outbox.postpone(self._connection, ids)
 
     def mark_refused(self, row_id: uuid.UUID, reason: str) -> None:
         """The sink will never take this row of the outbox: it stays, with the reason, and blocks nobody."""

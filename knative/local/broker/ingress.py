@@ -1,8 +1,8 @@
 """The broker ingress: `POST /<namespace>/<broker>`, answered 202 when the event is durable.
 
 The order of the checks is the Kafka ingress' own: method, then path, then the message. Kinder than it where nothing
-can depend on that: a 400 says why in its body, a body that is too large is 413 (there 503), and a log that cannot be
-written is 503 at once (there after a minute or two).
+can depend on that: a 400 and a 503 say why in their body, and a log that cannot be written is 503 at once (there after
+a minute or two). An event that is too large is 503 as it is there, though no later try can mend it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Ingress:
         except MalformedRequest as error:
             return _answer(400, str(error))
         except TooLarge:
-            return _answer(413, "the event is over 1 MiB; refer to large data by dataref")
+            return _answer(503, "the event is over 1 MiB; refer to large data by dataref")
         except UnusableKey as error:
             return _answer(503, str(error))
         except LogUnavailable as error:

@@ -161,6 +161,8 @@ def test_a_broker_that_is_away_costs_time_and_no_event(sentinel: Sentinel, broke
     assert "answered 503" in ran.err
     assert [row.published_at for row in stored(store)] == [None, None]
     broker.status = 202
+    with store.begin() as work:
+        connection_of(work).execute(outbox_table.update().values(next_attempt_at=sa.func.now()))
     assert sentinel("submit", "-f", "-", stdin=json.dumps(submission("c"))).err == ""
     assert {event.subject for event in broker.events} == {str(id_of(name)) for name in "abc"}
     assert all(row.published_at for row in stored(store))

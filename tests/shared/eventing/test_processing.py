@@ -376,3 +376,10 @@ def test_every_declared_type_can_be_taken(deliver: Deliver) -> None:
     for declared in CATALOGUE:
         assert deliver(function, declared.name, declared.example).status == 202, declared.name
     assert {APPROVED, CATALOGUE.name_of(DeploymentApplied)} <= accepts.keys()
+
+
+def test_an_event_that_no_broker_carries_is_refused_where_it_is_made(deliver: Deliver, owner_engine: sa.Engine) -> None:
+    answer = deliver(tells(rejected("x" * 1_048_576)), PROPOSED, PLAN)
+    assert answer.status == 422
+    assert "its dev.sentinel.workload.rejected.v1 could not be sent: the event" in error(answer)
+    assert rows(owner_engine, "outbox") == []

@@ -37,7 +37,8 @@ class Broker:
         return [event.attributes["subject"] for event in self.received]
 
 
-AWAY = PublishingFailed("away", permanent=False)
+AWAY = PublishingFailed("away", permanent=False, answered=False)
+LATER = PublishingFailed("503", permanent=False)
 REFUSED = PublishingFailed("too large", permanent=True)
 THREE = [rejected(subject=name) for name in "abc"]
 _ids = itertools.count()
@@ -114,6 +115,17 @@ def test_an_event_that_is_refused_is_the_relays_and_holds_up_no_other(store: Sto
     handle(store, PublisherAfterCommit(store, broker))
     assert (broker.names, unpublished(owner_engine)) == (["c"], ["b"])
     assert [refused.reason for refused in publish_pending(store, broker, 10).refused] == ["too large"]
+
+
+def test_an_event_that_is_not_taken_now_is_the_relays_and_holds_up_no_other(
+    store: Store, owner_engine: sa.Engine
+) -> None:
+    broker = Broker({1: LATER})
+    publisher = PublisherAfterCommit(store, broker)
+    handle(store, publisher)
+    assert (broker.names, unpublished(owner_engine)) == (["c"], ["b"])
+    handle(store, publisher)
+    assert broker.names == ["c", "b", "c"]
 
 
 def test_a_mark_that_cannot_be_made_fails_no_event(store: Store, owner_engine: sa.Engine) -> None:

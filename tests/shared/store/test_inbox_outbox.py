@@ -5,6 +5,7 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
+from shared.errors import EventTooLarge
 from shared.eventing.event import WireEvent
 from shared.eventing.publishing import PublishingFailed
 from shared.eventing.relay import publish_pending
@@ -176,7 +177,7 @@ class Sink:
         (Sink(), 2, (2, 0, "", True)),
         (Sink(), 9, (4, 0, "", False)),
         (Sink(refuses="1"), 9, (3, 1, "", False)),
-        (Sink(fails="2"), 4, (2, 0, "no", False)),
+        (Sink(fails="2"), 4, (3, 0, "no", True)),
     ],
 )
 def test_a_page_is_published(store: Store, sink: Sink, limit: int, expected: tuple[int, int, str, bool]) -> None:
@@ -184,9 +185,18 @@ def test_a_page_is_published(store: Store, sink: Sink, limit: int, expected: tup
     relayed = publish_pending(store, sink, limit)
     assert (relayed.published, len(relayed.refused), relayed.failure, relayed.more) == expected
     again = Sink()
+    with store.begin() as work:
+        connection_of(work).execute(sa.text("UPDATE outbox SET next_attempt_at = now()"))
     publish_pending(store, again, 9)
     assert len(sink.taken) + len(relayed.refused) + len(again.taken) == 4
     assert not set(sink.taken) & set(again.taken)
+
+
+def test_an_event_that_no_broker_would_take_never_comes_to_the_outbox(store: Store, owner_engine: sa.Engine) -> None:
+    attributes = {"id": "x", "source": "/x", "type": "t"}
+    with pytest.raises(EventTooLarge, match="the event t has"), store.begin() as work:
+        work.add_to_outbox([WireEvent(attributes, b"x" * 1_048_588)])
+    assert rows(owner_engine, "outbox") == []
 
 
 def test_ids_of_queued_rows_are_their_own(store: Store, owner_engine: sa.Engine) -> None:
