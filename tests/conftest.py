@@ -5,6 +5,7 @@ Properties hold however long a busy machine takes to draw an example. HYPOTHESIS
 
 import asyncio
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,11 @@ from tests.support.builders import Deliver
 settings.register_profile("quick", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_configure() -> None:
+    """A shell that runs the suite in the background has it ignore Ctrl-C, and every process that tests start too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

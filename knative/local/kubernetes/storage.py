@@ -34,9 +34,13 @@ class Storage:
     def __init__(self, path: Path) -> None:
         """Opens or creates the file. Raises sqlite3.Error when it is none of ours, or not writable."""
         self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error:
+            self._db.close()
+            raise
 
     def revision(self) -> int:
         value: int = self._db.execute("SELECT value FROM revision").fetchone()[0]

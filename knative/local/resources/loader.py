@@ -19,7 +19,7 @@ from knative.local.resources.manifests import (
     INERT,
     KINDS,
     ApiServerSource,
-    Broker,
+    BrokerResource,
     Destination,
     Model,
     PingSource,
@@ -52,7 +52,7 @@ class Name:
 class Manifests:
     """Everything that runs, by name, in the order of the files."""
 
-    brokers: dict[Name, Broker]
+    brokers: dict[Name, BrokerResource]
     triggers: dict[Name, Trigger]
     services: dict[Name, Service]
     pings: dict[Name, PingSource]
@@ -75,7 +75,7 @@ def load(directory: Path, secrets: Collection[tuple[str, str | None]] = ()) -> M
     objects = [_parse(file, document) for file, document in _documents(directory)]
     found = [each for each in objects if each is not None]
     manifests = Manifests(
-        brokers=_by_name(found, Broker),
+        brokers=_by_name(found, BrokerResource),
         triggers=_by_name(found, Trigger),
         services=_by_name(found, Service),
         pings=_by_name(found, PingSource),
@@ -159,7 +159,7 @@ def _by_name(objects: list[_Object], kind: type[M]) -> dict[Name, M]:
         if isinstance(each.resource, kind):
             name = _name(each.resource)
             if name in found:
-                raise ManifestError(f"{each.where}: metadata.name: a second {kind.__name__} of the name {name}")
+                raise ManifestError(f"{each.where}: metadata.name: another object of this kind has the name {name}")
             found[name] = each.resource
     return found
 
@@ -170,7 +170,7 @@ def _name(resource: Any) -> Name:
 
 def _check_references(each: _Object, known: Manifests, secrets: frozenset[tuple[str, str | None]]) -> None:
     match each.resource:
-        case Broker() as broker:
+        case BrokerResource() as broker:
             _check_sink(
                 each.where, "spec.delivery.deadLetterSink", broker.spec.delivery.dead_letter_sink, broker, known
             )

@@ -137,7 +137,7 @@ class BrokerSpec(Model):
     delivery: DeliverySpec = DeliverySpec()
 
 
-class Broker(Model):
+class BrokerResource(Model):
     metadata: Metadata
     spec: BrokerSpec = BrokerSpec()
 
@@ -341,7 +341,7 @@ class SinkBinding(Model):
 
 
 KINDS: dict[tuple[str, str], type[Model]] = {
-    ("eventing.knative.dev/v1", "Broker"): Broker,
+    ("eventing.knative.dev/v1", "Broker"): BrokerResource,
     ("eventing.knative.dev/v1", "Trigger"): Trigger,
     ("serving.knative.dev/v1", "Service"): Service,
     ("sources.knative.dev/v1", "PingSource"): PingSource,

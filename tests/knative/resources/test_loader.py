@@ -249,7 +249,7 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_object_of_one_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"metadata\.name: a second Broker of the name n/default"):
+    with pytest.raises(ManifestError, match=r"metadata\.name: another object of this kind has the name n/default"):
         load(write(tmp_path, BROKER, BROKER))
 
 
