@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+QUICK := -n 3 --dist loadgroup -m "not cluster and not load"
 
 # Recipes read what the user gives from the environment, in quotes: a path may hold spaces, quotes, `%` or `$`. `value`
 # keeps make from expanding a `$` in it. `run` and `demo` take KUBECONFIG only from make's own command line, so that a
@@ -27,7 +28,7 @@ export CHOSEN_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(v
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo replay test test-load test-cluster check format bench lock clean
+.PHONY: help run demo replay test coverage test-load test-cluster check format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -50,11 +51,14 @@ replay: $(READY) ## replay a cluster trace: TRACE=pods.csv [NODES=nodes.csv] [LI
 	@test -n "$$GIVEN_TRACE" || { echo "usage: make replay TRACE=pods.csv [NODES=nodes.csv] [LIMIT=n] [SPEED=x] [KEEP=1]" >&2; exit 2; }
 	@exec $(BIN)/python -m knative.local.tools.replay $${GIVEN_NODES:+--nodes="$$GIVEN_NODES"} $${GIVEN_LIMIT:+--limit="$$GIVEN_LIMIT"} $${GIVEN_SPEED:+--speed="$$GIVEN_SPEED"} $${GIVEN_KEEP:+--keep} -- "$$GIVEN_TRACE"
 
-test: $(READY) ## the whole test suite with coverage; needs nothing but this machine
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not cluster" --cov --cov-report=term-missing:skip-covered
+test: $(READY) ## the test suite, in under five minutes; needs nothing but this machine
+	$(BIN)/python -m pytest $(QUICK)
 
-test-load: $(READY) ## thousands of random plans decided by eight processes at once (minutes; SENTINEL_LOAD_STEPS, SENTINEL_LOAD_SEED)
-	SENTINEL_LOAD_STEPS="$${SENTINEL_LOAD_STEPS:-400}" $(BIN)/python -m pytest tests/shared/store/test_ledger_under_load.py
+coverage: $(READY) ## the same tests, measured, with the lines that none of them reaches (half as long again)
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term-missing:skip-covered
+
+test-load: $(READY) ## tests under load: eight processes that decide at once, kills in the middle (SENTINEL_LOAD_STEPS, SENTINEL_LOAD_SEED)
+	SENTINEL_LOAD_STEPS="$${SENTINEL_LOAD_STEPS:-400}" $(BIN)/python -m pytest -m load
 
 test-cluster: $(READY) ## the tests and the demo that need a disposable Kubernetes cluster (KUBECONFIG=path)
 	@test -n "$$GIVEN_KUBECONFIG" || { echo "make test-cluster needs KUBECONFIG=path of a disposable cluster (kind, kwokctl, or any other)" >&2; exit 2; }

@@ -19,11 +19,11 @@ from knative.local.cluster import heartbeats
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.cluster import Cluster
 from shared.store.database import connect
-from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
+from tests.support import databases
 from tests.support.builders import Deliver
 
-settings.register_profile("quick", deadline=None, max_examples=50)
+settings.register_profile("quick", deadline=None, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -63,14 +63,19 @@ $$
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[EmbeddedPostgres]:
+def migrated_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory of PostgreSQL with the present schema, to be copied; one for all workers of a run."""
+    place = tmp_path_factory.getbasetemp()
+    return databases.template(place.parent if "PYTEST_XDIST_WORKER" in os.environ else place)
+
+
+@pytest.fixture(scope="session")
+def postgres(migrated_data: Path) -> Iterator[EmbeddedPostgres]:
     """A migrated server; `url` is the application's role, `owner_url` the owner's."""
-    with (
-        tempfile.TemporaryDirectory(prefix="sentinel-test-") as directory,
-        EmbeddedPostgres(Path(directory), durable=False) as server,
-    ):
-        upgrade(server.owner_url)
-        yield server
+    with tempfile.TemporaryDirectory(prefix="sentinel-test-") as directory:
+        databases.copy(migrated_data, Path(directory))
+        with EmbeddedPostgres(Path(directory), durable=False) as server:
+            yield server
 
 
 @pytest.fixture(scope="session")

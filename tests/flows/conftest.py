@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from knative.local.runtime.scratch import scratch_directory
+from tests.support import databases
 from tests.support.running import RunningPlatform, running
 
 
@@ -18,7 +20,9 @@ def platform() -> Iterator[RunningPlatform]:
 
 
 @pytest.fixture(scope="session")
-def restartable() -> Iterator[RunningPlatform]:
+def restartable(migrated_data: Path) -> Iterator[RunningPlatform]:
     """A platform that tests may kill; each leaves it running."""
-    with scratch_directory("restarts") as directory, running(directory / "state") as started:
-        yield started
+    with scratch_directory("restarts") as directory:
+        databases.copy(migrated_data, directory / "state" / "postgres")
+        with running(directory / "state") as started:
+            yield started

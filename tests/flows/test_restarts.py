@@ -27,6 +27,7 @@ def phases(platform: RunningPlatform, team: str) -> Counter[str]:
         return Counter({row[0]: row[1] for row in connection.execute(query)})
 
 
+@pytest.mark.load
 def test_each_of_200_workloads_is_there_exactly_once_after_a_kill_in_their_middle(
     restartable: RunningPlatform,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from knative.local.kubernetes.controllers.capacity import GPU, Capacity, Demand, demand_of
@@ -93,7 +93,6 @@ def test_the_reasons_are_counted_as_the_scheduler_words_them() -> None:
     assert _capacity().explain(_demand()) == "no nodes available to schedule pods"
 
 
-@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=40))
 def test_a_node_is_found_exactly_when_one_has_room(steps: list[tuple[int, bool]]) -> None:
     """Against a plain count of free GPUs."""

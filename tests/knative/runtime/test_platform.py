@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from knative.local.runtime.platform import Platform
-from tests.support import platforms
+from tests.support import databases, platforms
 from tests.support.platforms import Running, alive, refusal, running, service, stop, trigger
 from tests.support.subscribers import eventually
 
@@ -37,6 +37,13 @@ def manifests(tmp_path: Path, received: Path) -> Path:
         trigger("slow", "later", retry=10, timeout="PT600S"),
         platforms.SINK_BINDING,
     )
+
+
+@pytest.fixture
+def migrated(migrated_data: Path, state: Path) -> Path:
+    """A state directory whose PostgreSQL needs no `initdb` and no migrations: most of what a start takes."""
+    databases.copy(migrated_data, state / "postgres")
+    return state
 
 
 def ids(received: Path) -> Counter[str]:
@@ -99,6 +106,7 @@ async def test_from_start_to_stop(
     assert not (state / "platform.json").exists()
 
 
+@pytest.mark.usefixtures("migrated")
 async def test_what_was_acknowledged_survives_a_kill_of_the_platform(
     session: aiohttp.ClientSession, state: Path, manifests: Path, received: Path
 ) -> None:
@@ -119,6 +127,7 @@ async def test_what_was_acknowledged_survives_a_kill_of_the_platform(
         assert await stop(platform, signal.SIGINT) == 0
 
 
+@pytest.mark.usefixtures("migrated")
 async def test_a_killed_postgresql_comes_back_and_functions_learn_its_address(
     session: aiohttp.ClientSession, state: Path, manifests: Path
 ) -> None:
@@ -134,6 +143,7 @@ async def test_a_killed_postgresql_comes_back_and_functions_learn_its_address(
         assert await stop(platform, signal.SIGTERM) == 0
 
 
+@pytest.mark.usefixtures("migrated")
 async def test_a_postgresql_that_does_not_come_back_ends_the_platform_with_the_reason(
     state: Path, manifests: Path
 ) -> None:
@@ -146,6 +156,7 @@ async def test_a_postgresql_that_does_not_come_back_ends_the_platform_with_the_r
     assert "sentinel: PostgreSQL is gone and does not start again: " in await platform.output
 
 
+@pytest.mark.usefixtures("migrated")
 async def test_in_this_process(session: aiohttp.ClientSession, state: Path, manifests: Path, received: Path) -> None:
     kubeconfig, others = manifests / "kubeconfig", psutil.Process().children()
     platform = Platform(state, manifests=manifests, kubeconfig=kubeconfig)
@@ -161,6 +172,7 @@ async def test_in_this_process(session: aiohttp.ClientSession, state: Path, mani
     assert alive(started) == []
 
 
+@pytest.mark.usefixtures("migrated")
 async def test_as_json_every_line_is_an_object(state: Path, manifests: Path) -> None:
     async with (
         asyncio.timeout(platforms.BOUND_SECONDS),
@@ -197,6 +209,7 @@ async def test_a_manifest_that_is_refused_is_one_line(state: Path, manifests: Pa
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("migrated")
 async def test_a_broken_broker_log_is_one_line_and_leaves_nothing_running(state: Path, manifests: Path) -> None:
     log = state / "broker" / "sentinel" / "default" / "log.sqlite"
     log.parent.mkdir(parents=True)

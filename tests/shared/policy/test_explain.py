@@ -49,7 +49,7 @@ def held(plan: PlanView) -> Facts:
     return replace(known(plan), usage=scopes)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.lists(policies(mode="enforce", enabled=True, selector={}), min_size=1, max_size=3), st.integers(1, 12))
 def test_every_suggestion_passes_and_fewer_replicas_are_as_many_as_pass(
     found: list[StoredPolicy], replicas: int
@@ -218,7 +218,7 @@ def limited(draw: st.DrawFn) -> StoredPolicy:
     return stored(draw(st.sampled_from("pqrs")), *draw(st.lists(SHAPES, min_size=1, max_size=2)), **limits)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(st.lists(limited(), min_size=1, max_size=3), st.sampled_from([0, 1000, 2900]))
 def test_the_time_that_is_named_is_the_first_that_passes(found: list[StoredPolicy], spent: int) -> None:
     def so_far(plan: PlanView) -> Facts:

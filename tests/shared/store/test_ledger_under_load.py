@@ -195,6 +195,7 @@ def limits_reached(owner: sa.Engine) -> set[tuple[str, str]]:
         return {(row[0], row[1]) for row in connection.execute(sa.text(statement))}
 
 
+@pytest.mark.load
 def test_eight_processes_that_crash_anywhere_never_oversell(
     store: Store, deliver: Deliver, owner_engine: sa.Engine, database_url: str, tmp_path: Path
 ) -> None:

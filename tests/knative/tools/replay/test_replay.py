@@ -66,6 +66,7 @@ def test_every_workload_is_placed_removed_and_leaves_nothing(tmp_path: Path) -> 
     assert "nothing is lost and nothing is stuck" in said
 
 
+@pytest.mark.load
 def test_what_does_not_fit_when_all_is_kept_is_said_to_be_not_placeable(tmp_path: Path) -> None:
     """Two GPUs, three pods that want one each and one that wants none."""
     pods, nodes = write_pods(tmp_path / "pods.csv", 4, gpus=1), write_nodes(tmp_path / "nodes.csv", ("G2", 2))
