@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from shared.clusters.driver import ObservedObject
 from shared.errors import ClusterRefused, ClusterUnavailable
 from shared.models.lifecycle import SETTLED_REVISIONS
-from shared.operations import ledger_check
 
 if TYPE_CHECKING:
-    from shared.clusters.directory import ClusterDirectory
+    from collections.abc import Collection, Iterable, Mapping
+
     from shared.models.deployment import Deployment
     from shared.models.lifecycle import RevisionStatus
+    from shared.operations.apply import Clusters
+    from shared.rollout.observation import Observation
+    from shared.store.ledger_records import ClusterAccount
     from shared.store.unit_of_work import Store
 
 _ENDED_WITHIN = timedelta(days=7)
 _OBSERVATIONS = 3
+_PAGE = 100  # their ids are in one label selector
 _Key = tuple[uuid.UUID, str]  # workload and cluster
 
 
@@ -48,85 +53,87 @@ class ClusterReport:
     notes: list[str]
 
 
-@dataclass(frozen=True)
-class _Expected:
-    """A revision to look for on its cluster, and how many replicas its workload has reserved there."""
-
-    label: str
-    revision: Deployment
-    reserved_replicas: int
-    live: bool
-
-    @property
-    def record(self) -> tuple[uuid.UUID, RevisionStatus, int]:
-        """What Sentinel's records say of it: the same before and after, or the observation does not count."""
-        return self.revision.id, self.revision.status, self.reserved_replicas
-
-
-def check(store: Store, clusters: ClusterDirectory) -> ClusterReport:
+def check(store: Store, clusters: Clusters) -> ClusterReport:
     """Pods that nothing is reserved for, and reservations that nothing runs for.
 
-    A cluster that is unavailable is observed once, and noted.
+    A cluster that is unavailable is observed once, and noted. The records are read a page at a time.
     """
     unavailable: set[str] = set()
     report = ClusterReport([], [])
-    expected = _expected(store)
-    for _ in range(_OBSERVATIONS):
-        differing = {
-            key: found
-            for key, one in expected.items()
-            if (found := _compare(clusters, one, unavailable, report.notes)) is not None
-        }
-        if not differing:
-            return report
-        now = _expected(store)
-        same = {key for key in differing if key in now and now[key].record == expected[key].record}
-        report.discrepancies.extend(found for key, found in differing.items() if key in same)
-        expected = {key: now[key] for key in differing if key in now and key not in same}
-    report.notes.extend(f"{one.label}: not compared: it changed with every look" for one in expected.values())
+    after: _Key | None = None
+    while page := _page(store, after):
+        _compare(store, clusters, page, unavailable, report)
+        after = list(page)[-1]
     return report
 
 
-def _expected(store: Store) -> dict[_Key, _Expected]:
-    """What to look for on clusters: what is live, and what ended lately and may have left pods behind."""
-    found: dict[_Key, _Expected] = {}
+def _page(store: Store, after: _Key | None) -> dict[_Key, ClusterAccount]:
     with store.read() as work:
-        for account in ledger_check.accounts(work):
-            newest = {revision.cluster: revision for revision in account.live}
-            for cluster, revision in sorted(newest.items()):
-                replicas = account.replicas_at(cluster)
-                found[account.workload_id, cluster] = _Expected(account.label, revision, replicas, live=True)
-        ended = work.deployments.newest_ended(work.now - _ENDED_WITHIN)
-        workloads = work.workloads.get_many([revision.workload_id for revision in ended])
-        for revision in ended:
-            if (workload := workloads.get(revision.workload_id)) is None:
-                continue
-            reserved = work.ledger.reserved(revision.workload_id, revision.cluster)
-            replicas = sum(amounts.replicas for amounts in reserved.values())
-            label = workload.spec.full_name
-            found[revision.workload_id, revision.cluster] = _Expected(label, revision, replicas, live=False)
-    return found
+        return _by_key(work.ledger_records.on_clusters(work.now - _ENDED_WITHIN, after, _PAGE))
+
+
+def _again(store: Store, keys: Collection[_Key]) -> dict[_Key, ClusterAccount]:
+    with store.read() as work:
+        workloads = {workload_id for workload_id, _ in keys}
+        return _by_key(work.ledger_records.on_clusters_of(work.now - _ENDED_WITHIN, workloads))
+
+
+def _by_key(accounts: Iterable[ClusterAccount]) -> dict[_Key, ClusterAccount]:
+    return {(one.revision.workload_id, one.revision.cluster): one for one in accounts}
 
 
 def _compare(
-    clusters: ClusterDirectory, one: _Expected, unavailable: set[str], notes: list[str]
-) -> ClusterDiscrepancy | None:
-    """How what a cluster runs of one workload differs. A cluster that does not answer joins `unavailable`."""
-    revision = one.revision
-    if revision.cluster in unavailable:
-        return None
-    try:
-        seen = clusters.driver(revision.cluster).observe(revision.reference, str(revision.workload_id))
-    except ClusterUnavailable as error:
-        unavailable.add(revision.cluster)
-        notes.append(f"not compared: {error}")
-        return None
-    except ClusterRefused as error:
-        notes.append(f"{one.label}: not compared: {error}")
-        return None
-    reserved = one.reserved_replicas
+    store: Store,
+    clusters: Clusters,
+    expected: Mapping[_Key, ClusterAccount],
+    unavailable: set[str],
+    report: ClusterReport,
+) -> None:
+    for _ in range(_OBSERVATIONS):
+        differing = _differing(clusters, expected, unavailable, report.notes)
+        if not differing:
+            return
+        now = _again(store, differing.keys())
+        same = {key for key in differing if key in now and _record(now[key]) == _record(expected[key])}
+        report.discrepancies.extend(found for key, found in differing.items() if key in same)
+        expected = {key: now[key] for key in differing if key in now and key not in same}
+    report.notes.extend(f"{one.label}: not compared: it changed with every look" for one in expected.values())
+
+
+def _record(account: ClusterAccount) -> tuple[uuid.UUID, RevisionStatus, int]:
+    """What Sentinel's records say: the same before and after, or the observation does not count."""
+    return account.revision.id, account.revision.status, account.reserved_replicas
+
+
+def _differing(
+    clusters: Clusters, expected: Mapping[_Key, ClusterAccount], unavailable: set[str], notes: list[str]
+) -> dict[_Key, ClusterDiscrepancy]:
+    """How what clusters run differs. A cluster that does not answer joins `unavailable`."""
+    found: dict[_Key, ClusterDiscrepancy] = {}
+    for cluster in sorted({cluster for _, cluster in expected} - unavailable):
+        there = {key: one for key, one in expected.items() if key[1] == cluster}
+        try:
+            seen = clusters.driver(cluster).observe_many([_observed(one.revision) for one in there.values()])
+        except ClusterUnavailable as error:
+            unavailable.add(cluster)
+            notes.append(f"not compared: {error}")
+            continue
+        for (key, one), observation in zip(there.items(), seen, strict=True):
+            if isinstance(observation, ClusterRefused):
+                notes.append(f"{one.label}: not compared: {observation}")
+            elif (difference := _difference(one, observation)) is not None:
+                found[key] = difference
+    return found
+
+
+def _observed(revision: Deployment) -> ObservedObject:
+    return ObservedObject(revision.reference, str(revision.workload_id))
+
+
+def _difference(one: ClusterAccount, seen: Observation) -> ClusterDiscrepancy | None:
+    revision, reserved = one.revision, one.reserved_replicas
     if seen.occupying > reserved:
         return ClusterDiscrepancy(one.label, revision.cluster, revision.sku, reserved, seen.occupying)
-    if one.live and seen.gone and revision.status in SETTLED_REVISIONS and reserved:
+    if revision.status in SETTLED_REVISIONS and seen.gone and reserved:
         return ClusterDiscrepancy(one.label, revision.cluster, revision.sku, reserved, 0)
     return None

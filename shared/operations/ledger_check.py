@@ -1,20 +1,22 @@
 """The ledger against Sentinel's own revisions and plans, and the repair of what differs.
 
-The check reads one moment. A repair is one transaction for each workload, under the workload's lock and on what is
-true by then: what has become right meanwhile is left alone. Usage is repaired after the reservations, row by row, to
-their sum.
+The check reads one moment. PostgreSQL passes over the workloads that are obviously right, and the others are read a
+page at a time: its memory does not grow with the number of workloads. A repair is one transaction for each workload,
+under the workload's lock and on what is true by then: what has become right meanwhile is left alone. Usage is repaired
+after the reservations, row by row, to their sum.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.reservation import Reservation, UsageKey
+from shared.rollout import occupancy
 from shared.rollout.reconciliation import (
     Discrepancy,
     WorkloadAccount,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from shared.models.actor import Actor
+    from shared.store.ledger_records import AccountHolder
     from shared.store.unit_of_work import Store, UnitOfWork
 
 HOLD = timedelta(minutes=10)
@@ -34,6 +37,14 @@ HOLD = timedelta(minutes=10)
 
 _PAGE = 500
 _FIRST = uuid.UUID(int=0)
+
+
+class _OfWorkload(Protocol):
+    @property
+    def workload_id(self) -> uuid.UUID: ...
+
+
+R = TypeVar("R", bound=_OfWorkload)
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def check(work: UnitOfWork) -> LedgerReport:
     """What differs, as one transaction sees it: by workload id, and by team, cluster and SKU."""
     wrong = [
         WorkloadDiscrepancy(account.workload_id, account.label, line)
-        for account in accounts(work)
+        for account in _accounts_in_question(work)
         for line in discrepancies(account)
     ]
     return LedgerReport(wrong, work.ledger_records.without_workload(), list(_miscounted(work)))
@@ -91,39 +102,47 @@ def repair(store: Store, report: LedgerReport, actor: Actor) -> None:
             _recount(work, found.key, actor)
 
 
-def accounts(work: UnitOfWork) -> Iterator[WorkloadAccount]:
-    """Every workload that has reserved something, or should or may have: by id."""
+def _accounts_in_question(work: UnitOfWork) -> Iterator[WorkloadAccount]:
+    """Every workload whose reservation has to be looked at: by id."""
     last = _FIRST
-    while ids := work.ledger_records.workloads_with_accounts(last, _PAGE):
-        yield from _accounts_of(work, ids)
-        last = ids[-1]
+    while holders := work.ledger_records.in_question(last, _PAGE):
+        yield from _accounts_of(work, holders)
+        last = holders[-1].id
 
 
-def _accounts_of(work: UnitOfWork, ids: Collection[uuid.UUID]) -> Iterator[WorkloadAccount]:
-    workloads = work.workloads.get_many(ids)
-    lines = work.ledger_records.lines_of(ids)
-    reserved_for: dict[uuid.UUID, set[uuid.UUID]] = {}
-    for line in lines:
-        reserved_for.setdefault(line.workload_id, set()).add(line.plan_id)
-    plan_ids = {line.plan_id for line in lines} | {workload.plan_id for workload in workloads.values()}
+def _accounts_of(work: UnitOfWork, holders: Sequence[AccountHolder]) -> Iterator[WorkloadAccount]:
+    ids = [holder.id for holder in holders]
+    lines = _by_workload(work.ledger_records.lines_of(ids))
+    live = _by_workload(work.deployments.live_of(ids, manifests=False))
+    reserved_for = {line.plan_id for those in lines.values() for line in those}
+    rolling_out = {one.plan_id for those in live.values() for one in those if occupancy.is_rolling_out(one)}
+    plan_ids = reserved_for | rolling_out | {holder.plan_id for holder in holders}
     plans = work.plans.get_many(plan_ids)
-    live = work.deployments.live_of(ids)
+    plans_of = _by_workload(plan for _, plan in sorted(plans.items()) if plan.id in reserved_for | rolling_out)
     ended = {one.id: one for one in (*work.deployments.ended_since(plan_ids), *work.deployments.replaced(ids))}
-    for key, workload in sorted(workloads.items()):
+    ended_of = _by_workload(ended.values())
+    for holder in holders:
         reserved: dict[str, dict[str, Amounts]] = {}
-        for line in (line for line in lines if line.workload_id == key):
+        for line in lines.get(holder.id, ()):
             reserved.setdefault(line.cluster, {})[line.sku] = line.amounts
         yield WorkloadAccount(
-            workload_id=key,
-            label=workload.spec.full_name,
-            team=workload.spec.team,
-            kind=workload.spec.type.kind,
-            newest_plan=plans.get(workload.plan_id),
+            workload_id=holder.id,
+            label=holder.label,
+            team=holder.team,
+            kind=holder.kind,
+            newest_plan=plans.get(holder.plan_id),
             reserved=reserved,
-            plans=[plans[plan_id] for plan_id in sorted(reserved_for.get(key, set()) & plans.keys())],
-            live=[revision for revision in live if revision.workload_id == key],
-            ended=[revision for revision in ended.values() if revision.workload_id == key],
+            plans=plans_of.get(holder.id, ()),
+            live=live.get(holder.id, ()),
+            ended=ended_of.get(holder.id, ()),
         )
+
+
+def _by_workload(records: Iterable[R]) -> dict[uuid.UUID, list[R]]:
+    found: dict[uuid.UUID, list[R]] = {}
+    for record in records:
+        found.setdefault(record.workload_id, []).append(record)
+    return found
 
 
 def _miscounted(work: UnitOfWork) -> Iterator[UsageDiscrepancy]:
@@ -136,7 +155,7 @@ def _miscounted(work: UnitOfWork) -> Iterator[UsageDiscrepancy]:
 def _repair_workload(work: UnitOfWork, workload_id: uuid.UUID, actor: Actor) -> None:
     if work.workloads.get(workload_id, lock=True) is None:
         return
-    [account] = _accounts_of(work, [workload_id])
+    [account] = _accounts_of(work, [work.ledger_records.holder(workload_id)])
     wrong = discrepancies(account)
     for cluster in sorted({line.cluster for line in wrong}):
         right = Reservation(workload_id, cluster, account.team, corrected_lines(account, cluster))

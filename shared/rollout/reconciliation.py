@@ -29,7 +29,8 @@ class WorkloadAccount:
     """One workload with its lines in the ledger, by cluster and GPU SKU, and the records that they follow from.
 
     live: its live revisions. ended: those that ended after a plan in `plans` was made, or were replaced since it last
-    was healthy. plans: those that its lines are reserved for.
+    was healthy. plans: those that its lines are reserved for, and those of its rollouts, which a later plan may have
+    taken the lines over from.
     """
 
     workload_id: uuid.UUID

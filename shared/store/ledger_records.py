@@ -3,19 +3,24 @@
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from shared.models.amounts import NOTHING, Amounts
+from shared.models.deployment import Deployment
 from shared.models.lifecycle import LIVE_REVISIONS, PLANS_UNDER_WAY
 from shared.models.reservation import Reservation, UsageKey
+from shared.models.workload import WorkloadType
+from shared.store.deployments import revision_columns, revision_of_row
 from shared.store.ledger import accrued
-from shared.store.rows import AMOUNT_COLUMNS, amounts_from, amounts_to_columns
+from shared.store.rows import AMOUNT_COLUMNS, amounts_from, amounts_to_columns, readable
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
 
 _KEY = ("team", "cluster", "sku")
+_KINDS: dict[str, str] = {kind.value: kind.kind for kind in WorkloadType}
 
 
 @dataclass(frozen=True)
@@ -30,21 +35,80 @@ class ReservedLine:
 
 
 @dataclass(frozen=True)
+class AccountHolder:
+    """A workload as the check of the ledger needs it. label: team/namespace/name. kind: of its objects, "" for a
+    type of another release.
+    """
+
+    id: uuid.UUID
+    label: str
+    team: str
+    kind: str
+    plan_id: uuid.UUID
+
+
+@dataclass(frozen=True)
+class ClusterAccount:
+    """What a workload has reserved on a cluster, and the revision that should be there.
+
+    label: team/namespace/name. revision: its newest live one there, or the one that ended last, without its manifest.
+    """
+
+    label: str
+    revision: Deployment
+    reserved_replicas: int
+
+
+@dataclass(frozen=True)
 class LedgerRecordRows:
     """Reservations and usage, inside one transaction."""
 
     connection: sa.Connection
 
-    def workloads_with_accounts(self, after: uuid.UUID, limit: int) -> Sequence[uuid.UUID]:
-        """The next workloads, by id, that have a reservation, a live revision, or a plan that needs a reservation."""
+    def in_question(self, after: uuid.UUID, limit: int) -> Sequence[AccountHolder]:
+        """The next workloads, by id, whose reservation is not obviously right.
+
+        They have a reservation, a live revision, or a plan under way. Obviously right is a workload that has no plan
+        under way, one live revision, and one line that is exactly what the revision takes up. Nearly all are: so
+        PostgreSQL passes over them, and a check reads the others alone.
+        """
         own = workloads.c.id
-        concerned = sa.or_(
-            sa.exists().where(reservations.c.workload_id == own),
-            sa.exists().where(deployments.c.workload_id == own, deployments.c.status.in_(LIVE_REVISIONS)),
-            sa.exists().where(action_plans.c.id == workloads.c.plan_id, action_plans.c.status.in_(PLANS_UNDER_WAY)),
+        live = sa.and_(deployments.c.workload_id == own, deployments.c.status.in_(LIVE_REVISIONS))
+        line = reservations.c.workload_id == own
+        alike = [reservations.c[name] == _amount_of_revision(name) for name in AMOUNT_COLUMNS]
+        same = (reservations.c.cluster == deployments.c.cluster, reservations.c.sku == deployments.c.sku, *alike)
+        plan_under_way = sa.exists().where(
+            action_plans.c.id == workloads.c.plan_id, action_plans.c.status.in_(PLANS_UNDER_WAY)
         )
-        statement = sa.select(own).where(own > after, concerned).order_by(own).limit(limit)
-        return self.connection.execute(statement).scalars().all()
+        revisions = sa.select(sa.func.count()).select_from(deployments).where(live).scalar_subquery()
+        lines = sa.select(sa.func.count()).select_from(reservations).where(line).scalar_subquery()
+        right = sa.and_(revisions == 1, lines == 1, sa.exists().where(live, line, *same))
+        concerned = sa.or_(plan_under_way, sa.and_(revisions + lines > 0, ~right))
+        columns = (own, workloads.c.team, workloads.c.namespace, workloads.c.name, workloads.c.plan_id)
+        statement: sa.Select[Any] = sa.select(*columns, workloads.c.spec["type"].astext.label("type"))
+        statement = statement.where(own > after, concerned).order_by(own).limit(limit)
+        return [_holder(row) for row in self.connection.execute(statement)]
+
+    def holder(self, workload_id: uuid.UUID) -> AccountHolder:
+        """One workload that exists."""
+        columns = (workloads.c.id, workloads.c.team, workloads.c.namespace, workloads.c.name, workloads.c.plan_id)
+        statement: sa.Select[Any] = sa.select(*columns, workloads.c.spec["type"].astext.label("type"))
+        return _holder(self.connection.execute(statement.where(workloads.c.id == workload_id)).one())
+
+    def on_clusters(
+        self, ended_since: datetime, after: tuple[uuid.UUID, str] | None, limit: int
+    ) -> list[ClusterAccount]:
+        """The next accounts, by workload id and cluster, of what is live and what ended since then."""
+        statement = _accounts_on_clusters(ended_since)
+        if after is not None:
+            place = sa.tuple_(deployments.c.workload_id, deployments.c.cluster)
+            statement = statement.where(deployments.c.workload_id >= after[0], place > sa.tuple_(*after))
+        return self._accounts(statement.limit(limit))
+
+    def on_clusters_of(self, ended_since: datetime, workload_ids: Collection[uuid.UUID]) -> list[ClusterAccount]:
+        """The accounts of these workloads."""
+        statement = _accounts_on_clusters(ended_since).where(deployments.c.workload_id.in_(workload_ids))
+        return self._accounts(statement)
 
     def lines_of(self, workload_ids: Collection[uuid.UUID]) -> list[ReservedLine]:
         """Every line of these workloads."""
@@ -92,11 +156,51 @@ class LedgerRecordRows:
         changed = {**amounts_to_columns(amounts), "accrued_usd": accrued(), "accrued_at": sa.func.now()}
         self.connection.execute(usage.update().where(_is(usage, key)).values(**changed, updated_at=sa.func.now()))
 
+    def _accounts(self, statement: sa.Select[Any]) -> list[ClusterAccount]:
+        return list(readable(self.connection.execute(statement), _cluster_account, deployments.name))
+
     def _totals(self, table: sa.Table) -> dict[UsageKey, Amounts]:
         columns = [table.c[name] for name in _KEY]
         sums = [sa.func.sum(table.c[name]).label(name) for name in AMOUNT_COLUMNS]
         found = self.connection.execute(sa.select(*columns, *sums).group_by(*columns)).mappings()
         return {UsageKey(row["team"], row["cluster"], row["sku"]): amounts_from(row) for row in found}
+
+
+def _accounts_on_clusters(ended_since: datetime) -> sa.Select[Any]:
+    """One row for a workload and a cluster: what is live, and what ended since then where none is live."""
+    columns, other = deployments.c, deployments.alias()
+    live = columns.status.in_(LIVE_REVISIONS)
+    newer = sa.exists().where(
+        other.c.workload_id == columns.workload_id,
+        sa.or_(other.c.revision > columns.revision, other.c.status.in_(LIVE_REVISIONS)),
+    )
+    replicas = sa.select(sa.func.coalesce(sa.func.sum(reservations.c.replicas), 0)).where(
+        reservations.c.workload_id == columns.workload_id, reservations.c.cluster == columns.cluster
+    )
+    return (
+        sa.select(
+            *revision_columns(manifests=False),
+            sa.func.concat_ws("/", workloads.c.team, workloads.c.namespace, workloads.c.name).label("label"),
+            replicas.scalar_subquery().label("reserved_replicas"),
+        )
+        .join(workloads, workloads.c.id == columns.workload_id)
+        .where(sa.or_(live, sa.and_(columns.updated_at >= ended_since, ~newer)))
+        .ext(distinct_on(columns.workload_id, columns.cluster))
+        .order_by(columns.workload_id, columns.cluster, columns.revision.desc())
+    )
+
+
+def _cluster_account(row: sa.Row[Any]) -> ClusterAccount:
+    return ClusterAccount(row.label, revision_of_row(row), int(row.reserved_replicas))
+
+
+def _amount_of_revision(name: str) -> sa.ColumnElement[Any]:
+    return sa.cast(deployments.c.amounts[name].astext, reservations.c[name].type)
+
+
+def _holder(row: sa.Row[Any]) -> AccountHolder:
+    label = f"{row.team}/{row.namespace}/{row.name}"
+    return AccountHolder(row.id, label, row.team, _KINDS.get(row.type, ""), row.plan_id)
 
 
 def _is(table: sa.Table, key: UsageKey) -> sa.ColumnElement[bool]:

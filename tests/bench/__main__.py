@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chain, cold, commands, decisions, duplicates, policy_decisions
+from tests.bench import chain, cold, commands, decisions, duplicates, ledger_checks, policy_decisions
 from tests.bench.chain import Chains
 from tests.bench.cold import CHAIN, LIMIT, LIMITS, OTHERS, ROUNDS, ColdStarts
 
@@ -33,7 +33,7 @@ def main() -> int:
         "commands": _commands,
         "duplicates": _duplicates,
     }
-    benchmarks |= {"policy": _policy, "decisions": _decisions}
+    benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -155,6 +155,11 @@ def _policy(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Tab
 def _decisions(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
     found = decisions.measure(said)
     return [asdict(row) for row in found], [decisions.table(found)]
+
+
+def _ledger(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = ledger_checks.measure(said)
+    return asdict(found), [ledger_checks.table(found)]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shared.models.lifecycle import PlanStatus, RevisionStatus
+from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.reservation import Reservation
 from shared.store import audit
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
@@ -229,6 +229,22 @@ def test_every_state_of_the_chain_is_sound(chain: Chain, sentinel: Sentinel) -> 
     chain.settle()
     compared()
     assert chain.reserved() == {}
+
+
+def test_an_edit_that_was_overtaken_during_a_rollout_leaves_its_surge_to_it(chain: Chain, sentinel: Sentinel) -> None:
+    here = {"CLUSTERS_DIR": str(chain.site.directory)}
+    chain.submit(replicas=2)
+    chain.settle()
+    chain.apply(replicas=2, image="fate.test/never-ready:2")
+    chain.until_seen(lambda: chain.site.objects("Pod"), lambda pods: len(pods) == 3)
+    chain.until_approved(replicas=5, image="fate.test/ready:3")
+    chain.limit_gpus(4)
+    chain.submit(replicas=6, image="fate.test/ready:4")
+    assert chain.workload().phase is Phase.DENIED
+    assert chain.gpus() == 3, "two, and one of the surge"
+    ran = sentinel("ledger", "check", "--fix", "-o", "json", **here)
+    assert (ran.code, ran.json, ran.err) == (0, [], "")
+    assert chain.gpus() == len(chain.site.objects("Pod")) == 3
 
 
 def test_what_clusters_run_is_compared(chain: Chain, sentinel: Sentinel, store: Store) -> None:

@@ -1,0 +1,61 @@
+"""`ledger check` of many workloads: what it takes, and how much memory; half of them roll out, which costs the most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from rich.table import Table
+
+from shared.operations import ledger_check
+from shared.store.database import connect
+from shared.store.unit_of_work import Store
+from tests.bench import fleet
+
+LIMITS = "<= 60 s, <= 200 MiB"
+
+_ROLL_OUT = sa.text("UPDATE deployments SET status = 'verifying' WHERE ('x' || left(id::text, 1))::bit(4)::int < 8")
+
+
+@dataclass(frozen=True)
+class LedgerChecks:
+    """settled: all workloads are healthy. rolling_out: half of them are being verified. wrong: what was found."""
+
+    workloads: int
+    settled: fleet.Used
+    rolling_out: fleet.Used
+
+
+def measure(said: Callable[[str], None], workloads: int = fleet.WORKLOADS) -> LedgerChecks:
+    """Checks a right ledger twice."""
+    said(f"ledger check of {workloads:,} workloads")
+    with fleet.database(workloads) as url:
+        settled = fleet.used(check, url)
+        engine = connect(url)
+        with engine.begin() as connection:
+            connection.execute(_ROLL_OUT)
+        engine.dispose()
+        rolling_out = fleet.used(check, url)
+    if settled.result or rolling_out.result:
+        raise AssertionError(f"the ledger differs: {settled.result} and {rolling_out.result} workloads")
+    return LedgerChecks(workloads, settled, rolling_out)
+
+
+def check(url: str) -> int:
+    """How many workloads differ."""
+    store = Store(connect(url, pool_size=1, max_overflow=0))
+    with store.read() as work:
+        report = ledger_check.check(work)
+    store.close()
+    return len(report.workloads) + len(report.usage) + len(report.orphans)
+
+
+def table(found: LedgerChecks) -> Table:
+    """The figures as people read them."""
+    shown = Table(title=f"P7: ledger check of {found.workloads:,} workloads", title_justify="left")
+    for column in ("workloads", "seconds", "MiB", "promised"):
+        shown.add_column(column, justify="left" if column == "workloads" else "right")
+    for text, used in (("all healthy", found.settled), ("half of them roll out", found.rolling_out)):
+        shown.add_row(text, f"{used.seconds:.1f}", f"{used.mebibytes:.0f}", LIMITS)
+    return shown
