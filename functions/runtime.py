@@ -22,6 +22,7 @@ from shared.observability import configure_logging
 from shared.settings import FunctionSettings
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
+from shared.store.wire import SessionLimits
 
 LOCK_TIMEOUT = timedelta(seconds=10)
 """A function that hangs in a transaction must not hang the others: they answer 503, and the broker delivers again."""
@@ -39,8 +40,9 @@ class Ports:
     @cached_property
     def store(self) -> Store:
         """The store on one engine. It has no overflow, so pools times replicas stay below max_connections."""
-        size, url = self.settings.pool_size, self.settings.database_url
-        return Store(connect(url, pool_size=size, max_overflow=0, lock_timeout=LOCK_TIMEOUT))
+        settings = self.settings
+        limits = SessionLimits(LOCK_TIMEOUT, settings.statement_timeout, settings.idle_in_transaction_timeout)
+        return Store(connect(settings.database_url, pool_size=settings.pool_size, max_overflow=0, limits=limits))
 
     def publish_after_commit(self) -> PublisherAfterCommit | None:
         """Sends the outbox to K_SINK; None where the function is not bound to a sink and the relay sends it."""

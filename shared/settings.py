@@ -12,6 +12,10 @@ from shared.models import durations
 DEFAULT_FUNCTION_POOL = 4
 DEFAULT_IMAGE_PULL_GRACE = timedelta(seconds=60)
 """The kubelet has tried three times by then."""
+DEFAULT_STATEMENT_TIMEOUT = timedelta(seconds=10)
+"""A client over TCP waits no longer for an answer either."""
+DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT = timedelta(seconds=15)
+"""A function asks again within milliseconds; one that was cut off must not keep its locks from the others."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,10 @@ class FunctionSettings:
     containerConcurrency), sink (K_SINK, where the outbox is published to), clusters_directory
     (CLUSTERS_DIR, only where clusters are touched), image_pull_grace (IMAGE_PULL_GRACE, for verification: how long
     after an apply an image may fail to be pulled; a duration such as 90s or PT90S), insecure_clusters
-    (CLUSTERS_ALLOW_INSECURE, names with commas between them: the clusters whose certificates need not be verified).
+    (CLUSTERS_ALLOW_INSECURE, names with commas between them: the clusters whose certificates need not be verified),
+    statement_timeout (DATABASE_STATEMENT_TIMEOUT, default 10s) and idle_in_transaction_timeout
+    (DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, default 15s): what PostgreSQL lets a function's statement and its silent
+    transaction take. 0s is no limit.
     """
 
     database_url: str
@@ -31,6 +38,8 @@ class FunctionSettings:
     clusters_directory: Path | None = None
     image_pull_grace: timedelta = DEFAULT_IMAGE_PULL_GRACE
     insecure_clusters: frozenset[str] = frozenset()
+    statement_timeout: timedelta = DEFAULT_STATEMENT_TIMEOUT
+    idle_in_transaction_timeout: timedelta = DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -46,6 +55,8 @@ class FunctionSettings:
             Path(clusters) if clusters else None,
             _duration(environment, "IMAGE_PULL_GRACE", DEFAULT_IMAGE_PULL_GRACE),
             insecure_clusters(environment),
+            _duration(environment, "DATABASE_STATEMENT_TIMEOUT", DEFAULT_STATEMENT_TIMEOUT),
+            _duration(environment, "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT", DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT),
         )
 
     def required_sink(self) -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +17,7 @@ from functions.cli.errors import CommandFailed
 from shared.errors import StoreUnavailable
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
+from shared.store.wire import SessionLimits
 
 DEFAULT_STATE = Path(".sentinel")
 # PostgreSQL, appendix A, by prefix: what a user can do something about.
@@ -66,10 +68,14 @@ def locate(state: Path | None, environment: Mapping[str, str]) -> PlatformRefere
         raise CommandFailed(f"{file} is not what a running platform writes; start it again with `make run`") from None
 
 
+LIMITS = SessionLimits(idle_in_transaction=timedelta(minutes=10))
+"""A check of the ledger or a backtest may take its time, but one that was suspended holds no lock for hours."""
+
+
 @contextmanager
 def open_store(platform: PlatformReference) -> Iterator[Store]:
     """The store of a platform, closed at the end. Raises CommandFailed when the database is unavailable or refuses."""
-    store = Store(connect(platform.database_url, pool_size=1, max_overflow=0))
+    store = Store(connect(platform.database_url, pool_size=1, max_overflow=0, limits=LIMITS))
     try:
         yield store
     except (StoreUnavailable, DBAPIError) as error:

@@ -8,7 +8,6 @@ no place in a log.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -16,27 +15,31 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.errors import StoreUnavailable
 from shared.store import database_url, wire
+from shared.store.wire import NO_LIMITS, SessionLimits
 
 POOL_SIZE = 20
 MAX_OVERFLOW = 10
 # PostgreSQL, appendix A: connection, transaction rollback, insufficient resources, operator
-# intervention, system error; read-only while a standby is promoted.
+# intervention, system error; read-only while a standby is promoted; a transaction that was silent for too long; a lock.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
-_TRANSIENT_CODES = ("25006", "55P03")
+_TRANSIENT_CODES = ("25006", "25P03", "55P03")
 
 
 def connect(
-    url: str, *, pool_size: int = POOL_SIZE, max_overflow: int = MAX_OVERFLOW, lock_timeout: timedelta | None = None
+    url: str,
+    *,
+    pool_size: int = POOL_SIZE,
+    max_overflow: int = MAX_OVERFLOW,
+    limits: SessionLimits = NO_LIMITS,
 ) -> sa.Engine:
     """An engine for `url`; it opens no connection yet. Raises ConfigurationError as `database_url.parse` does.
 
-    lock_timeout: how long a statement waits for what another transaction has locked, before the transaction is given up
-    as StoreUnavailable; None: for ever.
+    limits: of each connection; a transaction that exceeds one is given up as StoreUnavailable.
     """
     parameters = database_url.parse(url)
     return sa.create_engine(
         f"{wire.DRIVER}://",
-        creator=lambda: wire.open_connection(parameters, lock_timeout),
+        creator=lambda: wire.open_connection(parameters, limits),
         pool_size=pool_size,
         max_overflow=max_overflow,
         pool_timeout=10,

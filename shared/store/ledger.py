@@ -105,9 +105,15 @@ class Ledger:
         return {row["sku"]: amounts_from(row) for row in rows.mappings()}
 
     def release_elsewhere(self, holdings: WorkloadHoldings, team: str, cluster: str) -> None:
-        """Releases what a workload holds on any cluster but this one: a plan that never ran there may have held it."""
-        owner = holdings.workload_id
-        self.settle([(Reservation(owner, other, team, {}), owner) for other in holdings.elsewhere(cluster)])
+        """Releases what a workload holds on any cluster but this one: a plan that never ran there may have held it.
+
+        The counters of this cluster are locked together with those of the others, in one order: the plan may be given
+        a hold here later. Two workloads that change places would wait for each other otherwise.
+        """
+        owner, others = holdings.workload_id, holdings.elsewhere(cluster)
+        if others:
+            self.connection.execute(_LOCK_COUNTERS, {"team": team, "clusters": [cluster, *others]})
+            self.settle([(Reservation(owner, other, team, {}), owner) for other in others])
 
     def hold(
         self,
@@ -315,6 +321,12 @@ def _renaming_usage() -> sa.Insert:
     )
 
 
+_LOCK_COUNTERS = (
+    sa.select(usage.c.id)
+    .where(usage.c.team == sa.bindparam("team"), usage.c.cluster.in_(sa.bindparam("clusters", expanding=True)))
+    .order_by(usage.c.team, usage.c.cluster, usage.c.sku)
+    .with_for_update()
+)
 _LOCK_TABLES = sa.text("LOCK TABLE reservations, usage IN SHARE ROW EXCLUSIVE MODE")
 _RENAME_LINES = _renaming_lines()
 _RENAME_USAGE = _renaming_usage()

@@ -15,8 +15,9 @@ any other ends its transaction with `StatementsLost`, which a retry mends.
 """
 
 import hashlib
+import socket
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +41,11 @@ STATEMENTS = 200
 """How many statements a connection knows; each that is prepared takes some 20 KiB of the server's memory."""
 ANSWER_SECONDS = 10.0
 """How long a server that is reached over TCP may be silent in the middle of an answer."""
+
+KEEPALIVE = {"idle": 30, "interval": 10, "count": 3}
+"""TCP keepalive of both ends, in seconds and questions: a peer that is gone is known within a minute."""
+_USER_TIMEOUT = timedelta(seconds=60)
+"""How long the server waits for its own data to be taken: keepalive says nothing while data is on its way."""
 
 _SASL = 10  # AuthenticationSASL; 3 and 5 ask for a password in clear text and as MD5
 _ASKING_FOR_PASSWORD = (3, 5, _SASL)
@@ -97,14 +103,25 @@ class Dialect(PGDialect_pg8000):
 registry.register(DRIVER.replace("+", "."), __name__, Dialect.__name__)
 
 
-def open_connection(parameters: ConnectionParameters, lock_timeout: timedelta | None = None) -> "PreparedConnection":
-    """A new connection. lock_timeout: how long its statements wait for locks; None: for ever."""
-    started: dict[str, str] = {}
-    if parameters.options is not None:
-        started["options"] = parameters.options
-    if lock_timeout is not None:
-        started["lock_timeout"] = f"{lock_timeout // timedelta(milliseconds=1)}ms"
-    return PreparedConnection(
+@dataclass(frozen=True)
+class SessionLimits:
+    """What PostgreSQL does not let a session exceed; None: no limit.
+
+    lock: how long a statement waits for what another transaction has locked. statement: how long one may run.
+    idle_in_transaction: how long a transaction stays open while its client says nothing, locks and all.
+    """
+
+    lock: timedelta | None = None
+    statement: timedelta | None = None
+    idle_in_transaction: timedelta | None = None
+
+
+NO_LIMITS = SessionLimits()
+
+
+def open_connection(parameters: ConnectionParameters, limits: SessionLimits = NO_LIMITS) -> "PreparedConnection":
+    """A new connection. What the URL's `options` set wins over `limits`."""
+    connection = PreparedConnection(
         parameters.user,
         host=parameters.host,
         database=parameters.database,
@@ -115,10 +132,29 @@ def open_connection(parameters: ConnectionParameters, lock_timeout: timedelta | 
         timeout=None if parameters.unix_socket else parameters.connect_timeout,
         tcp_keepalive=parameters.keepalives,
         application_name=parameters.application_name,
-        startup_params=started,
+        startup_params=_startup(parameters, limits),
         answer_timeout=None if parameters.unix_socket else ANSWER_SECONDS,
         require_channel_binding=parameters.require_channel_binding,
     )
+    if parameters.keepalives and not parameters.unix_socket:
+        connection.keep_alive(KEEPALIVE)
+    return connection
+
+
+def _startup(parameters: ConnectionParameters, limits: SessionLimits) -> dict[str, str]:
+    """The startup packet's `options`, so that no statement is needed. Of two values of a setting the last wins."""
+    set_ = {
+        "lock_timeout": limits.lock,
+        "statement_timeout": limits.statement,
+        "idle_in_transaction_session_timeout": limits.idle_in_transaction,
+    }
+    options = [f"-c {name}={limit // timedelta(milliseconds=1)}" for name, limit in set_.items() if limit is not None]
+    if parameters.keepalives and not parameters.unix_socket:  # the server, too, learns that its client is gone
+        options += [f"-c tcp_keepalives_{name}={value}" for name, value in KEEPALIVE.items()]
+        options.append(f"-c tcp_user_timeout={_USER_TIMEOUT // timedelta(milliseconds=1)}")
+    if parameters.options is not None:
+        options.append(parameters.options)
+    return {"options": " ".join(options)} if options else {}
 
 
 def _close(buffers: Any) -> None:
@@ -156,6 +192,13 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
             raise
         self._usock.settimeout(answer_timeout)
         self.register_in_adapter(pg8000.TIMESTAMPTZ, moment)
+
+    def keep_alive(self, settings: Mapping[str, int]) -> None:
+        """Sets how the client's end of the TCP connection is kept alive, where the system can."""
+        options = {"idle": "TCP_KEEPIDLE", "interval": "TCP_KEEPINTVL", "count": "TCP_KEEPCNT"}
+        for name, value in settings.items():
+            if (option := getattr(socket, options[name], None)) is not None:
+                self._usock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def close(self) -> None:
         """As pg8000's; the buffers are closed as well, or the descriptor stays open until they are collected."""

@@ -63,3 +63,12 @@ def test_a_grace_that_is_no_duration_is_refused_by_its_name(text: str) -> None:
 def test_clusters_that_need_not_be_verified_are_named(text: str, names: set[str]) -> None:
     given = {**URL, "CLUSTERS_ALLOW_INSECURE": text}
     assert FunctionSettings.from_environment(given).insecure_clusters == names
+
+
+def test_the_limits_of_a_functions_sessions_are_settings() -> None:
+    given = {**URL, "DATABASE_STATEMENT_TIMEOUT": "1m", "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT": "PT5S"}
+    found = FunctionSettings.from_environment(given)
+    limits = (found.statement_timeout, found.idle_in_transaction_timeout)
+    assert limits == (timedelta(minutes=1), timedelta(seconds=5))
+    with pytest.raises(ConfigurationError, match="DATABASE_STATEMENT_TIMEOUT"):
+        FunctionSettings.from_environment({**URL, "DATABASE_STATEMENT_TIMEOUT": "soon"})

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.errors import StoreUnavailable
 from shared.models.amounts import Amounts
 from shared.models.reservation import Reservation
 from shared.policy.vocabulary import CountingScope, ScopeKind
@@ -108,6 +109,22 @@ def test_leaving_releases_other_clusters_only(store: Store) -> None:
     assert gpus(store, ScopeKind.WORKLOAD, str(WORKLOADS[0])) == {"L4": 1}
     assert gpus(store, ScopeKind.TEAM, "search") == {"L4": 2}
     assert gpus(store, ScopeKind.CLUSTER, "third") == {}
+
+
+def test_workloads_that_change_places_do_not_wait_for_each_other(store: Store) -> None:
+    """The second waits before it has locked anything, so that the first can go on."""
+    one, other = WORKLOADS[:2]
+    hold(store, one, {"L4": 1}, cluster="zeta")
+    hold(store, other, {"L4": 2}, cluster="alpha")
+    with store.begin() as first:
+        first.ledger.release_elsewhere(first.ledger.holdings(one), "search", "alpha")
+        with store.begin() as second:
+            connection_of(second).execute(sa.text("SET LOCAL lock_timeout = '1ms'"))
+            holdings = second.ledger.holdings(other)
+            with pytest.raises(StoreUnavailable), second.savepoint():
+                second.ledger.release_elsewhere(holdings, "search", "zeta")
+        first.ledger.hold(reservation(one, {"L4": 1}, "alpha"), uuid.uuid4(), first.now + HOLD)
+    assert gpus(store, ScopeKind.CLUSTER, "alpha") == {"L4": 3}
 
 
 LINES = st.dictionaries(st.sampled_from(["", "L4", "H100"]), st.integers(0, 9), max_size=3)
