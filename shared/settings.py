@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 from shared.models import durations
+from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, Retention
 
 DEFAULT_FUNCTION_POOL = 4
 DEFAULT_IMAGE_PULL_GRACE = timedelta(seconds=60)
@@ -29,7 +30,8 @@ class FunctionSettings:
     (CLUSTERS_ALLOW_INSECURE, names with commas between them: the clusters whose certificates need not be verified),
     statement_timeout (DATABASE_STATEMENT_TIMEOUT, default 10s) and idle_in_transaction_timeout
     (DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, default 15s): what PostgreSQL lets a function's statement and its silent
-    transaction take. 0s is no limit.
+    transaction take. 0s is no limit. retention (KEEP_EVENTS, KEEP_DEAD_LETTERS and KEEP_ACTIONS, for the relay:
+    durations such as 90d; see shared.models.retention).
     """
 
     database_url: str
@@ -40,6 +42,7 @@ class FunctionSettings:
     insecure_clusters: frozenset[str] = frozenset()
     statement_timeout: timedelta = DEFAULT_STATEMENT_TIMEOUT
     idle_in_transaction_timeout: timedelta = DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT
+    retention: Retention = DEFAULT_RETENTION
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -57,6 +60,7 @@ class FunctionSettings:
             insecure_clusters(environment),
             _duration(environment, "DATABASE_STATEMENT_TIMEOUT", DEFAULT_STATEMENT_TIMEOUT),
             _duration(environment, "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT", DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT),
+            _retention(environment),
         )
 
     def required_sink(self) -> str:
@@ -78,6 +82,20 @@ def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> 
         return default if text is None else durations.parse(text)
     except ValueError as error:
         raise ConfigurationError(f"{name}: {error}") from None
+
+
+def _retention(environment: Mapping[str, str]) -> Retention:
+    usual = DEFAULT_RETENTION
+    found = Retention(
+        _duration(environment, "KEEP_EVENTS", usual.events),
+        _duration(environment, "KEEP_DEAD_LETTERS", usual.letters),
+        _duration(environment, "KEEP_ACTIONS", usual.actions),
+    )
+    if min(found.events, found.letters) < timedelta(days=1):
+        raise ConfigurationError("KEEP_EVENTS and KEEP_DEAD_LETTERS must be at least 1d")
+    if found.actions < LEAST_ACTIONS:
+        raise ConfigurationError(f"KEEP_ACTIONS must be at least {LEAST_ACTIONS.days}d: a rate limit counts a year")
+    return found
 
 
 def insecure_clusters(environment: Mapping[str, str] = os.environ) -> frozenset[str]:

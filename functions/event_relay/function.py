@@ -7,6 +7,7 @@ from functions.event_relay import handler
 from shared.eventing.function import ClusterFunction
 from shared.eventing.publishing import Publisher
 from shared.eventing.relay import Relayed, publish_pending
+from shared.models.retention import DEFAULT_RETENTION, Retention
 from shared.store.unit_of_work import Store, UnitOfWork
 
 PAGE = 100
@@ -14,10 +15,12 @@ PAGE = 100
 logger = logging.getLogger("sentinel.event_relay")
 
 
-def build(store: Store, sink: Publisher) -> ClusterFunction[UnitOfWork, int, Relayed]:
-    """The function that publishes the outbox of `store` to `sink`."""
-    perform = partial(publish_page, store, sink)
-    return ClusterFunction("event-relay", handler.ACCEPTS, handler.prepare, perform, handler.conclude)
+def build(
+    store: Store, sink: Publisher, retention: Retention = DEFAULT_RETENTION
+) -> ClusterFunction[UnitOfWork, int, Relayed]:
+    """The function that publishes the outbox of `store` to `sink`, and deletes what has been kept long enough."""
+    prepare, perform = partial(handler.prepare, retention=retention), partial(publish_page, store, sink)
+    return ClusterFunction("event-relay", handler.ACCEPTS, prepare, perform, handler.conclude)
 
 
 def publish_page(store: Store, sink: Publisher, _: int) -> Relayed:

@@ -4,6 +4,8 @@ import base64
 import json
 import uuid
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -88,8 +90,18 @@ def mark_refused(connection: sa.Connection, row_id: uuid.UUID, reason: str) -> N
     connection.execute(outbox.update().where(outbox.c.id == row_id).values(refused=reason))
 
 
-def forget_published(connection: sa.Connection, days: int, limit: int) -> int:
-    """Deletes at most `limit` rows published more than `days` ago."""
-    old = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
-    rows = sa.select(outbox.c.id).where(outbox.c.published_at < old).limit(limit)
-    return connection.execute(outbox.delete().where(outbox.c.id.in_(rows))).rowcount
+def forget_published(connection: sa.Connection, age: timedelta, limit: int) -> int:
+    """Deletes at most `limit` rows published this long ago, oldest first; returns how many."""
+    return _forget(connection, outbox.c.published_at, outbox.c.published_at.is_not(None), age, limit)
+
+
+def forget_refused(connection: sa.Connection, age: timedelta, limit: int) -> int:
+    """Deletes at most `limit` rows refused this long ago, oldest first; returns how many."""
+    return _forget(connection, outbox.c.updated_at, outbox.c.refused.is_not(None), age, limit)
+
+
+def _forget(
+    connection: sa.Connection, moment: sa.Column[Any], over: sa.ColumnElement[bool], age: timedelta, limit: int
+) -> int:
+    old = sa.select(outbox.c.id).where(over, moment < sa.func.now() - age).order_by(moment).limit(limit)
+    return connection.execute(outbox.delete().where(outbox.c.id.in_(old.with_for_update(skip_locked=True)))).rowcount

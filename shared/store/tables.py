@@ -346,6 +346,7 @@ outbox = Table(
     _moment("next_attempt_at"),
     *_kept(),
     Index("ix_outbox_pending", "created_at", "id", postgresql_where=text("published_at IS NULL AND refused IS NULL")),
+    Index("ix_outbox_refused", "updated_at", postgresql_where=text("refused IS NOT NULL")),
     Index(None, "published_at"),
 )
 
@@ -367,6 +368,7 @@ dead_letters = Table(
     _moment("redriven_at"),
     *_kept(),
     UniqueConstraint("destination", "source", "event_id", "body_hash"),
+    Index("ix_dead_letters_redriven", "redriven_at", postgresql_where=text("redriven_at IS NOT NULL")),
 )
 
 audit_log = Table(

@@ -15,6 +15,7 @@ from shared.eventing import codec
 from shared.eventing.event import Envelope, Queued, WireEvent
 from shared.eventing.function import Claim
 from shared.models.actor import Actor
+from shared.models.retention import Retention
 from shared.store import audit, inbox, outbox
 from shared.store.audit import AuditEntry, NewEntry
 from shared.store.database import transient_errors
@@ -149,10 +150,11 @@ class UnitOfWork:
         """Lets every consumer that did not handle an event count its attempts from zero."""
         inbox.reset_attempts(self._connection, source, event_id)
 
-    def forget_answered(self, days: int, limit: int) -> None:
-        """Deletes at most `limit` rows of the inbox, and as many of the outbox, that were done with `days` ago."""
-        inbox.forget_old(self._connection, days, limit)
-        outbox.forget_published(self._connection, days, limit)
+    def forget_old(self, retention: Retention, limit: int) -> None:
+        """Deletes at most `limit` rows of each table that are over and older than they are kept."""
+        from shared.store import retention as tables
+
+        tables.forget(self._connection, retention, limit)
 
     def lock_pending(self, limit: int) -> list[Queued]:
         """The oldest unpublished events; other relays skip them until this transaction ends."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConfigurationError
+from shared.models.retention import Retention
 from shared.settings import FunctionSettings, required
 
 URL = {"DATABASE_URL": "postgresql://h/d"}
@@ -72,3 +73,17 @@ def test_the_limits_of_a_functions_sessions_are_settings() -> None:
     assert limits == (timedelta(minutes=1), timedelta(seconds=5))
     with pytest.raises(ConfigurationError, match="DATABASE_STATEMENT_TIMEOUT"):
         FunctionSettings.from_environment({**URL, "DATABASE_STATEMENT_TIMEOUT": "soon"})
+
+
+def test_how_long_rows_are_kept_is_set_in_durations() -> None:
+    given = {"KEEP_EVENTS": "14d", "KEEP_DEAD_LETTERS": "P30D", "KEEP_ACTIONS": "500d"}
+    found = FunctionSettings.from_environment({**URL, **given}).retention
+    assert found == Retention(timedelta(days=14), timedelta(days=30), timedelta(days=500))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("KEEP_EVENTS", "1h"), ("KEEP_DEAD_LETTERS", "soon"), ("KEEP_ACTIONS", "365d")]
+)
+def test_rows_that_something_needs_cannot_be_kept_for_less(name: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        FunctionSettings.from_environment({**URL, name: text})

@@ -2,10 +2,13 @@
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +21,9 @@ from functions.event_relay.function import build
 from shared.eventing.event import WireEvent
 from shared.eventing.processing import HttpAnswer
 from shared.eventing.publishing import HttpPublisher
+from shared.models.retention import Retention
 from shared.store import outbox
+from shared.store.tables import actions, dead_letters
 from shared.store.tables import inbox as inbox_table
 from shared.store.tables import outbox as outbox_table
 from shared.store.unit_of_work import Store
@@ -295,6 +300,75 @@ def test_the_tick_forgets_what_is_over_and_old(relay: Relay) -> None:
     assert set(relay.rows()) == {"new", "waiting", "waiting-too", "refused"}
     with relay.store.begin() as work:
         assert connection_of(work).execute(sa.select(sa.func.count()).select_from(inbox_table)).scalar_one() == 1
+
+
+def _aged(table: sa.Table, moment: str, days: int, **values: object) -> sa.Insert:
+    """A row whose `moment` is so long ago, and whose other moments are too."""
+    past = sa.func.now() - sa.func.make_interval(0, 0, 0, days)
+    return table.insert().values(**{"created_at": past, "updated_at": past, moment: past, **values})
+
+
+def _aged_rows(days: int) -> list[sa.Insert]:
+    """One of everything that may go, and of what stays: an open letter, and an event that waits."""
+    event = {"attributes": {"id": f"e{days}"}, "body": b""}
+    letter = {"destination": "d", "source": "/s", "type": "t", "attributes": {}, "body": b"", "reason": ""}
+    action = {"plan_id": uuid.uuid4(), "workload_id": uuid.uuid4(), "team": "t", "cluster": "c", "verb": "scale"}
+    key = {"consumer": "c", "source": "/s", "event_id": f"e{days}"}
+    return [
+        _aged(inbox_table, "handled_at", days, **key, digest=b"", attempts=1),
+        _aged(outbox_table, "published_at", days, **event),
+        _aged(outbox_table, "updated_at", days, **event, refused="no"),
+        _aged(outbox_table, "created_at", days, **event),
+        _aged(dead_letters, "redriven_at", days, **letter, event_id=f"e{days}", body_hash=b"redriven"),
+        _aged(dead_letters, "created_at", days, **letter, event_id=f"e{days}", body_hash=b"open"),
+        _aged(actions, "taken_at", days, **action),
+    ]
+
+
+def test_the_tick_deletes_what_is_over_when_it_is_older_than_it_is_kept_and_nothing_else(relay: Relay) -> None:
+    ages = (1, 6, 8, 89, 91, 366, 399, 401, 5000)
+    relay.sink.refuses = {f"e{days}": 503 for days in ages}
+    with relay.store.begin() as work:
+        for days in ages:
+            for row in _aged_rows(days):
+                connection_of(work).execute(row)
+    relay.tick()
+
+    def left(column: sa.Column[Any], *where: sa.ColumnElement[bool]) -> int:
+        with relay.store.begin() as work:
+            return int(connection_of(work).execute(sa.select(sa.func.count(column)).where(*where)).scalar_one())
+
+    assert left(inbox_table.c.event_id, inbox_table.c.consumer == "c") == len([days for days in ages if days < 7])
+    assert left(outbox_table.c.published_at) == len([days for days in ages if days < 7])
+    assert left(outbox_table.c.refused) == len([days for days in ages if days < 90])
+    assert left(dead_letters.c.redriven_at) == len([days for days in ages if days < 90])
+    assert left(actions.c.taken_at) == len([days for days in ages if days < 400])
+    assert left(dead_letters.c.id, dead_letters.c.redriven_at.is_(None)) == len(ages), "open letters stay"
+    waiting = (outbox_table.c.published_at.is_(None), outbox_table.c.refused.is_(None))
+    assert left(outbox_table.c.id, *waiting) == len(ages), "what nobody has taken stays"
+
+
+def test_a_tick_deletes_more_of_the_inbox_than_comes_between_ticks(relay: Relay) -> None:
+    old = sa.text("""
+        INSERT INTO inbox (consumer, source, event_id, digest, attempts, updated_at)
+        SELECT 'c', '/s', n::text, '', 1, now() - interval '8 days' FROM generate_series(1, 5000) AS n
+    """)
+    with relay.store.begin() as work:
+        connection_of(work).execute(old)
+    relay.tick()
+    with relay.store.begin() as work:
+        assert connection_of(work).execute(sa.select(sa.func.count()).select_from(inbox_table)).scalar_one() == 1
+
+
+def test_an_event_is_kept_for_as_long_as_the_setting_says(relay: Relay) -> None:
+    with relay.store.begin() as work:
+        for row in _aged_rows(20):
+            connection_of(work).execute(row)
+    relay.function = build(relay.store, HttpPublisher(relay.sink.url), Retention(events=timedelta(days=30)))
+    relay.tick()
+    with relay.store.begin() as work:
+        kept = sa.select(sa.func.count()).where(inbox_table.c.consumer == "c")
+        assert connection_of(work).execute(kept).scalar_one() == 1
 
 
 def test_other_types_are_poison(relay: Relay) -> None:

@@ -1,6 +1,7 @@
 """The inbox and the outbox: counting, replies, retention, relays side by side."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -106,9 +107,9 @@ def test_old_handled_events_are_forgotten_a_few_at_a_time(store: Store, owner_en
         old = "UPDATE inbox SET updated_at = now() - interval '8 days' WHERE event_id IN ('1', '2', '3')"
         connection.execute(sa.text(old))
     with store.begin() as work:
-        assert inbox.forget_old(connection_of(work), 7, 2) == 2
-        assert inbox.forget_old(connection_of(work), 7, 2) == 1
-        assert inbox.forget_old(connection_of(work), 7, 2) == 0
+        assert inbox.forget_old(connection_of(work), timedelta(days=7), 2) == 2
+        assert inbox.forget_old(connection_of(work), timedelta(days=7), 2) == 1
+        assert inbox.forget_old(connection_of(work), timedelta(days=7), 2) == 0
     assert {row["event_id"] for row in rows(owner_engine, "inbox")} == {"0", "4", "open"}
 
 
@@ -152,8 +153,8 @@ def test_old_published_events_are_forgotten(store: Store, owner_engine: sa.Engin
     with owner_engine.begin() as connection:
         connection.execute(sa.text("UPDATE outbox SET published_at = now() - interval '8 days' WHERE body <> '0'"))
     with store.begin() as work:
-        assert outbox.forget_published(connection_of(work), 7, 1) == 1
-        assert outbox.forget_published(connection_of(work), 7, 9) == 1
+        assert outbox.forget_published(connection_of(work), timedelta(days=7), 1) == 1
+        assert outbox.forget_published(connection_of(work), timedelta(days=7), 9) == 1
     assert [bytes(row["body"]) for row in rows(owner_engine, "outbox")] == [b"0"]
 
 

@@ -1,0 +1,29 @@
+"""Deletes what is over and old, a page of each table at a time.
+
+Every statement follows an index of exactly the rows that may go, oldest first. So it costs the same however many rows
+stay, and two of them at once skip each other's rows.
+"""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from shared.models.retention import Retention
+from shared.store import inbox, outbox
+from shared.store.tables import actions, dead_letters
+
+
+def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
+    """Deletes at most `limit` rows of each table."""
+    inbox.forget_old(connection, retention.events, limit)
+    outbox.forget_published(connection, retention.events, limit)
+    outbox.forget_refused(connection, retention.letters, limit)
+    _forget(connection, dead_letters.c.redriven_at, retention.letters, limit)
+    _forget(connection, actions.c.taken_at, retention.actions, limit)
+
+
+def _forget(connection: sa.Connection, moment: sa.Column[object], age: timedelta, limit: int) -> None:
+    """Deletes rows of a table whose key is `id` and whose `moment` is this long ago; NULL is no moment."""
+    table = moment.table
+    old = sa.select(table.c.id).where(moment < sa.func.now() - age).order_by(moment).limit(limit)
+    connection.execute(sa.delete(table).where(table.c.id.in_(old.with_for_update(skip_locked=True))))
