@@ -80,9 +80,12 @@ class LedgerRecordRows:
         plan_under_way = sa.exists().where(
             action_plans.c.id == workloads.c.plan_id, action_plans.c.status.in_(PLANS_UNDER_WAY)
         )
-        revisions = sa.select(sa.func.count()).select_from(deployments).where(live).scalar_subquery()
-        lines = sa.select(sa.func.count()).select_from(reservations).where(line).scalar_subquery()
-        right = sa.and_(revisions == 1, lines == 1, sa.exists().where(live, line, *same))
+        # Counts, and no EXISTS: PostgreSQL may answer that for all workloads at once, by joining all with all.
+        revisions = _count(deployments, live)
+        lines = _count(reservations, line)
+        both = deployments.join(reservations, reservations.c.workload_id == deployments.c.workload_id)
+        exact = _count(both, live, *same)
+        right = sa.and_(revisions == 1, lines == 1, exact == 1)
         concerned = sa.or_(plan_under_way, sa.and_(revisions + lines > 0, ~right))
         columns = (own, workloads.c.team, workloads.c.namespace, workloads.c.name, workloads.c.plan_id)
         statement: sa.Select[Any] = sa.select(*columns, workloads.c.spec["type"].astext.label("type"))
@@ -192,6 +195,10 @@ def _accounts_on_clusters(ended_since: datetime) -> sa.Select[Any]:
 
 def _cluster_account(row: sa.Row[Any]) -> ClusterAccount:
     return ClusterAccount(row.label, revision_of_row(row), int(row.reserved_replicas))
+
+
+def _count(rows: sa.FromClause, *where: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
+    return sa.select(sa.func.count()).select_from(rows).where(*where).scalar_subquery()
 
 
 def _amount_of_revision(name: str) -> sa.ColumnElement[Any]:

@@ -15,12 +15,26 @@ from tests.bench import fleet
 
 LIMITS = "<= 60 s, <= 200 MiB"
 
-_ROLL_OUT = sa.text("UPDATE deployments SET status = 'verifying' WHERE ('x' || left(id::text, 1))::bit(4)::int < 8")
+# Every second revision, and with it a surge that its plan was given.
+_ROLL_OUT = (
+    "UPDATE deployments SET status = 'verifying' WHERE ('x' || left(id::text, 1))::bit(4)::int < 8",
+    "UPDATE action_plans SET surge = amounts",
+    """
+    UPDATE reservations SET replicas = r.replicas * 2, cpu = r.cpu * 2, memory = r.memory * 2, gpus = r.gpus * 2,
+                            usd_per_hour = r.usd_per_hour * 2
+      FROM reservations AS r JOIN deployments AS d ON d.workload_id = r.workload_id AND d.status = 'verifying'
+     WHERE reservations.id = r.id
+    """,
+    """
+    UPDATE usage SET (replicas, cpu, memory, gpus, usd_per_hour)
+        = (SELECT sum(replicas), sum(cpu), sum(memory), sum(gpus), sum(usd_per_hour) FROM reservations)
+    """,
+)
 
 
 @dataclass(frozen=True)
 class LedgerChecks:
-    """settled: all workloads are healthy. rolling_out: half of them are being verified. wrong: what was found."""
+    """settled: all workloads are healthy. rolling_out: half of them are being verified and hold a surge."""
 
     workloads: int
     settled: fleet.Used
@@ -34,7 +48,8 @@ def measure(said: Callable[[str], None], workloads: int = fleet.WORKLOADS) -> Le
         settled = fleet.used(check, url)
         engine = connect(url)
         with engine.begin() as connection:
-            connection.execute(_ROLL_OUT)
+            for statement in _ROLL_OUT:
+                connection.execute(sa.text(statement))
         engine.dispose()
         rolling_out = fleet.used(check, url)
     if settled.result or rolling_out.result:
