@@ -116,9 +116,10 @@ def _accounts_of(work: UnitOfWork, holders: Sequence[AccountHolder]) -> Iterator
     live = _by_workload(work.deployments.live_of(ids, manifests=False))
     reserved_for = {line.plan_id for those in lines.values() for line in those}
     rolling_out = {one.plan_id for those in live.values() for one in those if occupancy.is_rolling_out(one)}
-    plan_ids = reserved_for | rolling_out | {holder.plan_id for holder in holders}
+    accounted = reserved_for | rolling_out
+    plan_ids = accounted | {holder.plan_id for holder in holders}
     plans = work.plans.get_many(plan_ids)
-    plans_of = _by_workload(plan for _, plan in sorted(plans.items()) if plan.id in reserved_for | rolling_out)
+    plans_of = _by_workload(plan for _, plan in sorted(plans.items()) if plan.id in accounted)
     ended = {one.id: one for one in (*work.deployments.ended_since(plan_ids), *work.deployments.replaced(ids))}
     ended_of = _by_workload(ended.values())
     for holder in holders:
