@@ -11,6 +11,7 @@ the data directory, with `-D /proc/self/cwd`.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ import pg8000.dbapi
 
 from knative.local.runtime.accounts import Account, server_account
 from knative.local.runtime.installation import Installation, installed, plain
-from knative.local.runtime.run_directory import RunDirectory
+from knative.local.runtime.run_directory import RunDirectory, is_held
 from shared.processes import die_with_parent_hook
 
 OWNER = "sentinel_owner"
@@ -38,6 +39,17 @@ _SETTINGS = {
     "log_min_messages": "warning",
     "unix_socket_permissions": "0700",
 }
+
+
+_PREDECESSOR_SECONDS = 30.0
+_IN_USE = ("postmaster.pid", "shared memory block")  # what a server says that finds another one in its data directory
+_SOCKET_LINE = 4  # of postmaster.pid: LOCK_FILE_LINE_SOCKET_DIR is line 5 (miscadmin.h)
+
+_log = logging.getLogger(__name__)
+
+
+class _StoppedWhileStarting(RuntimeError):
+    """The server ended before it took a connection."""
 
 
 class EmbeddedPostgres:
@@ -72,8 +84,8 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Makes the data directory when it is new, starts the server and waits until it takes connections.
 
-        Raises ConfigurationError when the directory cannot be used, RuntimeError with the
-        server's own words when it does not come up.
+        A server whose platform was killed takes a while to go; it is waited for. Raises ConfigurationError when the
+        directory cannot be used, RuntimeError with the server's own words when it does not come up.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         account, installation = server_account(), installed()
@@ -83,8 +95,7 @@ class EmbeddedPostgres:
             if not usable:
                 installation = installation.copied_to(self._run_directory.path)
             self._make_data(account, installation)
-            self._process = self._start_server(account, installation, self._run_directory)
-            self._wait_until_ready()
+            self._start_after_predecessor(account, installation, self._run_directory)
             self._make_roles()
         except BaseException:
             self.stop()
@@ -154,6 +165,37 @@ class EmbeddedPostgres:
             raise RuntimeError(f"initdb failed: {done.stderr.strip()}")
         unfinished.rename(self._data)
 
+    def _start_after_predecessor(
+        self, account: Account, installation: Installation, run_directory: RunDirectory
+    ) -> None:
+        end, said = time.monotonic() + _PREDECESSOR_SECONDS, False
+        while True:
+            self._process = self._start_server(account, installation, run_directory)
+            try:
+                self._wait_until_ready()
+            except _StoppedWhileStarting:
+                if time.monotonic() > end or not self._predecessor_is_going():
+                    raise
+            else:
+                return
+            if not said:
+                _log.warning("waiting for the PostgreSQL of an earlier run, which was killed, to go")
+                said = True
+            time.sleep(0.1)
+
+    def _predecessor_is_going(self) -> bool:
+        """Whether the data directory is still, or was just now, in use by a server whose platform is no more.
+
+        The server follows its platform (SIGINT at its death). Killed itself, it leaves children that follow it.
+        """
+        if not any(sign in self._last_words() for sign in _IN_USE):
+            return False
+        try:
+            socket_directory = (self._data / "postmaster.pid").read_text().splitlines()[_SOCKET_LINE]
+        except (FileNotFoundError, IndexError):
+            return True  # it went between our attempt and this look
+        return not is_held(Path(socket_directory).parent)
+
     def _start_server(
         self, account: Account, installation: Installation, run_directory: RunDirectory
     ) -> subprocess.Popen[bytes]:
@@ -179,7 +221,7 @@ class EmbeddedPostgres:
         end = time.monotonic() + seconds
         while True:
             if self._process is None or self._process.poll() is not None:
-                raise RuntimeError(f"PostgreSQL stopped while starting: {self._last_words()}")
+                raise _StoppedWhileStarting(f"PostgreSQL stopped while starting: {self._last_words()}")
             try:
                 pg8000.dbapi.connect(user=OWNER, database="postgres", unix_sock=self._socket).close()
             except (pg8000.dbapi.InterfaceError, pg8000.dbapi.DatabaseError, OSError):

@@ -46,6 +46,21 @@ class RunDirectory:
         os.close(self._lock)
 
 
+def is_held(path: Path) -> bool:
+    """Whether the process that made the run directory `path` is there."""
+    try:
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _make(account: Account, runs: bool) -> Path:
     """Below the first temporary directory that has a short path, that the account can enter, and run programs from."""
     places = [Path(place) for place in dict.fromkeys((tempfile.gettempdir(), *_ELSEWHERE))]

@@ -1,6 +1,5 @@
 """The embedded PostgreSQL as a child process: killed, orphaned, started twice, started in the wrong place."""
 
-import json
 import os
 import pwd
 import shutil
@@ -110,27 +109,73 @@ def test_a_second_start_on_a_running_directory_says_so_and_harms_nothing(place: 
 
 
 def test_it_dies_with_a_parent_that_is_killed(place: Path) -> None:
-    program = (
-        "import json, pathlib, sys\n"
-        "from knative.local.runtime.postgres import EmbeddedPostgres\n"
-        "server = EmbeddedPostgres(pathlib.Path(sys.argv[1]), durable=False)\n"
-        "server.start()\n"
-        "print(json.dumps(server.pid), flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", program, str(place)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert parent.stdout is not None
-    assert parent.stdin is not None
-    with parent.stdout, parent.stdin:
-        pid = json.loads(parent.stdout.readline())
-        assert psutil.pid_exists(pid)
-        parent.kill()
-        parent.wait()
+    pid, parent = started_by_another(place)
+    assert psutil.pid_exists(pid)
+    parent.kill()
+    parent.wait()
     gone(pid)
     with EmbeddedPostgres(place, durable=False) as again:
         assert execute(again, "SELECT 1") == [1]
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_start_right_after_a_kill_waits_for_the_old_server_to_go(
+    everything: bool, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Suspended, the old processes take as long as they are given: until the new server says that it waits."""
+    pid, parent = started_by_another(place)
+    server = psutil.Process(pid)
+    left = server.children()[0] if everything else server
+    left.suspend()
+    if everything:
+        server.kill()
+    parent.kill()
+    parent.wait()
+    said: list[str] = []
+
+    def say(message: str) -> None:
+        said.append(message)
+        left.resume()
+
+    monkeypatch.setattr(postgres._log, "warning", say)
+    with EmbeddedPostgres(place, durable=False) as again:
+        assert execute(again, "SELECT 1") == [1]
+    assert said == ["waiting for the PostgreSQL of an earlier run, which was killed, to go"]
+
+
+def test_an_old_server_that_does_not_go_is_not_waited_for_for_ever(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid, parent = started_by_another(place)
+    server = psutil.Process(pid)
+    server.suspend()
+    parent.kill()
+    parent.wait()
+    monkeypatch.setattr(postgres, "_PREDECESSOR_SECONDS", 0.0)
+    try:
+        with pytest.raises(RuntimeError, match=r"PostgreSQL stopped while starting: .*postmaster\.pid"):
+            EmbeddedPostgres(place, durable=False).start()
+    finally:
+        server.resume()
+    gone(pid)
+
+
+def started_by_another(place: Path) -> tuple[int, subprocess.Popen[bytes]]:
+    """The pid of a server that a process started, and that process."""
+    program = (
+        "import pathlib, signal, sys\n"
+        "from knative.local.runtime.postgres import EmbeddedPostgres\n"
+        "server = EmbeddedPostgres(pathlib.Path(sys.argv[1]), durable=False)\n"
+        "server.start()\n"
+        "print(server.pid, flush=True)\n"
+        "signal.pause()\n"
+    )
+    command = [sys.executable, "-c", program, str(place)]
+    parent = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    with parent.stdout:
+        pid = int(parent.stdout.readline())
+    return pid, parent
 
 
 def test_an_initdb_that_was_cut_off_is_begun_anew(place: Path) -> None:
