@@ -20,6 +20,13 @@ from typing import Any
 from shared.errors import ConfigurationError
 from shared.processes import follow_parent
 
+KEEP_ALIVE_SECONDS = 120
+"""How long an idle connection stays open: longer than its clients keep it, or a request meets its end.
+
+The broker's client (Vert.x) keeps one for 60 s, Knative's queue proxy (Go) for 90 s. Uvicorn's own 5 s are as long as
+the time between two ticks.
+"""
+
 LISTEN_FD = 3
 DEFAULT_PORT = 8080
 
@@ -56,7 +63,13 @@ def main() -> int:
     import uvicorn
 
     config = uvicorn.Config(
-        app, log_config=None, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=30
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=30,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     gc.freeze()
     gc.enable()

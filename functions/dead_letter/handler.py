@@ -27,6 +27,10 @@ ACTOR = Actor.function("dead-letter")
 
 _BROKERS_OWN = ("knativeerror", "knativekafka")
 _MAX_REASON = 2000
+_UNKNOWN = "no answer, or an answer that the broker could not store or use"
+"""Without `knativeerrorcode` nobody knows: the Kafka broker leaves it out too when the answer was 200, and its reply
+could not be stored.
+"""
 
 
 def keeper(store: Store) -> Callable[[dict[str, str], bytes], HttpAnswer]:
@@ -88,4 +92,4 @@ def _reason(data: str, code: str) -> str:
         pass  # not JSON that can be read: the reason is the text itself
     # What JSON may hold and PostgreSQL does not: NUL, and surrogates without their other half.
     said = said.replace("\x00", "").encode(errors="replace").decode()
-    return said[:_MAX_REASON] or (f"status {code}" if code else "no answer")
+    return said[:_MAX_REASON] or (f"status {code}" if code else _UNKNOWN)

@@ -1,5 +1,6 @@
 """Functions as processes: the inherited socket, $PORT, functions-framework's own command, SIGTERM, mistakes."""
 
+import gc
 import json
 import os
 import signal
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import uvicorn
 
 from functions import serve
+from knative.local.broker import addressables
 from shared.errors import ConfigurationError
 from shared.eventing.endpoint import MAX_BODY
 from shared.store.unit_of_work import Store
@@ -174,3 +177,18 @@ def test_a_port_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PORT", "70000")
     with pytest.raises(ConfigurationError, match="PORT must be a port number, not '70000'"):
         serve.listening_socket()
+
+
+def test_an_idle_connection_stays_open_for_longer_than_the_brokers_client_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configs: list[uvicorn.Config] = []
+    monkeypatch.setattr(sys, "argv", ["serve", "workload_intake"])
+    monkeypatch.setattr(serve, "_application", lambda _: None)
+    monkeypatch.setattr(serve, "listening_socket", lambda: None)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: configs.append(server.config))
+    try:
+        assert serve.main() == 0
+    finally:
+        gc.unfreeze()
+    assert configs[0].timeout_keep_alive > addressables.KEEP_ALIVE_SECONDS

@@ -16,8 +16,8 @@ import aiohttp
 from knative.local.broker.delivery import MAX_EVENT_BYTES, HttpAnswer, HttpResponse, NoResponse
 
 _NO_HEADERS_OF_ITS_OWN = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
-# Below the five seconds after which uvicorn closes an idle connection: a request never races with that.
-_KEEP_ALIVE_SECONDS = 3.0
+KEEP_ALIVE_SECONDS = 60.0
+"""As the real broker's client (Vert.x): whoever closes an idle connection earlier fails a delivery there, and here."""
 
 _MAX_HEADER_BYTES = 8 * 1024
 
@@ -58,7 +58,7 @@ class HttpAddressable:
 def new_session() -> aiohttp.ClientSession:
     """A client for many small requests to few hosts: keep-alive, no cookies, no limit of its own."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=_NO_HEADERS_OF_ITS_OWN,
         auto_decompress=False,

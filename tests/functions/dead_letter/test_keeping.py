@@ -144,7 +144,7 @@ def test_long_attributes_that_begin_alike_are_two_letters(store: Store, keep: Ke
         (b"1" * 5000, "400", "1" * 2000),
         (b"", "503", "status 503"),
         (None, "504", "status 504"),
-        (None, None, "no answer"),
+        (None, None, "no answer, or an answer that the broker could not store or use"),
     ],
 )
 def test_reasons_of_all_kinds(store: Store, keep: Keep, reason: bytes | None, code: str | None, told: str) -> None:
