@@ -64,7 +64,7 @@ def event_target(
     ports = _ports()
     function = build(ports)
     processor = Processor(function, ports.store, CATALOGUE, f"/sentinel/{function.name}", ports.publish_after_commit())
-    return _as_target(endpoint(processor.process, threads=ports.settings.pool_size))
+    return _as_target(endpoint(processor.process, threads=ports.settings.threads))
 
 
 def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], HttpAnswer]]) -> FrameworkTarget:

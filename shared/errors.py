@@ -22,6 +22,7 @@ A module with an error of its own derives it from SentinelError next to the code
     +-- PolicyUnreadable          a policy of another version, which cannot be put into force
     +-- ClusterError              a Kubernetes API server said no, or nothing
         +-- ClusterUnavailable    try again later; costs nobody an attempt
+        |   +-- ClusterAway       the whole cluster does not answer, whatever it is asked
         +-- ClusterConflict       the object changed since it was read
         +-- ClusterRefused        the server will never take this request
 
@@ -130,6 +131,10 @@ class ClusterError(SentinelError):
 
 class ClusterUnavailable(ClusterError):
     """No answer, or one that says "later" (429, 5xx): the work waits, and nobody loses an attempt."""
+
+
+class ClusterAway(ClusterUnavailable):
+    """The whole cluster is away: no connection, no answer in time, or one that says so of every request."""
 
 
 class ClusterConflict(ClusterError):

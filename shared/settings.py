@@ -23,8 +23,9 @@ DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT = timedelta(seconds=15)
 class FunctionSettings:
     """A function's environment.
 
-    database_url (DATABASE_URL), pool_size (DATABASE_POOL_SIZE, default 4: at least the Service's
-    containerConcurrency), sink (K_SINK, where the outbox is published to), clusters_directory
+    database_url (DATABASE_URL), pool_size (DATABASE_POOL_SIZE, default 4), threads (HANDLER_THREADS, at least the
+    Service's containerConcurrency and by default the pool's size; more where events wait for clusters without holding a
+    connection), sink (K_SINK, where the outbox is published to), clusters_directory
     (CLUSTERS_DIR, only where clusters are touched), image_pull_grace (IMAGE_PULL_GRACE, for verification: how long
     after an apply an image may fail to be pulled; a duration such as 90s or PT90S), insecure_clusters
     (CLUSTERS_ALLOW_INSECURE, names with commas between them: the clusters whose certificates need not be verified),
@@ -36,6 +37,7 @@ class FunctionSettings:
 
     database_url: str
     pool_size: int = DEFAULT_FUNCTION_POOL
+    threads: int = DEFAULT_FUNCTION_POOL
     sink: str | None = None
     clusters_directory: Path | None = None
     image_pull_grace: timedelta = DEFAULT_IMAGE_PULL_GRACE
@@ -47,13 +49,12 @@ class FunctionSettings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
         """Raises ConfigurationError that names the variable."""
-        size = environment.get("DATABASE_POOL_SIZE", str(DEFAULT_FUNCTION_POOL))
-        if not size.isdecimal() or not 1 <= int(size) <= 100:
-            raise ConfigurationError(f"DATABASE_POOL_SIZE must be a number from 1 to 100, not {size[:20]!r}")
+        size = _count(environment, "DATABASE_POOL_SIZE", DEFAULT_FUNCTION_POOL)
         clusters = environment.get("CLUSTERS_DIR")
         return cls(
             required(environment, "DATABASE_URL", "the URL of the PostgreSQL database, for the application's role"),
-            int(size),
+            size,
+            _count(environment, "HANDLER_THREADS", size),
             environment.get("K_SINK"),
             Path(clusters) if clusters else None,
             _duration(environment, "IMAGE_PULL_GRACE", DEFAULT_IMAGE_PULL_GRACE),
@@ -74,6 +75,13 @@ class FunctionSettings:
         if self.clusters_directory is None:
             raise ConfigurationError("set CLUSTERS_DIR to the directory of kubeconfigs, one file a cluster")
         return self.clusters_directory
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise ConfigurationError(f"{name} must be a number from 1 to 100, not {text[:20]!r}")
+    return int(text)
 
 
 def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:

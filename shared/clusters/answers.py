@@ -5,8 +5,9 @@
 | 400, 403, 404, 405, 406, 413, 415, 422                        | ClusterRefused                   |
 | 500 "failed to create typed patch object"                     | ClusterRefused                   |
 | 403 in a namespace that is being terminated                   | ClusterUnavailable               |
-| 401 (credentials are rotated), 408, 410, 429, any other 5xx   | ClusterUnavailable               |
-| anything that is not JSON (a proxy speaks)                    | ClusterUnavailable, 404 included |
+| 408, 410, any other 5xx                                       | ClusterUnavailable               |
+| 401 (credentials are rotated), 429, 502, 503                  | ClusterAway                      |
+| anything that is not JSON (a proxy speaks)                    | ClusterAway, 404 included        |
 | 409                                                           | the driver's to judge            |
 
 An object is absent only if a 404 says so in a Status that names it: a load balancer's 404 must not pass for the
@@ -18,9 +19,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from shared.errors import ClusterError, ClusterRefused, ClusterUnavailable
+from shared.errors import ClusterAway, ClusterError, ClusterRefused, ClusterUnavailable
 
 _PERMANENT = frozenset({400, 403, 404, 405, 406, 413, 415, 422})
+_AWAY = frozenset({401, 429, 502, 503})  # of every request, and not of one object alone
 _TYPED_PATCH = "failed to create typed patch object"
 _OBJECT = re.compile(r"Invalid value: \{.*\}: ", re.DOTALL)
 _MESSAGE_LIMIT = 1000  # characters of the server's own words
@@ -80,9 +82,11 @@ class ApiAnswer:
 def error_of(cluster: str, answer: ApiAnswer) -> ClusterError:
     """The error for an answer that is not a success; see the table above."""
     if answer.body is None:
-        return ClusterUnavailable(f"cluster {cluster}: {answer.request}: {answer.status} without a JSON object")
+        return ClusterAway(f"cluster {cluster}: {answer.request}: {answer.status} without a JSON object")
     text = f"cluster {cluster}: {answer.request}: {answer.status} {answer.message}"
     if answer.has_cause("NamespaceTerminating"):
         return ClusterUnavailable(text)
+    if answer.status in _AWAY:
+        return ClusterAway(text)
     typed_patch = answer.status == 500 and _TYPED_PATCH in str(answer.body.get("message"))
     return ClusterRefused(text) if answer.status in _PERMANENT or typed_patch else ClusterUnavailable(text)

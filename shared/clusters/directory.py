@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.clusters.driver import ClusterDriver
-from shared.errors import ClusterError, ClusterUnavailable
+from shared.errors import ClusterAway, ClusterError
 
 logger = logging.getLogger("sentinel.clusters")
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -49,17 +49,15 @@ class ClusterDirectory:
     def driver(self, name: str) -> ClusterDriver:
         """The driver of a cluster, on the credentials that its file holds now.
 
-        Raises ClusterUnavailable, saying which file is expected or what in it is wrong; the file may yet come.
+        Raises ClusterAway, saying which file is expected or what in it is wrong; the file may yet come.
         """
         if not _DNS_LABEL.fullmatch(name):
-            raise ClusterUnavailable(f"{name[:80]!r} is not a cluster's name: it must be a DNS label")
+            raise ClusterAway(f"{name[:80]!r} is not a cluster's name: it must be a DNS label")
         file = self._path / name
         try:
             version = _Version.of(file.stat())
         except OSError as error:
-            raise ClusterUnavailable(
-                f"cluster {name} has no kubeconfig: expected a file {file} ({error.strerror})"
-            ) from None
+            raise ClusterAway(f"cluster {name} has no kubeconfig: expected a file {file} ({error.strerror})") from None
         with self._lock:
             known = self._drivers.get(name)
             if known is None or known[0] != version:
@@ -79,7 +77,7 @@ def _connect(name: str, file: Path, allow_insecure: bool) -> ClusterDriver:
     # What a file says may fail in the client, in urllib3, in ssl or in a codec, each with errors of its own. It is one
     # cluster's trouble in any case. The text of the error is left out: it may quote a proxy's password.
     except Exception as error:  # noqa: BLE001 - see above
-        raise ClusterUnavailable(
+        raise ClusterAway(
             f"cluster {name}: kubeconfig {file} cannot be used: {type(error).__name__}; look at server, proxy-url and"
             " the certificates"
         ) from None

@@ -12,6 +12,7 @@ Rules that every driver keeps:
   users and decision services report, rollbacks force, because a workload that fails must not stay so over
   somebody's `kubectl set image`. What nobody else claims needs no force.
 - Errors are of two kinds: ClusterRefused and ClusterConflict need another request, ClusterUnavailable only time.
+  ClusterAway, which is one, says that the whole cluster does not answer; any other says it of one object.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,11 @@ class ObservedObject:
 
 
 class ClusterDriver(Protocol):
-    """One cluster. Any method raises ClusterUnavailable when it cannot be reached, ClusterRefused when it will not."""
+    """One cluster. Any method raises ClusterAway when it cannot be reached, ClusterRefused when it will not."""
+
+    def within(self, seconds: float) -> "ClusterDriver":
+        """The same cluster, for work that must end that soon: what would end later raises ClusterAway."""
+        ...
 
     def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:
         """Server-side apply of a manifest of shared.rollout; makes its namespace when there is none. Idempotent.

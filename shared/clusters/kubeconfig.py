@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from shared.errors import ClusterUnavailable
+from shared.errors import ClusterAway
 
 _SCHEMES = ("https://", "http://")
 _MISSING: Mapping[str, Any] = {}
@@ -46,14 +46,14 @@ class Connection:
             try:
                 token = self.token_file.read_bytes().decode("latin-1").strip()
             except OSError as error:
-                raise ClusterUnavailable(f"tokenFile {self.token_file}: {error.strerror}") from None
+                raise ClusterAway(f"tokenFile {self.token_file}: {error.strerror}") from None
         if token is not None and not (token.isascii() and token.isprintable()):
-            raise ClusterUnavailable("the token has characters that a header cannot carry")
+            raise ClusterAway("the token has characters that a header cannot carry")
         return token
 
 
 def read_connection(path: Path, *, allow_insecure: bool = False) -> Connection:
-    """The connection of a file's current context. Raises ClusterUnavailable, naming the file and the field to fix.
+    """The connection of a file's current context. Raises ClusterAway, naming the file and the field to fix.
 
     allow_insecure: whether the operator allows that the server's certificate is not verified.
     """
@@ -61,9 +61,9 @@ def read_connection(path: Path, *, allow_insecure: bool = False) -> Connection:
         return _connection(_document(path), path.parent, allow_insecure)
     except OSError as error:
         other = f"{error.filename}: " if error.filename not in (None, str(path)) else ""
-        raise ClusterUnavailable(f"kubeconfig {path}: {other}{error.strerror}") from None
+        raise ClusterAway(f"kubeconfig {path}: {other}{error.strerror}") from None
     except _Unusable as error:
-        raise ClusterUnavailable(f"kubeconfig {path}: {error}") from None
+        raise ClusterAway(f"kubeconfig {path}: {error}") from None
 
 
 class _Unusable(Exception):

@@ -41,6 +41,9 @@ class KubernetesDriver:
         self._transport = transport
         self._cluster = transport.cluster
 
+    def within(self, seconds: float) -> "KubernetesDriver":
+        return KubernetesDriver(self._transport.within(seconds))
+
     def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:
         meta = manifest["metadata"]
         reference = ObjectReference(manifest["kind"], meta["namespace"], meta["name"], uid)

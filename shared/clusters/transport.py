@@ -2,16 +2,26 @@
 
 Only ApiClient and Configuration are used: the typed APIs would cost every cold start their import. Nothing is retried
 here. A caller that waits has a better idea of when to ask again.
+
+How long a request may take: a read READ_SECONDS, a write WRITE_SECONDS, because the API server calls admission webhooks
+before it answers, which may take 30 s. Neither goes on after the end of the task that it is made for.
+
+A cluster that does not answer must not take every thread of a function: at most AT_ONCE requests are made to one API
+server, and another waits SLOT_SECONDS for its turn. That an API server is slow does not say that it is away.
 """
 
+import copy
 import functools
 import json
 import os
 import re
 import sys
 import tempfile
+import threading
+import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -21,10 +31,14 @@ from kubernetes.client import ApiClient, ApiException, Configuration
 
 from shared.clusters.answers import ApiAnswer
 from shared.clusters.kubeconfig import Connection
-from shared.errors import ClusterUnavailable
+from shared.errors import ClusterAway, ClusterError, ClusterUnavailable
 
-CONNECT_SECONDS = 5
-READ_SECONDS = 15
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 10.0
+WRITE_SECONDS = 35.0
+AT_ONCE = 4
+SLOT_SECONDS = 0.5
+_CHUNK = 65536
 FIELD_MANAGER = "sentinel"
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
@@ -53,6 +67,17 @@ class Transport:
             configuration.cert_file = configuration.key_file = path
         self._client = ApiClient(configuration)
         self._client.user_agent = FIELD_MANAGER
+        self._slots = threading.BoundedSemaphore(AT_ONCE)
+        self._ends_at: float | None = None
+        self._lender: Transport | None = None
+
+    def within(self, seconds: float) -> "Transport":
+        """The same connections, for requests that must end that soon."""
+        bounded = copy.copy(self)
+        bounded._ends_at = time.monotonic() + seconds
+        # The client certificate's file goes with the last of those that use it.
+        bounded._lender = self
+        return bounded
 
     def get(self, path: str, **query: str) -> ApiAnswer:
         return self._request("GET", path, query)
@@ -85,13 +110,48 @@ class Transport:
         request = self._client.param_serialize(
             method, path, query_params=list(query.items()), header_params=headers, body=body
         )
+        what = f"{method} {path}"
+        ends_at = time.monotonic() + (READ_SECONDS if method == "GET" else WRITE_SECONDS)
         try:
-            response = self._client.call_api(*request, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
-            return ApiAnswer.of(f"{method} {path}", response.status, response.response.data)
+            with self._slot(what):
+                left = self._left(ends_at)
+                if left <= 0:
+                    raise ClusterUnavailable(f"cluster {self.cluster}: {what}: no time was left to ask")
+                response = self._client.call_api(*request, _request_timeout=(min(CONNECT_SECONDS, left), left))
+                return ApiAnswer.of(what, response.status, self._content(response.response, ends_at))
+        except ClusterError:
+            raise
         # An address that only the attempt shows to be impossible is a ValueError, an OverflowError or an HTTPException.
         except (urllib3.exceptions.HTTPError, ApiException, HTTPException, OSError, ValueError, OverflowError) as error:
             reason = error.reason if isinstance(error, ApiException) else error
-            raise ClusterUnavailable(f"cluster {self.cluster}: {method} {path}: {reason}") from error
+            raise ClusterAway(f"cluster {self.cluster}: {what}: {reason}") from error
+
+    @contextmanager
+    def _slot(self, what: str) -> Iterator[None]:
+        if not self._slots.acquire(timeout=SLOT_SECONDS):
+            raise ClusterUnavailable(f"cluster {self.cluster}: {what}: {AT_ONCE} requests wait for an answer already")
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _content(self, response: urllib3.BaseHTTPResponse, ends_at: float) -> bytes:
+        """The body, piece by piece: the connection's own timeout never ends an answer that comes in drops."""
+        chunks = []
+        try:
+            while chunk := response.read1(_CHUNK):
+                chunks.append(chunk)
+                if self._left(ends_at) <= 0:
+                    raise TimeoutError("the answer timed out before its end")
+        except BaseException:
+            response.close()  # what is left of this answer must not be read as the next one's
+            raise
+        response.release_conn()
+        return b"".join(chunks)
+
+    def _left(self, ends_at: float) -> float:
+        """Seconds until a request and the task that it is made for must have ended."""
+        return (ends_at if self._ends_at is None else min(ends_at, self._ends_at)) - time.monotonic()
 
 
 def as_yaml(body: Mapping[str, Any]) -> bytes:

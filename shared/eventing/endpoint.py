@@ -1,7 +1,8 @@
 """The HTTP shells of functions: `async def` targets for functions-framework.
 
 The body is streamed under a cap. The handler blocks on the database, so it runs in an executor of its own, which is as
-large as the connection pool. Every path reaches the target, so health and metrics are branches.
+large as the connection pool, or larger where handlers wait for clusters. Every path reaches the target, so health and
+metrics are branches.
 """
 
 import asyncio

@@ -130,7 +130,9 @@ PLAN_STATUSES: StateMachine[PlanStatus] = StateMachine(
         ),
         PlanStatus.QUEUED: frozenset({PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.SUPERSEDED}),
         # A hold that expired before the execution has the plan decided again.
-        PlanStatus.APPROVED: frozenset({PlanStatus.APPLYING, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}),
+        PlanStatus.APPROVED: frozenset(
+            {PlanStatus.APPLYING, PlanStatus.WAITING, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}
+        ),
         PlanStatus.WAITING: frozenset({PlanStatus.APPLYING, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}),
         PlanStatus.APPLYING: frozenset(
             {

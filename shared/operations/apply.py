@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
+from shared.errors import ClusterAway, ClusterConflict, ClusterRefused, ClusterUnavailable
 
 if TYPE_CHECKING:
     from shared.clusters.driver import ClusterDriver
     from shared.models.deployment import Deployment, ObjectReference
     from shared.models.plan import ActionPlan
+
+TASK_SECONDS = 40.0
+"""All the time that one task has on a cluster. It is longer than a write with its admission webhooks may take."""
 
 
 class Clusters(Protocol):
@@ -57,9 +60,10 @@ class TaskRefused:
 
 @dataclass(frozen=True)
 class TaskPostponed:
-    """The cluster did not answer, or asked for patience."""
+    """The cluster did not answer, or asked for patience. away: whether it does so whatever it is asked."""
 
     message: str
+    away: bool = False
 
 
 TaskOutcome = TaskDone | TaskRefused | TaskPostponed
@@ -69,7 +73,7 @@ def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
     """Applies first and deletes after: an earlier Job goes only when the new one is there."""
     uid, left_behind = None, ""
     try:
-        driver = clusters.driver(task.plan.decision.cluster)
+        driver = clusters.driver(task.plan.decision.cluster).within(TASK_SECONDS)
         if task.apply is not None:
             uid = driver.apply(task.apply.manifest, force=task.force, uid=task.uid).uid
         for reference in task.delete:
@@ -80,7 +84,7 @@ def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
                     raise
                 left_behind = str(error)  # the new revision runs; that the old one stays does not undo it
     except ClusterUnavailable as error:
-        return TaskPostponed(str(error))
+        return TaskPostponed(str(error), away=isinstance(error, ClusterAway))
     except ClusterConflict as error:
         return TaskRefused("Conflict", str(error))
     except ClusterRefused as error:

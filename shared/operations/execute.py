@@ -2,7 +2,8 @@
 
 The first, `prepare`: the plan's row says approved, it is its workload's newest, its reservation is live (and is
 committed here), no plan of its workload is being executed. Then the revision is written down as intended. The second,
-`conclude`: what came of it. A cluster that is away makes the plan wait: the tick announces it again.
+`conclude`: what came of it. A cluster that is away makes the plan wait, and is not touched: the tick announces the plan
+again once the cluster answers.
 
 One execution a workload at a time, because two that both find no object would both make it, and the older could win.
 """
@@ -29,6 +30,7 @@ from shared.models.lifecycle import (
 from shared.models.plan import Verb
 from shared.models.reservation import Reservation
 from shared.operations.apply import ClusterTask, TaskDone, TaskPostponed, TaskRefused
+from shared.operations.clusters import FIRST_BACKOFF, LONGEST_BACKOFF, mark_away
 from shared.operations.reservations import lines_to_retain, release
 from shared.operations.results import (
     PlanWasProposed,
@@ -51,11 +53,12 @@ if TYPE_CHECKING:
     from shared.operations.results import RolloutResult
     from shared.store.unit_of_work import UnitOfWork
 
-LEASE = timedelta(seconds=20)
-"""How long one execution may keep others away; when it was cut off, the plan is taken up again after this."""
+LEASE = timedelta(seconds=45)
+"""How long one execution may keep others away; when it was cut off, the plan is taken up again after this.
 
-FIRST_BACKOFF = timedelta(seconds=1)
-LONGEST_BACKOFF = timedelta(seconds=10)
+It is longer than the time that a task has on its cluster (TASK_SECONDS), and shorter than the broker waits for an
+answer.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,10 @@ def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask
     Raises OperationRefused for a plan that was not approved, AlreadyInProgress while another execution has its lease.
     """
     workload = work.workloads.get(command.workload_id, lock=True)
-    plan = work.plans.get(command.plan_id)
-    if workload is None or plan is None or plan.workload_id != workload.id:
+    found = work.plans.get_with_cluster(command.plan_id)
+    if workload is None or found is None or found[0].workload_id != workload.id:
         raise OperationRefused("plan", f"there is no plan {command.plan_id} for a workload {command.workload_id}")
+    plan, away = found
     if plan.status in ENDED_PLANS:
         return None
     if plan.status not in PLANS_UNDER_WAY:
@@ -84,9 +88,12 @@ def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask
     if leased is not None:
         raise AlreadyInProgress(f"plan {leased.id} of this workload is being executed, until {leased.lease_until}")
     if workload.plan_id != plan.id:
-        return _clean_up(work, plan, workload, actor)
+        return _clean_up(work, plan, workload, away, actor)
     if plan.decision.verb.applies and not work.ledger.commit(plan.id, work.now):
         return _propose_again(work, plan, workload, actor)
+    if away is not None:
+        _postpone(work, plan, workload, away, True, actor)
+        return None
     return _intend(work, plan, workload)
 
 
@@ -100,7 +107,9 @@ def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: A
     if _came_too_late(work, task, plan, outcome, current) or plan.status is not PlanStatus.APPLYING:
         return []
     match outcome:
-        case TaskPostponed(message):
+        case TaskPostponed(message, away):
+            if away:
+                mark_away(work, plan.decision.cluster, message)
             _postpone(work, plan, workload, message, current, actor)
             return []
         case TaskRefused():
@@ -135,9 +144,14 @@ def _came_too_late(work: UnitOfWork, task: ClusterTask, plan: ActionPlan, outcom
     return True
 
 
-def _clean_up(work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: Actor) -> ClusterTask | None:
+def _clean_up(
+    work: UnitOfWork, plan: ActionPlan, workload: Workload, away: str | None, actor: Actor
+) -> ClusterTask | None:
     """A newer plan has taken its place. What its execution left on the cluster, and nobody observes, is deleted."""
     if (left := _left_behind(work, plan)) is not None:
+        if away is not None:
+            _postpone(work, plan, workload, away, False, actor)
+            return None
         work.plans.lease(plan, work.now + LEASE)
         return ClusterTask(plan, str(workload.id), None, _references([left]), force=False)
     _end_superseded(work, plan, workload, actor)

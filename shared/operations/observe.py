@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shared.clusters.driver import ObservedObject
-from shared.errors import ClusterError, ClusterRefused, ClusterUnavailable
+from shared.errors import ClusterAway, ClusterError, ClusterRefused, ClusterUnavailable
 from shared.models.lifecycle import RevisionStatus
+from shared.operations.apply import TASK_SECONDS
 from shared.rollout.manifests import missing_identity
 from shared.rollout.observation import belongs_to, is_managed, revision_of
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
 
     from shared.clusters.driver import ClusterDriver
@@ -40,11 +41,15 @@ class Sweep:
 
 @dataclass(frozen=True)
 class ObservationTask:
-    """The revisions to observe. sweep: the page of a tick, None for single revisions. clusters: whose nodes to read."""
+    """The revisions to observe. sweep: the page of a tick, None for single revisions. clusters: whose nodes to read.
+
+    probes: those of the clusters that were away, and are asked whether they answer again.
+    """
 
     revisions: tuple[Deployment, ...]
     sweep: Sweep | None = None
     clusters: tuple[str, ...] = ()
+    probes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -52,23 +57,27 @@ class Observed:
     """What was observed. What a cluster that did not answer has, or would not show, is absent.
 
     revisions: by their ids. restored: those whose object got its labels and annotations back. products: the GPU
-    products on the nodes of a cluster.
+    products on the nodes of a cluster that answered. away: why a cluster does not answer.
     """
 
     revisions: Mapping[uuid.UUID, Observation]
     restored: frozenset[uuid.UUID] = frozenset()
     products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    away: Mapping[str, str] = field(default_factory=dict)
 
 
 def observe(clusters: Clusters, task: ObservationTask) -> Observed:
-    """Observes each revision once. A cluster that does not answer is not asked again for this task."""
+    """Observes each revision once. A cluster that does not answer is not asked again for this task.
+
+    Nodes are read first: a cluster that hangs must not make what was seen on the others old.
+    """
     seen: dict[uuid.UUID, Observation] = {}
     restored: set[uuid.UUID] = set()
-    unavailable: set[str] = set()
-    for cluster in sorted({revision.cluster for revision in task.revisions}):
+    products, away = _products(clusters, task)
+    for cluster in sorted({revision.cluster for revision in task.revisions} - away.keys()):
         there = [revision for revision in task.revisions if revision.cluster == cluster]
         try:
-            driver = clusters.driver(cluster)
+            driver = clusters.driver(cluster).within(TASK_SECONDS)
             for revision, found in zip(there, _observe_each(driver, there), strict=True):
                 if isinstance(found, ClusterRefused):
                     logger.warning("revision %s of %s: %s", revision.revision, revision.workload_id, found)
@@ -79,9 +88,9 @@ def observe(clusters: Clusters, task: ObservationTask) -> Observed:
                     restored.add(revision.id)
         except ClusterUnavailable as error:
             logger.warning("%s", error)
-            unavailable.add(cluster)
-    products = _products(clusters, (name for name in task.clusters if name not in unavailable))
-    return Observed(seen, frozenset(restored), products)
+            if isinstance(error, ClusterAway):
+                away[cluster] = str(error)
+    return Observed(seen, frozenset(restored), products, away)
 
 
 def _observe_each(driver: ClusterDriver, revisions: list[Deployment]) -> list[Observation | ClusterRefused]:
@@ -125,11 +134,18 @@ def _restore(driver: ClusterDriver, revision: Deployment, found: Observation) ->
     return None
 
 
-def _products(clusters: Clusters, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _products(clusters: Clusters, task: ObservationTask) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The products of each cluster that answers, and why each other one does not."""
     products: dict[str, tuple[str, ...]] = {}
-    for name in names:
+    away: dict[str, str] = {}
+    for name in task.clusters:
         try:
-            products[name] = clusters.driver(name).gpu_products()
-        except (ClusterRefused, ClusterUnavailable) as error:
+            products[name] = clusters.driver(name).within(TASK_SECONDS).gpu_products()
+        except ClusterRefused as error:
             logger.warning("the nodes of cluster %s cannot be read: %s", name, error)
-    return products
+            products[name] = ()
+        except ClusterUnavailable as error:
+            logger.warning("the nodes of cluster %s cannot be read: %s", name, error)
+            if name in task.probes or isinstance(error, ClusterAway):
+                away[name] = str(error)
+    return products, away

@@ -41,6 +41,7 @@ from shared.models.lifecycle import (
 )
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
 from shared.models.reservation import Reservation
+from shared.operations.clusters import mark_away
 from shared.operations.observe import ObservationTask, Sweep
 from shared.operations.propose import propose
 from shared.operations.reservations import release
@@ -116,11 +117,14 @@ class Verified:
 
 
 def task_for_revision(work: UnitOfWork, deployment_id: uuid.UUID) -> ObservationTask | None:
-    """One revision, or None when it has ended. Raises OperationRefused for one that does not exist."""
-    deployment = work.deployments.get(deployment_id)
-    if deployment is None:
+    """One revision, or None when it has ended or its cluster is away.
+
+    Raises OperationRefused for one that does not exist.
+    """
+    found = work.deployments.reachable([deployment_id])
+    if not found and work.deployments.get(deployment_id) is None:
         raise OperationRefused("deployment", f"there is no deployment {deployment_id}")
-    return _task(_open([deployment]))
+    return _task(_open(found))
 
 
 def task_for_object(
@@ -144,7 +148,7 @@ def task_for_workloads(work: UnitOfWork, ids: Collection[str]) -> ObservationTas
         except ValueError:
             raise OperationRefused("workloads", f"{text[:60]!r} is not a workload's id") from None
         found += _open(work.deployments.live(workload_id))
-    return _task(found)
+    return _task(work.deployments.reachable([one.id for one in found]))
 
 
 def task_for_tick(work: UnitOfWork) -> ObservationTask:
@@ -170,6 +174,10 @@ def conclude(
     verified = _verify(work, task, observed, verification, actor)
     for cluster, products in observed.products.items():
         work.catalogue.add_products(cluster, products)
+    for cluster, reason in observed.away.items():
+        mark_away(work, cluster, reason, probed=cluster in task.probes)
+    for cluster in task.probes & observed.products.keys():
+        work.catalogue.mark_available(cluster)
     if task.sweep is None:
         return Verified(verified)
     due = work.plans.take_due(work.now, work.now + ANNOUNCE_AGAIN, PAGE)
@@ -230,11 +238,11 @@ def _was_seen(revision: Deployment, changed_at: datetime | None, now: datetime) 
 def _page(work: UnitOfWork, started_at: datetime, page: int) -> ObservationTask:
     found = work.deployments.oldest_observed(WATCHED_REVISIONS, started_at - RECENT, PAGE)
     sweep = Sweep(started_at, page, full=len(found) == PAGE)
-    clusters: tuple[str, ...] = ()
+    clusters: dict[str, bool] = {}
     if page == 1:
         clusters = work.catalogue.take_unread(work.now, work.now - NODES_INTERVAL, CLUSTERS_PAGE)
         found += work.deployments.settled_to_observe(started_at - RECENT, started_at - DRIFT_INTERVAL, SETTLED_PAGE)
-    return ObservationTask(tuple(found), sweep, clusters)
+    return ObservationTask(tuple(found), sweep, tuple(clusters), frozenset(name for name in clusters if clusters[name]))
 
 
 class RevisionReconciler:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,12 +14,20 @@ from shared.rollout.pricing import Price, PriceKind
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
 from shared.store.tables import clusters, prices, usage
 
+
+def _in_seconds(seconds: sa.ColumnElement[float]) -> sa.ColumnElement[datetime]:
+    """A moment from now on, though the transaction may have begun long ago."""
+    return sa.func.clock_timestamp() + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
 _PRICES = sa.select(prices).order_by(prices.c.kind, prices.c.sku, prices.c.cluster)
 _PRICES_AT = _PRICES.where(prices.c.cluster.in_(["", sa.bindparam("at")]))
 _PRODUCTS = sa.select(clusters.c.products).where(clusters.c.name == sa.bindparam("cluster"))
+_IS_UNREAD = sa.or_(clusters.c.products_read_at.is_(None), clusters.c.products_read_at < sa.bindparam("read_before"))
+_IS_PROBED = clusters.c.away_until <= sa.func.clock_timestamp()
 _UNREAD = (
     sa.select(clusters.c.id)
-    .where(sa.or_(clusters.c.products_read_at.is_(None), clusters.c.products_read_at < sa.bindparam("read_before")))
+    .where(sa.or_(sa.and_(clusters.c.away_until.is_(None), _IS_UNREAD), _IS_PROBED), clusters.c.lost_at.is_(None))
     .order_by(clusters.c.products_read_at.nulls_first(), clusters.c.name)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
@@ -27,8 +35,32 @@ _UNREAD = (
 _TAKE_UNREAD = (
     clusters.update()
     .where(clusters.c.id.in_(_UNREAD))
-    .values(products_read_at=sa.bindparam("taken_at"))
-    .returning(clusters.c.name)
+    .values(
+        products_read_at=sa.bindparam("taken_at"),
+        away_until=sa.case((clusters.c.away_until.is_not(None), _in_seconds(sa.bindparam("probe", type_=sa.Float)))),
+    )
+    .returning(clusters.c.name, clusters.c.away_until.is_not(None).label("probed"))
+)
+_DELAY = sa.func.least(
+    sa.func.power(2.0, sa.func.least(clusters.c.away_attempts, 10)) * sa.bindparam("first", type_=sa.Float),
+    sa.bindparam("longest", type_=sa.Float),
+)
+_MARK_AWAY = (
+    clusters.update()
+    .where(
+        clusters.c.name == sa.bindparam("cluster"),
+        sa.or_(clusters.c.away_until.is_(None), sa.bindparam("probed", type_=sa.Boolean)),
+    )
+    .values(
+        away_until=_in_seconds(_DELAY),
+        away_attempts=clusters.c.away_attempts + 1,
+        away_reason=sa.bindparam("reason"),
+    )
+)
+_MARK_AVAILABLE = (
+    clusters.update()
+    .where(clusters.c.name == sa.bindparam("cluster"))
+    .values(away_until=None, away_attempts=0, away_reason="")
 )
 _SHOWN = sa.bindparam("shown", type_=JSONB)
 _EACH = sa.func.jsonb_array_elements_text(clusters.c.products.concat(_SHOWN)).table_valued("value")
@@ -64,13 +96,31 @@ class CatalogueRows:
         """The GPU products that a cluster's nodes have shown."""
         return tuple(self.connection.execute(_PRODUCTS, {"cluster": cluster}).scalar_one_or_none() or ())
 
-    def take_unread(self, now: datetime, read_before: datetime, limit: int) -> tuple[str, ...]:
-        """The clusters whose products were never read, or read last before a moment. Nobody else gets them meanwhile.
+    def take_unread(
+        self, now: datetime, read_before: datetime, limit: int, *, probe: timedelta = timedelta(seconds=30)
+    ) -> dict[str, bool]:
+        """The clusters whose nodes are to be read, by name, and whether each is away. Nobody else gets them meanwhile.
 
-        A cluster that does not answer is not asked again before its next turn.
+        Those are the clusters whose products were never read, or read last before a moment; and those that are away and
+        due to be probed, each by one caller, who has `probe` to say what came of it.
         """
-        values = {"taken_at": now, "read_before": read_before, "most": limit}
-        return tuple(sorted(self.connection.execute(_TAKE_UNREAD, values).scalars()))
+        values = {"taken_at": now, "read_before": read_before, "most": limit, "probe": probe.total_seconds()}
+        rows = self.connection.execute(_TAKE_UNREAD, values)
+        return {row.name: row.probed for row in sorted(rows, key=lambda row: str(row.name))}
+
+    def mark_away(self, cluster: str, reason: str, *, probed: bool, first: timedelta, longest: timedelta) -> None:
+        """Remembers that a cluster does not answer: it is probed after `first`, then after twice as long, and so on.
+
+        probed: whether the caller was the one to probe it. Of a cluster that is away already, only that one's word
+        counts.
+        """
+        delays = {"first": first.total_seconds(), "longest": longest.total_seconds()}
+        values = {"cluster": cluster, "reason": reason, "probed": probed, **delays}
+        self.connection.execute(_MARK_AWAY, values)
+
+    def mark_available(self, cluster: str) -> None:
+        """Remembers that a cluster answers."""
+        self.connection.execute(_MARK_AVAILABLE, {"cluster": cluster})
 
     def add_products(self, cluster: str, products: Sequence[str]) -> None:
         """Adds what a cluster's nodes show now. What they showed before stays: an autoscaler may take the last node."""

@@ -20,7 +20,7 @@ from shared.models.lifecycle import (
     RevisionStatus,
 )
 from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, readable, unreadable
-from shared.store.tables import DOUBTFUL, action_plans, deployments
+from shared.store.tables import DOUBTFUL, action_plans, clusters, deployments
 
 # Built once: putting it together costs more than PostgreSQL needs to answer it.
 _LIVE = (
@@ -54,6 +54,9 @@ def revision_columns(*, manifests: bool) -> list[sa.ColumnElement[Any]]:
     empty = sa.cast(sa.literal_column("'{}'"), JSONB).label("manifest")
     return [empty if column.name == "manifest" and not manifests else column for column in deployments.c]
 
+
+_REACHABLE = ~sa.exists().where(clusters.c.name == deployments.c.cluster, clusters.c.away_until.is_not(None))
+"""Revisions on a cluster that answers, as far as is known."""
 
 # The text of the index ix_deployments_doubtful, so that it serves the query.
 _DOUBTFUL = sa.text(DOUBTFUL)
@@ -179,7 +182,7 @@ class DeploymentRows:
         return found[0] if found else None
 
     def live_object(self, kind: str, namespace: str, name: str) -> list[Deployment]:
-        """The revisions that an object of this name may stand for, on any cluster."""
+        """The revisions that an object of this name may stand for, on any cluster that answers."""
         return self._many(
             sa.select(deployments)
             .where(
@@ -187,15 +190,21 @@ class DeploymentRows:
                 deployments.c.name == name,
                 deployments.c.kind == kind,
                 deployments.c.status.in_(OBSERVED_REVISIONS),
+                _REACHABLE,
             )
             .order_by(deployments.c.id)
         )
+
+    def reachable(self, deployment_ids: Collection[uuid.UUID]) -> list[Deployment]:
+        """Those of several revisions whose cluster answers, as far as is known, in the order of their ids."""
+        statement = sa.select(deployments).where(deployments.c.id.in_(deployment_ids), _REACHABLE)
+        return self._many(statement.order_by(deployments.c.id))
 
     def oldest_observed(self, statuses: Sequence[RevisionStatus], before: datetime, limit: int) -> list[Deployment]:
         """The revisions in these states that were not looked at since `before`, longest ago first."""
         return self._many(
             sa.select(deployments)
-            .where(deployments.c.status.in_(statuses), deployments.c.observed_at <= before, _is_due(before))
+            .where(deployments.c.status.in_(statuses), deployments.c.observed_at <= before, _is_due(before), _REACHABLE)
             .order_by(deployments.c.observed_at, deployments.c.id)
             .limit(limit)
         )
@@ -206,7 +215,7 @@ class DeploymentRows:
         In doubt is a healthy revision that was not ready when it was observed last.
         """
         doubtful = sa.select(deployments).where(
-            _DOUBTFUL, deployments.c.observed_at <= doubtful_before, _is_due(doubtful_before)
+            _DOUBTFUL, deployments.c.observed_at <= doubtful_before, _is_due(doubtful_before), _REACHABLE
         )
         found = self._many(doubtful.order_by(deployments.c.observed_at, deployments.c.id).limit(limit))
         known = {one.id for one in found}

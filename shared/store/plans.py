@@ -14,7 +14,7 @@ from shared.models.plan import ActionPlan, Decision, PlanSource
 from shared.models.validation import read_stored
 from shared.policy.decision import DecisionRecord
 from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, readable, unreadable
-from shared.store.tables import action_plans, policy_decisions, workloads
+from shared.store.tables import action_plans, clusters, policy_decisions, workloads
 
 _PAGE = 500
 
@@ -45,6 +45,11 @@ class PlanRows:
         """A plan. Its workload's row lock protects it."""
         row = self.connection.execute(_GET, {"plan": plan_id}).one_or_none()
         return None if row is None else _plan(row)
+
+    def get_with_cluster(self, plan_id: uuid.UUID) -> tuple[ActionPlan, str | None] | None:
+        """A plan, and why its cluster is away; None when that answers, as far as is known."""
+        row = self.connection.execute(_GET_WITH_CLUSTER, {"plan": plan_id}).one_or_none()
+        return None if row is None else (_plan(row), row.away_reason)
 
     def get_many(self, plan_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ActionPlan]:
         """Several plans by id; those that are not there, or cannot be read, are absent."""
@@ -108,12 +113,17 @@ class PlanRows:
     def take_due(self, now: datetime, until: datetime, limit: int) -> list[ActionPlan]:
         """Plans whose time has come, oldest first: whose cluster was away, whose execution was cut off or never came.
 
-        They are not due again before `until`. What another transaction works on is left to it, rather than waited for:
-        an execution that concludes locks its plan first and the ledger after, the tick the other way round.
+        They are not due again before `until`. Plans for a cluster that is away wait until it answers. What another
+        transaction works on is left to it, rather than waited for: an execution that concludes locks its plan first and
+        the ledger after, the tick the other way round.
         """
         due = (
             sa.select(action_plans.c.id)
-            .where(action_plans.c.status.in_(PLANS_UNDER_WAY), action_plans.c.next_attempt_at <= now)
+            .where(
+                action_plans.c.status.in_(PLANS_UNDER_WAY),
+                action_plans.c.next_attempt_at <= now,
+                ~sa.exists().where(_IS_AWAY),
+            )
             .order_by(action_plans.c.next_attempt_at, action_plans.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -290,6 +300,12 @@ def _decision(row: sa.Row[tuple[object, ...]]) -> DecisionRecord:
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
 
 _GET = sa.select(action_plans).where(action_plans.c.id == sa.bindparam("plan"))
+_IS_AWAY = sa.and_(clusters.c.name == action_plans.c.decision["cluster"].astext, clusters.c.away_until.is_not(None))
+_GET_WITH_CLUSTER = (
+    sa.select(action_plans, clusters.c.away_reason)
+    .outerjoin_from(action_plans, clusters, _IS_AWAY)
+    .where(action_plans.c.id == sa.bindparam("plan"))
+)
 _UPDATE = action_plans.update().where(action_plans.c.id == sa.bindparam("plan"))
 _DECISION_COLUMNS = (
     *("id", "plan_id", "workload_id", "approved", "violations", "warnings", "determining", "dry_run", "facts"),

@@ -290,6 +290,11 @@ clusters = Table(
     Column("gpus", JSONB(none_as_null=True)),
     Column("products", JSONB, nullable=False, server_default=text("'[]'")),
     _moment("products_read_at"),
+    _moment("away_until"),
+    Column("away_attempts", Integer, nullable=False, server_default=text("0")),
+    _text("away_reason", default=""),
+    _moment("cordoned_at"),
+    _moment("lost_at"),
     *_kept(),
 )
 

@@ -37,7 +37,7 @@ from shared.operations.observe import observe
 from shared.policy.documents import PolicyDocument
 from shared.store import outbox
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
-from shared.store.tables import action_plans, audit_log, deployments, inbox, reservations, usage
+from shared.store.tables import action_plans, audit_log, clusters, deployments, inbox, reservations, usage
 from shared.store.unit_of_work import Store
 from tests.support.builders import SUBMITTED, WITHDRAWN, Deliver, Function, connection_of, request
 from tests.support.cluster import Crash, Gate, Site
@@ -147,10 +147,11 @@ class Chain:
             )
 
     def pass_plan_time(self, seconds: float) -> None:
-        """Moves the moments back at which plans are due, leases lapse and holds expire."""
+        """Moves the moments back at which plans are due, leases lapse, holds expire and clusters are probed."""
         past = sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
         with self.store.begin() as work:
-            for table, names in ((action_plans, ("next_attempt_at", "lease_until")), (reservations, ("expires_at",))):
+            moved = {action_plans: ("next_attempt_at", "lease_until"), clusters: ("away_until",)}
+            for table, names in {**moved, reservations: ("expires_at",)}.items():
                 connection_of(work).execute(table.update().values({name: table.c[name] - past for name in names}))
 
     def settle(self, name: str = "web", *, team: str = "search") -> Workload:
@@ -212,7 +213,7 @@ class Chain:
                 answer = self.send(message)
             except Crash:
                 queue.append(message)
-                self.pass_plan_time(30)
+                self.pass_plan_time(60)
                 continue
             first = first or answer
             if answer.status in (409, 503):

@@ -43,6 +43,9 @@ class _Dying:
     def __init__(self, driver: ClusterDriver) -> None:
         self._driver = driver
 
+    def within(self, seconds: float) -> "_Dying":
+        return _Dying(self._driver.within(seconds))
+
     def apply(self, *arguments: Any, **how: Any) -> AppliedObject:
         self._driver.apply(*arguments, **how)
         raise Crash
@@ -159,10 +162,11 @@ class _Troubled(http.server.BaseHTTPRequestHandler):
 
 @dataclass
 class Troubled:
-    """An API server in trouble. asked: set once a request has come."""
+    """An API server in trouble. asked: set once a request has come. release: ends the connections that hang."""
 
     kubeconfig: str
     asked: threading.Event
+    release: threading.Event
 
 
 @contextmanager
@@ -178,7 +182,7 @@ def troubled(status: int, directory: Path) -> Iterator[Troubled]:
     thread.start()
     try:
         address = f"https://127.0.0.1:{server.server_address[1]}"
-        yield Troubled(kubeconfig_of(Connection(address, authority.certificate.decode())), asked)
+        yield Troubled(kubeconfig_of(Connection(address, authority.certificate.decode())), asked, hang)
     finally:
         hang.set()
         server.shutdown()

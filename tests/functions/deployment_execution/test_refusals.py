@@ -173,5 +173,5 @@ def test_a_crash_after_a_refusal_is_refused_again(chain: Chain) -> None:
     chain.site.crashes = 1
     with pytest.raises(Crash):
         chain.forward(approved)
-    chain.pass_plan_time(30)
+    chain.pass_plan_time(60)
     assert chain.forward(approved).headers["ce-type"] == FAILED

@@ -1,9 +1,12 @@
 """HTTP to an API server: what is sent, and what becomes of a server that does not answer as it should."""
 
+import contextlib
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from shared.clusters import transport
 from shared.clusters.kubeconfig import Connection
 from shared.clusters.kubernetes import KubernetesDriver
 from shared.clusters.transport import Transport, as_yaml
-from shared.errors import ClusterUnavailable
+from shared.errors import ClusterAway, ClusterUnavailable
 from tests.support.api_servers import ScriptedServer, scripted_server
 
 
@@ -73,6 +76,45 @@ def test_a_server_that_never_answers_is_unavailable(monkeypatch: pytest.MonkeyPa
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ClusterUnavailable, match="timed out"):
             Transport("eu", Connection(url)).get("/api")
+
+
+def test_an_answer_that_comes_in_drops_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "READ_SECONDS", 0.2)
+    stop = threading.Event()
+
+    def drip(silent: socket.socket) -> None:
+        connection, _ = silent.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while not stop.wait(0.01):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        thread.submit(drip, server)
+        with pytest.raises(ClusterAway, match="timed out"):
+            Transport("eu", Connection(f"http://127.0.0.1:{server.getsockname()[1]}")).get("/api")
+        stop.set()
+
+
+def test_no_request_is_made_for_a_task_that_is_over(server: ScriptedServer) -> None:
+    with pytest.raises(ClusterUnavailable, match="no time was left") as raised:
+        Transport("eu", Connection(server.url)).within(0).get("/api")
+    assert not isinstance(raised.value, ClusterAway)
+    assert server.asked == []
+
+
+def test_few_requests_wait_for_one_server(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "AT_ONCE", 1)
+    monkeypatch.setattr(transport, "SLOT_SECONDS", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as thread:
+        client = Transport("eu", Connection(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        waiting = thread.submit(client.get, "/api")
+        connection, _ = silent.accept()
+        with connection, pytest.raises(ClusterUnavailable, match="1 requests wait for an answer already"):
+            client.within(60).get("/api")
+        with pytest.raises(ClusterAway):
+            waiting.result()
 
 
 @dataclass(frozen=True)

@@ -80,13 +80,13 @@ def test_the_nodes_of_a_cluster_are_read_by_one_at_a_time_and_again_after_a_whil
         now = work.now
         work.catalogue.register_cluster(Cluster("b"))
         work.catalogue.register_cluster(Cluster("a"))
-        assert work.catalogue.take_unread(now, now - timedelta(minutes=1), 2) == ("a", "b")
+        assert work.catalogue.take_unread(now, now - timedelta(minutes=1), 2) == {"a": False, "b": False}
         with store.begin() as other:
             taken = other.catalogue.take_unread(now, now - timedelta(minutes=1), 2)
         assert not {"a", "b"} & {*taken}
     with store.begin() as work:
-        assert work.catalogue.take_unread(now, now - timedelta(minutes=1), 2) == ()
-        assert work.catalogue.take_unread(now, now + timedelta(minutes=1), 1) == ("a",)
+        assert work.catalogue.take_unread(now, now - timedelta(minutes=1), 2) == {}
+        assert work.catalogue.take_unread(now, now + timedelta(minutes=1), 1) == {"a": False}
 
 
 def test_the_products_of_a_cluster_outlast_its_registration_and_its_nodes(store: Store) -> None:
