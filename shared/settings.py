@@ -37,7 +37,6 @@ class FunctionSettings:
 
     database_url: str
     pool_size: int = DEFAULT_FUNCTION_POOL
-    threads: int = DEFAULT_FUNCTION_POOL
     sink: str | None = None
     clusters_directory: Path | None = None
     image_pull_grace: timedelta = DEFAULT_IMAGE_PULL_GRACE
@@ -45,6 +44,7 @@ class FunctionSettings:
     statement_timeout: timedelta = DEFAULT_STATEMENT_TIMEOUT
     idle_in_transaction_timeout: timedelta = DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT
     retention: Retention = DEFAULT_RETENTION
+    threads: int = DEFAULT_FUNCTION_POOL
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -54,7 +54,6 @@ class FunctionSettings:
         return cls(
             required(environment, "DATABASE_URL", "the URL of the PostgreSQL database, for the application's role"),
             size,
-            _count(environment, "HANDLER_THREADS", size),
             environment.get("K_SINK"),
             Path(clusters) if clusters else None,
             _duration(environment, "IMAGE_PULL_GRACE", DEFAULT_IMAGE_PULL_GRACE),
@@ -62,6 +61,7 @@ class FunctionSettings:
             _duration(environment, "DATABASE_STATEMENT_TIMEOUT", DEFAULT_STATEMENT_TIMEOUT),
             _duration(environment, "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT", DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT),
             _retention(environment),
+            _count(environment, "HANDLER_THREADS", size),
         )
 
     def required_sink(self) -> str:

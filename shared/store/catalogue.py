@@ -27,7 +27,7 @@ _IS_UNREAD = sa.or_(clusters.c.products_read_at.is_(None), clusters.c.products_r
 _IS_PROBED = clusters.c.away_until <= sa.func.clock_timestamp()
 _UNREAD = (
     sa.select(clusters.c.id)
-    .where(sa.or_(sa.and_(clusters.c.away_until.is_(None), _IS_UNREAD), _IS_PROBED), clusters.c.lost_at.is_(None))
+    .where(sa.or_(sa.and_(clusters.c.away_until.is_(None), _IS_UNREAD), _IS_PROBED))
     .order_by(clusters.c.products_read_at.nulls_first(), clusters.c.name)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)

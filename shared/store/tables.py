@@ -293,8 +293,6 @@ clusters = Table(
     _moment("away_until"),
     Column("away_attempts", Integer, nullable=False, server_default=text("0")),
     _text("away_reason", default=""),
-    _moment("cordoned_at"),
-    _moment("lost_at"),
     *_kept(),
 )
 

@@ -10,11 +10,12 @@ import pytest
 
 from shared.eventing.processing import HttpAnswer
 from shared.models.lifecycle import Phase, PlanStatus
+from shared.operations.execute import LEASE
 from tests.support.chain import Chain
 from tests.support.cluster import Crash, troubled
 from tests.support.serving import served
 
-LEASE_SECONDS = 21
+LEASE_SECONDS = LEASE.total_seconds() + 1
 
 
 def cut_off(chain: Chain, approved: HttpAnswer) -> None:
