@@ -20,7 +20,7 @@ def test_everything_given() -> None:
     given = {**URL, "DATABASE_POOL_SIZE": "7", "K_SINK": "http://broker", "CLUSTERS_DIR": "/etc/clusters"}
     found = FunctionSettings.from_environment(given)
     assert found == FunctionSettings("postgresql://h/d", 7, "http://broker", Path("/etc/clusters"), threads=7)
-    assert (found.required_sink(), found.required_clusters_directory()) == ("http://broker", Path("/etc/clusters"), threads=7)
+    assert (found.required_sink(), found.required_clusters_directory()) == ("http://broker", Path("/etc/clusters"))
 
 
 @pytest.mark.parametrize("size", ["0", "101", "-1", "x", "", "1.5", "9" * 30])

@@ -32,7 +32,7 @@ def test_the_process_of_a_service(manifests: Manifests) -> None:
     found = spec(manifests, "deployment-execution")
     assert found.command == [sys.executable, "-m", "functions.serve", "deployment_execution"]
     assert (found.name, found.namespace) == ("deployment-execution", "sentinel")
-    assert (found.concurrency, found.timeout, found.window) == (4, 60, 30)
+    assert (found.concurrency, found.timeout, found.window) == (16, 60, 30)
     assert found.env["DATABASE_URL"] == "postgresql://secret"
     assert found.env["CLUSTERS_DIR"] == "/state/clusters"
     assert found.env["K_SERVICE"] == "deployment-execution"
