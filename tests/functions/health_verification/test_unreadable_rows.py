@@ -123,6 +123,9 @@ def test_an_object_of_an_unknown_form_is_left_out_alone(chain: Chain) -> None:
             self._driver = chain.site.driver(name)
             return self
 
+        def within(self, seconds: float) -> "Odd":
+            return self
+
         def observe_many(self, objects: list[object]) -> object:
             if any(one.reference.name == "bad" for one in objects):  # type: ignore[attr-defined]
                 raise KeyError("metadata")
