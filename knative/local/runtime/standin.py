@@ -14,6 +14,7 @@ from knative.local.serving.output import log_output
 
 _START_SECONDS = 30.0
 _STOP_GRACE_SECONDS = 10.0
+_WAIT_SECONDS = 15.0  # for one whose platform was killed a moment ago
 
 
 class StandInFailed(Exception):
@@ -36,7 +37,7 @@ class StandInApi:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "knative.local.kubernetes", "--state", str(self._state)),
-            *("--port", str(self._port), "--nodes", self._nodes),
+            *("--port", str(self._port), "--nodes", self._nodes, "--wait", str(_WAIT_SECONDS)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

