@@ -96,6 +96,13 @@ def delayed_execution(chain: Chain) -> None:
         chain.tick()
 
 
+def come_back(chain: Chain) -> None:
+    """It answers again, and the next tick looks whether it does."""
+    chain.site.come_back()
+    chain.pass_plan_time(10)
+    chain.tick()
+
+
 ACTIONS: dict[str, Callable[[Chain], object]] = {
     "submit": lambda chain: chain.submit(NAME),
     "submit what never becomes ready": lambda chain: chain.submit(NAME, image="fate.test/never-ready"),
@@ -106,7 +113,7 @@ ACTIONS: dict[str, Callable[[Chain], object]] = {
     "forbid GPUs": lambda chain: chain.limit_gpus(0),
     "allow GPUs": lambda chain: chain.limit_gpus(100),
     "the cluster goes away": lambda chain: chain.site.go_away(),
-    "the cluster comes back": lambda chain: chain.site.come_back(),
+    "the cluster comes back": come_back,
     "somebody deletes the object": delete_object,
     "an approval comes late": delayed_approval,
     "an execution comes late": delayed_execution,
