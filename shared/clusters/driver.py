@@ -48,7 +48,7 @@ class ClusterDriver(Protocol):
     """One cluster. Any method raises ClusterAway when it cannot be reached, ClusterRefused when it will not."""
 
     def within(self, seconds: float) -> "ClusterDriver":
-        """The same cluster, for work that must end that soon: what would end later raises ClusterAway."""
+        """The same cluster, for work that must end that soon: what would end later raises ClusterUnavailable."""
         ...
 
     def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:

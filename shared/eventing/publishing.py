@@ -41,7 +41,7 @@ class HttpPublisher:
     timeout: seconds to connect, and the same again to be answered.
     """
 
-    def __init__(self, sink: str, *, timeout: float = 10.0, connections: int = 4) -> None:
+    def __init__(self, sink: str, *, timeout: float = 5.0, connections: int = 4) -> None:
         self._sink = sink
         self._timeout = timeout
         self._connections = connections

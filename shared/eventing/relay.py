@@ -6,14 +6,22 @@ once. A crash in between sends the page again under the same ids, and consumers 
 publishes its own rows at this moment (`PublisherAfterCommit`) may send one a second time too.
 """
 
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from shared.eventing.event import Queued, WireEvent
 from shared.eventing.publishing import Publisher, PublishingFailed
+
+PAGE_SECONDS = 4.0
+"""After this long no further event of a page is sent.
+
+With the longest wait for one answer (10 s) this stays below the time that PostgreSQL lets a function's transaction be
+silent (DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, 15 s). A page that is cut off there would be sent again, and again.
+"""
 
 
 class OutboxTransaction(Protocol):
@@ -64,8 +72,10 @@ class Relayed:
     more: bool
 
 
-def publish_pending(store: Outbox, publisher: Publisher, limit: int) -> Relayed:
-    """Sends the oldest unpublished events, at most `limit`. Raises StoreUnavailable.
+def publish_pending(
+    store: Outbox, publisher: Publisher, limit: int, clock: Callable[[], float] = time.monotonic
+) -> Relayed:
+    """Sends the oldest unpublished events, at most `limit`, for PAGE_SECONDS. Raises StoreUnavailable.
 
     An event that is refused for good stays in the outbox with the reason. One that the sink does not take now is sent
     again later, by itself: the Kafka ingress answers 503 to an event of over 1 MiB for ever. Neither holds up another.
@@ -74,7 +84,10 @@ def publish_pending(store: Outbox, publisher: Publisher, limit: int) -> Relayed:
     with store.begin() as work:
         page = work.lock_pending(limit)
         published, postponed, refused, failures, away = [], [], [], [], False
+        ends_at, slow = clock() + PAGE_SECONDS, False
         for pending in page:
+            if slow := clock() >= ends_at:
+                break
             try:
                 publisher.publish(pending.event)
             except PublishingFailed as error:
@@ -90,5 +103,5 @@ def publish_pending(store: Outbox, publisher: Publisher, limit: int) -> Relayed:
                 published.append(pending.id)
         work.mark_published(published)
         work.postpone(postponed)
-    more = len(page) == limit and not away
+    more = (len(page) == limit or slow) and not away
     return Relayed(len(published), tuple(refused), len(postponed), next(iter(failures), ""), away, more)

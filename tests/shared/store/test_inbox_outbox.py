@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from shared.errors import EventTooLarge
 from shared.eventing.event import WireEvent
 from shared.eventing.publishing import PublishingFailed
-from shared.eventing.relay import publish_pending
+from shared.eventing.relay import PAGE_SECONDS, publish_pending
 from shared.store import inbox, outbox
 from shared.store.unit_of_work import Store
 from tests.support.builders import connection_of, envelope, rows
@@ -191,6 +191,21 @@ def test_a_page_is_published(store: Store, sink: Sink, limit: int, expected: tup
     publish_pending(store, again, 9)
     assert len(sink.taken) + len(relayed.refused) + len(again.taken) == 4
     assert not set(sink.taken) & set(again.taken)
+
+
+def test_a_slow_sink_ends_a_page_before_its_transaction_is_given_up(store: Store) -> None:
+    class SlowSink(Sink):
+        now = 0.0
+
+        def publish(self, event: WireEvent) -> None:
+            self.now += PAGE_SECONDS * 0.6
+            super().publish(event)
+
+    queue(store, 5)
+    sink = SlowSink()
+    pages = [publish_pending(store, sink, 9, clock=lambda: sink.now) for _ in range(3)]
+    assert [(page.published, page.more) for page in pages] == [(2, True), (2, True), (1, False)]
+    assert sink.taken == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_an_event_that_no_broker_would_take_never_comes_to_the_outbox(store: Store, owner_engine: sa.Engine) -> None:
