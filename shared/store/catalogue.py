@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.rollout.pricing import Price, PriceKind
-from shared.store.rows import AMOUNT_COLUMNS, amounts_from
+from shared.store.rows import AMOUNT_COLUMNS, amounts_from, one_of
 from shared.store.tables import clusters, prices, usage
 
 
@@ -34,7 +34,7 @@ _UNREAD = (
 )
 _TAKE_UNREAD = (
     clusters.update()
-    .where(clusters.c.id.in_(_UNREAD))
+    .where(one_of(clusters.c.id, _UNREAD))
     .values(
         products_read_at=sa.bindparam("taken_at"),
         away_until=sa.case((clusters.c.away_until.is_not(None), _in_seconds(sa.bindparam("probe", type_=sa.Float)))),

@@ -4,8 +4,6 @@ import base64
 import json
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -88,20 +86,3 @@ def postpone(connection: sa.Connection, ids: Sequence[uuid.UUID]) -> None:
 def mark_refused(connection: sa.Connection, row_id: uuid.UUID, reason: str) -> None:
     """The sink will never take this event: it stays, with the reason, and blocks nobody."""
     connection.execute(outbox.update().where(outbox.c.id == row_id).values(refused=reason))
-
-
-def forget_published(connection: sa.Connection, age: timedelta, limit: int) -> int:
-    """Deletes at most `limit` rows published this long ago, oldest first; returns how many."""
-    return _forget(connection, outbox.c.published_at, outbox.c.published_at.is_not(None), age, limit)
-
-
-def forget_refused(connection: sa.Connection, age: timedelta, limit: int) -> int:
-    """Deletes at most `limit` rows refused this long ago, oldest first; returns how many."""
-    return _forget(connection, outbox.c.updated_at, outbox.c.refused.is_not(None), age, limit)
-
-
-def _forget(
-    connection: sa.Connection, moment: sa.Column[Any], over: sa.ColumnElement[bool], age: timedelta, limit: int
-) -> int:
-    old = sa.select(outbox.c.id).where(over, moment < sa.func.now() - age).order_by(moment).limit(limit)
-    return connection.execute(outbox.delete().where(outbox.c.id.in_(old.with_for_update(skip_locked=True)))).rowcount

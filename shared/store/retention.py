@@ -9,21 +9,24 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from shared.models.retention import Retention
-from shared.store import inbox, outbox
-from shared.store.tables import actions, dead_letters
+from shared.store import inbox
+from shared.store.rows import one_of
+from shared.store.tables import actions, dead_letters, outbox
 
 
 def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
-    """Deletes at most `limit` rows of each table."""
+    """Deletes at most `limit` rows of each table, for each reason to delete them."""
     inbox.forget_old(connection, retention.events, limit)
-    outbox.forget_published(connection, retention.events, limit)
-    outbox.forget_refused(connection, retention.letters, limit)
+    _forget(connection, outbox.c.published_at, retention.events, limit)
+    _forget(connection, outbox.c.updated_at, retention.letters, limit, outbox.c.refused.is_not(None))
     _forget(connection, dead_letters.c.redriven_at, retention.letters, limit)
     _forget(connection, actions.c.taken_at, retention.actions, limit)
 
 
-def _forget(connection: sa.Connection, moment: sa.Column[object], age: timedelta, limit: int) -> None:
+def _forget(
+    connection: sa.Connection, moment: sa.Column[object], age: timedelta, limit: int, *over: sa.ColumnElement[bool]
+) -> None:
     """Deletes rows of a table whose key is `id` and whose `moment` is this long ago; NULL is no moment."""
     table = moment.table
-    old = sa.select(table.c.id).where(moment < sa.func.now() - age).order_by(moment).limit(limit)
-    connection.execute(sa.delete(table).where(table.c.id.in_(old.with_for_update(skip_locked=True))))
+    old = sa.select(table.c.id).where(*over, moment < sa.func.now() - age).order_by(moment).limit(limit)
+    connection.execute(sa.delete(table).where(one_of(table.c.id, old.with_for_update(skip_locked=True))))

@@ -38,6 +38,15 @@ def amounts_from(row: Mapping[Any, Any]) -> Amounts:
     )
 
 
+def one_of(column: sa.ColumnElement[T], page: sa.Select[Any]) -> sa.ColumnElement[bool]:
+    """Whether a column is among the values of a limited selection, which is made once.
+
+    PostgreSQL may make `IN (SELECT .. LIMIT n FOR UPDATE SKIP LOCKED)` again for every row that it looks at, and takes
+    another n rows each time.
+    """
+    return column == sa.any_(sa.func.array(page.scalar_subquery()))
+
+
 def unreadable(what: str, error: Exception) -> RowUnreadable:
     """The error for a row that cannot be understood; `what` names it. Values are left out: they may be secrets."""
     if isinstance(error, ValidationError):

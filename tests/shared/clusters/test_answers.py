@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.clusters.answers import ApiAnswer, error_of
-from shared.errors import ClusterRefused, ClusterUnavailable
+from shared.errors import ClusterAway, ClusterRefused, ClusterUnavailable
 from tests.support.api_servers import status
 
 TERMINATING = {"causes": [{"reason": "NamespaceTerminating", "message": "namespace x is being terminated"}]}
@@ -25,12 +25,13 @@ def answer(code: int, body: Any) -> ApiAnswer:
             status(500, "failed to create typed patch object (x; apps/v1): .spec.y: field not declared"),
             ClusterRefused,
         ),
-        *((code, status(code, "later"), ClusterUnavailable) for code in (401, 408, 410, 429, 500, 502, 503, 504)),
+        *((code, status(code, "later"), ClusterUnavailable) for code in (408, 410, 500, 504)),
+        *((code, status(code, "later"), ClusterAway) for code in (401, 429, 502, 503)),
         (403, status(403, "forbidden", **TERMINATING), ClusterUnavailable),
-        (404, b"<html>not found</html>", ClusterUnavailable),
-        (200, b"<html>log in</html>", ClusterUnavailable),
-        (200, b"[]", ClusterUnavailable),
-        (502, b"\xff" * 10, ClusterUnavailable),
+        (404, b"<html>not found</html>", ClusterAway),
+        (200, b"<html>log in</html>", ClusterAway),
+        (200, b"[]", ClusterAway),
+        (502, b"\xff" * 10, ClusterAway),
     ],
 )
 def test_each_answer_is_permanent_or_not(code: int, body: Any, error: type[Exception]) -> None:

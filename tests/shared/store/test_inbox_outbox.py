@@ -10,6 +10,7 @@ from shared.errors import EventTooLarge
 from shared.eventing.event import WireEvent
 from shared.eventing.publishing import PublishingFailed
 from shared.eventing.relay import PAGE_SECONDS, publish_pending
+from shared.models.retention import DEFAULT_RETENTION
 from shared.store import inbox, outbox
 from shared.store.unit_of_work import Store
 from tests.support.builders import connection_of, envelope, rows
@@ -148,13 +149,14 @@ def test_a_refused_event_stays_with_its_reason_and_blocks_nobody(store: Store, o
     assert {row["refused"] for row in rows(owner_engine, "outbox")} == {"too large", None}
 
 
-def test_old_published_events_are_forgotten(store: Store, owner_engine: sa.Engine) -> None:
+def test_old_published_events_are_forgotten_a_page_at_a_time(store: Store, owner_engine: sa.Engine) -> None:
     queue(store, 3)
     with owner_engine.begin() as connection:
         connection.execute(sa.text("UPDATE outbox SET published_at = now() - interval '8 days' WHERE body <> '0'"))
-    with store.begin() as work:
-        assert outbox.forget_published(connection_of(work), timedelta(days=7), 1) == 1
-        assert outbox.forget_published(connection_of(work), timedelta(days=7), 9) == 1
+    for limit, left in ((1, 2), (9, 1), (9, 1)):
+        with store.begin() as work:
+            work.forget_old(DEFAULT_RETENTION, limit)
+        assert len(rows(owner_engine, "outbox")) == left
     assert [bytes(row["body"]) for row in rows(owner_engine, "outbox")] == [b"0"]
 
 
