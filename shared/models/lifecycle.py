@@ -19,10 +19,14 @@ late execution brought its object to a cluster: that object has to be taken away
 A revision is one application of a workload to a cluster.
 
 A state may always be written again. Any other step that is not in its table raises IllegalTransition.
+
+Every state that Sentinel itself has to lead on has a next look: any event may be lost, and no state waits for one
+alone. See PHASE_LOOKS, PLAN_LOOKS and REVISION_LOOKS.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -170,7 +174,61 @@ REVISION_STATUSES: StateMachine[RevisionStatus] = StateMachine(
 )
 
 
+class NextLook(StrEnum):
+    """Who looks at a state again, when the event that should have led on was lost.
+
+    ANNOUNCED: the tick announces the plan when its `next_attempt_at` has come.
+    QUEUE: the tick looks through the queue.
+    OBSERVED: the tick observes the revision on its cluster.
+    BY_PLAN: the plan that made the revision is looked at.
+    BY_NEWEST_PLAN: the workload's newest plan is looked at.
+    BY_REVISION: the revision that the workload's newest plan made is looked at.
+    """
+
+    ANNOUNCED = "announced"
+    QUEUE = "queue"
+    OBSERVED = "observed"
+    BY_PLAN = "by plan"
+    BY_NEWEST_PLAN = "by newest plan"
+    BY_REVISION = "by revision"
+
+
+ANNOUNCE_AGAIN = timedelta(seconds=15)
+"""How long a plan may stay as it is before it is announced again."""
+
+PHASE_LOOKS: Mapping[Phase, NextLook] = {
+    Phase.PROPOSED: NextLook.BY_NEWEST_PLAN,
+    Phase.QUEUED: NextLook.BY_NEWEST_PLAN,
+    Phase.APPROVED: NextLook.BY_NEWEST_PLAN,
+    Phase.WAITING: NextLook.BY_NEWEST_PLAN,
+    Phase.APPLYING: NextLook.BY_NEWEST_PLAN,
+    Phase.VERIFYING: NextLook.BY_REVISION,
+    Phase.UNHEALTHY: NextLook.BY_NEWEST_PLAN,  # the transaction that writes it goes on to PROPOSED or FAILED
+    Phase.REMOVING: NextLook.BY_REVISION,
+}
+
+PLAN_LOOKS: Mapping[PlanStatus, NextLook] = {
+    PlanStatus.PROPOSED: NextLook.ANNOUNCED,
+    PlanStatus.QUEUED: NextLook.QUEUE,
+    PlanStatus.APPROVED: NextLook.ANNOUNCED,
+    PlanStatus.WAITING: NextLook.ANNOUNCED,
+    PlanStatus.APPLYING: NextLook.ANNOUNCED,
+}
+
+REVISION_LOOKS: Mapping[RevisionStatus, NextLook] = {
+    RevisionStatus.INTENDED: NextLook.BY_PLAN,
+    RevisionStatus.VERIFYING: NextLook.OBSERVED,
+    RevisionStatus.HEALTHY: NextLook.OBSERVED,
+    RevisionStatus.DEGRADED: NextLook.OBSERVED,
+    RevisionStatus.UNHEALTHY: NextLook.BY_NEWEST_PLAN,  # the rollback, if there is a revision to go back to
+    RevisionStatus.REMOVING: NextLook.OBSERVED,
+}
+
+
 # Tuples, so that SQL built from a set is the same text in every process.
+
+ANNOUNCED_PLANS = tuple(status for status, look in PLAN_LOOKS.items() if look is NextLook.ANNOUNCED)
+"""Plans that the tick announces again when they are due."""
 
 SETTLED_PHASES = (
     Phase.DENIED,
@@ -190,7 +248,7 @@ UNDECIDED_PLANS = (PlanStatus.PROPOSED, PlanStatus.QUEUED)
 """Policy has not approved or denied them."""
 
 PLANS_UNDER_WAY = (PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
-"""Approved, and not executed to the end: they hold their reservation, and are announced again when they are due."""
+"""Approved, and not executed to the end: they hold their reservation."""
 
 PLANS_IN_PROGRESS = (PlanStatus.PROPOSED, *PLANS_UNDER_WAY)
 """Plans that may change a cluster soon. A queued one may wait for days."""

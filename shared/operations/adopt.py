@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import OperationRefused
 from shared.models.amounts import Amounts
-from shared.models.lifecycle import PlanStatus
+from shared.models.lifecycle import ANNOUNCE_AGAIN, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.rollout import occupancy
 from shared.rollout.planning import scales
@@ -77,7 +77,7 @@ def adopt(
         status=PlanStatus.PROPOSED,
         priority=spec.priority,
     )
-    work.plans.add(plan)
+    work.plans.add(plan, work.now + ANNOUNCE_AGAIN)
     work.audit(
         "plan.adopted",
         str(workload.id),

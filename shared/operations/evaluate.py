@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from shared.errors import OperationRefused
-from shared.models.lifecycle import UNDECIDED_PLANS, Phase, PlanStatus
+from shared.models.lifecycle import ANNOUNCE_AGAIN, UNDECIDED_PLANS, Phase, PlanStatus
 from shared.models.reservation import Reservation
 from shared.operations import queue
 from shared.operations.adopt import adopt
@@ -146,7 +146,7 @@ def _approve(
         work.ledger.hold(reservation, plan.id, work.now + HOLD, before=view.held)
     if not view.reduces_harm:
         work.facts.record_action(view, work.now)
-    work.plans.approve(plan, work.now + HOLD)
+    work.plans.approve(plan, work.now + ANNOUNCE_AGAIN)
     work.workloads.advance(workload, Phase.APPROVED)
     work.audit("plan.approved", str(workload.id), actor, plan=str(plan.id), warnings=[*decision.warnings])
     return _evaluation(EvaluationOutcome.APPROVED, plan, assessment)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import AlreadyInProgress, OperationRefused
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import (
+    ANNOUNCE_AGAIN,
     ENDED_PLANS,
     FINISHED_REVISIONS,
     PLANS_UNDER_WAY,
@@ -273,7 +274,7 @@ def _references(deployments: Sequence[Deployment]) -> tuple[ObjectReference, ...
 
 
 def _propose_again(work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: Actor) -> PlanWasProposed:
-    work.plans.propose_again(plan, "its hold expired before it was executed")
+    work.plans.propose_again(plan, work.now + ANNOUNCE_AGAIN, "its hold expired before it was executed")
     work.workloads.advance(workload, Phase.PROPOSED)
     work.audit("plan.expired", str(workload.id), actor, plan=str(plan.id))
     return PlanWasProposed(plan)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shared.models.lifecycle import ANNOUNCE_AGAIN
+
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
@@ -27,7 +29,7 @@ def propose(
 
 def record_proposal(work: UnitOfWork, plan: ActionPlan, actor: Actor, **detail: JsonValue) -> None:
     """Stores a plan whose workload names it as its newest already."""
-    work.plans.add(plan)
+    work.plans.add(plan, work.now + ANNOUNCE_AGAIN)
     work.audit(
         "plan.proposed",
         str(plan.workload_id),

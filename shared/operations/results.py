@@ -9,14 +9,14 @@ from shared.models.plan import ActionPlan
 
 @dataclass(frozen=True)
 class PlanWasProposed:
-    """A plan waits for policy: a new one, or one whose hold expired before its execution."""
+    """A plan waits for policy: a new one, one whose hold expired before its execution, or one that nobody decided."""
 
     plan: ActionPlan
 
 
 @dataclass(frozen=True)
 class PlanIsDue:
-    """An approved plan waits for its execution: its cluster was away, or its execution was cut off."""
+    """An approved plan waits for its execution: its cluster was away, its execution was cut off, or it never began."""
 
     plan: ActionPlan
 

@@ -32,6 +32,7 @@ from shared import metrics
 from shared.errors import OperationRefused, StoreUnavailable
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import (
+    ANNOUNCE_AGAIN,
     OBSERVED_REVISIONS,
     PLANS_IN_PROGRESS,
     WATCHED_REVISIONS,
@@ -85,7 +86,6 @@ NODES_INTERVAL = timedelta(minutes=10)
 """How often the nodes of a cluster are read: their GPU products change when somebody adds nodes, or a driver."""
 
 CLUSTERS_PAGE = 5
-ANNOUNCE_AGAIN = timedelta(seconds=15)
 STALE = timedelta(minutes=1)
 """A page of a tick that comes this late is dropped: the ticks since have observed the oldest first."""
 
@@ -181,7 +181,7 @@ def conclude(
     if task.sweep is None:
         return Verified(verified)
     due = work.plans.take_due(work.now, work.now + ANNOUNCE_AGAIN, PAGE)
-    results = [*verified, *(PlanIsDue(plan) for plan in due)]
+    results = [*verified, *map(_announcement, due)]
     sweep = task.sweep
     more = (sweep.full or len(due) == PAGE) and sweep.page < MAX_PAGES
     return Verified(results, replace(sweep, page=sweep.page + 1) if more else None)
@@ -217,6 +217,10 @@ def _verify(
             metrics.count(metrics.ROWS_SET_ASIDE, table="deployments")
             work.deployments.set_aside(revision, work.now, f"cannot be verified: {type(error).__name__}")
     return results
+
+
+def _announcement(plan: ActionPlan) -> PlanWasProposed | PlanIsDue:
+    return PlanWasProposed(plan) if plan.status is PlanStatus.PROPOSED else PlanIsDue(plan)
 
 
 def _task(revisions: Sequence[Deployment]) -> ObservationTask | None:

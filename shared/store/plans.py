@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import AlreadyInProgress
-from shared.models.lifecycle import PLAN_STATUSES, PLANS_UNDER_WAY, PlanStatus
+from shared.models.lifecycle import ANNOUNCED_PLANS, PLAN_STATUSES, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource
 from shared.models.validation import read_stored
 from shared.policy.decision import DecisionRecord
@@ -25,8 +25,11 @@ class PlanRows:
 
     connection: sa.Connection
 
-    def add(self, plan: ActionPlan) -> None:
-        """Inserts a plan; the same plan a second time changes nothing."""
+    def add(self, plan: ActionPlan, until: datetime) -> bool:
+        """Inserts a plan; when nobody has decided it by `until`, it is announced again.
+
+        False, and nothing changed, when there is a plan of this id.
+        """
         statement = insert(action_plans).values(
             id=plan.id,
             workload_id=plan.workload_id,
@@ -38,8 +41,9 @@ class PlanRows:
             surge=plan.surge.as_json(),
             status=plan.status,
             priority=plan.priority,
+            next_attempt_at=until,
         )
-        self.connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
+        return bool(self.connection.execute(statement.on_conflict_do_nothing(index_elements=["id"])).rowcount)
 
     def get(self, plan_id: uuid.UUID) -> ActionPlan | None:
         """A plan. Its workload's row lock protects it."""
@@ -68,9 +72,9 @@ class PlanRows:
         """Ends a plan whose place a newer one has taken."""
         self._end(plan, PlanStatus.SUPERSEDED, reason)
 
-    def propose_again(self, plan: ActionPlan, reason: str) -> None:
-        """Gives an approved plan back to policy."""
-        self._end(plan, PlanStatus.PROPOSED, reason)
+    def propose_again(self, plan: ActionPlan, until: datetime, reason: str) -> None:
+        """Gives an approved plan back to policy; when nobody has decided it by `until`, it is announced again."""
+        self._move(plan, PlanStatus.PROPOSED, reason=reason, next_attempt_at=until, lease_until=None)
 
     def mark_executed(self, plan: ActionPlan) -> None:
         """Ends a plan that its cluster has taken."""
@@ -111,18 +115,19 @@ class PlanRows:
         return None if row is None else _plan(row)
 
     def take_due(self, now: datetime, until: datetime, limit: int) -> list[ActionPlan]:
-        """Plans whose time has come, oldest first: whose cluster was away, whose execution was cut off or never came.
+        """Plans whose time has come, oldest first: whose cluster was away, whose execution was cut off, or whose last
+        announcement nobody acted on.
 
-        They are not due again before `until`. Plans for a cluster that is away wait until it answers. What another
-        transaction works on is left to it, rather than waited for: an execution that concludes locks its plan first and
-        the ledger after, the tick the other way round.
+        They are not due again before `until`. Approved plans for a cluster that is away wait until it answers; policy
+        decides the others all the same. What another transaction works on is left to it, rather than waited for: an
+        execution that concludes locks its plan first and the ledger after, the tick the other way round.
         """
         due = (
             sa.select(action_plans.c.id)
             .where(
-                action_plans.c.status.in_(PLANS_UNDER_WAY),
+                action_plans.c.status.in_(ANNOUNCED_PLANS),
                 action_plans.c.next_attempt_at <= now,
-                ~sa.exists().where(_IS_AWAY),
+                sa.or_(action_plans.c.status == PlanStatus.PROPOSED, ~sa.exists().where(_IS_AWAY)),
             )
             .order_by(action_plans.c.next_attempt_at, action_plans.c.id)
             .limit(limit)
@@ -141,6 +146,7 @@ class PlanRows:
             plan,
             PlanStatus.QUEUED,
             queued_at=plan.queued_at or now,
+            next_attempt_at=None,
             waits_for=list(waits_for),
             reason=reason,
         )

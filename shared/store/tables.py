@@ -32,8 +32,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.models.lifecycle import (
+    ANNOUNCED_PLANS,
     OBSERVED_REVISIONS,
-    PLANS_UNDER_WAY,
     SETTLED_REVISIONS,
     WATCHED_REVISIONS,
     PlanStatus,
@@ -127,7 +127,7 @@ action_plans = Table(
         "id",
         postgresql_where=text(f"status = '{PlanStatus.QUEUED}'"),
     ),
-    Index("ix_action_plans_due", "next_attempt_at", postgresql_where=_status_in(PLANS_UNDER_WAY)),
+    Index("ix_action_plans_due", "next_attempt_at", postgresql_where=_status_in(ANNOUNCED_PLANS)),
 )
 
 policy_decisions = Table(

@@ -207,7 +207,7 @@ def test_a_plan_is_judged_again_when_execution_proposes_it_again(
         assert known is not None
         found = work.plans.get(data.plan)
         assert found is not None
-        work.plans.propose_again(found, "its hold expired")
+        work.plans.propose_again(found, work.now, "its hold expired")
         work.workloads.advance(known, Phase.PROPOSED)
     policy(store, quota(gpus=1))
     denied(deliver(POLICY, PROPOSED, proposed.body, source="/sentinel/deployment-execution"))
@@ -225,7 +225,7 @@ def test_a_plan_that_is_judged_again_is_not_held_up_by_its_own_action(deliver: D
         assert known is not None
         found = work.plans.get(data.plan)
         assert found is not None
-        work.plans.propose_again(found, "its hold expired")
+        work.plans.propose_again(found, work.now, "its hold expired")
         work.workloads.advance(known, Phase.PROPOSED)
     approved(deliver(POLICY, PROPOSED, proposed.body, source="/sentinel/deployment-execution"))
     denied(deliver.decide(name="another"))

@@ -8,13 +8,21 @@ import pytest
 
 from shared.errors import IllegalTransition
 from shared.models.lifecycle import (
+    ANNOUNCED_PLANS,
+    ENDED_PLANS,
+    FINISHED_REVISIONS,
     LIVE_REVISIONS,
+    OBSERVED_REVISIONS,
+    PHASE_LOOKS,
     PHASES,
+    PLAN_LOOKS,
     PLAN_STATUSES,
     PLANS_UNDER_WAY,
+    REVISION_LOOKS,
     REVISION_STATUSES,
     SETTLED_PHASES,
     UNDECIDED_PLANS,
+    NextLook,
     Phase,
     PlanStatus,
     RevisionStatus,
@@ -91,3 +99,16 @@ def test_what_is_not_settled_can_be_left() -> None:
     assert all(PHASES.transitions[phase] - {Phase.PROPOSED} for phase in set(Phase) - set(SETTLED_PHASES))
     assert all(PLAN_STATUSES.transitions[status] for status in (*UNDECIDED_PLANS, *PLANS_UNDER_WAY))
     assert all(REVISION_STATUSES.transitions[status] for status in LIVE_REVISIONS)
+
+
+def test_every_state_that_is_not_the_end_has_a_next_look() -> None:
+    ended = {RevisionStatus.SUPERSEDED, RevisionStatus.REMOVED, *FINISHED_REVISIONS}
+    assert PHASE_LOOKS.keys() == set(Phase) - set(SETTLED_PHASES)
+    assert PLAN_LOOKS.keys() == set(PlanStatus) - {PlanStatus.DENIED, *ENDED_PLANS}
+    assert REVISION_LOOKS.keys() == set(RevisionStatus) - ended
+
+
+def test_what_the_tick_looks_at_is_what_the_table_says() -> None:
+    observed = {status for status, look in REVISION_LOOKS.items() if look is NextLook.OBSERVED}
+    assert observed == set(OBSERVED_REVISIONS)
+    assert set(ANNOUNCED_PLANS) == set(PLAN_LOOKS) - {PlanStatus.QUEUED}

@@ -230,9 +230,9 @@ def test_workloads_are_found_in_order(store: Store, deliver: Deliver) -> None:
 def test_a_plan_comes_back_as_it_was_and_a_second_insert_changes_nothing(store: Store) -> None:
     made = plan()
     with store.begin() as work:
-        work.plans.add(made)
-        work.plans.add(replace(made, sku="other"))
-        assert work.plans.get(made.id) == made
+        assert work.plans.add(made, work.now)
+        assert not work.plans.add(replace(made, sku="other"), work.now + timedelta(1))
+        assert work.plans.get(made.id) == replace(made, next_attempt_at=work.now)
         assert work.plans.get(uuid.uuid4()) is None
 
 
@@ -240,7 +240,7 @@ def test_a_plan_is_leased_waits_and_ends(store: Store) -> None:
     made = plan()
     with store.begin() as work:
         now = work.now
-        work.plans.add(made)
+        work.plans.add(made, work.now)
         work.plans.lease(replace(made, status=PlanStatus.APPROVED), now)
         leased = work.plans.get(made.id)
         assert leased is not None

@@ -97,7 +97,7 @@ def test_capacities_plans_and_revisions_follow(store: Store, owner_engine: sa.En
     revision: Deployment = replace(deployment(1), sku="NVIDIA-A30")
     with store.begin() as work:
         work.catalogue.register_cluster(Cluster("eu", gpus={"NVIDIA-A30": 4, "A30": 2, "X9": 1}))
-        work.plans.add(waiting)
+        work.plans.add(waiting, work.now)
         work.deployments.add(revision)
     with owner_engine.begin() as connection:
         texts = '["team/search gpus[NVIDIA-A30]", "cluster/eu cpu"]'
