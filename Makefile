@@ -51,7 +51,7 @@ replay: $(READY) ## replay a cluster trace: TRACE=pods.csv [NODES=nodes.csv] [LI
 	@test -n "$$GIVEN_TRACE" || { echo "usage: make replay TRACE=pods.csv [NODES=nodes.csv] [LIMIT=n] [SPEED=x] [KEEP=1]" >&2; exit 2; }
 	@exec $(BIN)/python -m knative.local.tools.replay $${GIVEN_NODES:+--nodes="$$GIVEN_NODES"} $${GIVEN_LIMIT:+--limit="$$GIVEN_LIMIT"} $${GIVEN_SPEED:+--speed="$$GIVEN_SPEED"} $${GIVEN_KEEP:+--keep} -- "$$GIVEN_TRACE"
 
-test: $(READY) ## the test suite, in under five minutes; needs nothing but this machine
+test: $(READY) ## the test suite; needs nothing but this machine
 	$(BIN)/python -m pytest $(QUICK)
 
 coverage: $(READY) ## the same tests, measured, with the lines that none of them reaches (half as long again)
