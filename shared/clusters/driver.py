@@ -7,7 +7,9 @@ Rules that every driver keeps:
   label with another value gives the object away. No other object is ever changed or deleted.
 - A revision is never applied over a newer one: events arrive late and twice.
 - An apply names the uid and the resourceVersion that were read, so that it neither resurrects what was deleted
-  meanwhile nor overwrites what was not seen. A stale read is repeated a few times: status writes make them routine.
+  meanwhile nor overwrites what was not seen. One that found nothing makes an object, and changes none that has come
+  since. A stale read is repeated a few times: status writes make them routine.
+- A delete names the highest revision that it means, and what was read. A newer revision stays.
 - A field that another field manager owns is left alone, and reported, unless the caller forces the apply: plans of
   users and decision services report, rollbacks force, because a workload that fails must not stay so over
   somebody's `kubectl set image`. What nobody else claims needs no force.
@@ -81,9 +83,17 @@ class ClusterDriver(Protocol):
         """
         ...
 
-    def delete(self, reference: ObjectReference, instance: str, propagation: Propagation = "Background") -> bool:
+    def delete(
+        self,
+        reference: ObjectReference,
+        instance: str,
+        propagation: Propagation = "Background",
+        *,
+        revision: int | None = None,
+    ) -> bool:
         """Deletes the workload's object, also one that was created again since; False when it was not there.
 
+        revision: the highest that is meant, None for any. An object of a newer one stays, and False is returned.
         Raises ClusterRefused when the object of that name belongs to somebody else.
         """
         ...

@@ -23,6 +23,11 @@ from shared.rollout.observation import (
 
 _ATTEMPTS = 5  # reads of an object that changes between read and write
 _PAGE = 500
+_NO_OBJECT = {"resourceVersion": "1"}
+"""What an apply carries that may only create. No object has this version: an API server refuses the apply to one that
+exists as stale, and takes no notice of the version where there is none. A POST would be no apply: its fields would
+belong to the manager's updates, and later applies could not remove them.
+"""
 _EVENTS = 20  # Events of one object that are read: they repeat each other
 _RESOURCES = {
     "Deployment": ("/apis/apps/v1", "deployments"),
@@ -50,7 +55,7 @@ class KubernetesDriver:
         for _ in range(_ATTEMPTS):
             live = self._read(reference)
             if live is None:
-                answer = self._apply(reference, manifest, force=False)
+                answer = self._apply(reference, {**manifest, "metadata": {**meta, **_NO_OBJECT}}, force=False)
             else:
                 self._refuse_unless_ours(reference, live, instance_of(manifest))
                 self._refuse_to_go_back(reference, live, manifest)
@@ -96,17 +101,27 @@ class KubernetesDriver:
             return False
         raise error_of(self._cluster, answer)
 
-    def delete(self, reference: ObjectReference, instance: str, propagation: Propagation = "Background") -> bool:
+    def delete(
+        self,
+        reference: ObjectReference,
+        instance: str,
+        propagation: Propagation = "Background",
+        *,
+        revision: int | None = None,
+    ) -> bool:
         for _ in range(_ATTEMPTS):
             live = self._read(reference)
             if live is None:
                 return False
             self._refuse_unless_ours(reference, live, instance)
+            there = revision_of(live)
+            if revision is not None and there is not None and there > revision:
+                return False
             options = {
                 "apiVersion": "v1",
                 "kind": "DeleteOptions",
                 "propagationPolicy": propagation,
-                "preconditions": {"uid": live["metadata"]["uid"]},
+                "preconditions": {name: live["metadata"][name] for name in ("uid", "resourceVersion")},
             }
             answer = self._transport.delete(_path(reference), options)
             if answer.ok:

@@ -59,7 +59,9 @@ class ActionPlan:
 
     sku: of the GPUs, "" without. amounts: what the workload takes up once the plan is done. surge: what it takes up
     beyond that while the plan is being done. overtaken: how often a later plan was let past this one in the queue.
-    waits_for: resources of scopes, such as "team/search gpus[H100]"; see shared.policy.resources.
+    waits_for: resources of scopes, such as "team/search gpus[H100]"; see shared.policy.resources. executions: how often
+    its execution was begun. With the plan's id it is the fencing token of a lease: an execution whose number is no
+    longer the plan's has been replaced.
     """
 
     id: uuid.UUID
@@ -74,6 +76,7 @@ class ActionPlan:
     next_attempt_at: datetime | None = None
     lease_until: datetime | None = None
     attempts: int = 0
+    executions: int = 0
     reason: str = ""
     priority: int = 0
     queued_at: datetime | None = None

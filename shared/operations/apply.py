@@ -23,18 +23,33 @@ class Clusters(Protocol):
 
 
 @dataclass(frozen=True)
+class ObjectDeletion:
+    """An object that has to go. revision: the highest that is meant; an object of a newer one stays."""
+
+    reference: ObjectReference
+    revision: int
+
+    def means(self, revision: Deployment) -> bool:
+        """Whether the object, as far as it is to go, stands for this revision."""
+        ours, theirs = self.reference, revision.reference
+        same = (ours.kind, ours.namespace, ours.name) == (theirs.kind, theirs.namespace, theirs.name)
+        return same and revision.revision <= self.revision
+
+
+@dataclass(frozen=True)
 class ClusterTask:
     """One plan to execute. Either `apply` is a revision to bring onto the cluster, or there is only `delete`.
 
-    instance: the workload's id, as objects carry it. delete: objects that have to go: all of the workload's for a
-    removal, earlier Jobs for a new one. force: take fields over from other field managers. uid: of the object to apply
-    to, where an earlier revision has applied it.
+    plan: as it was leased; its id and its number of executions are the fencing token. instance: the workload's id, as
+    objects carry it. delete: objects that have to go: all of the workload's for a removal, earlier Jobs for a new one.
+    force: take fields over from other field managers. uid: of the object to apply to, where an earlier revision has
+    applied it.
     """
 
     plan: ActionPlan
     instance: str
     apply: Deployment | None
-    delete: tuple[ObjectReference, ...]
+    delete: tuple[ObjectDeletion, ...]
     force: bool
     uid: str | None = None
 
@@ -76,9 +91,9 @@ def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
         driver = clusters.driver(task.plan.decision.cluster).within(TASK_SECONDS)
         if task.apply is not None:
             uid = driver.apply(task.apply.manifest, force=task.force, uid=task.uid).uid
-        for reference in task.delete:
+        for deletion in task.delete:
             try:
-                driver.delete(reference, task.instance)
+                driver.delete(deletion.reference, task.instance, revision=deletion.revision)
             except ClusterRefused as error:
                 if uid is None:
                     raise

@@ -5,7 +5,9 @@ committed here), no plan of its workload is being executed. Then the revision is
 `conclude`: what came of it. A cluster that is away makes the plan wait, and is not touched: the tick announces the plan
 again once the cluster answers.
 
-One execution a workload at a time, because two that both find no object would both make it, and the older could win.
+One execution a workload at a time, by a lease. One that outlives its lease harms nothing: the cluster takes no older
+revision over a newer one, a deletion names the highest revision that it means, and what is concluded is what the task
+named, while the number of its execution is still the plan's.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from shared.models.lifecycle import (
 )
 from shared.models.plan import Verb
 from shared.models.reservation import Reservation
-from shared.operations.apply import ClusterTask, TaskDone, TaskPostponed, TaskRefused
+from shared.operations.apply import ClusterTask, ObjectDeletion, TaskDone, TaskPostponed, TaskRefused
 from shared.operations.clusters import FIRST_BACKOFF, LONGEST_BACKOFF, mark_away
 from shared.operations.reservations import lines_to_retain, release
 from shared.operations.results import (
@@ -99,7 +101,10 @@ def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask
 
 
 def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: Actor) -> Sequence[RolloutResult]:
-    """Writes down what came of a task. Nothing when another execution, after a lapsed lease, was faster."""
+    """Writes down what came of a task. Nothing when another execution, after a lapsed lease, was faster.
+
+    Raises AlreadyInProgress while another execution of the plan has taken the place of this one.
+    """
     workload = work.workloads.get(task.plan.workload_id, lock=True)
     plan = work.plans.get(task.plan.id)
     if workload is None or plan is None:
@@ -107,6 +112,8 @@ def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: A
     current = workload.plan_id == plan.id
     if _came_too_late(work, task, plan, outcome, current) or plan.status is not PlanStatus.APPLYING:
         return []
+    if plan.executions != task.plan.executions:
+        raise AlreadyInProgress(f"execution {task.plan.executions} of plan {plan.id} was replaced after its lease")
     match outcome:
         case TaskPostponed(message, away):
             if away:
@@ -121,7 +128,7 @@ def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: A
             _end_superseded(work, plan, workload, actor)
             return []
         case TaskDone():
-            return _removed(work, plan, workload, current, actor)
+            return _removed(work, task, plan, workload, current, actor)
 
 
 def overtaken(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome) -> None:
@@ -153,8 +160,8 @@ def _clean_up(
         if away is not None:
             _postpone(work, plan, workload, away, False, actor)
             return None
-        work.plans.lease(plan, work.now + LEASE)
-        return ClusterTask(plan, str(workload.id), None, _references([left]), force=False)
+        leased = work.plans.lease(plan, LEASE)
+        return ClusterTask(leased, str(workload.id), None, _deletions([left]), force=False)
     _end_superseded(work, plan, workload, actor)
     return None
 
@@ -200,22 +207,22 @@ def _start_verifying(
 
 
 def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> ClusterTask:
-    work.plans.lease(plan, work.now + LEASE)
+    leased = work.plans.lease(plan, LEASE)
     # A workload without a revision has nothing on a cluster.
     present = work.deployments.present(workload.id) if workload.revision else []
     if plan.decision.verb is Verb.REMOVE:
         work.workloads.advance(workload, Phase.APPLYING)
-        return ClusterTask(plan, str(workload.id), None, _references(present), force=False)
+        return ClusterTask(leased, str(workload.id), None, _deletions(present), force=False)
     begun = work.deployments.of_plan(plan.id) if workload.revision else None
     deployment = begun or _new_revision(work, plan, workload)
     work.workloads.start_revision(workload, deployment.revision)
     earlier = [d for d in present if d.reference.name != deployment.reference.name]
     applied = (d.reference.uid for d in reversed(present) if _same_object(d, deployment))
     return ClusterTask(
-        plan,
+        leased,
         str(workload.id),
         deployment,
-        _references(earlier),
+        _deletions(earlier),
         force=plan.decision.verb is Verb.ROLLBACK,
         uid=next((uid for uid in applied if uid is not None), None),
     )
@@ -267,9 +274,15 @@ def _restored(snapshot: dict[str, Any], plan: ActionPlan, revision: int) -> dict
     return document
 
 
-def _references(deployments: Sequence[Deployment]) -> tuple[ObjectReference, ...]:
-    """Each object once, though it may have stood for several revisions."""
-    found = {(d.reference.kind, d.reference.namespace, d.reference.name): d.reference for d in deployments}
+def _deletions(deployments: Sequence[Deployment]) -> tuple[ObjectDeletion, ...]:
+    """Each object once, up to the newest of the revisions that it may have stood for. deployments: oldest first."""
+    found: dict[tuple[str, str, str], ObjectDeletion] = {}
+    for deployment in deployments:
+        reference = deployment.reference
+        name = (reference.kind, reference.namespace, reference.name)
+        if reference.uid is None and name in found:
+            reference = found[name].reference  # a revision that was not applied yet does not know its object's uid
+        found[name] = ObjectDeletion(reference, deployment.revision)
     return tuple(found.values())
 
 
@@ -359,11 +372,18 @@ def _applied(
 
 
 def _removed(
-    work: UnitOfWork, plan: ActionPlan, workload: Workload, current: bool, actor: Actor
+    work: UnitOfWork, task: ClusterTask, plan: ActionPlan, workload: Workload, current: bool, actor: Actor
 ) -> Sequence[RolloutResult]:
-    """The objects are deleted; the reservation stays until the pods are observed gone."""
+    """The objects are deleted; the reservation stays until the pods are observed gone.
+
+    A revision that the task did not name has come since, and is not removed.
+    """
     work.plans.mark_executed(plan)
-    present = work.deployments.present(workload.id)
+    present = [
+        revision
+        for revision in work.deployments.present(workload.id)
+        if any(deletion.means(revision) for deletion in task.delete)
+    ]
     for deployment in present:
         finished = deployment.status in FINISHED_REVISIONS
         work.deployments.start_removal(deployment, work.now, holds_nothing=finished)

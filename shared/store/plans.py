@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -84,9 +84,20 @@ class PlanRows:
         """Ends a plan that its cluster will never take."""
         self._end(plan, PlanStatus.FAILED, reason)
 
-    def lease(self, plan: ActionPlan, until: datetime) -> None:
-        """Claims a plan for one execution: nobody else executes it before `until`."""
-        self._move(plan, PlanStatus.APPLYING, lease_until=until, next_attempt_at=until)
+    def lease(self, plan: ActionPlan, length: timedelta) -> ActionPlan:
+        """Claims a plan for one execution, whose number it then has: nobody else executes it before the lease ends.
+
+        The lease counts from this moment: the transaction may have waited for locks.
+        """
+        status = PLAN_STATUSES.advance(plan.status, PlanStatus.APPLYING)
+        row = self.connection.execute(_LEASE, {"plan": plan.id, "length": length}).one()
+        return replace(
+            plan,
+            status=status,
+            lease_until=row.lease_until,
+            next_attempt_at=row.next_attempt_at,
+            executions=row.executions,
+        )
 
     def postpone(self, plan: ActionPlan, until: datetime, reason: str) -> None:
         """Gives a plan back until `until`; the tick takes it up again."""
@@ -277,6 +288,7 @@ def _plan(row: Row) -> ActionPlan:
             next_attempt_at=row.next_attempt_at,
             lease_until=row.lease_until,
             attempts=row.attempts,
+            executions=row.executions,
             reason=row.reason,
             priority=row.priority,
             queued_at=row.queued_at,
@@ -313,6 +325,13 @@ _GET_WITH_CLUSTER = (
     .where(action_plans.c.id == sa.bindparam("plan"))
 )
 _UPDATE = action_plans.update().where(action_plans.c.id == sa.bindparam("plan"))
+_LEASE_END = sa.func.clock_timestamp() + sa.bindparam("length", type_=sa.Interval)
+_LEASE = _UPDATE.values(
+    status=PlanStatus.APPLYING,
+    lease_until=_LEASE_END,
+    next_attempt_at=_LEASE_END,
+    executions=action_plans.c.executions + 1,
+).returning(action_plans.c.lease_until, action_plans.c.next_attempt_at, action_plans.c.executions)
 _DECISION_COLUMNS = (
     *("id", "plan_id", "workload_id", "approved", "violations", "warnings", "determining", "dry_run", "facts"),
     "duration_us",

@@ -112,6 +112,7 @@ action_plans = Table(
     _text("status"),
     _text("reason", default=""),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("executions", Integer, nullable=False, server_default=text("0")),
     _moment("next_attempt_at"),
     _moment("lease_until"),
     Column("priority", Integer, nullable=False, server_default=text("0")),

@@ -181,6 +181,33 @@ class InterruptedContract:
             world.driver.apply(wish, force=True)
         assert world.live(wish)["spec"]["replicas"] == 1
 
+    def test_a_create_does_not_overwrite_a_newer_revision_that_came_since_the_read(self, world: World) -> None:
+        world.driver.ensure_namespace(world.namespace)
+        newer, other = world.manifest(2, image="fate.test/ready:2", replicas=0), KubernetesDriver(world.transport)
+
+        world.transport.before_write = once(lambda: other.apply(newer))
+        with pytest.raises(ClusterConflict, match="revision 2; revision 1 came too late"):
+            world.driver.apply(world.manifest(1, replicas=0), force=True)
+        live = world.live(newer)
+        assert live["metadata"]["annotations"]["sentinel.dev/revision"] == "2"
+        assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "fate.test/ready:2"
+
+    def test_what_a_create_made_belongs_to_later_applies(self, world: World) -> None:
+        world.driver.apply(world.manifest(replicas=0))
+        owners = world.live(world.manifest())["metadata"]["managedFields"]
+        assert [(one["manager"], one["operation"]) for one in owners if one["manager"] == "sentinel"] == [
+            ("sentinel", "Apply")
+        ]
+
+    def test_a_delete_leaves_a_revision_that_is_newer_than_it_means(self, world: World) -> None:
+        older, newer = world.manifest(1, replicas=0), world.manifest(2, replicas=0)
+        other = KubernetesDriver(world.transport)
+        world.driver.apply(older)
+        world.transport.before_write = once(lambda: other.apply(newer))
+        assert not world.driver.delete(world.reference(older), instance_of(older), revision=1)
+        assert world.live(newer)["metadata"]["annotations"]["sentinel.dev/revision"] == "2"
+        assert world.driver.delete(world.reference(newer), instance_of(newer), revision=2)
+
     def test_an_object_that_is_being_deleted_is_waited_for(self, world: World) -> None:
         wish = world.manifest(replicas=0)
         world.driver.apply(wish)

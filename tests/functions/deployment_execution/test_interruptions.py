@@ -3,19 +3,31 @@
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from functions.deployment_execution.handler import ACTOR
+from shared.clusters.answers import ApiAnswer
+from shared.clusters.transport import Transport
+from shared.errors import AlreadyInProgress
 from shared.eventing.processing import HttpAnswer
 from shared.models.lifecycle import Phase, PlanStatus
+from shared.operations import execute
+from shared.operations.apply import ClusterTask, TaskRefused
 from shared.operations.execute import LEASE
 from tests.support.chain import Chain
-from tests.support.cluster import Crash, troubled
+from tests.support.cluster import Crash, Gate, troubled
 from tests.support.serving import served
 
 LEASE_SECONDS = LEASE.total_seconds() + 1
+
+
+def image(chain: Chain) -> str:
+    return str(chain.site.object()["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def cut_off(chain: Chain, approved: HttpAnswer) -> None:
@@ -179,6 +191,71 @@ def test_what_comes_late_leaves_a_workload_that_was_submitted_again_alone(chain:
     chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
     assert chain.workload().phase is Phase.HEALTHY
     assert [found["metadata"]["name"] for found in chain.site.objects("StatefulSet")] == ["web"]
+
+
+def test_a_removal_that_outlives_its_lease_leaves_what_was_submitted_since(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    removal = chain.until_removal_approved()
+    with chain.held_up(removal):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.submit(image="fate.test/ready:2")
+    chain.settle()
+    assert (chain.workload().phase, chain.workload().withdrawn) == (Phase.HEALTHY, False)
+    assert [d.status for d in chain.revisions()] == ["superseded", "healthy"]
+    assert image(chain) == "fate.test/ready:2"
+    assert chain.gpus() == 1
+
+
+def test_a_removal_concludes_what_it_deleted_alone(chain: Chain) -> None:
+    chain.submit(type="batch", image="fate.test/never-ready")
+    removal = chain.until_removal_approved()
+    with chain.held_up(removal):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.submit(type="batch", image="fate.test/never-ready:2")
+    assert [d.status for d in chain.revisions()] == ["superseded", "verifying"]
+    assert [job["metadata"]["name"] for job in chain.site.objects("Job")] == ["web-r2"]
+    assert chain.gpus() == 1
+
+
+def test_a_create_that_outlives_its_lease_does_not_overwrite_the_newer_revision(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = chain.until_approved(image="fate.test/ready:old")
+    chain.site.someone.create("/api/v1/namespaces", {"metadata": {"name": chain.site.namespace}})
+    gate, apply, first = Gate(), Transport.apply, iter([True])
+
+    def held_up(self: Transport, path: str, body: Mapping[str, Any], **query: str) -> ApiAnswer:
+        if next(first, False):
+            gate.pass_through()  # it has read that there is no object
+        return apply(self, path, body, **query)
+
+    monkeypatch.setattr(Transport, "apply", held_up)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(chain.forward, old)
+        assert gate.reached.wait(30)
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.submit(image="fate.test/ready:new")
+        chain.settle()
+        gate.opened.set()
+        slow.result()
+    chain.tick()
+    assert image(chain) == "fate.test/ready:new"
+    assert chain.workload().phase is Phase.HEALTHY
+    assert chain.revisions()[-1].status == "healthy"
+
+
+def test_an_execution_whose_lease_another_has_taken_concludes_nothing(chain: Chain) -> None:
+    approved = chain.until_approved()
+    with chain.store.begin() as work:
+        stale = execute.prepare(work, execute.ExecutePlan(chain.id(), chain.plan().id), ACTOR)
+    assert isinstance(stale, ClusterTask)
+    chain.pass_plan_time(LEASE_SECONDS)
+    with chain.held_up(approved):
+        with pytest.raises(AlreadyInProgress, match="execution 1 of plan"), chain.store.begin() as work:
+            execute.conclude(work, stale, TaskRefused("ApplyRefused", "of long ago"), ACTOR)
+        assert (chain.plan().status, chain.plan().executions) == (PlanStatus.APPLYING, 2)
+    assert chain.plan().status is PlanStatus.EXECUTED
 
 
 def test_plans_of_one_workload_are_executed_one_after_the_other(chain: Chain) -> None:

@@ -73,14 +73,14 @@ def test_a_throttled_delete_is_tried_later(server: ScriptedServer) -> None:
         server.driver().delete(WEB, "w")
 
 
-def test_a_delete_carries_its_propagation_and_the_uid_that_was_read(server: ScriptedServer) -> None:
+def test_a_delete_carries_its_propagation_and_what_was_read(server: ScriptedServer) -> None:
     server.will(200, LIVE).will(200, status(200))
     assert server.driver().delete(WEB, "w", "Foreground")
     assert server.asked[1].body == {
         "apiVersion": "v1",
         "kind": "DeleteOptions",
         "propagationPolicy": "Foreground",
-        "preconditions": {"uid": "u"},
+        "preconditions": {"uid": "u", "resourceVersion": "7"},
     }
 
 

@@ -241,10 +241,12 @@ def test_a_plan_is_leased_waits_and_ends(store: Store) -> None:
     with store.begin() as work:
         now = work.now
         work.plans.add(made, work.now)
-        work.plans.lease(replace(made, status=PlanStatus.APPROVED), now)
-        leased = work.plans.get(made.id)
-        assert leased is not None
-        assert (leased.status, leased.lease_until, leased.next_attempt_at) == (PlanStatus.APPLYING, now, now)
+        leased = work.plans.lease(replace(made, status=PlanStatus.APPROVED), timedelta(seconds=45))
+        assert leased == work.plans.get(made.id)
+        assert (leased.status, leased.executions) == (PlanStatus.APPLYING, 1)
+        assert leased.lease_until is not None
+        assert leased.next_attempt_at is not None
+        assert min(leased.next_attempt_at, leased.lease_until) > now + timedelta(seconds=45)
         work.plans.postpone(leased, now + timedelta(seconds=5), "away")
         waiting = work.plans.get(made.id)
         assert waiting is not None
@@ -254,8 +256,9 @@ def test_a_plan_is_leased_waits_and_ends(store: Store) -> None:
             "away",
             None,
         )
-        work.plans.lease(waiting, now)
-        work.plans.mark_executed(replace(waiting, status=PlanStatus.APPLYING))
+        again = work.plans.lease(waiting, timedelta(seconds=45))
+        assert again.executions == 2
+        work.plans.mark_executed(again)
         done = work.plans.get(made.id)
         assert done is not None
         assert (done.status, done.next_attempt_at, done.reason) == (PlanStatus.EXECUTED, None, "")
