@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 from events.catalogue import CATALOGUE
 from shared.eventing.event import EventData
 from shared.models.fields import DnsLabel, Wire
-from shared.models.workload import WorkloadSpec
+from shared.models.workload import Generation, WorkloadSpec
 
 _EXAMPLE_ID = "9403eeb2-8848-53a3-90c2-1095c047864f"
 _EXAMPLE: dict[str, JsonValue] = {
@@ -35,11 +35,12 @@ class WorkloadSubmitted(WorkloadSpec):
     example={"name": "test-inference", "team": "search", "namespace": "search"},
 )
 class WorkloadWithdrawn(EventData):
-    """Somebody wants this workload gone."""
+    """Somebody wants this workload gone. generation: no submission with a higher number is meant."""
 
     name: DnsLabel
     team: DnsLabel = "default"
     namespace: DnsLabel = "default"
+    generation: Generation | None = None
 
 
 class BadField(Wire):

@@ -52,7 +52,8 @@ def _carry_out(event: Event, data: dict[str, JsonValue], work: UnitOfWork) -> Ac
     if event.type == CATALOGUE.name_of(WorkloadSubmitted):
         return submit(work, SubmitWorkload(_parsed(WorkloadSpec, data), cause), actor)
     which = _parsed(WorkloadWithdrawn, data)
-    return withdraw(work, WithdrawWorkload(which.team, which.namespace, which.name, cause), actor)
+    command = WithdrawWorkload(which.team, which.namespace, which.name, cause, which.generation)
+    return withdraw(work, command, actor)
 
 
 def _parsed(model: type[M], data: dict[str, JsonValue]) -> M:

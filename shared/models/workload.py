@@ -62,6 +62,9 @@ DEVICE_VARIABLES = ("NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES")
 DEVICE_MOUNTS = "/var/run/nvidia-container-devices"
 """What NVIDIA's runtime reads in the same way: a volume that is mounted below it."""
 
+Generation = Annotated[int, Field(ge=1, le=2**53, strict=True)]
+"""The number by which a caller orders its own submissions and withdrawals of a workload."""
+
 WORKLOAD_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000001")
 
 OWN_LABEL_PREFIXES = ("app.kubernetes.io/", "sentinel.dev/")
@@ -306,7 +309,7 @@ class WorkloadSpec(Wire):
     bake: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=1))] = timedelta(seconds=10)
     queue: bool = False
     priority: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
-    generation: Annotated[int, Field(ge=1, le=2**53, strict=True)] | None = None
+    generation: Generation | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared.errors import OperationRefused
@@ -11,6 +11,7 @@ from shared.models.lifecycle import Phase, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
 from shared.models.workload import workload_id
 from shared.operations.propose import propose
+from shared.rollout.planning import withdrawn_generation
 
 if TYPE_CHECKING:
     from shared.models.actor import Actor
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WithdrawWorkload:
-    """Which workload should be gone. cause: names what led to it; the plan's id follows from it."""
+    """Which workload should be gone. cause: names what led to it; the plan's id follows from it.
+
+    generation: the highest that is meant; None for whatever there is.
+    """
 
     team: str
     namespace: str
     name: str
     cause: str
+    generation: int | None = None
 
 
 def withdraw(work: UnitOfWork, command: WithdrawWorkload, actor: Actor) -> ActionPlan | None:
@@ -37,11 +42,14 @@ def withdraw(work: UnitOfWork, command: WithdrawWorkload, actor: Actor) -> Actio
         full_name = f"{command.team}/{command.namespace}/{command.name}"
         raise OperationRefused("name", f"there is no workload {full_name}")
     if known.withdrawn and known.phase is not Phase.FAILED:
+        if command.generation is not None and command.generation > known.generation:
+            work.workloads.replace(replace(known, generation=command.generation))
         return None
+    generation = withdrawn_generation(command.generation, known)
     plan = ActionPlan(
         id=plan_id(known.id, command.cause),
         workload_id=known.id,
-        generation=known.generation,
+        generation=generation,
         source=PlanSource.USER,
         decision=Decision(verb=Verb.REMOVE, cluster=known.cluster, replicas=0),
         sku="",
@@ -49,5 +57,5 @@ def withdraw(work: UnitOfWork, command: WithdrawWorkload, actor: Actor) -> Actio
         surge=NOTHING,
         status=PlanStatus.PROPOSED,
     )
-    propose(work, plan, known, actor, withdrawn=True)
+    propose(work, plan, replace(known, generation=generation), actor, withdrawn=True)
     return plan

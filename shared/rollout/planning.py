@@ -48,6 +48,21 @@ def next_generation(spec: WorkloadSpec, known: Workload | None) -> int | None:
     )
 
 
+def withdrawn_generation(asked: int | None, known: Workload) -> int:
+    """The generation at which a withdrawal leaves its workload. Raises OperationRefused for one that came too late.
+
+    A number that the caller gives orders the withdrawal among its own submissions. It withdraws submissions with this
+    number and lower ones, and none of those is taken after it.
+    """
+    if asked is not None and asked < known.generation:
+        raise OperationRefused(
+            "generation",
+            f"the workload is at generation {known.generation}, which is newer than what this withdraws; "
+            f"give a number of at least {known.generation}, or none to withdraw whatever there is",
+        )
+    return asked or known.generation
+
+
 def present(known: Workload | None) -> Workload | None:
     """The workload if it may have something on a cluster."""
     return known if known and known.phase is not Phase.REMOVED and known.revision else None

@@ -153,9 +153,9 @@ class Deliver:
         """Posts a workload to intake; `fields` as in `submission`."""
         return self(INTAKE, SUBMITTED, submission(name, **fields), subject=None)
 
-    def withdraw(self, name: str = "test-inference") -> HttpAnswer:
+    def withdraw(self, name: str = "test-inference", **fields: object) -> HttpAnswer:
         """Withdraws the workload that `submit` posts."""
-        return self(INTAKE, WITHDRAWN, withdrawal(name), subject=None)
+        return self(INTAKE, WITHDRAWN, {**withdrawal(name), **fields}, subject=None)
 
     def decide(self, name: str = "test-inference", **fields: object) -> HttpAnswer:
         """Posts a workload and lets policy judge its plan: plan.approved or plan.denied."""

@@ -52,6 +52,9 @@ def remove(
     name: Name,
     team: Annotated[str, typer.Option(help="The workload's team.")] = "default",
     namespace: Annotated[str, typer.Option(help="The workload's namespace.")] = "default",
+    generation: Annotated[
+        int | None, typer.Option(min=1, help="Leave the workload alone if its generation is higher than this.")
+    ] = None,
     wait: Wait = False,
     timeout: Timeout = None,
     output: Output = Format.TABLE,
@@ -63,11 +66,11 @@ def remove(
         with store.begin() as work:
             with naming_hint():
                 workload = workloads.get(work, WorkloadReference(name, team, namespace))
-            if workload.withdrawn and workload.phase is Phase.REMOVED:
+            if workload.withdrawn and workload.phase is Phase.REMOVED and workload.generation >= (generation or 0):
                 complain(f"{workload.spec.full_name} is removed already")
                 _print([], output)
                 return
-            request = _withdrawal(workload, work)
+            request = _withdrawal(workload, generation, work)
             work.add_to_outbox([request.event])
         _send(store, platform, [request], seconds, output)
 
@@ -99,9 +102,10 @@ def _submission(where: str, spec: WorkloadSubmitted, work: UnitOfWork) -> SentRe
     return SentRequest(spec.id, spec.full_name, event, waiting.RUNS)
 
 
-def _withdrawal(workload: Workload, work: UnitOfWork) -> SentRequest:
+def _withdrawal(workload: Workload, generation: int | None, work: UnitOfWork) -> SentRequest:
     spec = workload.spec
-    data = WorkloadWithdrawn(name=spec.name, team=spec.team, namespace=spec.namespace)
+    numbered = {} if generation is None else {"generation": generation}
+    data = WorkloadWithdrawn(name=spec.name, team=spec.team, namespace=spec.namespace, **numbered)
     return SentRequest(workload.id, spec.full_name, event_about(workload.id, data, work.now), waiting.GONE)
 
 

@@ -202,6 +202,13 @@ def test_a_removal_is_done_when_the_workload_is_gone(sentinel: Sentinel, chain: 
     assert (again.code, again.out, again.err) == (0, "", f"sentinel: {LABEL} is removed already\n")
 
 
+def test_a_removal_of_an_older_generation_is_rejected(sentinel: Sentinel, chain: Chain, deliver: Deliver) -> None:
+    deliver.decide(generation=3)
+    ran = sentinel("remove", id_of(), "--generation", "2", "--wait", "--timeout", "1m")
+    assert ran.code == 1
+    assert f"sentinel: {LABEL}: rejected: generation: the workload is at generation 3" in ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -401,10 +401,43 @@ def test_an_unknown_workload_cannot_be_withdrawn(deliver: Deliver) -> None:
 
 @pytest.mark.parametrize(
     ("data", "fields"),
-    [({}, {"name"}), ({**withdrawal(), "force": True}, {"force"}), ({"name": 7, "team": "A"}, {"name", "team"})],
+    [
+        ({}, {"name"}),
+        ({**withdrawal(), "force": True}, {"force"}),
+        ({"name": 7, "team": "A"}, {"name", "team"}),
+        ({**withdrawal(), "generation": "2"}, {"generation"}),
+    ],
 )
 def test_a_withdrawal_is_validated_too(deliver: Deliver, data: dict[str, object], fields: set[str]) -> None:
     assert errors(deliver(INTAKE, WITHDRAWN, data)).keys() == fields
+
+
+def test_a_withdrawal_that_comes_late_removes_nothing_newer(deliver: Deliver, store: Store) -> None:
+    deliver.submit(generation=3)
+    found = errors(deliver.withdraw(generation=2))
+    assert found["generation"].startswith("the workload is at generation 3, which is newer than what this withdraws")
+    assert (stored(store).withdrawn, stored(store).generation) == (False, 3)
+
+
+@pytest.mark.parametrize("withdrawn", [3, 5])
+def test_a_withdrawal_has_its_place_among_the_submissions(deliver: Deliver, store: Store, withdrawn: int) -> None:
+    """A submission that it overtook is not taken after it."""
+    deliver.submit(generation=3)
+    assert proposed(deliver.withdraw(generation=withdrawn)).generation == withdrawn
+    assert f"the workload is at generation {withdrawn}" in errors(deliver.submit(generation=withdrawn))["generation"]
+    assert stored(store).withdrawn
+    assert proposed(deliver.submit(generation=withdrawn + 1)).generation == withdrawn + 1
+
+
+def test_a_second_withdrawal_with_a_higher_number_counts_without_a_second_removal(
+    deliver: Deliver, store: Store
+) -> None:
+    deliver.submit(generation=1)
+    deliver.withdraw(generation=1)
+    first = stored(store).plan_id
+    assert [deliver.withdraw(generation=number).status for number in (4, 2)] == [202, 202]
+    assert (stored(store).plan_id, stored(store).generation) == (first, 4)
+    assert "the workload is at generation 4" in errors(deliver.submit(generation=3))["generation"]
 
 
 @pytest.mark.parametrize("given", [None, 2])
