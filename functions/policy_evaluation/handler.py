@@ -20,9 +20,11 @@ from shared.operations.adopt import OutsidePlan
 from shared.operations.evaluate import EvaluatePlan, Evaluation, EvaluationOutcome, evaluate, superseded
 from shared.operations.policy_cache import PolicyCache
 from shared.operations.queue import scan_queue, supersede_queued
+from shared.operations.resume import resume_queued
 from shared.policy.decision import Finding, reason
 
 if TYPE_CHECKING:
+    from shared.models.plan import ActionPlan
     from shared.store.unit_of_work import UnitOfWork
 
 ACTOR = Actor.function("policy-evaluation")
@@ -63,7 +65,8 @@ class PolicyEvaluation:
             case QueueContinued():
                 return self._scan(work, event.data)
             case Tick() | PolicyChanged() | ReservationReleased() if work.plans.anything_queued():
-                found = self._scan(work, None)
+                found = [_reconsidered(plan) for plan in resume_queued(work, ACTOR)]
+                found += self._scan(work, None)
                 for ended in supersede_queued(work, ACTOR):
                     found += _outgoing(superseded(ended.plan, ended.newer, ended.reason))
                 return found
@@ -71,10 +74,14 @@ class PolicyEvaluation:
 
     def _scan(self, work: UnitOfWork, continued: QueueContinued | None) -> list[Outgoing]:
         page = scan_queue(work, continued.after if continued else None, self._policies.current(work))
-        found = [Outgoing(PlanReconsidered.of(plan), str(plan.workload_id)) for plan in page.plans]
+        found = [_reconsidered(plan) for plan in page.plans]
         if page.next_after is not None:
             found.append(Outgoing(QueueContinued(after=page.next_after), QUEUE_SUBJECT))
         return found
+
+
+def _reconsidered(plan: ActionPlan) -> Outgoing:
+    return Outgoing(PlanReconsidered.of(plan), str(plan.workload_id))
 
 
 def _command(event: Event, data: PlanProposed | PlanReconsidered) -> EvaluatePlan:

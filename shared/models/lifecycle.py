@@ -13,8 +13,9 @@ A workload's phase says how far its newest plan has come:
 
 Any phase can be followed by PROPOSED: a user may post again, and verification may propose a rollback.
 
-A plan goes from its proposal through policy to its execution. A plan that has ended goes back to WAITING only when a
-late execution brought its object to a cluster: that object has to be taken away.
+A plan goes from its proposal through policy to its execution. A queued plan keeps its place while its workload is
+rolled back, and is proposed again after. A plan that has ended goes back to WAITING only when a late execution brought
+its object to a cluster: that object has to be taken away.
 
 A revision is one application of a workload to a cluster.
 
@@ -132,7 +133,10 @@ PLAN_STATUSES: StateMachine[PlanStatus] = StateMachine(
         PlanStatus.PROPOSED: frozenset(
             {PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.QUEUED, PlanStatus.SUPERSEDED}
         ),
-        PlanStatus.QUEUED: frozenset({PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.SUPERSEDED}),
+        # A rollback that took the place of a queued plan has ended, and the plan is proposed again.
+        PlanStatus.QUEUED: frozenset(
+            {PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}
+        ),
         # A hold that expired before the execution has the plan decided again.
         PlanStatus.APPROVED: frozenset(
             {PlanStatus.APPLYING, PlanStatus.WAITING, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}

@@ -15,7 +15,8 @@ from shared.models.workload import WorkloadSpec
 class Workload:
     """`plan_id` is the newest plan: any other is superseded. `revision` is the newest applied one, 0 before the first.
 
-    usd_per_replica_hour: by the catalogue, when the generation was taken in.
+    usd_per_replica_hour: by the catalogue, when the generation was taken in. queued_plan_id: a plan in the queue that
+    is proposed again once the newest plan, a rollback, has ended.
     """
 
     id: uuid.UUID
@@ -30,6 +31,7 @@ class Workload:
     reason: str = ""
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    queued_plan_id: uuid.UUID | None = None
 
     def as_json(self, *, spec: bool = False) -> dict[str, JsonValue]:
         """How the workload stands, for machines; with `spec` also what was asked for.

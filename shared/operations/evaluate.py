@@ -95,6 +95,8 @@ def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: Po
         raise OperationRefused("plan", f"plan {plan.id} is not about workload {workload.id}")
     if plan.status not in UNDECIDED_PLANS:
         return Evaluation(EvaluationOutcome.DECIDED_BEFORE, plan)
+    if workload.queued_plan_id == plan.id:  # a rollback goes first
+        return Evaluation(EvaluationOutcome.DECIDED_BEFORE, plan)
     if workload.plan_id != plan.id:
         return superseded(plan, workload.plan_id, supersede(work, plan, workload, actor))
     return _decide(work, command, plan, workload, actor, policies)

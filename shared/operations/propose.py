@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from shared.models.lifecycle import ANNOUNCE_AGAIN
 
 if TYPE_CHECKING:
+    import uuid
+
     from pydantic import JsonValue
 
     from shared.models.actor import Actor
@@ -16,13 +18,21 @@ if TYPE_CHECKING:
 
 
 def propose(
-    work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: Actor, *, withdrawn: bool, **detail: JsonValue
+    work: UnitOfWork,
+    plan: ActionPlan,
+    workload: Workload,
+    actor: Actor,
+    *,
+    withdrawn: bool,
+    queued_plan_id: uuid.UUID | None = None,
+    **detail: JsonValue,
 ) -> Workload:
     """Stores a plan for a stored workload, and returns the workload as it is with it. The caller has locked it.
 
-    withdrawn: whether the workload is to be gone once the plan is done. detail: more for the audit log, no secret.
+    withdrawn: whether the workload is to be gone once the plan is done. queued_plan_id: a plan that stays in the queue
+    until this one has ended. detail: more for the audit log, no secret.
     """
-    newest = work.workloads.take_plan(workload, plan.id, withdrawn=withdrawn)
+    newest = work.workloads.take_plan(workload, plan.id, withdrawn=withdrawn, queued_plan_id=queued_plan_id)
     record_proposal(work, plan, actor, **detail)
     return newest
 

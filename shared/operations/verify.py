@@ -450,6 +450,7 @@ class RevisionReconciler:
             workload,
             self._actor,
             withdrawn=decision.verb is Verb.REMOVE,
+            queued_plan_id=workload.plan_id if workload.phase is Phase.QUEUED else workload.queued_plan_id,
             revision=decision.revision,
             reason=reason,
         )

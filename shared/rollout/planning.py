@@ -109,17 +109,14 @@ def propose(
         raise OperationRefused("resources.gpu.sku", str(error)) from None
     except UnknownMigProfile as error:
         raise OperationRefused("resources.gpu.mig", str(error)) from None
-    verb, sku = _verb(spec, known, live, cluster.products), spec.resources.gpu.sku or ""
-    surge = surge_replicas(spec.type.kind) if verb is Verb.UPDATE else 0
-    if verb is Verb.SCALE:
-        surge = occupancy.remaining_surge(sku, live, held)
+    verb, surge = verb_and_surge(spec, known, live, held, cluster.products)
     plan = ActionPlan(
         id=plan_id,
         workload_id=spec.id,
         generation=generation,
         source=PlanSource.USER,
         decision=Decision(verb=verb, cluster=cluster.name, replicas=spec.replicas),
-        sku=sku,
+        sku=spec.resources.gpu.sku or "",
         amounts=replica.times(spec.replicas),
         surge=replica.times(surge),
         status=PlanStatus.PROPOSED,
@@ -137,6 +134,23 @@ def propose(
         created_at=known.created_at if known else None,
     )
     return Proposal(workload, plan)
+
+
+def verb_and_surge(
+    spec: WorkloadSpec,
+    known: Workload | None,
+    live: Sequence[Deployment],
+    held: Mapping[str, Amounts],
+    products: Collection[str] = (),
+) -> tuple[Verb, int]:
+    """What a submission does to what runs now, and how many replicas beyond its own it takes meanwhile.
+
+    live, held: as in `propose`. products: as in `scales`.
+    """
+    verb = _verb(spec, known, live, products)
+    if verb is Verb.SCALE:
+        return verb, occupancy.remaining_surge(spec.resources.gpu.sku or "", live, held)
+    return verb, surge_replicas(spec.type.kind) if verb is Verb.UPDATE else 0
 
 
 def scales(spec: WorkloadSpec, live: Sequence[Deployment], products: Collection[str] = ()) -> bool:

@@ -76,6 +76,12 @@ class PlanRows:
         """Gives an approved plan back to policy; when nobody has decided it by `until`, it is announced again."""
         self._move(plan, PlanStatus.PROPOSED, reason=reason, next_attempt_at=until, lease_until=None)
 
+    def propose_queued(self, plan: ActionPlan, until: datetime) -> None:
+        """Gives a plan of the queue back to policy, with its present decision and surge. It keeps its place."""
+        decision = plan.decision.model_dump(mode="json", by_alias=True)
+        values = {"decision": decision, "surge": plan.surge.as_json(), "next_attempt_at": until}
+        self._move(plan, PlanStatus.PROPOSED, **values)
+
     def mark_executed(self, plan: ActionPlan) -> None:
         """Ends a plan that its cluster has taken."""
         self._end(plan, PlanStatus.EXECUTED, "")
@@ -191,10 +197,16 @@ class PlanRows:
         return list(_plans(self.connection.execute(statement, {"most": limit})))
 
     def superseded_in_queue(self, limit: int) -> list[ActionPlan]:
-        """Plans that still stand in the queue though their workloads have newer ones, locked; others skip them."""
+        """Plans that still stand in the queue though their workloads have newer ones, locked; others skip them.
+
+        One that waits for the end of a rollback is left alone.
+        """
+        kept = sa.exists().where(
+            workloads.c.id == action_plans.c.workload_id, workloads.c.queued_plan_id == action_plans.c.id
+        )
         statement = (
             sa.select(action_plans)
-            .where(action_plans.c.status == PlanStatus.QUEUED, ~_is_newest())
+            .where(action_plans.c.status == PlanStatus.QUEUED, ~_is_newest(), ~kept)
             .order_by(action_plans.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)

@@ -93,9 +93,11 @@ workloads = Table(
     _text("cluster"),
     Column("plan_id", Uuid, nullable=False),
     Column("revision", Integer, nullable=False, server_default=text("0")),
+    Column("queued_plan_id", Uuid),
     *_kept(),
     UniqueConstraint("team", "namespace", "name"),
     Index(None, "phase"),
+    Index("ix_workloads_queued_plan_id", "id", postgresql_where=text("queued_plan_id IS NOT NULL")),
 )
 
 action_plans = Table(

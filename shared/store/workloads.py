@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import AlreadyInProgress
-from shared.models.lifecycle import PHASES, Phase
+from shared.models.lifecycle import PHASES, SETTLED_PHASES, Phase
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
 from shared.store.rows import NOT_UNDERSTOOD, Row, readable, unreadable
@@ -54,9 +54,22 @@ class WorkloadRows:
         """Replaces everything that may change."""
         self.connection.execute(_UPDATE, {"workload": workload.id, **_changing(workload)})
 
-    def take_plan(self, workload: Workload, plan_id: uuid.UUID, *, withdrawn: bool) -> Workload:
-        """Makes a plan the workload's newest: every earlier one is superseded."""
-        newest = replace(workload, plan_id=plan_id, phase=Phase.PROPOSED, withdrawn=withdrawn, reason="")
+    def lock_with_queued_plan(self, limit: int) -> list[Workload]:
+        """Workloads with a queued plan whose rollback has ended, locked; those that others have locked are left out."""
+        return list(readable(self.connection.execute(_QUEUED_PLAN, {"most": limit}), _workload, workloads.name))
+
+    def take_plan(
+        self, workload: Workload, plan_id: uuid.UUID, *, withdrawn: bool, queued_plan_id: uuid.UUID | None = None
+    ) -> Workload:
+        """Makes a plan the workload's newest: every earlier one is superseded, but one that stays queued behind it."""
+        newest = replace(
+            workload,
+            plan_id=plan_id,
+            phase=Phase.PROPOSED,
+            withdrawn=withdrawn,
+            reason="",
+            queued_plan_id=queued_plan_id,
+        )
         self.replace(newest)
         return newest
 
@@ -101,6 +114,7 @@ def _changing(workload: Workload) -> dict[str, Any]:
         "cluster": workload.cluster,
         "plan_id": workload.plan_id,
         "revision": workload.revision,
+        "queued_plan_id": workload.queued_plan_id,
     }
 
 
@@ -123,6 +137,7 @@ def _workload(row: Row) -> Workload:
             reason=row.reason,
             created_at=row.created_at,
             updated_at=row.updated_at,
+            queued_plan_id=row.queued_plan_id,
         )
     except NOT_UNDERSTOOD as error:
         raise unreadable(f"workload {row.team}/{row.namespace}/{row.name} ({row.id})", error) from error
@@ -131,4 +146,11 @@ def _workload(row: Row) -> Workload:
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
 _GET = sa.select(workloads).where(workloads.c.id == sa.bindparam("workload"))
 _LOCK = _GET.with_for_update()
+_QUEUED_PLAN = (
+    sa.select(workloads)
+    .where(workloads.c.queued_plan_id.is_not(None), workloads.c.phase.in_(SETTLED_PHASES))
+    .order_by(workloads.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
 _UPDATE = workloads.update().where(workloads.c.id == sa.bindparam("workload"))
