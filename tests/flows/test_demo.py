@@ -63,7 +63,7 @@ def test_a_kubeconfig_that_is_not_there_is_one_clear_line() -> None:
     assert said.splitlines()[-1] == "sentinel: kubeconfig missing.yaml: No such file or directory"
 
 
-@pytest.mark.xdist_group("platform")
+@pytest.mark.slow
 def test_the_demo_shows_every_scenario_and_finds_all_outcomes_right() -> None:
     with demo() as process:
         said, _ = process.communicate(timeout=120)
@@ -75,7 +75,7 @@ def test_the_demo_shows_every_scenario_and_finds_all_outcomes_right() -> None:
     assert "rollback to revision 1" in said
 
 
-@pytest.mark.xdist_group("platform")
+@pytest.mark.slow
 def test_ctrl_c_ends_the_demo_and_leaves_nothing_behind() -> None:
     with demo() as process:
         assert process.stdout is not None

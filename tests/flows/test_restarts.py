@@ -15,7 +15,7 @@ from shared.store.database import connect
 from shared.store.tables import deployments, inbox, reservations, usage, workloads
 from tests.support.running import SUBMITTED, RunningPlatform, eventually, workload
 
-pytestmark = pytest.mark.xdist_group("platform")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("platform")]
 
 COUNT = 200
 MIDDLE = 60
@@ -27,7 +27,6 @@ def phases(platform: RunningPlatform, team: str) -> Counter[str]:
         return Counter({row[0]: row[1] for row in connection.execute(query)})
 
 
-@pytest.mark.load
 def test_each_of_200_workloads_is_there_exactly_once_after_a_kill_in_their_middle(
     restartable: RunningPlatform,
 ) -> None:

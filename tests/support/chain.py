@@ -170,11 +170,15 @@ class Chain:
         return first if accept(first) else self.until_seen(tick_and_look, accept)
 
     def until_seen(self, look: Callable[[], T], accept: Callable[[T], bool]) -> T:
-        """Waits without ticking: Sentinel sees nothing of what happens meanwhile."""
-        end = time.monotonic() + PATIENCE_SECONDS
+        """Waits without ticking: Sentinel sees nothing of what happens meanwhile.
+
+        The longer it takes, the rarer the looks: what pods of the stand-in need seconds for is not looked at for ever.
+        """
+        end, pause = time.monotonic() + PATIENCE_SECONDS, 0.02
         while not accept(seen := look()):
             assert time.monotonic() < end, f"still {seen!r}"
-            time.sleep(0.02)
+            time.sleep(pause)
+            pause = min(1.5 * pause, 0.25)
         return seen
 
     def workload_is(self, phase: Phase, name: str = "web") -> Workload:

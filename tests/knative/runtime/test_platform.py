@@ -106,6 +106,7 @@ async def test_from_start_to_stop(
     assert not (state / "platform.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("migrated")
 async def test_what_was_acknowledged_survives_a_kill_of_the_platform(
     session: aiohttp.ClientSession, state: Path, manifests: Path, received: Path
@@ -125,6 +126,7 @@ async def test_what_was_acknowledged_survives_a_kill_of_the_platform(
         assert await stop(platform, signal.SIGINT) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("migrated")
 async def test_a_killed_postgresql_comes_back_and_functions_learn_its_address(
     session: aiohttp.ClientSession, state: Path, manifests: Path
@@ -141,6 +143,7 @@ async def test_a_killed_postgresql_comes_back_and_functions_learn_its_address(
         assert await stop(platform, signal.SIGTERM) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("migrated")
 async def test_a_postgresql_that_does_not_come_back_ends_the_platform_with_the_reason(
     state: Path, manifests: Path

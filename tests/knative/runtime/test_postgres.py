@@ -19,6 +19,7 @@ from knative.local.runtime.accounts import Account, server_account
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.errors import ConfigurationError
 from shared.store.database import connect
+from tests.support import databases
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,6 +41,13 @@ def place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sentinel-place-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+@pytest.fixture
+def prepared(place: Path, migrated_data: Path) -> Path:
+    """The same with a data directory, for tests that are not about how `initdb` makes one."""
+    databases.copy(migrated_data, place)
+    return place
 
 
 def execute(server: EmbeddedPostgres, *statements: str) -> list[object]:
@@ -84,46 +92,46 @@ def test_it_is_a_server_of_its_own_without_a_port(place: Path) -> None:
         _ = server.url
 
 
-def test_what_was_committed_survives_sigkill_and_a_stale_pid_file(place: Path) -> None:
-    server = EmbeddedPostgres(place, durable=True)
+def test_what_was_committed_survives_sigkill_and_a_stale_pid_file(prepared: Path) -> None:
+    server = EmbeddedPostgres(prepared, durable=True)
     server.start()
     try:
         execute(server, "CREATE TABLE kept (x int)", "INSERT INTO kept VALUES (7)")
         os.kill(server.pid, signal.SIGKILL)
         gone(server.pid)
         assert server.exited()
-        assert (place / "data" / "postmaster.pid").exists()
+        assert (prepared / "data" / "postmaster.pid").exists()
     finally:
         server.stop()
-    with EmbeddedPostgres(place, durable=False) as again:
+    with EmbeddedPostgres(prepared, durable=False) as again:
         assert execute(again, "SELECT x FROM kept") == [7]
 
 
-def test_a_second_start_on_a_running_directory_says_so_and_harms_nothing(place: Path) -> None:
-    with EmbeddedPostgres(place, durable=False) as first:
-        second = EmbeddedPostgres(place, durable=False)
+def test_a_second_start_on_a_running_directory_says_so_and_harms_nothing(prepared: Path) -> None:
+    with EmbeddedPostgres(prepared, durable=False) as first:
+        second = EmbeddedPostgres(prepared, durable=False)
         with pytest.raises(RuntimeError, match=r"PostgreSQL stopped while starting: .*postmaster\.pid"):
             second.start()
         assert not second.exited()
         assert execute(first, "SELECT 1") == [1]
 
 
-def test_it_dies_with_a_parent_that_is_killed(place: Path) -> None:
-    pid, parent = started_by_another(place)
+def test_it_dies_with_a_parent_that_is_killed(prepared: Path) -> None:
+    pid, parent = started_by_another(prepared)
     assert psutil.pid_exists(pid)
     parent.kill()
     parent.wait()
     gone(pid)
-    with EmbeddedPostgres(place, durable=False) as again:
+    with EmbeddedPostgres(prepared, durable=False) as again:
         assert execute(again, "SELECT 1") == [1]
 
 
 @pytest.mark.parametrize("everything", [False, True])
 def test_a_start_right_after_a_kill_waits_for_the_old_server_to_go(
-    everything: bool, place: Path, monkeypatch: pytest.MonkeyPatch
+    everything: bool, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Suspended, the old processes take as long as they are given: until the new server says that it waits."""
-    pid, parent = started_by_another(place)
+    pid, parent = started_by_another(prepared)
     server = psutil.Process(pid)
     left = server.children()[0] if everything else server
     left.suspend()
@@ -138,15 +146,15 @@ def test_a_start_right_after_a_kill_waits_for_the_old_server_to_go(
         left.resume()
 
     monkeypatch.setattr(postgres._log, "warning", say)
-    with EmbeddedPostgres(place, durable=False) as again:
+    with EmbeddedPostgres(prepared, durable=False) as again:
         assert execute(again, "SELECT 1") == [1]
     assert said == ["waiting for the PostgreSQL of an earlier run, which was killed, to go"]
 
 
 def test_an_old_server_that_does_not_go_is_not_waited_for_for_ever(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pid, parent = started_by_another(place)
+    pid, parent = started_by_another(prepared)
     server = psutil.Process(pid)
     server.suspend()
     parent.kill()
@@ -154,7 +162,7 @@ def test_an_old_server_that_does_not_go_is_not_waited_for_for_ever(
     monkeypatch.setattr(postgres, "_PREDECESSOR_SECONDS", 0.0)
     try:
         with pytest.raises(RuntimeError, match=r"PostgreSQL stopped while starting: .*postmaster\.pid"):
-            EmbeddedPostgres(place, durable=False).start()
+            EmbeddedPostgres(prepared, durable=False).start()
     finally:
         server.resume()
     gone(pid)
@@ -194,12 +202,12 @@ def test_an_initdb_that_fails_leaves_nothing_that_looks_finished(place: Path, mo
     assert list(place.iterdir()) == []
 
 
-def test_a_broken_data_directory_is_told_in_the_servers_words(place: Path) -> None:
-    with EmbeddedPostgres(place, durable=False):
+def test_a_broken_data_directory_is_told_in_the_servers_words(prepared: Path) -> None:
+    with EmbeddedPostgres(prepared, durable=False):
         pass
-    (place / "data" / "PG_VERSION").write_text("9\n")
+    (prepared / "data" / "PG_VERSION").write_text("9\n")
     with pytest.raises(RuntimeError, match=r"PostgreSQL stopped while starting: .*initialized by PostgreSQL version 9"):
-        EmbeddedPostgres(place, durable=False).start()
+        EmbeddedPostgres(prepared, durable=False).start()
 
 
 def start_in_a_process(place: Path, *, prepare: str = "", prefix: Sequence[str] = ()) -> str:

@@ -1,6 +1,6 @@
 """The ledger while eight processes decide at once and crash between any two statements: nothing is ever oversold.
 
-`make test` draws a few hundred plans, `make test-load` thousands: SENTINEL_LOAD_STEPS is the number of steps of each of
+`make test` draws a few hundred plans, `make test-slow` thousands: SENTINEL_LOAD_STEPS is the number of steps of each of
 the eight processes, and five steps make about four plans. SENTINEL_LOAD_SEED draws others.
 """
 
@@ -195,7 +195,7 @@ def limits_reached(owner: sa.Engine) -> set[tuple[str, str]]:
         return {(row[0], row[1]) for row in connection.execute(sa.text(statement))}
 
 
-@pytest.mark.load
+@pytest.mark.slow
 def test_eight_processes_that_crash_anywhere_never_oversell(
     store: Store, deliver: Deliver, owner_engine: sa.Engine, database_url: str, tmp_path: Path
 ) -> None:

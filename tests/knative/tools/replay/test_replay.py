@@ -13,8 +13,6 @@ import pytest
 
 from tests.support.processes import unmeasured
 
-pytestmark = pytest.mark.xdist_group("replay")
-
 PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time"
 NODES = "sn,cpu_milli,memory_mib,gpu,model"
 
@@ -53,6 +51,7 @@ def figures(said: str) -> dict[str, str]:
     return {m[1]: m[2] for m in re.finditer(r"^([A-Za-z][A-Za-z0-9 ]*?) {2,}([\d,.]+)\b", said, re.MULTILINE)}
 
 
+@pytest.mark.slow
 def test_every_workload_is_placed_removed_and_leaves_nothing(tmp_path: Path) -> None:
     pods, nodes = write_pods(tmp_path / "pods.csv", 24, gpus=4), write_nodes(tmp_path / "nodes.csv", *[("G2", 8)] * 4)
     process = start(pods, "--nodes", nodes)
@@ -66,7 +65,7 @@ def test_every_workload_is_placed_removed_and_leaves_nothing(tmp_path: Path) -> 
     assert "nothing is lost and nothing is stuck" in said
 
 
-@pytest.mark.load
+@pytest.mark.slow
 def test_what_does_not_fit_when_all_is_kept_is_said_to_be_not_placeable(tmp_path: Path) -> None:
     """Two GPUs, three pods that want one each and one that wants none."""
     pods, nodes = write_pods(tmp_path / "pods.csv", 4, gpus=1), write_nodes(tmp_path / "nodes.csv", ("G2", 2))
@@ -77,6 +76,7 @@ def test_what_does_not_fit_when_all_is_kept_is_said_to_be_not_placeable(tmp_path
     assert [found[k] for k in ("placed", "not placeable", "removed")] == ["3", "1", "0"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_the_figures_so_far(tmp_path: Path) -> None:
     """The trace is so slow that most of it is still to come."""
     process = start(write_pods(tmp_path / "pods.csv", 40, gpus=1), "--speed", "0.1")
