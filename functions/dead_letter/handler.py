@@ -1,7 +1,15 @@
 """What becomes of an event that a broker gave up on.
 
-Nothing about it is validated: it may be here because it is malformed. The broker says why in three
-extensions (Knative Eventing, delivery failure): `knativeerrordest`, the URL that refused;
+1. An answer that meant "later" is no reason to give up. The event goes back into the broker, as this function's reply:
+   the same event under the same id, which its consumers are asked for again. So it waits for as long as the database
+   is away, with the waits of its Trigger, and needs no database meanwhile.
+2. Any other becomes a dead letter. Nothing about it is validated: it may be here because it is malformed.
+3. While the dead letter cannot be stored, the event goes back into the broker as well. It does not come round at once:
+   a function answers 503 in place of a refusal while the database is away (see shared.eventing.processing).
+
+What the next tick does anyway is dropped in place of going back.
+
+The broker says why in three extensions (Knative Eventing, delivery failure): `knativeerrordest`, the URL that refused;
 `knativeerrorcode`, its status; `knativeerrordata`, base64 of the first 1024 bytes of its answer.
 """
 
@@ -13,7 +21,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from shared.errors import EventError, MalformedEvent
+from events import CATALOGUE
+from shared.errors import EventError, MalformedEvent, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.processing import HttpAnswer, problem
 from shared.models.actor import Actor
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
 ACTOR = Actor.function("dead-letter")
 
 _BROKERS_OWN = ("knativeerror", "knativekafka")
+_LATER = frozenset({408, 409, 429, 502, 503, 504})
+"""Our functions answer 409 and 503 when they mean "later". The others come from a proxy before them."""
 _MAX_REASON = 2000
 _UNKNOWN = "no answer, or an answer that the broker could not store or use"
 """Without `knativeerrorcode` nobody knows: the Kafka broker leaves it out too when the answer was 200, and its reply
@@ -34,18 +45,37 @@ could not be stored.
 
 
 def keeper(store: Store) -> Callable[[dict[str, str], bytes], HttpAnswer]:
-    """The endpoint's `process`: 202 once the letter is stored."""
+    """The endpoint's `process`: 202 once the letter is stored, and 200 with an event that is to be tried again."""
 
     def process(headers: dict[str, str], body: bytes) -> HttpAnswer:
         try:
             letter = read(headers, body)
-            with store.begin() as work:
-                dead_letters.keep(work, letter, ACTOR)
+            wants_reply = "reply" in headers.get("prefer", "")
+            if wants_reply and letter.error_code in _LATER:
+                return _again(letter, headers, f"status {letter.error_code}")
+            try:
+                with store.begin() as work:
+                    dead_letters.keep(work, letter, ACTOR)
+            except StoreUnavailable as away:
+                return _again(letter, headers, str(away)) if wants_reply else problem(away)
         except EventError as error:
             return problem(error)
         return HttpAnswer(202, {}, b"", f"kept: {letter.reason}")
 
     return process
+
+
+def _again(letter: DeadLetter, headers: Mapping[str, str], why: str) -> HttpAnswer:
+    """The event as it came, without what the broker added: its bytes and header values are not written anew."""
+    if letter.type in CATALOGUE and CATALOGUE[letter.type].repeated:
+        return HttpAnswer(202, {}, b"", f"dropped, because the next tick does the same: {why}")
+    return HttpAnswer(200, _own_headers(headers), letter.body, f"tried again: {why}")
+
+
+def _own_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    own = {name: value for name, value in headers.items() if name.startswith("ce-")}
+    own = {name: value for name, value in own.items() if not name.removeprefix("ce-").startswith(_BROKERS_OWN)}
+    return own | {name: headers[name] for name in ("content-type",) if name in headers}
 
 
 def read(headers: Mapping[str, str], body: bytes) -> DeadLetter:

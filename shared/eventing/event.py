@@ -34,7 +34,8 @@ class EventType:
 
     terminal: nothing in the chain takes it. raw: its handler judges the data itself and answers a bad
     one with an event, so the endpoint hands it over unparsed. foreign: another system's type, with its
-    own rules (no subject needed, unknown fields ignored).
+    own rules (no subject needed, unknown fields ignored). repeated: what it brings about, the next tick does too, so
+    one that is lost costs time alone.
     """
 
     name: str
@@ -42,6 +43,7 @@ class EventType:
     terminal: bool
     raw: bool
     foreign: bool
+    repeated: bool
     example: Mapping[str, JsonValue]
 
 
@@ -60,13 +62,14 @@ class Catalogue:
         terminal: bool = False,
         raw: bool = False,
         foreign: bool = False,
+        repeated: bool = False,
     ) -> Callable[[type[M]], type[M]]:
         """Class decorator: the data model of the event type `name`."""
 
         def register(model: type[M]) -> type[M]:
             if name in self._types:
                 raise ValueError(f"event type {name} is declared twice")
-            self._types[name] = EventType(name, model, terminal, raw, foreign, example)
+            self._types[name] = EventType(name, model, terminal, raw, foreign, repeated, example)
             self._names[model] = name
             return model
 

@@ -16,7 +16,8 @@ from typing import Generic, Protocol, TypeVar
 
 from shared.eventing.event import Envelope, Event, EventType, Outgoing, Queued, WireEvent
 
-MAX_ATTEMPTS = 10
+MAX_ATTEMPTS = 30
+"""How often an event may crash its function or meet a defect of ours: with the waits of our Triggers, within 47 s."""
 
 U_co = TypeVar("U_co", bound="Transaction", covariant=True)
 U = TypeVar("U", bound="Transaction")
@@ -55,6 +56,12 @@ class EventStore(Protocol[U_co]):
 
     def claim(self, consumer: str, event: Envelope) -> Claim:
         """Counts an attempt, in a transaction of its own, unless the event was handled before."""
+
+    def uncount(self, consumer: str, event: Envelope) -> None:
+        """Takes the last attempt back, in a transaction of its own: it ended in "later"."""
+
+    def check(self) -> None:
+        """Asks the database for nothing but an answer."""
 
     def mark_published(self, rows: Sequence[Queued]) -> None:
         """Notes that the broker has these events, in a transaction of its own."""

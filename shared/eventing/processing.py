@@ -3,11 +3,13 @@
 In order:
 
 1. A request that is not a CloudEvent is 400; a type that is not taken, data that does not fit its type,
-   or more than 32 hops is 422. A broker retries neither: they go to the dead letters.
+   or more than 32 hops is 422. A broker retries neither: they go to the dead letters. While the database is away, it is
+   told 503 instead: nobody could keep the dead letter.
 2. The inbox is asked. An event that was handled before gets its stored reply, byte for byte, and
    nothing else happens. The same (source, id) with other data is refused and recorded.
 3. Otherwise an attempt is counted, durably and apart from the handling, or a failing handler would
-   roll the count back. Past the limit the answer is 422.
+   roll the count back. Past the limit the answer is 422. An attempt that ends in 409 or 503 does not count: these
+   mean "later", however long that is.
 4. The handler runs, and its effects, the reply and the outbox rows commit together or not at all.
 5. A caller that sent `Prefer: reply` (every broker does) gets the first outgoing event as the
    answer and forwards it; the rest goes out through the outbox. Any other caller just sees the event,
@@ -17,6 +19,7 @@ In order:
 """
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shared.errors import AlreadyInProgress, EventError, EventTooLarge, MalformedEvent, PoisonEvent
+from shared.errors import AlreadyInProgress, EventError, EventTooLarge, MalformedEvent, PoisonEvent, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import (
     MAX_HOPS,
@@ -43,6 +46,8 @@ _COPIED = ("traceparent", "tracestate")
 _HOP = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _MAX_REASON = 2000
+
+logger = logging.getLogger("sentinel.processing")
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,26 @@ class Processor:
 
     def process(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """The answer to one request. Header names are lower-case. Raises nothing on purpose but EventError's kin."""
+        wants_reply = "reply" in headers.get("prefer", "")
         try:
             envelope = codec.decode(headers, body)
-            return self._handle(envelope, wants_reply="reply" in headers.get("prefer", ""))
-        except EventError as error:
+            return self._handle(envelope, wants_reply=wants_reply)
+        except (AlreadyInProgress, StoreUnavailable) as error:
             return problem(error)
+        except EventError as error:
+            return self._refusal(error) if wants_reply else problem(error)
+
+    def _refusal(self, error: EventError) -> HttpAnswer:
+        """The answer to a broker that is to make a dead letter of the event: 503 while nobody could keep that.
+
+        Without this, the dead-letter function would send the event back into the broker, and it would be refused again
+        at once, and so on.
+        """
+        try:
+            self.store.check()
+        except StoreUnavailable as away:
+            return problem(away)
+        return problem(error)
 
     def _handle(self, envelope: Envelope, *, wants_reply: bool) -> HttpAnswer:
         name = self.function.name
@@ -115,10 +135,20 @@ class Processor:
             raise PoisonEvent(f"the data does not fit {declared.name}: {describe(error)}") from None
 
     def _run(self, event: Event, claim: Claim, wants_reply: bool) -> WireEvent | None:
-        reply, queued = self._committed(event, claim, wants_reply)
+        try:
+            reply, queued = self._committed(event, claim, wants_reply)
+        except (AlreadyInProgress, StoreUnavailable):
+            self._uncount(event.envelope)
+            raise
         if self.publish is not None:
             self.publish(queued)
         return reply
+
+    def _uncount(self, envelope: Envelope) -> None:
+        try:
+            self.store.uncount(self.function.name, envelope)
+        except StoreUnavailable as error:
+            logger.warning("an attempt at %s stays counted: %s", envelope.id, error)
 
     def _committed(self, event: Event, claim: Claim, wants_reply: bool) -> Finished:
         function = self.function

@@ -29,6 +29,14 @@ _COUNT = sa.text("""
     RETURNING attempts, now()
 """)
 
+# Lost with the machine, it costs one of many attempts: nobody waits for the disk.
+_UNCOUNT = sa.text("""
+    UPDATE inbox SET attempts = attempts - 1
+      FROM (SELECT set_config('synchronous_commit', 'off', true) AS was) AS relaxed
+     WHERE relaxed.was IS NOT NULL AND attempts > 0 AND handled_at IS NULL
+       AND consumer = :consumer AND source = :source AND event_id = :event_id AND digest = :digest
+""")
+
 _FINISH = sa.text(f"""
     WITH finished AS (
         UPDATE inbox SET handled_at = now(), updated_at = now(),
@@ -69,6 +77,12 @@ def claim(connection: sa.Connection, consumer: str, event: Envelope) -> Claim:
         now=stored["now"],
         reply=_reply(stored),
     )
+
+
+def uncount(connection: sa.Connection, consumer: str, event: Envelope) -> None:
+    """Takes back one attempt at an event that was not handled."""
+    key = {"consumer": consumer, "source": event.source, "event_id": event.id}
+    connection.execute(_UNCOUNT, {**key, "digest": codec.digest(event)})
 
 
 def answer(connection: sa.Connection, consumer: str, source: str, event_id: str) -> Answered | None:

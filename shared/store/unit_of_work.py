@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shared.store.telemetry import TelemetryRows
     from shared.store.workloads import WorkloadRows
 
+_CHECK = sa.select(1)
 _SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
@@ -199,6 +200,16 @@ class Store:
         """See shared.eventing.function.EventStore."""
         with transient_errors(), self._by_itself.connect() as connection:
             return inbox.claim(connection, consumer, event)
+
+    def uncount(self, consumer: str, event: Envelope) -> None:
+        """See shared.eventing.function.EventStore."""
+        with transient_errors(), self._by_itself.connect() as connection:
+            inbox.uncount(connection, consumer, event)
+
+    def check(self) -> None:
+        """See shared.eventing.function.EventStore."""
+        with transient_errors(), self._by_itself.connect() as connection:
+            connection.execute(_CHECK)
 
     def mark_published(self, rows: Sequence[Queued]) -> None:
         """See shared.eventing.function.EventStore."""

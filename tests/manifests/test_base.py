@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from events import CATALOGUE
+from knative.local.broker import delivery as rules
 from knative.local.resources import loader
 from knative.local.resources.loader import Manifests, Name
-from knative.local.resources.manifests import ApiServerSource, Service, Trigger
+from knative.local.resources.manifests import ApiServerSource, DeliverySpec, Service, Trigger
 from knative.local.runtime import secrets
 from knative.local.runtime.platform import BASE
+from shared.eventing.function import MAX_ATTEMPTS
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = {
@@ -88,15 +90,38 @@ def test_every_trigger_states_every_delivery_field() -> None:
     triggers = [document for document in raw() if document["kind"] == "Trigger"]
     fields = {"deadLetterSink", "retry", "backoffPolicy", "backoffDelay", "timeout"}
     assert all(set(document["spec"]["delivery"]) == fields for document in triggers)
-    deliveries = {yaml.safe_dump(document["spec"]["delivery"]) for document in triggers}
-    assert len(deliveries) == 1
 
 
-def test_the_delivery_of_every_trigger(manifests: Manifests) -> None:
+def waits(delivery: DeliverySpec) -> list[float]:
+    """The waits between the attempts of one delivery, in seconds."""
+    found = (rules.wait(delivery, failed) for failed in range(1, delivery.retry + 1))
+    return [seconds for seconds in found if seconds is not None]
+
+
+def test_no_event_waits_for_more_than_10_seconds_and_none_is_given_up_within_8_minutes(manifests: Manifests) -> None:
+    deliveries = [broker.spec.delivery for broker in manifests.brokers.values()]
+    deliveries += [
+        trigger.spec.delivery
+        for trigger in manifests.triggers.values()
+        if trigger.spec.delivery is not None and not CATALOGUE[taken(trigger)].repeated
+    ]
+    for delivery in deliveries:
+        assert max(waits(delivery)) == pytest.approx(10)
+        assert sum(waits(delivery)) == pytest.approx(505)
+        # Whoever crashes on an event is asked again until long after a short disturbance, and then no more.
+        assert 40 < sum(waits(delivery)[:MAX_ATTEMPTS]) < 60
+
+
+def test_what_the_tick_repeats_is_given_up_before_the_next_tick(manifests: Manifests) -> None:
+    repeated = [trigger for trigger in manifests.triggers.values() if CATALOGUE[taken(trigger)].repeated]
+    assert len(repeated) == 6
+    assert all(trigger.spec.delivery and sum(waits(trigger.spec.delivery)) < 5 for trigger in repeated)
+
+
+def test_dead_letters_of_every_trigger_go_to_the_function_that_keeps_them(manifests: Manifests) -> None:
     for trigger in manifests.triggers.values():
         delivery = trigger.spec.delivery
         assert delivery is not None
-        assert (delivery.retry, delivery.backoff_policy, delivery.backoff_delay) == (10, "exponential", 0.2)
         assert delivery.dead_letter_sink is not None
         assert delivery.dead_letter_sink.ref is not None
         assert delivery.dead_letter_sink.ref.name == "dead-letter"

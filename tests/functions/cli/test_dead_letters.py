@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from shared.eventing.function import MAX_ATTEMPTS
 from shared.eventing.processing import HttpAnswer
 from shared.models.dead_letter import DeadLetter
 from shared.store import audit, inbox
@@ -138,7 +139,7 @@ def test_a_redriven_event_that_failed_too_often_is_handled(
     sentinel: Sentinel, store: Store, broker: Broker, deliver: Deliver
 ) -> None:
     event = envelope(SUBMITTED, submission(), event_id="event-1", source="/shop", subject=str(id_of()))
-    for _ in range(10):
+    for _ in range(MAX_ATTEMPTS):
         store.claim(INTAKE.name, event)
     headers = {f"ce-{name}": value for name, value in event.attributes.items() if name != "datacontenttype"}
     headers["content-type"] = "application/json"

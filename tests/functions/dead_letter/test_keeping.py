@@ -142,8 +142,8 @@ def test_long_attributes_that_begin_alike_are_two_letters(store: Store, keep: Ke
         (b'{"error": "nul \\u0000 here"}', "400", "nul  here"),
         (b"[" * 4000, "400", "[" * 2000),
         (b"1" * 5000, "400", "1" * 2000),
-        (b"", "503", "status 503"),
-        (None, "504", "status 504"),
+        (b"", "500", "status 500"),
+        (None, "404", "status 404"),
         (None, None, "no answer, or an answer that the broker could not store or use"),
     ],
 )
@@ -202,6 +202,53 @@ def test_what_is_no_event_is_refused_and_leaves_nothing(store: Store, keep: Keep
     assert letters(store) == []
 
 
-def test_a_database_that_is_away_is_a_503() -> None:
-    engine = connect("postgresql+pg8000://sentinel@/sentinel?unix_sock=/nowhere/.s.PGSQL.5432")
-    assert build(Store(engine))(headers(), b"{}").status == 503
+# Back into the broker ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keep_nothing() -> Keep:
+    """The function while its database is away."""
+    return build(Store(connect("postgresql+pg8000://sentinel@/sentinel?unix_sock=/nowhere/.s.PGSQL.5432")))
+
+
+@pytest.mark.parametrize("code", ["409", "429", "503", "504"])
+def test_an_event_whose_last_answer_meant_later_goes_back_as_it_was(
+    store: Store, keep: Keep, keep_nothing: Keep, code: str
+) -> None:
+    body = b'{"name": "web",  "replicas": 1}'
+    given = headers({"subject": "Z\xc3\xbcrich%20", "partitionkey": "w", "hop": "4"}, code=code)
+    for function in (keep, keep_nothing):
+        answer = function(given, body)
+        assert (answer.status, answer.body) == (200, body)
+        assert answer.headers == {
+            "ce-specversion": "1.0",
+            "ce-id": "1",
+            "ce-source": "/curl",
+            "ce-type": "dev.sentinel.workload.submitted.v1",
+            "ce-subject": "Z\xc3\xbcrich%20",
+            "ce-partitionkey": "w",
+            "ce-hop": "4",
+            "content-type": "application/json",
+        }
+    assert letters(store) == []
+
+
+def test_an_event_whose_letter_cannot_be_stored_goes_back(keep_nothing: Keep) -> None:
+    for given in (headers(), headers(code=None)):
+        answer = keep_nothing(given, b"{}")
+        assert (answer.status, answer.headers["ce-id"]) == (200, "1")
+
+
+def test_what_the_next_tick_does_anyway_is_dropped_in_place_of_going_back(keep: Keep, keep_nothing: Keep) -> None:
+    for kind in ("dev.knative.sources.ping", "dev.knative.apiserver.ref.update"):
+        assert keep(headers({"type": kind}, code="503"), b"{}").status == 202
+        assert keep_nothing(headers({"type": kind}), b"{}").status == 202
+
+
+def test_only_a_broker_is_given_an_event_back(store: Store, keep: Keep, keep_nothing: Keep) -> None:
+    """Nobody else would deliver it again."""
+    given = headers(code="503")
+    del given["prefer"]
+    assert keep_nothing(given, b"{}").status == 503
+    assert keep(given, b"{}").status == 202
+    assert only(store).error_code == 503

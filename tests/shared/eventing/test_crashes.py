@@ -132,6 +132,16 @@ def test_a_server_that_is_away_is_503_without_a_word_about_where_it_was() -> Non
     assert error(answer) == "the database is not available: InterfaceError"
 
 
+def test_a_broker_hears_of_a_refusal_only_while_its_dead_letter_could_be_kept() -> None:
+    nowhere = f"/tmp/{uuid.uuid4()}/.s.PGSQL.5432"
+    store = Store(connect(f"postgresql+pg8000://sentinel@/sentinel?unix_sock={nowhere}"))
+    processor = Processor(tells(), store, CATALOGUE, "/x")
+    for headers, body in (request("com.example.unknown", {}), request(PROPOSED, b"{no json")):
+        assert processor.process(headers, body).status == 503
+        del headers["prefer"]
+        assert processor.process(headers, body).status in (400, 422)
+
+
 def test_no_free_connection_is_503(postgres: EmbeddedPostgres, store: Store) -> None:
     engine = sa.create_engine(postgres.url, pool_size=1, max_overflow=0, pool_timeout=0.01)
     with engine.connect():

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from events import CATALOGUE
 from events.deployment import DeploymentApplied
 from events.plan import PlanProposed
-from shared.errors import PoisonEvent, StoreUnavailable
+from shared.errors import AlreadyInProgress, PoisonEvent, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import MAX_HOPS, Event, Outgoing, outgoing_id
 from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, TransactionalFunction
@@ -247,19 +247,30 @@ def attempts(engine: sa.Engine) -> list[int]:
 
 
 def test_attempts_are_counted_although_the_handling_is_rolled_back(deliver: Deliver, owner_engine: sa.Engine) -> None:
-    function = failing(lambda: StoreUnavailable("away"))
     for count in (1, 2, 3):
-        assert deliver(function, PROPOSED, PLAN, event_id="e").status == 503
+        with pytest.raises(ZeroDivisionError):
+            deliver(failing(ZeroDivisionError), PROPOSED, PLAN, event_id="e")
         assert attempts(owner_engine) == [count]
     assert rows(owner_engine, "audit_log") == []
 
 
-def test_the_eleventh_attempt_is_422_and_a_reset_gives_a_fresh_start(
+@pytest.mark.parametrize(("failure", "status"), [(StoreUnavailable("away"), 503), (AlreadyInProgress("busy"), 409)])
+def test_later_is_answered_for_ever_and_counts_as_no_attempt(
+    deliver: Deliver, owner_engine: sa.Engine, failure: Exception, status: int
+) -> None:
+    for _ in range(MAX_ATTEMPTS + 2):
+        assert deliver(failing(lambda: failure), PROPOSED, PLAN, event_id="e").status == status
+    assert attempts(owner_engine) == [0]
+    assert deliver(tells(), PROPOSED, PLAN, event_id="e").status == 202
+
+
+def test_past_the_last_attempt_is_422_and_a_reset_gives_a_fresh_start(
     deliver: Deliver, store: Store, owner_engine: sa.Engine
 ) -> None:
-    function = failing(lambda: StoreUnavailable("away"))
-    statuses = [deliver(function, PROPOSED, PLAN, event_id="e").status for _ in range(MAX_ATTEMPTS + 2)]
-    assert statuses == [503] * MAX_ATTEMPTS + [422, 422]
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(ZeroDivisionError):
+            deliver(failing(ZeroDivisionError), PROPOSED, PLAN, event_id="e")
+    assert deliver(tells(), PROPOSED, PLAN, event_id="e").status == 422
     assert "redrive the dead letter" in error(deliver(tells(), PROPOSED, PLAN, event_id="e"))
     with store.begin() as work:
         inbox.reset_attempts(connection_of(work), "/test", "e")
