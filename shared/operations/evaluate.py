@@ -1,7 +1,8 @@
 """Evaluate a plan: hold it against policy, and reserve what an approved plan takes up.
 
 Everything that decides is read in the deciding transaction: the plan and its workload from their rows, usage from the
-ledger after the scopes that it counts in were locked, the policy set by its revision. A plan that only quota or
+ledger after the scopes that it counts in were locked, the policy set by its revision, which stays as it is until the
+commit. A plan that only quota or
 capacity refuses waits in the queue, when its workload asks for that.
 """
 
@@ -86,7 +87,7 @@ def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: Po
     workload = work.workloads.get(command.workload_id, lock=True)
     if workload is None:
         raise OperationRefused("workload", f"there is no workload {command.workload_id}")
-    plan = work.plans.get(command.plan_id)
+    plan = work.plans.get_to_decide(command.plan_id)
     if plan is None:
         if command.outside is None:
             raise OperationRefused("plan", f"there is no plan {command.plan_id}")

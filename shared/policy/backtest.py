@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -74,8 +74,9 @@ class Backtest:
 
 def replay(known: Recorded, policies: PolicySet) -> ReplayedDecision:
     """The decision that these policies make on recorded facts."""
-    plan, facts = known.plan, known.facts
+    plan = known.plan
     matching = policies.matching(plan, known.now)
+    facts = _with_enough_actions(known.facts, facts_needed(plan, matching))
     decision = evaluate(plan, matching, facts, known.now)
     if decision.approved:
         return ReplayedDecision(BacktestOutcome.APPROVED)
@@ -91,6 +92,17 @@ def replay(known: Recorded, policies: PolicySet) -> ReplayedDecision:
     return ReplayedDecision(
         BacktestOutcome.UNKNOWN, certain, tuple(sorted({what for name in unsure for what in missing[name]}))
     )
+
+
+def _with_enough_actions(facts: Facts, needs: FactsNeeded) -> Facts:
+    """Without the actions of which a higher limit needs more than were recorded."""
+    wanted = {query: query for query in needs.actions}
+    enough = {
+        query: times
+        for query, times in facts.actions.items()
+        if query not in wanted or wanted[query].is_answered_by(query, len(times))
+    }
+    return replace(facts, actions=enough)
 
 
 def _recorded_outcome(past: DecisionRecord, known: Recorded) -> BacktestOutcome:

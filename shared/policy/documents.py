@@ -17,7 +17,7 @@ from shared.models.fields import DnsLabel, LabelKey, LabelValue, without_nul
 from shared.models.kubernetes_object import refuse_as_policy
 from shared.models.plan import Verb
 from shared.models.workload import WorkloadType
-from shared.policy.facts import FactKinds
+from shared.policy.facts import FactKinds, most_of
 from shared.policy.rules import Rule
 from shared.policy.vocabulary import Mode, Moment, PolicyModel, Sku
 
@@ -126,7 +126,7 @@ class PolicyDocument(PolicyModel):
         wanted = [rule.fact_kinds() for rule in self.rules]
         return FactKinds(
             frozenset().union(*(one.usage for one in wanted)),
-            frozenset().union(*(one.actions for one in wanted)),
+            most_of(one.actions for one in wanted),
             frozenset().union(*(one.windows for one in wanted)),
             any(one.prices for one in wanted),
         )

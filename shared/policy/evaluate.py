@@ -20,7 +20,7 @@ from shared.policy import capacity
 from shared.policy.context import EvaluationContext, MissingFact
 from shared.policy.decision import NO_POLICY_MATCHED, Finding, PlanView, PolicyDecision
 from shared.policy.documents import PolicyDocument, PolicyException
-from shared.policy.facts import ActionKind, ActionQuery, Facts, FactsNeeded
+from shared.policy.facts import ActionQuery, Facts, FactsNeeded, most_of
 from shared.policy.policy_set import StoredPolicy
 from shared.policy.rules import Rule
 from shared.policy.vocabulary import Mode, ScopeKind
@@ -41,22 +41,19 @@ def facts_needed(plan: PlanView, policies: Iterable[StoredPolicy], *, capped: bo
     capped: whether the plan counts in the GPUs of its cluster.
     """
     usage: set[ScopeKind] = set()
-    actions: set[ActionKind] = set()
     windows: set[timedelta] = set()
     prices = False
-    for policy in policies:
-        if policy.document is not None:
-            wanted = policy.document.fact_kinds
-            usage |= wanted.usage
-            actions |= wanted.actions
-            windows |= wanted.windows
-            prices = prices or wanted.prices
+    kinds = [policy.document.fact_kinds for policy in policies if policy.document is not None]
+    for wanted in kinds:
+        usage |= wanted.usage
+        windows |= wanted.windows
+        prices = prices or wanted.prices
     return FactsNeeded(
         usage=frozenset([plan.counting(kind) for kind in usage]),
         actions=frozenset(
             [
-                ActionQuery(plan.counting(kind), verbs, window)
-                for kind, verbs, window in actions
+                ActionQuery(plan.counting(kind), verbs, window, most)
+                for (kind, verbs, window), most in most_of(wanted.actions for wanted in kinds).items()
                 if not verbs or plan.verb in verbs
             ]
         ),

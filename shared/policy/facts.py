@@ -4,7 +4,7 @@ Every fact is Sentinel's own: the ledger, the price catalogue, the log of action
 that is absent is not known, and an enforcing rule then denies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -33,11 +33,19 @@ class ScopeUsage:
 
 @dataclass(frozen=True)
 class ActionQuery:
-    """The approved actions of a scope in a window that ends now; no verbs means any."""
+    """The approved actions of a scope in a window that ends now; no verbs means any.
+
+    most: how many of the newest are enough, None for all. Two queries that differ in it alone ask for the same fact.
+    """
 
     scope: CountingScope
     verbs: tuple[Verb, ...]
     window: timedelta
+    most: int | None = field(default=None, compare=False)
+
+    def is_answered_by(self, other: "ActionQuery", found: int) -> bool:
+        """Whether the `found` actions of the same fact, asked for by another query, are enough for this one."""
+        return other.most is None or found < other.most or (self.most is not None and self.most <= other.most)
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class ServiceLevel:
     """What telemetry says of a workload over one window.
 
     uptime: the mean of the samples of `up`, None without any. requests, errors: sums. latency_seconds: by percentile,
-    the mean of the samples weighted by their requests. newest: when the newest sample was taken.
+    the mean of the samples weighted by their requests. newest: when PostgreSQL received the newest sample.
     """
 
     uptime: float | None
@@ -61,12 +69,21 @@ ActionKind = tuple[ScopeKind, tuple[Verb, ...], timedelta]
 
 @dataclass(frozen=True)
 class FactKinds:
-    """The kinds of facts that a rule reads, whatever the plan is."""
+    """The kinds of facts that a rule reads, whatever the plan is. actions: and how many of the newest are enough."""
 
     usage: frozenset[ScopeKind] = frozenset()
-    actions: frozenset[ActionKind] = frozenset()
+    actions: Mapping[ActionKind, int] = field(default_factory=dict)
     windows: frozenset[timedelta] = frozenset()
     prices: bool = False
+
+
+def most_of(wanted: Iterable[Mapping[ActionKind, int]]) -> dict[ActionKind, int]:
+    """How many of the newest actions are enough for all of several rules."""
+    most: dict[ActionKind, int] = {}
+    for one in wanted:
+        for kind, count in one.items():
+            most[kind] = max(count, most.get(kind, 0))
+    return most
 
 
 @dataclass(frozen=True)
@@ -98,8 +115,8 @@ class FactsNeeded:
 class Facts:
     """What is known.
 
-    actions: the times of the actions, oldest first; some may be older than the window. priced_on: the oldest price
-    that the plan's cost rests on. capacity: the GPUs of the plan's cluster by SKU, None when that is not known.
+    actions: the times of the newest actions, oldest first; some may be older than the window. priced_on: the oldest
+    price that the plan's cost rests on. capacity: the GPUs of the plan's cluster by SKU, None when that is not known.
     """
 
     usage: Mapping[CountingScope, ScopeUsage] = field(default_factory=dict)

@@ -27,6 +27,7 @@ class _Actions:
     verbs: tuple[Verb, ...]
     window: timedelta
     times: tuple[datetime, ...]
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Recorded:
         """The facts, as the evaluation takes them."""
         return Facts(
             {u.scope: ScopeUsage(u.by_sku, u.month_to_date_usd) for u in self.usage},
-            {ActionQuery(a.scope, a.verbs, a.window): a.times for a in self.actions},
+            {ActionQuery(a.scope, a.verbs, a.window, a.most): a.times for a in self.actions},
             {s.window: s.level for s in self.service},
             self.priced_on,
             self.capacity,
@@ -70,7 +71,7 @@ def to_json(plan: PlanView, facts: Facts, now: datetime, *, waits: bool = False)
         now,
         plan,
         tuple(_Usage(scope, dict(u.by_sku), u.month_to_date_usd) for scope, u in facts.usage.items()),
-        tuple(_Actions(q.scope, q.verbs, q.window, times) for q, times in facts.actions.items()),
+        tuple(_Actions(q.scope, q.verbs, q.window, times, q.most) for q, times in facts.actions.items()),
         tuple(_Service(window, level) for window, level in facts.service.items()),
         facts.priced_on,
         waits,

@@ -100,7 +100,10 @@ class FactRows:
         return found
 
     def _actions(self, query: ActionQuery, plan_id: uuid.UUID, now: datetime) -> tuple[datetime, ...]:
-        """What other plans have spent: an approved plan that is decided again is not held up by itself."""
+        """What other plans have spent, oldest first; no more of the newest than the query asks for.
+
+        An approved plan that is decided again is not held up by itself.
+        """
         statement = sa.select(actions.c.taken_at).where(
             actions.c.taken_at > now - query.window, actions.c.plan_id != plan_id
         )
@@ -110,10 +113,13 @@ class FactRows:
             statement = statement.where(_SCOPE_COLUMNS[query.scope.kind] == query.scope.key)
         if query.verbs:
             statement = statement.where(actions.c.verb.in_(query.verbs))
-        return tuple(self.connection.execute(statement.order_by(actions.c.taken_at)).scalars())
+        newest = statement.order_by(actions.c.taken_at.desc()).limit(query.most)
+        return tuple(reversed(self.connection.execute(newest).scalars().all()))
 
 
 def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: timedelta, now: datetime) -> ServiceLevel:
+    """By the time at which PostgreSQL received the samples: the clock that observed them may be wrong."""
+
     def metric(name: str) -> sa.ColumnElement[float]:
         return sa.cast(telemetry.c.sample[("metrics", name)].astext, sa.Float)
 
@@ -122,7 +128,7 @@ def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: ti
         sa.func.avg(metric("up")).label("uptime"),
         sa.func.coalesce(sa.func.sum(metric("requests")), 0).label("requests"),
         sa.func.coalesce(sa.func.sum(metric("errors")), 0).label("errors"),
-        sa.func.max(telemetry.c.observed_at).label("newest"),
+        sa.func.max(telemetry.c.created_at).label("newest"),
     ]
     for percentile in _PERCENTILES:
         latency = metric(f"latency_p{percentile}_seconds")
@@ -131,8 +137,8 @@ def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: ti
     statement = sa.select(*columns).where(
         telemetry.c.kind == "workload",
         telemetry.c.subject == str(workload_id),
-        telemetry.c.observed_at > now - window,
-        telemetry.c.observed_at <= now,
+        telemetry.c.created_at > now - window,
+        telemetry.c.created_at <= now,
     )
     row = connection.execute(statement).mappings().one()
     latencies = {p: row[f"p{p}"] for p in _PERCENTILES if row[f"p{p}"] is not None}

@@ -13,7 +13,7 @@ from shared.models.lifecycle import ANNOUNCED_PLANS, PLAN_STATUSES, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource
 from shared.models.validation import read_stored
 from shared.policy.decision import DecisionRecord
-from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, readable, unreadable
+from shared.store.rows import NOT_UNDERSTOOD, POLICY_SET_LOCK, Row, amounts_from, readable, unreadable
 from shared.store.tables import action_plans, clusters, policy_decisions, workloads
 
 _PAGE = 500
@@ -54,6 +54,14 @@ class PlanRows:
         """A plan, and why its cluster is away; None when that answers, as far as is known."""
         row = self.connection.execute(_GET_WITH_CLUSTER, {"plan": plan_id}).one_or_none()
         return None if row is None else (_plan(row), row.away_reason)
+
+    def get_to_decide(self, plan_id: uuid.UUID) -> ActionPlan | None:
+        """A plan that is about to be decided. From here on no policy changes until the transaction ends.
+
+        The policies are read by a later statement, so it sees every change that this one has waited for.
+        """
+        row = self.connection.execute(_GET_TO_DECIDE, {"plan": plan_id}).one()
+        return None if row.id is None else _plan(row)
 
     def get_many(self, plan_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ActionPlan]:
         """Several plans by id; those that are not there, or cannot be read, are absent."""
@@ -335,6 +343,10 @@ _GET_WITH_CLUSTER = (
     sa.select(action_plans, clusters.c.away_reason)
     .outerjoin_from(action_plans, clusters, _IS_AWAY)
     .where(action_plans.c.id == sa.bindparam("plan"))
+)
+_POLICIES_HELD = sa.select(sa.func.pg_advisory_xact_lock_shared(POLICY_SET_LOCK).label("locked")).subquery()
+_GET_TO_DECIDE = sa.select(_POLICIES_HELD.c.locked, action_plans).select_from(
+    _POLICIES_HELD.outerjoin(action_plans, action_plans.c.id == sa.bindparam("plan"))
 )
 _UPDATE = action_plans.update().where(action_plans.c.id == sa.bindparam("plan"))
 _LEASE_END = sa.func.clock_timestamp() + sa.bindparam("length", type_=sa.Interval)

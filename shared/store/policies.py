@@ -17,9 +17,11 @@ from shared.models.validation import STORED
 from shared.policy.documents import PolicyDocument
 from shared.policy.history import PolicyChange, PolicyVersion
 from shared.policy.policy_set import StoredPolicy
+from shared.store.rows import POLICY_SET_LOCK
 from shared.store.tables import policies, policy_set, policy_versions
 
 _ONLY_ROW = 1
+_KEEP_OUT_DECISIONS = sa.select(sa.func.pg_advisory_xact_lock(POLICY_SET_LOCK))
 _REVISION = sa.select(policy_set.c.revision)
 
 
@@ -89,8 +91,11 @@ class PolicyRows:
     def _to_be_changed(self, name: str) -> sa.Row[Any] | None:
         """The row as the last change left it.
 
-        The set's row is locked first: changes take turns, none undoes another, and a revision stands for one set.
+        Decisions are waited for, and new ones wait: what was approved under the old set is in the ledger before the
+        new one counts. Then the set's row is locked: changes take turns, none undoes another, and a revision stands
+        for one set.
         """
+        self.connection.execute(_KEEP_OUT_DECISIONS)
         self._new_revision()
         return self._row(name)
 

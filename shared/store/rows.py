@@ -20,6 +20,9 @@ Row = sa.Row[Any]
 NOT_UNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 """What the building of a model raises for a row that does not hold what the model needs."""
 
+POLICY_SET_LOCK = 5_718_243_906_112_574_839
+"""The advisory lock that a decision shares and a change of policies takes alone, both until their commit."""
+
 AMOUNT_COLUMNS = ("replicas", "cpu", "memory", "gpus", "usd_per_hour")
 
 

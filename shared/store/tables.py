@@ -244,6 +244,9 @@ reservations = Table(
     Index(None, "plan_id"),
 )
 
+UNUSED = "replicas = 0 AND cpu = 0 AND memory = 0 AND gpus = 0 AND usd_per_hour = 0"
+"""Rows of usage that count nothing any more; what they have cost is of no interest once its month is over."""
+
 usage = Table(
     "usage",
     metadata,
@@ -256,6 +259,8 @@ usage = Table(
     Column("accrued_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     *_kept(),
     UniqueConstraint("team", "cluster", "sku"),
+    Index(None, "cluster"),
+    Index("ix_usage_unused", "accrued_at", postgresql_where=text(UNUSED)),
 )
 
 workload_costs = Table(
@@ -322,7 +327,7 @@ telemetry = Table(
     _moment("observed_at", nullable=False),
     Column("sample", JSONB, nullable=False),
     *_kept(),
-    Index(None, "subject", "observed_at"),
+    Index(None, "subject", "created_at"),
 )
 
 inbox = Table(

@@ -26,7 +26,7 @@ class RateLimit(RuleModel):
     verbs: tuple[Verb, ...] = ()
 
     def fact_kinds(self) -> FactKinds:
-        return FactKinds(actions=frozenset({(self.scope, self.verbs, self.window)}))
+        return FactKinds(actions={(self.scope, self.verbs, self.window): self.actions + 1})
 
     def check(self, context: EvaluationContext) -> Iterator[Breach]:
         plan, now = context.plan, context.now
@@ -38,8 +38,9 @@ class RateLimit(RuleModel):
         times = known[bisect_right(known, now - self.window) :]
         if len(times) >= self.actions:
             free = times[len(times) - self.actions] + self.window
+            count = str(len(times)) if len(times) == self.actions else f"more than {self.actions}"
             message = (
-                f"{plan.described(self.scope)} had {len(times)} actions within {self.window}; "
+                f"{plan.described(self.scope)} had {count} actions within {self.window}; "
                 f"{self.actions} are allowed, the next one at {free.isoformat()}"
             )
             yield Breach("actions", str(self.actions), str(len(times) + 1), message, until=free)

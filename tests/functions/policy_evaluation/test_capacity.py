@@ -30,7 +30,7 @@ from tests.support.queueing import (
 )
 
 HAS = 8
-LOCKING = "pg_advisory_xact_lock"
+LOCKING = "pg_advisory_xact_lock("
 NO_GPU = {"resources": {"cpu": "1", "memory": "1Gi"}}
 EU = CountingScope(ScopeKind.CLUSTER, "local")
 

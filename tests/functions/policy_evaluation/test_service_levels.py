@@ -39,6 +39,8 @@ def report(deliver: Deliver, store: Store, *samples: Sample, workload: str = "te
     measured = [{"observedAt": (now - age).isoformat(), "metrics": metrics} for age, metrics in samples]
     data = {"workload": str(id_of(workload)), "samples": measured}
     assert deliver(INGESTION, REPORT, data, subject=str(id_of(workload))).status == 202
+    with store.begin() as work:  # as if each sample had arrived when it was measured
+        connection_of(work).execute(sa.text("UPDATE telemetry SET created_at = observed_at"))
 
 
 def update(deliver: Deliver, image: str = "nginx:1.30") -> HttpAnswer:
@@ -179,3 +181,31 @@ def test_a_rate_limit_of_one_verb_counts_no_other_and_forgets_what_left_the_wind
     with store.begin() as work:
         connection_of(work).execute(sa.text("UPDATE actions SET taken_at = taken_at - interval '1 hour'"))
     approved(update(deliver, "nginx:1.32"))
+
+
+@pytest.mark.usefixtures("old")
+@pytest.mark.parametrize("off", [timedelta(hours=-1), timedelta(hours=1)], ids=["behind", "ahead"])
+def test_an_agents_clock_that_is_off_decides_nothing(deliver: Deliver, store: Store, off: timedelta) -> None:
+    policy(store, SLOW)
+    report(deliver, store, (ago(minutes=1), {"latency_p95_seconds": 0.1, "requests": 10.0}))
+    with store.begin() as work:
+        off_by = {"off": off}
+        connection_of(work).execute(sa.text("UPDATE telemetry SET observed_at = created_at + :off"), off_by)
+    approved(update(deliver))
+
+
+def test_a_rate_limit_reads_no_more_actions_than_it_allows_and_one(deliver: Deliver, store: Store) -> None:
+    policy(store, {"type": "rate_limit", "scope": "global", "actions": 2, "window": "P30D"})
+    approved(deliver.decide("first"))
+    with store.begin() as work:
+        connection_of(work).execute(
+            sa.text(
+                "INSERT INTO actions (plan_id, workload_id, team, cluster, verb, taken_at) SELECT gen_random_uuid(),"
+                " gen_random_uuid(), 'x', 'local', 'deploy', now() - interval '1 day' FROM generate_series(1, 20)"
+            )
+        )
+    [finding] = denied(deliver.decide("second")).violations
+    assert "had more than 2 actions" in finding.message
+    with store.begin() as work:
+        [record] = work.plans.decisions_on(id_of("second"))
+    assert [len(one["times"]) for one in record.facts["actions"]] == [3]

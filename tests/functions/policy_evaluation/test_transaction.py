@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from shared.errors import StoreUnavailable
 from shared.models.cluster import Cluster
 from shared.policy import recorded
+from shared.policy.documents import PolicyDocument
 from shared.policy.facts import ScopeUsage
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.unit_of_work import Store
-from tests.support.builders import POLICY, Deliver, id_of
+from tests.support.builders import POLICY, Deliver, connection_of, id_of
 from tests.support.queueing import approved, gpus, policy
 
 BUDGET = 21
@@ -22,7 +24,7 @@ BUDGET = 21
 One of them asks whether it counts in the GPUs of its cluster.
 """
 
-LOCKING = "pg_advisory_xact_lock"
+LOCKING = "pg_advisory_xact_lock("
 
 
 @contextmanager
@@ -83,3 +85,20 @@ def test_what_a_plan_leaves_elsewhere_is_not_in_the_facts(
     told = {scope.kind: known.by_sku["L4"].gpus if known.by_sku else 0 for scope, known in usage.items()}
     assert told == {ScopeKind.WORKLOAD: 0, ScopeKind.TEAM: 1, ScopeKind.CLUSTER: 0, ScopeKind.GLOBAL: 1}
     assert usage[CountingScope(ScopeKind.CLUSTER, "east")] == ScopeUsage({}, Decimal(0))
+
+
+def test_a_change_of_policies_waits_for_the_decisions_under_way(store: Store, deliver: Deliver) -> None:
+    deliver.decide("measured", replicas=1)
+    with store.begin() as deciding:
+        found = deciding.workloads.get(id_of("measured"))
+        assert found is not None
+        deciding.plans.get_to_decide(found.plan_id)
+        document = PolicyDocument.model_validate({"name": "late", "rules": [gpus(1)]})
+        with pytest.raises((StoreUnavailable, sa.exc.DBAPIError)):
+            put_without_waiting(store, document)
+
+
+def put_without_waiting(store: Store, document: PolicyDocument) -> None:
+    with store.begin() as work:
+        connection_of(work).execute(sa.text("SET LOCAL lock_timeout = '50ms'"))
+        work.policies.put(document, "tests")
