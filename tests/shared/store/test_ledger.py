@@ -100,6 +100,21 @@ def test_settling_makes_it_what_runs_and_nothing_releases_it(store: Store, owner
     assert [row["state"] for row in rows(owner_engine, "reservations")] == ["committed"]
 
 
+def test_usage_that_counts_nothing_goes_once_its_month_is_over(store: Store, owner_engine: sa.Engine) -> None:
+    first, second, _ = WORKLOADS
+    for sku in ("L4", "H100"):
+        hold(store, first, {sku: 1})
+        with store.begin() as work:
+            work.ledger.settle([(reservation(first, {}), uuid.uuid4())])
+    with owner_engine.begin() as connection:
+        past = "UPDATE usage SET accrued_at = accrued_at - interval '32 days' WHERE sku = 'L4'"
+        connection.execute(sa.text(past))
+    hold(store, second, {"A100-80GB": 1})
+    with store.begin() as work:
+        work.ledger.settle([(reservation(second, {}), uuid.uuid4())])
+    assert {row["sku"] for row in rows(owner_engine, "usage")} == {"H100", "A100-80GB"}
+
+
 def test_leaving_releases_other_clusters_only(store: Store) -> None:
     for cluster in ("local", "other", "third"):
         hold(store, WORKLOADS[0], {"L4": 1}, cluster=cluster)
