@@ -2,8 +2,7 @@
 
 Everything that decides is read in the deciding transaction: the plan and its workload from their rows, usage from the
 ledger after the scopes that it counts in were locked, the policy set by its revision, which stays as it is until the
-commit. A plan that only quota or
-capacity refuses waits in the queue, when its workload asks for that.
+commit. A plan that only quota or capacity refuses waits in the queue, when its workload asks for that.
 """
 
 from __future__ import annotations

@@ -33,12 +33,10 @@ from shared.models.reservation import Reservation
 from shared.policy.facts import ScopeUsage
 from shared.policy.holdings import WorkloadHoldings, sum_by_sku
 from shared.policy.vocabulary import CountingScope, ScopeKind
-from shared.store.rows import AMOUNT_COLUMNS, amounts_from, amounts_to_columns
-from shared.store.tables import UNUSED, reservations, usage, workload_costs
+from shared.store.rows import AMOUNT_COLUMNS, MONTH_START, amounts_from, amounts_to_columns
+from shared.store.tables import reservations, usage, workload_costs
 
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
-_FORGOTTEN_AT_ONCE = 100
-MONTH_START = sa.func.date_trunc("month", sa.func.now(), "UTC")
 
 # What a workload's lines have cost since they were last charged, split at the ends of calendar months in UTC.
 _CHARGE = sa.text("""
@@ -115,7 +113,7 @@ class Ledger:
         owner, others = holdings.workload_id, holdings.elsewhere(cluster)
         if others:
             self.connection.execute(_LOCK_COUNTERS, {"team": team, "clusters": [cluster, *others]})
-            self._settle([(Reservation(owner, other, team, {}), owner) for other in others])
+            self.settle([(Reservation(owner, other, team, {}), owner) for other in others])
 
     def hold(
         self,
@@ -146,16 +144,7 @@ class Ledger:
         return self.connection.execute(statement).rowcount > 0
 
     def settle(self, settlements: Sequence[tuple[Reservation, uuid.UUID]]) -> None:
-        """Makes each reservation exactly what runs, for the plan that it runs for; no lines release it.
-
-        Usage rows that count nothing, and have cost nothing this month, go with it. Nothing else of the ledger may be
-        changed after it in the same transaction.
-        """
-        self._settle(settlements)
-        if settlements:
-            self.connection.execute(_FORGET_UNUSED)
-
-    def _settle(self, settlements: Sequence[tuple[Reservation, uuid.UUID]]) -> None:
+        """Makes each reservation exactly what runs, for the plan that it runs for; no lines release it."""
         changes: Changes = {}
         for reservation, plan_id in settlements:
             before = self.reserved(reservation.workload_id, reservation.cluster)
@@ -337,16 +326,6 @@ _LOCK_COUNTERS = (
     .where(usage.c.team == sa.bindparam("team"), usage.c.cluster.in_(sa.bindparam("clusters", expanding=True)))
     .order_by(usage.c.team, usage.c.cluster, usage.c.sku)
     .with_for_update()
-)
-# A row that is used again meanwhile is locked, and skipped. What is locked here is locked last: no usage row is waited
-# for after it, so the order of the locks does not matter.
-_FORGET_UNUSED = usage.delete().where(
-    usage.c.id.in_(
-        sa.select(usage.c.id)
-        .where(sa.text(UNUSED), usage.c.accrued_at < MONTH_START)
-        .limit(_FORGOTTEN_AT_ONCE)
-        .with_for_update(skip_locked=True)
-    )
 )
 _LOCK_TABLES = sa.text("LOCK TABLE reservations, usage IN SHARE ROW EXCLUSIVE MODE")
 _RENAME_LINES = _renaming_lines()

@@ -4,29 +4,42 @@ Every statement follows an index of exactly the rows that may go, oldest first. 
 stay, and two of them at once skip each other's rows.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
 from shared.models.retention import Retention
 from shared.store import inbox
-from shared.store.rows import one_of
-from shared.store.tables import actions, dead_letters, outbox
+from shared.store.rows import MONTH_START, one_of
+from shared.store.tables import UNUSED, actions, dead_letters, outbox, usage
 
 
 def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
-    """Deletes at most `limit` rows of each table, for each reason to delete them."""
+    """Deletes at most `limit` rows of each table, for each reason to delete them.
+
+    Usage that counts nothing goes when its month is over: until then its row says what the month has cost.
+    """
     inbox.forget_old(connection, retention.events, limit)
-    _forget(connection, outbox.c.published_at, retention.events, limit)
-    _forget(connection, outbox.c.updated_at, retention.letters, limit, outbox.c.refused.is_not(None))
-    _forget(connection, dead_letters.c.redriven_at, retention.letters, limit)
-    _forget(connection, actions.c.taken_at, retention.actions, limit)
+    _forget(connection, outbox.c.published_at, _ago(retention.events), limit)
+    _forget(connection, outbox.c.updated_at, _ago(retention.letters), limit, outbox.c.refused.is_not(None))
+    _forget(connection, dead_letters.c.redriven_at, _ago(retention.letters), limit)
+    _forget(connection, actions.c.taken_at, _ago(retention.actions), limit)
+    _forget(connection, usage.c.accrued_at, MONTH_START, limit, sa.text(UNUSED))
+
+
+def _ago(age: timedelta) -> sa.ColumnElement[datetime]:
+    return sa.func.now() - age
 
 
 def _forget(
-    connection: sa.Connection, moment: sa.Column[object], age: timedelta, limit: int, *over: sa.ColumnElement[bool]
+    connection: sa.Connection,
+    moment: sa.Column[Any],
+    before: sa.ColumnElement[datetime],
+    limit: int,
+    *over: sa.ColumnElement[bool],
 ) -> None:
-    """Deletes rows of a table whose key is `id` and whose `moment` is this long ago; NULL is no moment."""
+    """Deletes rows of a table whose key is `id` and whose `moment` is before another; NULL is no moment."""
     table = moment.table
-    old = sa.select(table.c.id).where(*over, moment < sa.func.now() - age).order_by(moment).limit(limit)
+    old = sa.select(table.c.id).where(*over, moment < before).order_by(moment).limit(limit)
     connection.execute(sa.delete(table).where(one_of(table.c.id, old.with_for_update(skip_locked=True))))

@@ -23,6 +23,9 @@ NOT_UNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, Arithmetic
 POLICY_SET_LOCK = 5_718_243_906_112_574_839
 """The advisory lock that a decision shares and a change of policies takes alone, both until their commit."""
 
+MONTH_START = sa.func.date_trunc("month", sa.func.now(), "UTC")
+"""When the calendar month began; money is counted by the month."""
+
 AMOUNT_COLUMNS = ("replicas", "cpu", "memory", "gpus", "usd_per_hour")
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from shared.errors import StoreUnavailable
 from shared.models.amounts import Amounts
 from shared.models.reservation import Reservation
+from shared.models.retention import DEFAULT_RETENTION
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store import ledger as ledger_module
 from shared.store.unit_of_work import Store, UnitOfWork
@@ -102,16 +103,15 @@ def test_settling_makes_it_what_runs_and_nothing_releases_it(store: Store, owner
 
 def test_usage_that_counts_nothing_goes_once_its_month_is_over(store: Store, owner_engine: sa.Engine) -> None:
     first, second, _ = WORKLOADS
-    for sku in ("L4", "H100"):
-        hold(store, first, {sku: 1})
-        with store.begin() as work:
-            work.ledger.settle([(reservation(first, {}), uuid.uuid4())])
-    with owner_engine.begin() as connection:
-        past = "UPDATE usage SET accrued_at = accrued_at - interval '32 days' WHERE sku = 'L4'"
-        connection.execute(sa.text(past))
+    hold(store, first, {"L4": 1, "H100": 1})
     hold(store, second, {"A100-80GB": 1})
     with store.begin() as work:
-        work.ledger.settle([(reservation(second, {}), uuid.uuid4())])
+        work.ledger.settle([(reservation(first, {}), uuid.uuid4())])
+    with owner_engine.begin() as connection:
+        past = "UPDATE usage SET accrued_at = accrued_at - interval '32 days' WHERE sku <> 'H100'"
+        connection.execute(sa.text(past))
+    with store.begin() as work:
+        work.forget_old(DEFAULT_RETENTION, 10)
     assert {row["sku"] for row in rows(owner_engine, "usage")} == {"H100", "A100-80GB"}
 
 
