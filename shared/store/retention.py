@@ -37,7 +37,7 @@ def _forget(
     moment: sa.Column[Any],
     before: sa.ColumnElement[datetime],
     limit: int,
-    *over: sa.ColumnElement[bool],
+    *over: sa.ColumnElement[bool] | sa.TextClause,
 ) -> None:
     """Deletes rows of a table whose key is `id` and whose `moment` is before another; NULL is no moment."""
     table = moment.table
