@@ -2,6 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ClusterState(StrEnum):
+    """What an operator has said of a cluster.
+
+    CORDONED: no workload is placed there; what runs there stays, and is updated there. LOST: nothing is placed there,
+    nothing runs there, and it is not asked.
+    """
+
+    ACTIVE = "active"
+    CORDONED = "cordoned"
+    LOST = "lost"
 
 
 @dataclass(frozen=True)
@@ -17,6 +30,7 @@ class Cluster:
     labels: Mapping[str, str] = field(default_factory=dict)
     gpus: Mapping[str, int] | None = None
     products: tuple[str, ...] = ()
+    state: ClusterState = ClusterState.ACTIVE
 
     def has_gpu(self, sku: str | None) -> bool:
         """Whether it may have GPUs of this SKU (None: of any); an unknown capacity may."""

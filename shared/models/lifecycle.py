@@ -11,7 +11,8 @@ A workload's phase says how far its newest plan has come:
                                 failed <------+   '---> unhealthy   (a rollback was proposed)
     removing --> removed
 
-Any phase can be followed by PROPOSED: a user may post again, and verification may propose a rollback.
+Any phase can be followed by PROPOSED: a user may post again, and verification may propose a rollback. An operator may
+declare a cluster lost: then what should run there becomes FAILED, and what should go from there becomes REMOVED.
 
 A plan goes from its proposal through policy to its execution. A queued plan keeps its place while its workload is
 rolled back, and is proposed again after. A plan that has ended goes back to WAITING only when a late execution brought
@@ -101,7 +102,8 @@ class StateMachine(Generic[S]):
 
 
 def _phases(*to: Phase) -> frozenset[Phase]:
-    return frozenset({Phase.PROPOSED, *to})
+    """Those that follow a phase in which a workload may have something on a cluster, which may be lost."""
+    return frozenset({Phase.PROPOSED, Phase.FAILED, Phase.REMOVED, *to})
 
 
 PHASES: StateMachine[Phase] = StateMachine(
@@ -112,16 +114,16 @@ PHASES: StateMachine[Phase] = StateMachine(
         Phase.QUEUED: _phases(Phase.APPROVED, Phase.DENIED),
         Phase.APPROVED: _phases(Phase.APPLYING, Phase.WAITING),
         Phase.WAITING: _phases(Phase.APPLYING),
-        Phase.APPLYING: _phases(Phase.VERIFYING, Phase.WAITING, Phase.FAILED, Phase.REMOVING, Phase.REMOVED),
-        Phase.VERIFYING: _phases(Phase.HEALTHY, Phase.COMPLETED, Phase.ROLLED_BACK, Phase.UNHEALTHY, Phase.FAILED),
+        Phase.APPLYING: _phases(Phase.VERIFYING, Phase.WAITING, Phase.REMOVING),
+        Phase.VERIFYING: _phases(Phase.HEALTHY, Phase.COMPLETED, Phase.ROLLED_BACK, Phase.UNHEALTHY),
         Phase.HEALTHY: _phases(Phase.DEGRADED, Phase.UNHEALTHY),
         Phase.DEGRADED: _phases(Phase.HEALTHY, Phase.ROLLED_BACK, Phase.UNHEALTHY),
-        Phase.COMPLETED: _phases(),
-        Phase.UNHEALTHY: _phases(Phase.FAILED),
+        Phase.COMPLETED: frozenset({Phase.PROPOSED}),
+        Phase.UNHEALTHY: _phases(),
         Phase.ROLLED_BACK: _phases(Phase.DEGRADED, Phase.UNHEALTHY),
         Phase.FAILED: _phases(),
-        Phase.REMOVING: _phases(Phase.REMOVED),
-        Phase.REMOVED: _phases(),
+        Phase.REMOVING: _phases(),
+        Phase.REMOVED: frozenset({Phase.PROPOSED}),
     },
 )
 
@@ -158,7 +160,8 @@ PLAN_STATUSES: StateMachine[PlanStatus] = StateMachine(
     },
 )
 
-_REPLACED = frozenset({RevisionStatus.SUPERSEDED, RevisionStatus.REMOVING})  # by a newer revision, or by a removal
+# By a newer revision, by a removal, or with a cluster that was lost.
+_REPLACED = frozenset({RevisionStatus.SUPERSEDED, RevisionStatus.REMOVING, RevisionStatus.REMOVED})
 
 REVISION_STATUSES: StateMachine[RevisionStatus] = StateMachine(
     "revision",
@@ -275,4 +278,4 @@ FINISHED_REVISIONS = (RevisionStatus.COMPLETED, RevisionStatus.FAILED)
 """Their pods have ended, and what they held was given back."""
 
 WITHDRAWN_REVISIONS = (RevisionStatus.REMOVING, RevisionStatus.REMOVED)
-"""They were taken from the cluster with their workload."""
+"""They were taken from the cluster with their workload, or are lost with their cluster."""

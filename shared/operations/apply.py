@@ -85,8 +85,13 @@ TaskOutcome = TaskDone | TaskRefused | TaskPostponed
 
 
 def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
-    """Applies first and deletes after: an earlier Job goes only when the new one is there."""
+    """Applies first and deletes after: an earlier Job goes only when the new one is there.
+
+    Where there is nothing to do, the cluster is not asked: it may be lost, or removed.
+    """
     uid, left_behind = None, ""
+    if task.apply is None and not task.delete:
+        return TaskDone(None)
     try:
         driver = clusters.driver(task.plan.decision.cluster).within(TASK_SECONDS)
         if task.apply is not None:

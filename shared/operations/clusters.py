@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from shared.errors import NotFound, OperationRefused
+from shared.models.cluster import ClusterState
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
 
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(seconds=10)
+FIRST_ID = uuid.UUID(int=0)
+_LISTED = 5  # workloads that a refusal names
+_COUNTED = 1000
 
 
 def register(work: UnitOfWork, cluster: Cluster, actor: Actor) -> None:
@@ -24,6 +31,42 @@ def register(work: UnitOfWork, cluster: Cluster, actor: Actor) -> None:
         "gpus": None if cluster.gpus is None else dict(cluster.gpus),
     }
     work.audit("cluster.registered", f"cluster/{cluster.name}", actor, **known)
+
+
+def cordon(work: UnitOfWork, name: str, actor: Actor) -> bool:
+    """Places no more workloads on a cluster; what runs there stays. False when it is cordoned already.
+
+    Raises NotFound, and OperationRefused for a cluster that is lost.
+    """
+    cluster = get_cluster(work, name)
+    if cluster.state is ClusterState.LOST:
+        raise OperationRefused("", f"cluster {name} was declared lost, so nothing is placed on it already")
+    return _become(work, cluster, ClusterState.CORDONED, "cluster.cordoned", actor)
+
+
+def uncordon(work: UnitOfWork, name: str, actor: Actor) -> bool:
+    """Places workloads on a cluster again, also on one that was lost. False when that was so already. Raises NotFound.
+
+    What was left on a lost cluster belongs to no workload any more.
+    """
+    return _become(work, get_cluster(work, name), ClusterState.ACTIVE, "cluster.uncordoned", actor)
+
+
+def remove(work: UnitOfWork, name: str, actor: Actor) -> None:
+    """Forgets a cluster. Raises NotFound, and OperationRefused while a workload has something there."""
+    work.catalogue.lock_clusters()
+    get_cluster(work, name)
+    holders = work.workloads.on_cluster(name, FIRST_ID, _COUNTED)
+    if holders:
+        count = f"{_COUNTED} or more" if len(holders) == _COUNTED else str(len(holders))
+        some = ", ".join(label for _, label in holders[:_LISTED])
+        raise OperationRefused(
+            "",
+            f"cluster {name} holds {count} workloads: {some}{', ...' if len(holders) > _LISTED else ''}; withdraw them"
+            f" with `sentinel remove`, or give them up with `sentinel cluster declare-lost {name}`",
+        )
+    work.catalogue.remove_cluster(name)
+    work.audit("cluster.removed", f"cluster/{name}", actor)
 
 
 def mark_away(work: UnitOfWork, name: str, reason: str, *, probed: bool = False) -> None:
@@ -37,3 +80,19 @@ def mark_away(work: UnitOfWork, name: str, reason: str, *, probed: bool = False)
 def list_clusters(work: UnitOfWork) -> list[Cluster]:
     """Every cluster, by name."""
     return work.catalogue.clusters()
+
+
+def get_cluster(work: UnitOfWork, name: str) -> Cluster:
+    """A cluster. Raises NotFound."""
+    cluster = work.catalogue.cluster(name)
+    if cluster is None:
+        raise NotFound(f"there is no cluster {name}; `sentinel cluster list` shows those that there are")
+    return cluster
+
+
+def _become(work: UnitOfWork, cluster: Cluster, state: ClusterState, action: str, actor: Actor) -> bool:
+    if cluster.state is state:
+        return False
+    work.catalogue.set_state(cluster, state)
+    work.audit(action, f"cluster/{cluster.name}", actor, before=cluster.state)
+    return True

@@ -94,10 +94,15 @@ def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask
         return _clean_up(work, plan, workload, away, actor)
     if plan.decision.verb.applies and not work.ledger.commit(plan.id, work.now):
         return _propose_again(work, plan, workload, actor)
-    if away is not None:
+    if away is not None and _touches_cluster(work, plan, workload):
         _postpone(work, plan, workload, away, True, actor)
         return None
     return _intend(work, plan, workload)
+
+
+def _touches_cluster(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> bool:
+    """Not a removal of what is nowhere: it must not wait for a cluster that may never come back."""
+    return plan.decision.verb.applies or bool(work.deployments.present(workload.id))
 
 
 def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: Actor) -> Sequence[RolloutResult]:

@@ -141,11 +141,12 @@ class _Simulation:
         if generation is None:
             return []
         chosen = place(spec, known, self._clusters, self._reserved)
-        there = present(known)
+        there = present(known, self._clusters)
+        current = there.cluster if there else None
         possible = [
             cluster
             for cluster in self._clusters
-            if obstacle(spec, cluster) is None and (there is None or cluster.name == there.cluster)
+            if obstacle(spec, cluster, current) is None and current in (None, cluster.name)
         ]
         live = self._work.deployments.live(spec.id) if known else []
         held = self._work.ledger.holdings(spec.id).lines if known else {}

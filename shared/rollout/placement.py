@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from shared.errors import NoClusterMatches
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.cluster import Cluster
+from shared.models.cluster import Cluster, ClusterState
 from shared.models.workload import WorkloadSpec
 
 Reserved = Mapping[tuple[str, str], Amounts]
@@ -19,20 +19,21 @@ def choose_cluster(
     """The cluster for a workload that runs on `current` (None: nowhere yet).
 
     Clusters that may run it:
-      1. have every label of the workload's matchLabels;
-      2. have, or may have, GPUs of the SKU that it asks for (of any, when it names none).
+      1. are not lost, and not cordoned unless it runs there;
+      2. have every label of the workload's matchLabels;
+      3. have, or may have, GPUs of the SKU that it asks for (of any, when it names none).
     Of these, the first by:
-      3. the one where it runs already: moving costs a cold start, and capacity that is held twice;
-      4. known capacity before unknown (only for workloads with GPUs, as is 5);
-      5. most free GPUs of the SKU: capacity less reservations;
-      6. fewest reserved replicas;
-      7. name.
+      4. the one where it runs already: moving costs a cold start, and capacity that is held twice;
+      5. known capacity before unknown (only for workloads with GPUs, as is 6);
+      6. most free GPUs of the SKU: capacity less reservations;
+      7. fewest reserved replicas;
+      8. name.
     Raises NoClusterMatches, whose message says of each cluster why it was not chosen.
     """
     candidates = list(clusters)
-    fitting = [cluster for cluster in candidates if obstacle(spec, cluster) is None]
+    fitting = [cluster for cluster in candidates if obstacle(spec, cluster, current) is None]
     if not fitting:
-        raise NoClusterMatches(_explanation(spec, candidates))
+        raise NoClusterMatches(_explanation(spec, candidates, current))
     return min(fitting, key=lambda cluster: _rank(spec, cluster, reserved, current))
 
 
@@ -57,8 +58,12 @@ def _free_gpus(spec: WorkloadSpec, cluster: Cluster, reserved: Reserved) -> int 
     return sum(cluster.gpus.values()) - held
 
 
-def obstacle(spec: WorkloadSpec, cluster: Cluster) -> str | None:
-    """Why a cluster cannot run a workload; None when it can."""
+def obstacle(spec: WorkloadSpec, cluster: Cluster, current: str | None = None) -> str | None:
+    """Why a cluster cannot run a workload that runs on `current`; None when it can."""
+    if cluster.state is ClusterState.LOST:
+        return "it was declared lost"
+    if cluster.state is ClusterState.CORDONED and cluster.name != current:
+        return "it is cordoned"
     if not spec.clusters.matches(cluster.labels):
         wrong = [
             f"{key} is {cluster.labels.get(key, 'not set')}, not {value}"
@@ -73,9 +78,11 @@ def obstacle(spec: WorkloadSpec, cluster: Cluster) -> str | None:
     return None
 
 
-def _explanation(spec: WorkloadSpec, clusters: list[Cluster]) -> str:
+def _explanation(spec: WorkloadSpec, clusters: list[Cluster], current: str | None) -> str:
     if not clusters:
         return "no cluster is registered"
-    reasons = [f"{cluster.name}: {obstacle(spec, cluster)}" for cluster in sorted(clusters, key=lambda c: c.name)]
+    reasons = [
+        f"{cluster.name}: {obstacle(spec, cluster, current)}" for cluster in sorted(clusters, key=lambda c: c.name)
+    ]
     more = f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
     return "no cluster matches; " + "; ".join(reasons[:_LISTED]) + more

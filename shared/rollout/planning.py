@@ -4,12 +4,12 @@ Intake proposes what comes out of this, and a simulation only judges it.
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.errors import NoClusterMatches, OperationRefused, UnknownMigProfile, UnknownPrice
 from shared.models.amounts import Amounts
-from shared.models.cluster import Cluster
+from shared.models.cluster import Cluster, ClusterState
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
@@ -63,14 +63,17 @@ def withdrawn_generation(asked: int | None, known: Workload) -> int:
     return asked or known.generation
 
 
-def present(known: Workload | None) -> Workload | None:
-    """The workload if it may have something on a cluster."""
-    return known if known and known.phase is not Phase.REMOVED and known.revision else None
+def present(known: Workload | None, clusters: Sequence[Cluster]) -> Workload | None:
+    """The workload if it may have something on a cluster: on one that is registered, and not lost."""
+    if known is None or known.phase is Phase.REMOVED or not known.revision:
+        return None
+    usable = any(one.name == known.cluster and one.state is not ClusterState.LOST for one in clusters)
+    return known if usable else None
 
 
-def place(spec: WorkloadSpec, known: Workload | None, clusters: Iterable[Cluster], reserved: Reserved) -> Cluster:
+def place(spec: WorkloadSpec, known: Workload | None, clusters: Sequence[Cluster], reserved: Reserved) -> Cluster:
     """The cluster that a submission goes to: where its workload runs, if it runs. Raises OperationRefused."""
-    there = present(known)
+    there = present(known, clusters)
     if there and there.spec.type.kind != spec.type.kind:
         raise OperationRefused(
             "type", f"would change the kind from {there.spec.type.kind} to {spec.type.kind}; withdraw it first"
@@ -109,7 +112,8 @@ def propose(
         raise OperationRefused("resources.gpu.sku", str(error)) from None
     except UnknownMigProfile as error:
         raise OperationRefused("resources.gpu.mig", str(error)) from None
-    verb, surge = verb_and_surge(spec, known, live, held, cluster.products)
+    here = known if known and known.cluster == cluster.name else None
+    verb, surge = verb_and_surge(spec, here, live, held, cluster.products)
     plan = ActionPlan(
         id=plan_id,
         workload_id=spec.id,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from shared.models.amounts import Amounts
-from shared.models.cluster import Cluster
+from shared.models.cluster import Cluster, ClusterState
 from shared.rollout.pricing import Price, PriceKind
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, one_of
 from shared.store.tables import clusters, prices, usage
@@ -49,6 +49,7 @@ _MARK_AWAY = (
     clusters.update()
     .where(
         clusters.c.name == sa.bindparam("cluster"),
+        clusters.c.state != sa.literal_column(f"'{ClusterState.LOST.value}'"),
         sa.or_(clusters.c.away_until.is_(None), sa.bindparam("probed", type_=sa.Boolean)),
     )
     .values(
@@ -59,9 +60,13 @@ _MARK_AWAY = (
 )
 _MARK_AVAILABLE = (
     clusters.update()
-    .where(clusters.c.name == sa.bindparam("cluster"))
+    .where(
+        clusters.c.name == sa.bindparam("cluster"),
+        clusters.c.state != sa.literal_column(f"'{ClusterState.LOST.value}'"),
+    )
     .values(away_until=None, away_attempts=0, away_reason="")
 )
+_LOCK = (sa.text("SET LOCAL lock_timeout = '10s'"), sa.text("LOCK TABLE clusters IN ACCESS EXCLUSIVE MODE"))
 _SHOWN = sa.bindparam("shown", type_=JSONB)
 _EACH = sa.func.jsonb_array_elements_text(clusters.c.products.concat(_SHOWN)).table_valued("value")
 _ADD_PRODUCTS = (
@@ -89,8 +94,36 @@ class CatalogueRows:
         )
 
     def clusters(self) -> list[Cluster]:
-        rows = self.connection.execute(sa.select(clusters).order_by(clusters.c.name))
-        return [Cluster(row.name, row.labels, row.gpus, tuple(row.products)) for row in rows]
+        """Every cluster, by name."""
+        return list(map(_cluster, self.connection.execute(sa.select(clusters).order_by(clusters.c.name))))
+
+    def cluster(self, name: str) -> Cluster | None:
+        """One cluster."""
+        row = self.connection.execute(sa.select(clusters).where(clusters.c.name == name)).one_or_none()
+        return None if row is None else _cluster(row)
+
+    def lock_clusters(self) -> None:
+        """Waits for every transaction that has read which clusters there are, and holds up the next until the commit.
+
+        So whatever was placed on a cluster can be seen from here on, and nothing more is placed on it meanwhile.
+        """
+        for statement in _LOCK:
+            self.connection.execute(statement)
+
+    def set_state(self, cluster: Cluster, state: ClusterState) -> None:
+        """Writes down what an operator says of a cluster. One that is lost counts as away for ever."""
+        values: dict[str, Any] = {"state": state, "updated_at": sa.func.now()}
+        if state is ClusterState.LOST:
+            forever: sa.ColumnElement[Any] = sa.literal_column("'infinity'::timestamptz")
+            reason = f"cluster {cluster.name} was declared lost"
+            values |= {"away_until": forever, "away_attempts": 0, "away_reason": reason}
+        elif cluster.state is ClusterState.LOST:
+            values |= {"away_until": None, "away_attempts": 0, "away_reason": ""}
+        self.connection.execute(clusters.update().where(clusters.c.name == cluster.name).values(**values))
+
+    def remove_cluster(self, cluster: str) -> None:
+        """Forgets a cluster. Its prices stay."""
+        self.connection.execute(clusters.delete().where(clusters.c.name == cluster))
 
     def products(self, cluster: str) -> tuple[str, ...]:
         """The GPU products that a cluster's nodes have shown."""
@@ -158,3 +191,7 @@ class CatalogueRows:
         return [
             Price(PriceKind(r.kind), r.usd_per_hour, r.source, r.priced_on, sku=r.sku, cluster=r.cluster) for r in rows
         ]
+
+
+def _cluster(row: sa.Row[Any]) -> Cluster:
+    return Cluster(row.name, row.labels, row.gpus, tuple(row.products), ClusterState(row.state))

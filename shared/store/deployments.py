@@ -30,7 +30,7 @@ _LIVE = (
 )
 
 
-def _present() -> sa.ColumnElement[bool]:
+def may_be_present() -> sa.ColumnElement[bool]:
     """Revisions whose object may be on the cluster: of a Job that is over, too; not of what was refused."""
     failed_there = sa.and_(deployments.c.status == RevisionStatus.FAILED, deployments.c.uid.is_not(None))
     return sa.or_(deployments.c.status.in_((*LIVE_REVISIONS, RevisionStatus.COMPLETED)), failed_there)
@@ -158,7 +158,7 @@ class DeploymentRows:
         """The revisions that may have an object on a cluster, running or not, oldest first."""
         return self._many(
             sa.select(deployments)
-            .where(deployments.c.workload_id == workload_id, _present())
+            .where(deployments.c.workload_id == workload_id, may_be_present())
             .order_by(deployments.c.revision)
         )
 
@@ -297,6 +297,14 @@ class DeploymentRows:
         changed = {"failures": 0, **values, "updated_at": sa.func.now()}
         self.connection.execute(deployments.update().where(deployments.c.id == deployment.id).values(**changed))
 
+    def end_with_cluster(self, workload_ids: Collection[uuid.UUID], cluster: str, now: datetime) -> None:
+        """Ends whatever these workloads may have on a cluster that was lost."""
+        self.connection.execute(
+            deployments.update()
+            .where(deployments.c.workload_id.in_(workload_ids), deployments.c.cluster == cluster, may_be_present())
+            .values(status=RevisionStatus.REMOVED, reason="ClusterLost", observed_at=now, updated_at=sa.func.now())
+        )
+
     def supersede_before(self, workload_id: uuid.UUID, revision: int) -> None:
         """Retires the revisions that a newer one has replaced."""
         self.connection.execute(
@@ -304,7 +312,7 @@ class DeploymentRows:
             .where(
                 deployments.c.workload_id == workload_id,
                 deployments.c.revision < revision,
-                _present(),
+                may_be_present(),
             )
             .values(status=RevisionStatus.SUPERSEDED, updated_at=sa.func.now())
         )

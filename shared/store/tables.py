@@ -296,6 +296,7 @@ clusters = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("labels", JSONB, nullable=False),
     Column("gpus", JSONB(none_as_null=True)),
+    _text("state", default="active"),
     Column("products", JSONB, nullable=False, server_default=text("'[]'")),
     _moment("products_read_at"),
     _moment("away_until"),

@@ -15,8 +15,9 @@ from shared.errors import AlreadyInProgress
 from shared.models.lifecycle import PHASES, SETTLED_PHASES, Phase
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
+from shared.store.deployments import may_be_present
 from shared.store.rows import NOT_UNDERSTOOD, Row, readable, unreadable
-from shared.store.tables import workloads
+from shared.store.tables import deployments, reservations, workloads
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,21 @@ class WorkloadRows:
         """Locks several workloads, always in the order of their ids; those that cannot be read are absent."""
         statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids)).order_by(workloads.c.id)
         return _by_id(self.connection.execute(statement.with_for_update()))
+
+    def on_cluster(self, cluster: str, after: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, str]]:
+        """The next workloads, by id, that have or may get something on a cluster, each with its full name.
+
+        They may have an object there, have reserved something there, or are on their way there.
+        """
+        own = workloads.c.id
+        objects = sa.exists().where(
+            deployments.c.workload_id == own, deployments.c.cluster == cluster, may_be_present()
+        )
+        held = sa.exists().where(reservations.c.workload_id == own, reservations.c.cluster == cluster)
+        coming = sa.and_(workloads.c.cluster == cluster, workloads.c.phase.not_in(SETTLED_PHASES))
+        label = sa.func.concat_ws("/", workloads.c.team, workloads.c.namespace, workloads.c.name)
+        statement = sa.select(own, label).where(own > after, sa.or_(objects, held, coming))
+        return [(row[0], row[1]) for row in self.connection.execute(statement.order_by(own).limit(limit))]
 
     def add(self, workload: Workload) -> None:
         """Inserts a workload. Raises AlreadyInProgress when another transaction was faster with the same one."""

@@ -20,6 +20,9 @@ from shared.models.lifecycle import (
     RevisionStatus,
     StateMachine,
 )
+from shared.operations import clusters, lost_cluster
+from shared.operations.lost_cluster import Fate
+from tests.support.builders import TESTS
 from tests.support.chain import Chain
 
 _RECORD = """
@@ -103,6 +106,16 @@ def come_back(chain: Chain) -> None:
     chain.tick()
 
 
+def lose_and_regain(chain: Chain) -> None:
+    """An operator declares the cluster lost, which is back later with all that it had."""
+    with chain.store.begin() as work:
+        lost_cluster.declare_lost(work, "local", Fate.FAIL, TESTS)
+    with chain.store.begin() as work:
+        lost_cluster.end_page(work, "local", Fate.FAIL, clusters.FIRST_ID, {}, TESTS)
+    with chain.store.begin() as work:
+        clusters.uncordon(work, "local", TESTS)
+
+
 ACTIONS: dict[str, Callable[[Chain], object]] = {
     "submit": lambda chain: chain.submit(NAME),
     "submit what never becomes ready": lambda chain: chain.submit(NAME, image="fate.test/never-ready"),
@@ -114,6 +127,7 @@ ACTIONS: dict[str, Callable[[Chain], object]] = {
     "allow GPUs": lambda chain: chain.limit_gpus(100),
     "the cluster goes away": lambda chain: chain.site.go_away(),
     "the cluster comes back": come_back,
+    "the cluster is lost": lose_and_regain,
     "somebody deletes the object": delete_object,
     "an approval comes late": delayed_approval,
     "an execution comes late": delayed_execution,

@@ -6,21 +6,41 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from functions.cli.views.printing import Cell
-from shared.models.cluster import Cluster
+from functions.cli.views.printing import Cell, Style
+from shared.models.cluster import Cluster, ClusterState
+from shared.operations.lost_cluster import LossOutcome, LostWorkload
 
-HEADER = ("NAME", "LABELS", "GPUS")
+HEADER = ("NAME", "STATE", "LABELS", "GPUS")
+LOSS_HEADER = ("WORKLOAD", "OUTCOME", "CLUSTER", "REASON")
+_STATES = {ClusterState.ACTIVE: Style.GOOD, ClusterState.CORDONED: Style.BUSY, ClusterState.LOST: Style.BAD}
+_OUTCOMES = {LossOutcome.RESCHEDULED: Style.BUSY, LossOutcome.FAILED: Style.BAD, LossOutcome.UNREADABLE: Style.BAD}
 
 
 def cells(cluster: Cluster) -> tuple[Cell, ...]:
     """A line of the table."""
-    return (cluster.name, _joined(cluster.labels), _joined(cluster.gpus))
+    return (cluster.name, (cluster.state, _STATES[cluster.state]), _joined(cluster.labels), _joined(cluster.gpus))
 
 
 def as_json(cluster: Cluster) -> dict[str, JsonValue]:
     """A cluster for programs; `gpus` is null when its capacity is not known."""
     gpus = None if cluster.gpus is None else dict[str, JsonValue](cluster.gpus)
-    return {"name": cluster.name, "labels": dict(cluster.labels), "gpus": gpus}
+    return {"name": cluster.name, "state": cluster.state.value, "labels": dict(cluster.labels), "gpus": gpus}
+
+
+def loss_cells(one: LostWorkload) -> tuple[Cell, ...]:
+    """What became of a workload of a lost cluster, as a line of the table."""
+    return (one.label, (one.outcome, _OUTCOMES.get(one.outcome, Style.PLAIN)), one.cluster, one.reason)
+
+
+def loss_as_json(one: LostWorkload) -> dict[str, JsonValue]:
+    """The same for programs; `cluster` is null for a workload that is placed nowhere."""
+    return {
+        "id": str(one.id),
+        "workload": one.label,
+        "outcome": one.outcome.value,
+        "cluster": one.cluster or None,
+        "reason": one.reason,
+    }
 
 
 def _joined(values: Mapping[str, object] | None) -> str:

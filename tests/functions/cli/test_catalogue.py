@@ -10,14 +10,15 @@ from shared.rollout.pricing import PriceKind
 from shared.store import audit
 from shared.store.unit_of_work import Store
 from tests.functions.cli.conftest import Sentinel
-from tests.support.builders import connection_of
+from tests.support.brokers import Broker
+from tests.support.builders import Deliver, connection_of
 
 COLUMNS = "kind,sku,usd_per_hour,source,priced_on"
 
 
 def audited(store: Store, subject: str) -> list[dict[str, Any]]:
     with store.begin() as work:
-        return [{"action": e.action, **e.detail} for e in audit.entries(connection_of(work), subject)]
+        return [{"action": e.action, "actor": e.actor, **e.detail} for e in audit.entries(connection_of(work), subject)]
 
 
 def test_a_cluster_is_registered_with_its_labels_and_gpus(sentinel: Sentinel, store: Store) -> None:
@@ -32,18 +33,20 @@ def test_a_cluster_is_registered_with_its_labels_and_gpus(sentinel: Sentinel, st
 def test_adding_a_cluster_again_replaces_what_is_known_of_it(sentinel: Sentinel) -> None:
     assert sentinel("cluster", "add", "local").code == 0
     header, line = sentinel("cluster", "list").lines
-    assert header.split() == ["NAME", "LABELS", "GPUS"]
-    assert line.split() == ["local", "unknown"]
-    assert sentinel("cluster", "list", "-o", "json").json == [{"name": "local", "labels": {}, "gpus": None}]
+    assert header.split() == ["NAME", "STATE", "LABELS", "GPUS"]
+    assert line.split() == ["local", "active", "unknown"]
+    listed: list[dict[str, object]] = [{"name": "local", "state": "active", "labels": {}, "gpus": None}]
+    assert sentinel("cluster", "list", "-o", "json").json == listed
 
 
 def test_clusters_are_listed_by_name(sentinel: Sentinel) -> None:
     assert sentinel("cluster", "add", "east", "--gpus", "L4=2").code == 0
     assert [line.split() for line in sentinel("cluster", "list").lines[1:]] == [
-        ["east", "L4=2"],
-        ["local", "region=eu", "A100-80GB=16,H100=16,L4=16"],
+        ["east", "active", "L4=2"],
+        ["local", "active", "region=eu", "A100-80GB=16,H100=16,L4=16"],
     ]
-    assert sentinel("cluster", "list", "-o", "yaml").yaml[0] == {"name": "east", "labels": {}, "gpus": {"L4": 2}}
+    east = {"name": "east", "state": "active", "labels": {}, "gpus": {"L4": 2}}
+    assert sentinel("cluster", "list", "-o", "yaml").yaml[0] == east
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,69 @@ def test_a_bad_cluster_is_refused_with_its_field(sentinel: Sentinel, arguments: 
     assert ran.code == 2
     assert ran.err.startswith(f"sentinel: {said}")
     assert len(sentinel("cluster", "list").lines) == 2
+
+
+def test_a_cluster_is_cordoned_and_uncordoned_by_its_operator(sentinel: Sentinel, store: Store) -> None:
+    cordoned = sentinel("cluster", "cordon", "local", "-o", "json")
+    assert (cordoned.code, cordoned.json["state"]) == (0, "cordoned")
+    assert sentinel("cluster", "list").lines[1].split()[:2] == ["local", "cordoned"]
+    again = sentinel("cluster", "cordon", "local")
+    assert (again.code, again.err) == (0, "sentinel: cluster local is cordoned already\n")
+    assert sentinel("cluster", "add", "local", "--label", "region=eu").code == 0  # says nothing of its state
+    assert sentinel("cluster", "uncordon", "local", "-o", "yaml").yaml["state"] == "active"
+    rows = [row for row in audited(store, "cluster/local") if row["action"] != "cluster.registered"]
+    assert [(row["action"], row["actor"].split(":")[0]) for row in rows] == [
+        ("cluster.cordoned", "operator"),
+        ("cluster.uncordoned", "operator"),
+    ]
+
+
+def test_an_empty_cluster_is_removed_and_audited(sentinel: Sentinel, store: Store) -> None:
+    assert sentinel("cluster", "add", "east").code == 0
+    assert sentinel("cluster", "remove", "east", "-o", "json").json == {"name": "east", "removed": True}
+    assert len(sentinel("cluster", "list").lines) == 2
+    assert audited(store, "cluster/east")[-1]["action"] == "cluster.removed"
+
+
+def test_a_cluster_that_holds_workloads_is_not_removed(sentinel: Sentinel, deliver: Deliver) -> None:
+    for number in range(6):
+        deliver.submit(f"w{number}")
+    ran = sentinel("cluster", "remove", "local")
+    assert ran.code == 1
+    assert ran.err.startswith("sentinel: cluster local holds 6 workloads: search/search/w")
+    assert ran.err.endswith(
+        ", ...; withdraw them with `sentinel remove`, or give them up with `sentinel cluster declare-lost local`\n"
+    )
+    assert len(sentinel("cluster", "list").lines) == 2
+
+
+@pytest.mark.parametrize("verb", ["cordon", "uncordon", "remove", "declare-lost"])
+def test_a_cluster_that_is_not_registered_is_named(sentinel: Sentinel, verb: str) -> None:
+    ran = sentinel("cluster", verb, "west", *(("--workloads", "fail") if verb == "declare-lost" else ()))
+    said = "sentinel: there is no cluster west; `sentinel cluster list` shows those that there are\n"
+    assert (ran.code, ran.err) == (1, said)
+
+
+def test_the_workloads_of_a_lost_cluster_fail_or_move_by_the_operators_word(
+    sentinel: Sentinel, deliver: Deliver, broker: Broker, store: Store
+) -> None:
+    deliver.decide("web")
+    assert sentinel("cluster", "declare-lost", "local").code == 2
+    ran = sentinel("cluster", "declare-lost", "local", "--workloads", "reschedule", "-o", "json")
+    assert ran.code == 1
+    [lost] = ran.json["workloads"]
+    assert (lost["workload"], lost["outcome"], lost["cluster"]) == ("search/search/web", "failed", None)
+    assert "no cluster matches; local: it was declared lost" in ran.err
+    assert sentinel("cluster", "add", "east").code == 0
+    deliver.decide("web")
+    assert sentinel("cluster", "add", "west").code == 0
+    moved = sentinel("cluster", "declare-lost", "east", "--workloads", "reschedule")
+    assert (moved.code, moved.lines[1].split()) == (0, ["search/search/web", "rescheduled", "west"])
+    assert [event.type for event in broker.events] == ["dev.sentinel.plan.proposed.v1"]
+    refused = sentinel("cluster", "cordon", "east")
+    assert (refused.code, "east was declared lost" in refused.err) == (1, True)
+    [row] = [row for row in audited(store, "cluster/east") if row["action"] == "cluster.lost"]
+    assert (row["workloads"], row["actor"].split(":")[0]) == ("reschedule", "operator")
 
 
 def test_the_price_list_that_is_shipped_can_be_set_again(sentinel: Sentinel) -> None:

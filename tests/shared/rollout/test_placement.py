@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.errors import NoClusterMatches
 from shared.models.amounts import Amounts
-from shared.models.cluster import Cluster
+from shared.models.cluster import Cluster, ClusterState
 from shared.models.workload import WorkloadSpec
 from shared.rollout.placement import choose_cluster
 
@@ -41,6 +41,19 @@ def test_a_workload_moves_when_its_cluster_no_longer_matches() -> None:
     clusters = [Cluster("a", gpus={"H100": 8}), Cluster("b", gpus={"L4": 1})]
     assert choose_cluster(spec(), clusters, {}, current="b").name == "a"
     assert choose_cluster(spec(), clusters, {}, current="gone").name == "a"
+
+
+def test_a_cordoned_cluster_keeps_what_runs_there_and_takes_nothing_else() -> None:
+    clusters = [Cluster("a", gpus={"H100": 8}, state=ClusterState.CORDONED), Cluster("b")]
+    assert choose_cluster(spec(), clusters, {}).name == "b"
+    assert choose_cluster(spec(), clusters, {}, current="a").name == "a"
+    with pytest.raises(NoClusterMatches, match="no cluster matches; a: it is cordoned"):
+        choose_cluster(spec(), clusters[:1], {})
+
+
+def test_a_lost_cluster_takes_nothing() -> None:
+    with pytest.raises(NoClusterMatches, match="a: it was declared lost"):
+        choose_cluster(spec(), [Cluster("a", state=ClusterState.LOST)], {}, current="a")
 
 
 def test_unknown_capacity_comes_after_a_known_one_even_a_full_one() -> None:
