@@ -1,8 +1,22 @@
-"""Any one event of the chain is lost with all that would have followed: the tick takes the work up again in 15 s."""
+"""No event of the chain is lost for good.
+
+If one is lost with all that would have followed, the tick takes the work up again in 15 s. Nobody can lose one by what
+they post, and none is lost because its id was used before.
+"""
+
+import uuid
+from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
+from shared.eventing import codec
+from shared.eventing.event import MAX_HOPS, outgoing_id
 from shared.models.lifecycle import ANNOUNCE_AGAIN, Phase, PlanStatus
+from shared.models.plan import plan_id
+from shared.store import inbox
+from shared.store.tables import inbox as inbox_table
+from tests.support.builders import POLICY, PROPOSED, connection_of
 from tests.support.chain import Chain, Message
 
 AGAIN_SECONDS = ANNOUNCE_AGAIN.total_seconds() + 1
@@ -98,3 +112,78 @@ def test_policy_decides_a_plan_whose_proposal_is_lost_though_its_cluster_is_away
     chain.pass_plan_time(AGAIN_SECONDS)
     chain.tick()
     assert chain.workload().phase is Phase.WAITING
+
+
+# What others post ----------------------------------------------------------------------------------------------------
+
+
+def test_a_submission_with_as_many_hops_as_there_may_be_is_carried_out(chain: Chain) -> None:
+    headers, body = chain.submitted()
+    chain.run([({**headers, "ce-hop": str(MAX_HOPS)}, body)])
+    assert chain.workload().revision == 1
+    assert chain.settle().phase is Phase.HEALTHY
+
+
+def test_an_event_whose_id_somebody_used_for_another_is_handled(chain: Chain) -> None:
+    message = chain.submitted()
+    guessed = outgoing_id("workload-intake", codec.decode(*message), PROPOSED, str(chain.id()), 0)
+    decision = {"verb": "remove", "cluster": "local", "replicas": 0}
+    forged = {"plan": str(uuid.uuid4()), "workload": str(uuid.uuid4()), "generation": 1, "decisions": [decision]}
+    source = {"source": "/sentinel/workload-intake", "subject": str(chain.id())}
+    assert chain.deliver(POLICY, PROPOSED, forged, event_id=str(guessed), **source).status == 422
+    chain.run([message])
+    assert chain.workload().revision == 1
+    assert chain.settle().phase is Phase.HEALTHY
+
+
+def test_a_submission_whose_plan_id_somebody_used_gets_another(chain: Chain) -> None:
+    chain.submit()
+    running = chain.settle()
+    headers, body = chain.submitted(image="fate.test/ready:2")
+    guessed = plan_id(chain.id(), f"{headers['ce-source']}\n{headers['ce-id']}")
+    decision = {"verb": "scale", "cluster": "local", "replicas": 2}
+    outside = {"plan": str(guessed), "workload": str(chain.id()), "generation": 1, "decisions": [decision]}
+    assert chain.deliver(POLICY, PROPOSED, outside).status == 200
+    chain.run([(headers, body)])
+    assert chain.settle().phase is Phase.HEALTHY
+    assert chain.workload().generation == running.generation + 1
+    assert chain.plan().id != guessed
+    [container] = chain.site.object()["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "fate.test/ready:2"
+
+
+# An id that is used again --------------------------------------------------------------------------------------------
+
+
+def forget_events(chain: Chain) -> None:
+    """The inbox knows no event any more, as when their time has come."""
+    with chain.store.begin() as work:
+        connection = connection_of(work)
+        connection.execute(inbox_table.update().values(updated_at=sa.func.now() - timedelta(days=8)))
+        inbox.forget_old(connection, timedelta(days=7), 1000)
+
+
+def test_a_submission_that_comes_again_after_the_inbox_forgot_it_changes_nothing(chain: Chain) -> None:
+    message = chain.submitted(image="fate.test/ready:1")
+    chain.run([message])
+    chain.settle()
+    chain.submit(image="fate.test/ready:2")
+    before = chain.settle()
+    forget_events(chain)
+    answer = chain.send(message)
+    assert answer.headers["ce-type"] == "dev.sentinel.workload.rejected.v1"
+    assert b"was taken in before, for generation 1" in answer.body
+    assert chain.workload() == before
+
+
+def test_a_withdrawal_that_comes_again_after_the_inbox_forgot_it_removes_nothing(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    message = chain.withdrawn()
+    chain.run([message])
+    chain.settle()
+    chain.submit()
+    before = chain.settle()
+    forget_events(chain)
+    assert chain.send(message).headers["ce-type"] == "dev.sentinel.workload.rejected.v1"
+    assert chain.workload() == before

@@ -409,6 +409,8 @@ def test_a_plan_of_another_workload_is_poison(deliver: Deliver, store: Store) ->
         ("deploy", {}, b"decisions[0].verb: a plan from outside may scale, remove; to deploy, submit the workload"),
         ("rollback", {}, b"decisions[0].verb"),
         ("update", {}, b"decisions[0].verb"),
+        ("remove", {"source": "user"}, b"source: a plan from outside has the source decision_service, not user"),
+        ("scale", {"source": "health"}, b"source: a plan from outside"),
         ("scale", {"generation": 2}, b"generation: the workload is at 1, the plan is for 2"),
         ("scale", {"decision": {"cluster": "moon"}}, b"decisions[0].cluster: the workload does not run on moon"),
     ],

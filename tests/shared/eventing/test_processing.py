@@ -89,6 +89,12 @@ def test_an_event_past_the_hop_limit_is_poison(deliver: Deliver, hop: str, statu
     assert deliver(tells(rejected()), PROPOSED, PLAN, hop=hop).status == status
 
 
+@pytest.mark.parametrize("hop", ["0", str(MAX_HOPS), str(MAX_HOPS + 1), "x"])
+def test_the_hops_of_an_event_from_outside_begin_here(deliver: Deliver, hop: str) -> None:
+    answer = deliver(INTAKE, SUBMITTED, submission(), subject=None, hop=hop)
+    assert told(answer).attributes["hop"] == "1"
+
+
 @pytest.mark.parametrize("hop", ["-1", "1.5", "x", "9" * 5000])
 def test_a_hop_that_is_no_number_is_poison(deliver: Deliver, hop: str) -> None:
     answer = deliver(tells(), PROPOSED, PLAN, hop=hop)
@@ -212,15 +218,8 @@ def test_the_same_event_counts_for_each_consumer(deliver: Deliver, owner_engine:
     assert len(rows(owner_engine, "inbox")) == 2
 
 
-@pytest.mark.parametrize("handled", [True, False])
-def test_the_same_id_with_other_data_is_refused_and_recorded(
-    deliver: Deliver, owner_engine: sa.Engine, handled: bool
-) -> None:
-    def fail(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        raise PoisonEvent("no")
-
-    function = tells() if handled else TransactionalFunction("teller", CATALOGUE.of(PlanProposed), fail)
-    deliver(function, PROPOSED, PLAN, event_id="e")
+def test_the_same_id_with_other_data_is_refused_and_recorded(deliver: Deliver, owner_engine: sa.Engine) -> None:
+    deliver(tells(), PROPOSED, PLAN, event_id="e")
     before = rows(owner_engine, "inbox")
     answer = deliver(tells(), PROPOSED, {**PLAN, "generation": 2}, event_id="e")
     assert answer.status == 422
@@ -228,6 +227,33 @@ def test_the_same_id_with_other_data_is_refused_and_recorded(
     assert rows(owner_engine, "inbox") == before
     audits = [row for row in rows(owner_engine, "audit_log") if row["action"] == "event.refused"]
     assert [json.loads(bytes(row["body"]))["id"] for row in audits] == ["e"]
+
+
+def test_an_id_belongs_to_the_first_event_that_is_handled(deliver: Deliver, owner_engine: sa.Engine) -> None:
+    """Whoever guesses the id of an event cannot keep it from being handled with one that fails."""
+    forged = {**PLAN, "generation": 2}
+    for _ in range(3):
+        assert deliver(failing(lambda: PoisonEvent("no")), PROPOSED, forged, event_id="e").status == 422
+    assert attempts(owner_engine) == [3]
+    answer = deliver(tells(rejected()), PROPOSED, PLAN, event_id="e")
+    assert (answer.status, attempts(owner_engine)) == (200, [1])
+    assert deliver(tells(), PROPOSED, forged, event_id="e").status == 422
+    assert deliver(tells(), PROPOSED, PLAN, event_id="e").body == answer.body
+
+
+def test_an_event_whose_id_is_taken_while_it_is_handled_is_undone_and_tried_again(
+    deliver: Deliver, owner_engine: sa.Engine
+) -> None:
+    def taken(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
+        work.audit("slower", "x", TESTS)
+        forged = {**PLAN, "generation": 2}
+        assert deliver(failing(lambda: PoisonEvent("no")), PROPOSED, forged, event_id="e").status == 422
+        return [rejected()]
+
+    function = TransactionalFunction("teller", CATALOGUE.of(PlanProposed), taken)
+    assert deliver(function, PROPOSED, PLAN, event_id="e").status == 409
+    assert rows(owner_engine, "audit_log") == []
+    assert deliver(tells(rejected()), PROPOSED, PLAN, event_id="e").status == 200
 
 
 # Attempts ------------------------------------------------------------------------------------------------------------
@@ -375,7 +401,7 @@ def test_a_crash_between_the_transactions_performs_again(deliver: Deliver, owner
 
 
 def test_the_next_good_event_is_handled_after_every_bad_one(deliver: Deliver) -> None:
-    for bad in ({"ce-id": ""}, {"ce-type": "x"}, {"ce-specversion": "2"}, {"ce-hop": "99"}):
+    for bad in ({"ce-id": ""}, {"ce-type": "x"}, {"ce-specversion": "2"}):
         headers, body = request(SUBMITTED, submission(), subject=None)
         assert 400 <= deliver.raw(INTAKE, headers | bad, body).status < 500
         assert deliver.submit().status in (200, 202)

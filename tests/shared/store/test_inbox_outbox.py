@@ -35,10 +35,17 @@ def test_a_claim_counts_until_the_reply_is_stored(store: Store) -> None:
     assert store.claim("d", incoming).attempts == 1
 
 
-def test_other_data_counts_nothing_and_is_told_apart(store: Store, owner_engine: sa.Engine) -> None:
-    store.claim("c", envelope(event_id="e"))
-    assert not store.claim("c", envelope(event_id="e", data={"other": 1})).same_data
-    assert [row["attempts"] for row in rows(owner_engine, "inbox")] == [1]
+def test_other_data_takes_over_a_row_that_was_not_handled_and_is_told_apart_after(store: Store) -> None:
+    first, other = envelope(event_id="e"), envelope(event_id="e", data={"other": 1})
+    for _ in range(2):
+        store.claim("c", first)
+    taken = store.claim("c", other)
+    assert (taken.same_data, taken.attempts) == (True, 1)
+    with store.begin() as work:
+        assert not inbox.finish(connection_of(work), "c", first, REPLY, [])
+        assert inbox.finish(connection_of(work), "c", other, REPLY, [])
+    refused = store.claim("c", first)
+    assert (refused.handled, refused.same_data, refused.attempts) == (True, False, 1)
 
 
 def test_events_of_one_transaction_leave_in_their_order(store: Store) -> None:
