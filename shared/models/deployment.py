@@ -2,7 +2,7 @@
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.models.amounts import NOTHING, Amounts
@@ -21,7 +21,11 @@ class ObjectReference:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A revision with the manifest that was applied, and what it takes up once it has settled."""
+    """A revision with the manifest that was applied, and what it takes up once it has settled.
+
+    deadline, bake: those that it was submitted with; a rollback has those of the revision that it goes back to. None
+    where an earlier release wrote the revision.
+    """
 
     id: uuid.UUID
     workload_id: uuid.UUID
@@ -35,6 +39,8 @@ class Deployment:
     sku: str = ""
     amounts: Amounts = NOTHING
     rollback_of: int | None = None
+    deadline: timedelta | None = None
+    bake: timedelta | None = None
     applied_at: datetime | None = None
     deadline_at: datetime | None = None
     ready_since: datetime | None = None

@@ -207,7 +207,7 @@ def _start_verifying(
     applied_at: datetime | None = None,
 ) -> None:
     """Gives a revision to verification, with a deadline from now on."""
-    deadline = work.now + workload.spec.deadline
+    deadline = work.now + (deployment.deadline or workload.spec.deadline)
     work.deployments.start_verifying(deployment, work.now, deadline, uid=uid, applied_at=applied_at)
 
 
@@ -243,8 +243,10 @@ def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Dep
                 "decisions[0].revision", f"revision {decision.revision} of workload {workload.id} does not exist"
             )
         document = _restored(target.manifest, plan, revision)
+        deadline, bake = target.deadline, target.bake
     else:
         spec = workload.spec.model_copy(update={"replicas": decision.replicas})
+        deadline, bake = spec.deadline, spec.bake
         document = manifest(
             spec,
             workload_id=workload.id,
@@ -267,6 +269,8 @@ def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Dep
         sku=plan.sku,
         amounts=plan.amounts,
         rollback_of=decision.revision,
+        deadline=deadline,
+        bake=bake,
     )
     work.deployments.add(deployment)
     return deployment

@@ -95,7 +95,7 @@ DOUBT = timedelta(seconds=5)
 JOB_FAILED = "JobFailed"
 """The verdict's reason for a Job that is over: unlike other broken revisions it has no pods left."""
 
-_PLAIN_REASONS = ("Progressing", "Baking", "Running")  # nothing hinders the revision
+_PLAIN_REASONS = ("Progressing", "Baking", "Running", "Restarting")  # nothing hinders the revision
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,8 @@ class RevisionReconciler:
         return self.results
 
     def _decide(self, revision: Deployment, observation: Observation) -> None:
-        bake = self._workloads[revision.workload_id].spec.bake
+        submitted = self._workloads[revision.workload_id].spec
+        bake = submitted.bake if revision.bake is None else revision.bake
         found = verdict(observation, revision, now=self._work.now, bake=bake, pull_grace=self._verification.pull_grace)
         if found.state in (State.MISSING, State.UNHEALTHY) and self._is_overtaken(revision):
             self._unchanged.append(revision.id)

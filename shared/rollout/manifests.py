@@ -19,7 +19,15 @@ from typing import Any
 
 from shared.models.gpu import GPU_RESOURCE, NVIDIA_PREFIX, PRODUCT_LABEL, matching_products, resource_name
 from shared.models.quantities import format_bytes, format_millicores
-from shared.models.workload import SecretReference, Security, Toleration, Volume, WorkloadSpec
+from shared.models.workload import (
+    PodFailurePolicy,
+    PodFailureRule,
+    SecretReference,
+    Security,
+    Toleration,
+    Volume,
+    WorkloadSpec,
+)
 
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
@@ -195,15 +203,33 @@ def _stateful_set(spec: WorkloadSpec, workload_id: uuid.UUID, template: Kubernet
 
 
 def _job(spec: WorkloadSpec, _: uuid.UUID, template: KubernetesObject) -> KubernetesObject:
-    # No selector: the API server makes one of the Job's uid. No retries: Sentinel decides what follows from a failure.
+    # No selector: the API server makes one of the Job's uid.
     template["spec"]["restartPolicy"] = "Never"
-    return {
+    job: KubernetesObject = {
         "completions": spec.replicas,
         "parallelism": spec.replicas,
         "completionMode": "Indexed" if spec.replicas > 1 else "NonIndexed",
-        "backoffLimit": 0,
+        "backoffLimit": spec.backoff_limit,
         "template": template,
     }
+    if spec.pod_failure_policy is not None:
+        job["podFailurePolicy"] = _failure_policy(spec.pod_failure_policy)
+    if spec.retries_pods:
+        # A pod is replaced once it has ended: a Job never has more pods than the ledger holds for it.
+        job["podReplacementPolicy"] = "Failed"
+    return job
+
+
+def _failure_policy(policy: PodFailurePolicy) -> KubernetesObject:
+    return {"rules": [_failure_rule(rule) for rule in policy.rules]}
+
+
+def _failure_rule(rule: PodFailureRule) -> KubernetesObject:
+    if (codes := rule.on_exit_codes) is None:
+        return {"action": rule.action, "onPodConditions": [c.model_dump() for c in rule.on_pod_conditions]}
+    # An API server takes exit codes in ascending order alone.
+    document = codes.model_dump(by_alias=True, exclude_none=True) | {"values": sorted(codes.values)}
+    return {"action": rule.action, "onExitCodes": document}
 
 
 _SPECS = {"Deployment": _deployment, "StatefulSet": _stateful_set, "Job": _job}

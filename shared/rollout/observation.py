@@ -10,6 +10,7 @@ from typing import Any
 from shared.rollout.manifests import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, REVISION_ANNOTATION
 
 _ROLLOUT_ANNOTATION = "deployment.kubernetes.io/revision"
+_COMPLETION_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -147,6 +148,12 @@ def lacks_pods(resource: Mapping[str, Any]) -> bool:
 def phase(pod: Mapping[str, Any]) -> str:
     """Pending, Running, Succeeded, Failed or Unknown."""
     return str(pod.get("status", {}).get("phase", "Pending"))
+
+
+def completion_of(pod: Mapping[str, Any]) -> str:
+    """What a pod of a Job works at: the pod that replaces it has the same completion, where the Job has several."""
+    index = pod["metadata"].get("annotations", {}).get(_COMPLETION_ANNOTATION)
+    return str(pod["metadata"]["name"] if index is None else index)
 
 
 def container_statuses(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

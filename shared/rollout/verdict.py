@@ -26,7 +26,7 @@ Broken pods do not wait for the deadline. What may pass does: a full cluster, a 
 pull waits for a grace period that counts from the apply. `ProgressDeadlineExceeded` waits too, because a Deployment
 keeps that condition from an earlier failure while it takes up an old ReplicaSet again, and would condemn the rollback.
 Only times that Sentinel recorded are compared, because a cluster's clock may be off. The deadline of a Job is for its
-start; it may then run as long as it likes.
+start; it may then run as long as it likes, and wait for a node when it replaces a pod that was lost with another.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,6 +41,7 @@ from shared.rollout import symptoms
 from shared.rollout.observation import (
     Observation,
     belongs_to,
+    completion_of,
     counted_pods,
     holds,
     is_stale,
@@ -67,8 +68,8 @@ class State(StrEnum):
 class Verdict:
     """A state, a CamelCase reason as Kubernetes writes them, and a sentence.
 
-    `ready_since` is set for READY and HEALTHY: what to remember until the next verdict. For every other state it is
-    None, and forgetting the old one restarts the bake.
+    `ready_since` is set for READY and HEALTHY, and for a Job since all its pods have started: what to remember until
+    the next verdict. Otherwise it is None, and forgetting the old one restarts the bake.
     """
 
     state: State
@@ -89,6 +90,11 @@ class _Case:
     @property
     def is_job(self) -> bool:
         return bool(self.resource["kind"] == "Job")
+
+    @property
+    def has_run(self) -> bool:
+        """Whether it is a Job all of whose pods have started."""
+        return self.is_job and self.watched.ready_since is not None
 
     @property
     def wanted(self) -> int:
@@ -155,6 +161,8 @@ def _available(case: _Case) -> Verdict | None:
 def _broken(case: _Case) -> Verdict | None:
     applied_at = case.watched.applied_at
     pull_grace_over = applied_at is None or case.now - applied_at >= case.pull_grace
+    if case.has_run:  # the image was pulled once, and may be pulled again on another node at any time
+        pull_grace_over = False
     symptom = symptoms.fatal(counted_pods(case.observation), pull_grace_over=pull_grace_over)
     return None if symptom is None else Verdict(State.UNHEALTHY, symptom.reason, symptom.message)
 
@@ -182,12 +190,22 @@ def _running(case: _Case) -> Verdict | None:
         return None
     wanted = case.resource["spec"].get("completions", 1)
     succeeded = case.resource.get("status", {}).get("succeeded", 0)
-    phases = [phase(pod) for pod in newest_pods(case.observation)]
+    pods = newest_pods(case.observation)
+    running = sum(1 for pod in pods if phase(pod) == "Running")
     # Either count may lag: the status behind pods that have just finished, the pods behind those deleted since.
-    started = max(sum(1 for p in phases if p != "Pending"), succeeded + phases.count("Running"))
+    started = max(len({completion_of(pod) for pod in pods if phase(pod) != "Pending"}), succeeded + running)
     if started < wanted:
         return None
-    return Verdict(State.PROGRESSING, "Running", f"{succeeded} of {wanted} pods have succeeded, the others run")
+    message = f"{succeeded} of {wanted} pods have succeeded, the others run"
+    return Verdict(State.PROGRESSING, "Running", message, case.watched.ready_since or case.now)
+
+
+def _restarting(case: _Case) -> Verdict | None:
+    """A Job that ran once has no deadline: it replaces pods that failed, or were lost with their node."""
+    if not case.has_run:
+        return None
+    symptom = _hindrance(case) or Symptom("Restarting", "pods of the Job are being replaced")
+    return Verdict(State.PROGRESSING, symptom.reason, symptom.message, case.watched.ready_since)
 
 
 def _deadline(case: _Case) -> Verdict | None:
@@ -219,6 +237,7 @@ _RULES: tuple[Callable[[_Case], Verdict | None], ...] = (
     _broken,
     _rolled_out,
     _running,
+    _restarting,
     _deadline,
     _progressing,
 )

@@ -85,6 +85,8 @@ class DeploymentRows:
             sku=deployment.sku,
             amounts=deployment.amounts.as_json(),
             rollback_of=deployment.rollback_of,
+            deadline=deployment.deadline,
+            bake=deployment.bake,
             status=deployment.status,
         )
         self.connection.execute(statement.on_conflict_do_nothing(index_elements=["workload_id", "revision"]))
@@ -345,6 +347,8 @@ def revision_of_row(row: Row) -> Deployment:
             sku=row.sku,
             amounts=amounts_from(row.amounts),
             rollback_of=row.rollback_of,
+            deadline=row.deadline,
+            bake=row.bake,
             applied_at=row.applied_at,
             deadline_at=row.deadline_at,
             ready_since=row.ready_since,

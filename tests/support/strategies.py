@@ -48,6 +48,41 @@ volume_sources = st.one_of(
 )
 
 
+pod_failure_rules = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "action": st.sampled_from(["FailJob", "Ignore", "Count"]),
+            "onExitCodes": st.fixed_dictionaries(
+                {
+                    "operator": st.sampled_from(["In", "NotIn"]),
+                    "values": st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=3, unique=True),
+                },
+                optional={"containerName": st.just("main")},
+            ),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "action": st.sampled_from(["FailJob", "Ignore", "Count"]),
+            "onPodConditions": st.lists(
+                st.fixed_dictionaries(
+                    {"type": label_keys}, optional={"status": st.sampled_from(["True", "False", "Unknown"])}
+                ),
+                min_size=1,
+                max_size=2,
+            ),
+        }
+    ),
+)
+retries: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "backoffLimit": st.sampled_from([0, 1, 2**31 - 1]),
+        "podFailurePolicy": st.fixed_dictionaries({"rules": st.lists(pod_failure_rules, min_size=1, max_size=2)}),
+    },
+)
+
+
 @st.composite
 def _volumes(draw: st.DrawFn) -> list[dict[str, Any]]:
     names = draw(st.lists(dns_labels, max_size=3, unique=True))
@@ -91,6 +126,7 @@ def wire_workloads(draw: st.DrawFn) -> dict[str, Any]:
         "tolerations": draw(st.lists(tolerations, max_size=3)),
         "labels": draw(st.dictionaries(label_keys, label_values, max_size=3)),
         "deadline": format_iso8601(draw(st.timedeltas(timedelta(microseconds=1), timedelta(days=30)))),
+        **(draw(retries) if kind in ("training", "batch") else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -68,6 +69,40 @@ def test_pods_that_a_quota_refuses_are_explained_before_the_deadline(world: Worl
     found = eventually(lambda: world.verdict(wish), lambda verdict: verdict.reason != "Progressing")
     assert (found.state, found.reason) == (State.PROGRESSING, "FailedCreate")
     assert "exceeded quota: q, requested: cpu=4" in found.message
+
+
+IGNORES_DRAINED_NODES = {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({}, State.UNHEALTHY),
+        ({"podFailurePolicy": IGNORES_DRAINED_NODES}, State.PROGRESSING),
+        ({"backoffLimit": 1}, State.PROGRESSING),
+    ],
+    ids=["by default", "ignored", "one retry"],
+)
+def test_a_pod_that_is_lost_with_its_node_fails_a_job_that_does_not_say_otherwise(
+    world: World, fields: dict[str, Any], state: State
+) -> None:
+    wish = world.manifest(type="training", image="fate.test/never-ready", replicas=2, **fields)
+    world.driver.apply(wish)
+    eventually(lambda: world.verdict(wish), lambda seen: seen.reason == "Running")
+    pods = f"/api/v1/namespaces/{world.namespace}/pods"
+    first = {one["metadata"]["name"]: one["metadata"]["uid"] for one in world.someone.get(pods)["items"]}
+    name = min(first)
+    # What a kubelet writes when its node shuts down. The simulated nodes do not end the pods that are evicted.
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+    world.someone.patch(f"{pods}/{name}/status", {"status": {"phase": "Failed", "conditions": [lost]}})
+
+    def look() -> tuple[State, bool]:
+        running = [one for one in world.someone.get(pods)["items"] if one["status"].get("phase") == "Running"]
+        replaced = {one["metadata"]["uid"] for one in running} - set(first.values())
+        return world.verdict(wish, started=True).state, bool(replaced)
+
+    found, replaced = eventually(look, lambda seen: seen[0] is State.UNHEALTHY or seen[1])
+    assert (found, replaced) == (state, state is State.PROGRESSING)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

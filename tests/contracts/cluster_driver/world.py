@@ -117,7 +117,8 @@ class World:
         wanted = self.observed(document)
         return self.driver.observe(wanted.reference, wanted.instance)
 
-    def verdict(self, document: Mapping[str, Any], *, expired: bool = False) -> Verdict:
+    def verdict(self, document: Mapping[str, Any], *, expired: bool = False, started: bool = False) -> Verdict:
+        """expired: past its deadline. started: a Job that ran before."""
         now = datetime.now(UTC)
         instance = document["metadata"]["labels"]["app.kubernetes.io/instance"]
         watched = Deployment(
@@ -131,6 +132,7 @@ class World:
             manifest=dict(document),
             status=RevisionStatus.VERIFYING,
             deadline_at=now - timedelta(seconds=1) if expired else now + timedelta(hours=1),
+            ready_since=now if started else None,
         )
         observation = self.driver.observe(watched.reference, instance)
         return verdict(observation, watched, now=now, bake=timedelta(0), pull_grace=timedelta(0))

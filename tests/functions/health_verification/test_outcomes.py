@@ -1,5 +1,6 @@
 """What becomes of a revision, on a cluster where pods meet the fate that their image asks for."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -86,6 +87,20 @@ def test_a_revision_that_never_becomes_ready_is_rolled_back(chain: Chain) -> Non
     assert chain.gpus() == 1
     wanted = ["deployment.unhealthy", "plan.proposed", "plan.approved", "deployment.applied", "deployment.rolledback"]
     assert sorted(chain.told_types()[-5:]) == sorted(wanted)
+
+
+def test_a_rollback_has_the_deadline_and_the_bake_time_of_the_revision_that_it_goes_back_to(chain: Chain) -> None:
+    chain.submit(deadline="PT10M")
+    chain.settle()
+    chain.submit(image=NEVER, deadline="PT1S", bake="PT1H")
+    chain.pass_time(2)
+    chain.tick()
+    chain.workload_is(Phase.ROLLED_BACK)
+    rollback = chain.revisions()[-1]
+    assert rollback.deadline_at is not None
+    assert rollback.applied_at is not None
+    assert rollback.deadline_at - rollback.applied_at == rollback.deadline == timedelta(minutes=10)
+    assert rollback.bake == timedelta(0)
 
 
 def test_the_proposal_is_the_reply_because_the_chain_goes_on_with_it(chain: Chain) -> None:

@@ -121,6 +121,11 @@ def test_defaults_and_spellings_are_normalised(deliver: Deliver, store: Store) -
     assert (kept.sku, kept.amounts.cpu, kept.amounts.memory) == ("H100", 1000, 1024**3)
 
 
+def failures(*rules: dict[str, Any]) -> dict[str, Any]:
+    """A Job that says what failures of its pods mean."""
+    return {"type": "batch", "podFailurePolicy": {"rules": rules}}
+
+
 # Bad input -----------------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +173,21 @@ def test_defaults_and_spellings_are_normalised(deliver: Deliver, store: Store) -
         ({"resources": {"gpu": {"count": 1, "sku": "H900"}}}, "clusters", "no H900 (it has A100-80GB, H100, L4)"),
         ({"clusters": {"matchLabels": {"region": "us"}}}, "clusters", "label region is eu, not us"),
         ({"type": "batch", "replicas": 0}, "", "must be at least 1"),
+        ({"backoffLimit": 1}, "", "backoffLimit and podFailurePolicy are of training and batch workloads alone"),
+        ({"type": "batch", "backoffLimit": -1}, "backoffLimit", "greater than or equal to 0"),
+        (failures(), "podFailurePolicy.rules", "at least 1 item"),
+        (failures({"action": "FailIndex"}), "podFailurePolicy.rules.0.action", "'FailJob', 'Ignore' or 'Count'"),
+        (failures({"action": "Ignore"}), "podFailurePolicy.rules.0", "exactly one of onExitCodes and onPodConditions"),
+        (
+            failures({"action": "Ignore", "onExitCodes": {"operator": "In", "values": [0]}}),
+            "podFailurePolicy.rules.0.onExitCodes",
+            "must not hold 0 when operator is In",
+        ),
+        (
+            failures({"action": "Ignore", "onPodConditions": [{"type": "a b"}]}),
+            "podFailurePolicy.rules.0.onPodConditions.0.type",
+            "must be a label key",
+        ),
     ],
 )
 def test_a_bad_field_is_named_and_nothing_is_stored(

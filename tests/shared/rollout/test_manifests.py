@@ -233,6 +233,20 @@ def test_a_job_runs_each_replica_once(replicas: int, mode: str) -> None:
     assert surge_replicas("Job") == 0
 
 
+def test_a_job_replaces_failed_pods_as_it_says_and_each_after_its_end() -> None:
+    rules = [
+        {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [42, 0, 7], "containerName": "main"}},
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+    ]
+    spec = made(type="batch", backoffLimit=3, podFailurePolicy={"rules": rules})["spec"]
+    assert (spec["backoffLimit"], spec["podReplacementPolicy"]) == (3, "Failed")
+    assert spec["podFailurePolicy"]["rules"] == [
+        {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0, 7, 42], "containerName": "main"}},
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+    assert "podFailurePolicy" not in made(type="batch", backoffLimit=3)["spec"]
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "expected"),
     [

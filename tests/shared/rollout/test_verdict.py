@@ -493,6 +493,13 @@ def job_pod(name: str, phase: str, *containers: Document, **more: Any) -> Docume
     return pod(name, UID, *containers, phase=phase, **more)
 
 
+def completing(index: int, phase: str, *containers: Document) -> Document:
+    """A pod of a Job with several completions. Its name is of no pod that works at the same."""
+    found = job_pod(f"web-{index}-{phase.lower()}", phase, *containers)
+    found["metadata"]["annotations"] = {"batch.kubernetes.io/job-completion-index": str(index)}
+    return found
+
+
 FAILED = [condition("FailureTarget"), condition("Failed", reason="BackoffLimitExceeded", message="backoff limit")]
 STOPPED = {"name": "main", "state": {"terminated": ended("Error", 3)}}
 JOB_CASES: list[tuple[str, Document, list[Document], timedelta, State, str, str]] = [
@@ -569,6 +576,15 @@ JOB_CASES: list[tuple[str, Document, list[Document], timedelta, State, str, str]
         "Unschedulable",
         NO_ROOM,
     ),
+    (
+        "one of two is replaced, and the other waits for its first start",
+        resource("Job"),
+        [completing(0, "Failed"), completing(0, "Running"), completing(1, "Pending")],
+        EXPIRED,
+        State.UNHEALTHY,
+        "DeadlineExceeded",
+        "not all pods of the Job have started",
+    ),
     ("not started", resource("Job"), [], timedelta(1), State.PROGRESSING, "Progressing", "not all pods of the Job"),
     (
         "unpullable",
@@ -591,6 +607,31 @@ def test_a_job(found: Document, pods: list[Document], left: timedelta, state: St
     made = judged(seen(found, pods, ()), "Job", left=left)
     assert (made.state, made.reason) == (state, reason)
     assert words in made.message
+
+
+PULLING = waiting("ImagePullBackOff", message="Back-off pulling image")
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason"),
+    [
+        ([completing(0, "Running"), completing(1, "Running")], "Running"),
+        ([completing(0, "Running")], "Restarting"),
+        ([completing(0, "Running"), completing(1, "Pending")], "Restarting"),
+        ([completing(0, "Running"), completing(1, "Pending", PULLING)], "ImagePullBackOff"),
+        ([], "Restarting"),
+    ],
+)
+def test_a_job_that_ran_once_may_wait_for_lost_pods_past_its_deadline(pods: list[Document], reason: str) -> None:
+    since = NOW - timedelta(hours=2)
+    made = judged(seen(resource("Job"), pods, ()), "Job", left=EXPIRED, ready_since=since)
+    assert (made.state, made.reason, made.ready_since) == (State.PROGRESSING, reason, since)
+
+
+def test_a_job_has_run_since_all_its_pods_had_started() -> None:
+    pods = [completing(0, "Running"), completing(1, "Running")]
+    assert judged(seen(resource("Job"), pods, ()), "Job").ready_since == NOW
+    assert judged(seen(resource("Job"), pods[:1], ()), "Job").ready_since is None
 
 
 @pytest.mark.parametrize(
@@ -683,7 +724,7 @@ def test_whatever_is_seen_health_is_never_claimed_of_replicas_that_are_not_ready
         assert status["observedGeneration"] == 7
         assert made.ready_since is not None
         assert made.state is State.READY or desired == 0 or NOW - made.ready_since >= BAKE
-    else:
+    elif observation.object["kind"] != "Job":
         assert made.ready_since is None
 
 
