@@ -23,21 +23,21 @@ class ObjectReferenceData(ForeignData):
 _REFERENCE = {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "search", "name": "test-inference"}
 
 
-@CATALOGUE.declare("dev.knative.apiserver.ref.add", foreign=True, repeated=True, example=_REFERENCE)
+@CATALOGUE.declare("dev.knative.apiserver.ref.add", foreign=True, repeated=True, outside=True, example=_REFERENCE)
 class ObjectAdded(ObjectReferenceData):
     """An object appeared."""
 
 
-@CATALOGUE.declare("dev.knative.apiserver.ref.update", foreign=True, repeated=True, example=_REFERENCE)
+@CATALOGUE.declare("dev.knative.apiserver.ref.update", foreign=True, repeated=True, outside=True, example=_REFERENCE)
 class ObjectUpdated(ObjectReferenceData):
     """An object changed, its status included."""
 
 
-@CATALOGUE.declare("dev.knative.apiserver.ref.delete", foreign=True, repeated=True, example=_REFERENCE)
+@CATALOGUE.declare("dev.knative.apiserver.ref.delete", foreign=True, repeated=True, outside=True, example=_REFERENCE)
 class ObjectDeleted(ObjectReferenceData):
     """An object is gone."""
 
 
-@CATALOGUE.declare("dev.knative.sources.ping", foreign=True, repeated=True, example={})
+@CATALOGUE.declare("dev.knative.sources.ping", foreign=True, repeated=True, outside=True, example={})
 class Tick(ForeignData):
     """PingSource's beat: deadlines, drift, missed events, waiting work, the outbox."""

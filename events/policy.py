@@ -11,6 +11,7 @@ from shared.eventing.event import EventData
 
 @CATALOGUE.declare(
     "dev.sentinel.policy.changed.v1",
+    outside=True,
     example={"name": "team-gpus", "version": 2, "change": "replaced", "author": "ada"},
 )
 class PolicyChanged(EventData):

@@ -42,6 +42,7 @@ class WorkloadSample(Wire):
 
 @CATALOGUE.declare(
     "dev.sentinel.telemetry.gpu.v1",
+    outside=True,
     example={
         "node": "gpu-0",
         "samples": [
@@ -62,6 +63,7 @@ class TelemetryGpu(EventData):
 
 @CATALOGUE.declare(
     "dev.sentinel.telemetry.workload.v1",
+    outside=True,
     example={
         "workload": "9403eeb2-8848-53a3-90c2-1095c047864f",
         "samples": [{"observedAt": "2026-01-01T00:00:00Z", "metrics": {"latency_p99_seconds": 0.21}}],
@@ -83,7 +85,7 @@ _FAULT: dict[str, JsonValue] = {
 }
 
 
-@CATALOGUE.declare("dev.sentinel.gpu.fault.v1", example=_FAULT)
+@CATALOGUE.declare("dev.sentinel.gpu.fault.v1", outside=True, example=_FAULT)
 class GpuFault(EventData):
     """A GPU failed. The workloads named are looked at again; the subject is the node's id."""
 
@@ -96,6 +98,7 @@ class GpuFault(EventData):
 
 @CATALOGUE.declare(
     "dev.sentinel.slo.breached.v1",
+    outside=True,
     example={
         "workload": "9403eeb2-8848-53a3-90c2-1095c047864f",
         "objective": "latency_p99_seconds",

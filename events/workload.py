@@ -24,7 +24,7 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-@CATALOGUE.declare("dev.sentinel.workload.submitted.v1", raw=True, example=_EXAMPLE)
+@CATALOGUE.declare("dev.sentinel.workload.submitted.v1", raw=True, outside=True, example=_EXAMPLE)
 class WorkloadSubmitted(WorkloadSpec):
     """Somebody wants this workload to run. Its subject may be absent: intake computes the workload's id."""
 
@@ -32,6 +32,7 @@ class WorkloadSubmitted(WorkloadSpec):
 @CATALOGUE.declare(
     "dev.sentinel.workload.withdrawn.v1",
     raw=True,
+    outside=True,
     example={"name": "test-inference", "team": "search", "namespace": "search"},
 )
 class WorkloadWithdrawn(EventData):

@@ -8,7 +8,6 @@ batches. The `cloudevents` SDK lets all of these pass, does not percent-encode h
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -83,16 +82,6 @@ def encode(event: WireEvent) -> tuple[dict[str, str], bytes]:
     if "datacontenttype" in event.attributes:
         headers["content-type"] = event.attributes["datacontenttype"]
     return headers, event.body
-
-
-def digest(event: Envelope) -> bytes:
-    """A fingerprint of what an event says: equal for redeliveries, different for "same id, other data".
-
-    Values count, not spellings: an ingress may rewrite JSON and timestamps, and brokers add extensions.
-    """
-    said = {name: value for name, value in event.attributes.items() if name in ("type", "subject", "dataschema")}
-    data = strict_json.canonical(event.data) if event.data is not None else event.body
-    return hashlib.sha256(strict_json.canonical({**said}) + b"\n" + data).digest()
 
 
 def header_attributes(headers: Mapping[str, str]) -> dict[str, str]:

@@ -6,14 +6,17 @@ model. An `Outgoing` is data that a handler emits, before it has an id; a `WireE
 with its attributes, as bytes, exactly as it is stored and sent.
 """
 
+import hashlib
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
+from shared.eventing import strict_json
 from shared.models.fields import Wire
 
 M = TypeVar("M", bound=BaseModel)
@@ -35,7 +38,7 @@ class EventType:
     terminal: nothing in the chain takes it. raw: its handler judges the data itself and answers a bad
     one with an event, so the endpoint hands it over unparsed. foreign: another system's type, with its
     own rules (no subject needed, unknown fields ignored). repeated: what it brings about, the next tick does too, so
-    one that is lost costs time alone.
+    one that is lost costs time alone. outside: no function emits it, so its hops are counted from here.
     """
 
     name: str
@@ -44,6 +47,7 @@ class EventType:
     raw: bool
     foreign: bool
     repeated: bool
+    outside: bool
     example: Mapping[str, JsonValue]
 
 
@@ -63,13 +67,14 @@ class Catalogue:
         raw: bool = False,
         foreign: bool = False,
         repeated: bool = False,
+        outside: bool = False,
     ) -> Callable[[type[M]], type[M]]:
         """Class decorator: the data model of the event type `name`."""
 
         def register(model: type[M]) -> type[M]:
             if name in self._types:
                 raise ValueError(f"event type {name} is declared twice")
-            self._types[name] = EventType(name, model, terminal, raw, foreign, repeated, example)
+            self._types[name] = EventType(name, model, terminal, raw, foreign, repeated, outside, example)
             self._names[model] = name
             return model
 
@@ -116,6 +121,16 @@ class Envelope:
     @property
     def subject(self) -> str | None:
         return self.attributes.get("subject")
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A fingerprint of what the event says: equal for redeliveries, different for "same id, other data".
+
+        Values count, not spellings: an ingress may rewrite JSON and timestamps, and brokers add extensions.
+        """
+        said = {name: value for name, value in self.attributes.items() if name in ("type", "subject", "dataschema")}
+        data = strict_json.canonical(self.data) if self.data is not None else self.body
+        return hashlib.sha256(strict_json.canonical({**said}) + b"\n" + data).digest()
 
 
 @dataclass(frozen=True)

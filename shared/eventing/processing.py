@@ -123,7 +123,7 @@ class Processor:
                 "this function takes" if envelope.type in self.catalogue else "unknown event type; this function takes"
             )
             raise PoisonEvent(f"{envelope.type[:200]!r}: {known} {', '.join(sorted(self.function.accepts))}")
-        hop = _hop(envelope)
+        hop = 0 if declared.outside else _hop(envelope)
         if declared.raw:
             return declared, envelope.data, hop
         if not declared.foreign and not envelope.subject:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.errors import OperationRefused
+from shared.errors import AlreadyInProgress, OperationRefused
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import ANNOUNCE_AGAIN, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
@@ -40,6 +40,10 @@ def adopt(
     The caller has locked the workload. Raises OperationRefused, which names the bad field.
     """
     decision, spec = proposed.decision, workload.spec
+    if proposed.source is not PlanSource.DECISION_SERVICE:
+        raise OperationRefused(
+            "source", f"a plan from outside has the source {PlanSource.DECISION_SERVICE}, not {proposed.source}"
+        )
     if decision.verb not in _OPEN_TO_ALL:
         allowed = ", ".join(_OPEN_TO_ALL)
         raise OperationRefused(
@@ -77,7 +81,8 @@ def adopt(
         status=PlanStatus.PROPOSED,
         priority=spec.priority,
     )
-    work.plans.add(plan, work.now + ANNOUNCE_AGAIN)
+    if not work.plans.add(plan, work.now + ANNOUNCE_AGAIN):
+        raise AlreadyInProgress(f"plan {plan.id} is being proposed for another workload right now")
     work.audit(
         "plan.adopted",
         str(workload.id),

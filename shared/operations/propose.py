@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from shared.errors import OperationRefused
 from shared.models.lifecycle import ANNOUNCE_AGAIN
+from shared.models.plan import PlanSource
 
 if TYPE_CHECKING:
-    import uuid
-
     from pydantic import JsonValue
 
     from shared.models.actor import Actor
@@ -26,25 +28,39 @@ def propose(
     withdrawn: bool,
     queued_plan_id: uuid.UUID | None = None,
     **detail: JsonValue,
-) -> Workload:
-    """Stores a plan for a stored workload, and returns the workload as it is with it. The caller has locked it.
+) -> tuple[ActionPlan, Workload]:
+    """Stores a plan for a stored workload, and returns both as they are then. The caller has locked the workload.
 
     withdrawn: whether the workload is to be gone once the plan is done. queued_plan_id: a plan that stays in the queue
-    until this one has ended. detail: more for the audit log, no secret.
+    until this one has ended. detail: more for the audit log, no secret. Raises OperationRefused as `add_plan` does.
     """
-    newest = work.workloads.take_plan(workload, plan.id, withdrawn=withdrawn, queued_plan_id=queued_plan_id)
-    record_proposal(work, plan, actor, **detail)
-    return newest
+    stored = add_plan(work, plan, actor, **detail)
+    return stored, work.workloads.take_plan(workload, stored.id, withdrawn=withdrawn, queued_plan_id=queued_plan_id)
 
 
-def record_proposal(work: UnitOfWork, plan: ActionPlan, actor: Actor, **detail: JsonValue) -> None:
-    """Stores a plan whose workload names it as its newest already."""
-    work.plans.add(plan, work.now + ANNOUNCE_AGAIN)
+def add_plan(work: UnitOfWork, plan: ActionPlan, actor: Actor, **detail: JsonValue) -> ActionPlan:
+    """Stores a plan and returns it, before the workload names it as its newest.
+
+    Its id follows from what led to it, so there may be a plan of this id already. One that a user's event led to shows
+    that this event was taken in before, when the inbox knew it: raises OperationRefused, or what was submitted since
+    would be undone. Any other takes nobody's place: this plan gets an id of its own.
+    """
+    until, stored = work.now + ANNOUNCE_AGAIN, plan
+    if not work.plans.add(plan, until):
+        earlier = work.plans.get(plan.id)
+        if earlier is not None and earlier.source is plan.source is PlanSource.USER:
+            raise OperationRefused(
+                "",
+                f"an event with this source and id was taken in before, for generation {earlier.generation}; "
+                "send another one under an id of its own",
+            )
+        stored = replace(plan, id=uuid.uuid4())
+        work.plans.add(stored, until)
     work.audit(
         "plan.proposed",
         str(plan.workload_id),
         actor,
-        plan=str(plan.id),
+        plan=str(stored.id),
         generation=plan.generation,
         verb=plan.decision.verb,
         cluster=plan.decision.cluster,
@@ -52,3 +68,4 @@ def record_proposal(work: UnitOfWork, plan: ActionPlan, actor: Actor, **detail: 
         usd_per_hour=str(plan.amounts.usd_per_hour),
         **detail,
     )
+    return stored

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared.models.plan import plan_id
-from shared.operations.propose import record_proposal
+from shared.operations.propose import add_plan
 from shared.rollout.planning import next_generation, place, propose
 from shared.rollout.pricing import Prices
 
@@ -53,12 +53,13 @@ def submit(work: UnitOfWork, command: SubmitWorkload, actor: Actor) -> ActionPla
         plan_id=plan_id(spec.id, command.cause),
         generation=generation,
     )
+    plan = add_plan(work, proposal.plan, actor, image=spec.image)
+    workload = replace(proposal.workload, plan_id=plan.id)
     if known is None:
-        work.workloads.add(proposal.workload)
+        work.workloads.add(workload)
     else:
-        work.workloads.replace(proposal.workload)
-    record_proposal(work, proposal.plan, actor, image=spec.image)
-    return proposal.plan
+        work.workloads.replace(workload)
+    return plan
 
 
 def record_rejection(work: UnitOfWork, subject: str, errors: Sequence[tuple[str, str]], actor: Actor) -> None:

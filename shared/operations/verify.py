@@ -445,7 +445,7 @@ class RevisionReconciler:
             surge=surge,
             status=PlanStatus.PROPOSED,
         )
-        self._workloads[workload.id] = propose(
+        proposed, self._workloads[workload.id] = propose(
             self._work,
             plan,
             workload,
@@ -455,7 +455,7 @@ class RevisionReconciler:
             revision=decision.revision,
             reason=reason,
         )
-        self.results.append(PlanWasProposed(plan))
+        self.results.append(PlanWasProposed(proposed))
 
     def _record(self, revision: Deployment, ready_since: datetime | None, reason: str) -> None:
         """Remembers readiness and reason; one statement for all revisions whose are as before."""

@@ -57,5 +57,5 @@ def withdraw(work: UnitOfWork, command: WithdrawWorkload, actor: Actor) -> Actio
         surge=NOTHING,
         status=PlanStatus.PROPOSED,
     )
-    propose(work, plan, replace(known, generation=generation), actor, withdrawn=True)
-    return plan
+    proposed, _ = propose(work, plan, replace(known, generation=generation), actor, withdrawn=True)
+    return proposed

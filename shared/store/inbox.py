@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.eventing import codec
 from shared.eventing.event import Envelope, Queued, WireEvent
 from shared.eventing.function import Claim
 from shared.store import outbox
@@ -24,8 +23,9 @@ _COUNT = sa.text("""
     SELECT :consumer, :source, :event_id, :digest, 1
       FROM (SELECT set_config('synchronous_commit', 'off', true) AS was) AS relaxed WHERE relaxed.was IS NOT NULL
     ON CONFLICT (consumer, source, event_id) DO UPDATE
-       SET attempts = inbox.attempts + 1, updated_at = now()
-     WHERE inbox.handled_at IS NULL AND inbox.digest = excluded.digest
+       SET attempts = CASE WHEN inbox.digest = excluded.digest THEN inbox.attempts + 1 ELSE 1 END,
+           digest = excluded.digest, updated_at = now()
+     WHERE inbox.handled_at IS NULL
     RETURNING attempts, now()
 """)
 
@@ -42,6 +42,7 @@ _FINISH = sa.text(f"""
         UPDATE inbox SET handled_at = now(), updated_at = now(),
                reply_attributes = CAST(:reply_attributes AS jsonb), reply_body = :reply_body
          WHERE consumer = :consumer AND source = :source AND event_id = :event_id AND handled_at IS NULL
+           AND digest = :digest
         RETURNING 1
     ), queued AS ({outbox.INSERT} WHERE EXISTS (SELECT FROM finished))
     SELECT count(*) FROM finished
@@ -63,16 +64,19 @@ class Answered:
 
 
 def claim(connection: sa.Connection, consumer: str, event: Envelope) -> Claim:
-    """Counts an attempt at an event that was not handled yet. Each statement on `connection` commits by itself."""
+    """Counts an attempt at an event that was not handled yet. Each statement on `connection` commits by itself.
+
+    An id belongs to the first event that is handled: one that failed, with other data, gives its row up. Or anybody who
+    guesses an id could keep its event from being handled.
+    """
     key = {"consumer": consumer, "source": event.source, "event_id": event.id}
-    digest = codec.digest(event)
-    counted = connection.execute(_COUNT, {**key, "digest": digest}).one_or_none()
+    counted = connection.execute(_COUNT, {**key, "digest": event.digest}).one_or_none()
     if counted is not None:
         return Claim(handled=False, same_data=True, attempts=counted[0], now=counted[1])
     stored = connection.execute(sa.select(inbox, sa.func.now().label("now")).where(_is(key))).mappings().one()
     return Claim(
         handled=stored["handled_at"] is not None,
-        same_data=bytes(stored["digest"]) == digest,
+        same_data=bytes(stored["digest"]) == event.digest,
         attempts=stored["attempts"],
         now=stored["now"],
         reply=_reply(stored),
@@ -82,7 +86,7 @@ def claim(connection: sa.Connection, consumer: str, event: Envelope) -> Claim:
 def uncount(connection: sa.Connection, consumer: str, event: Envelope) -> None:
     """Takes back one attempt at an event that was not handled."""
     key = {"consumer": consumer, "source": event.source, "event_id": event.id}
-    connection.execute(_UNCOUNT, {**key, "digest": codec.digest(event)})
+    connection.execute(_UNCOUNT, {**key, "digest": event.digest})
 
 
 def answer(connection: sa.Connection, consumer: str, source: str, event_id: str) -> Answered | None:
@@ -96,11 +100,15 @@ def answer(connection: sa.Connection, consumer: str, source: str, event_id: str)
 def finish(
     connection: sa.Connection, consumer: str, event: Envelope, reply: WireEvent | None, others: Sequence[Queued]
 ) -> bool:
-    """Marks the event handled and queues the other events. False, and nothing done, if another delivery was faster."""
+    """Marks the event handled and queues the other events.
+
+    False, and nothing done, if another delivery was faster, or another event took the id over.
+    """
     values = {
         "consumer": consumer,
         "source": event.source,
         "event_id": event.id,
+        "digest": event.digest,
         "reply_attributes": json.dumps(dict(reply.attributes)) if reply else None,
         "reply_body": reply.body if reply else None,
         "events": outbox.as_parameter(others),
