@@ -30,7 +30,7 @@ from shared.models.lifecycle import PLANS_UNDER_WAY, SETTLED_REVISIONS, UNDECIDE
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
 from shared.models.reservation import Reservation
 from shared.operations.clusters import get_cluster
-from shared.operations.propose import record_proposal
+from shared.operations.propose import add_plan
 from shared.operations.reservations import release
 from shared.operations.results import PlanWasProposed
 from shared.rollout import planning
@@ -201,8 +201,8 @@ class _Loss:
                 generation=workload.generation,
             )
             plan, moved = proposal.plan, proposal.workload
-        work.workloads.replace(moved)
-        record_proposal(work, plan, self._actor, reason=self._reason)
+        plan = add_plan(work, plan, self._actor, reason=self._reason)
+        work.workloads.replace(replace(moved, plan_id=plan.id))
         for counted in (self._reserved, self._planned):
             _add(counted, {(plan.decision.cluster, plan.sku): plan.amounts})
         self._proposed.append(PlanWasProposed(plan))
