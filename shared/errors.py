@@ -25,6 +25,7 @@ A module with an error of its own derives it from SentinelError next to the code
         |   +-- ClusterAway       the whole cluster does not answer, whatever it is asked
         +-- ClusterConflict       the object changed since it was read
         +-- ClusterRefused        the server will never take this request
+            +-- ForeignObject     the object of that name is somebody else's
 
 A broker retries 404, 408, 409, 429 and 5xx, and dead-letters every other 4xx: hence "permanent" and
 "transient".
@@ -143,3 +144,7 @@ class ClusterConflict(ClusterError):
 
 class ClusterRefused(ClusterError):
     """The API server will never take this request (400, 403, 404 of a kind, 422, a typed-patch failure)."""
+
+
+class ForeignObject(ClusterRefused):
+    """The object of that name is not Sentinel's, or belongs to another workload: it is left alone."""

@@ -57,7 +57,7 @@ class ClusterDriver(Protocol):
         """Server-side apply of a manifest of shared.rollout; makes its namespace when there is none. Idempotent.
 
         uid: of the object as Sentinel applied it before, if it did. Raises ClusterConflict for a newer revision on the
-        cluster, and for fields of other managers unless `force`; ClusterRefused for an object of somebody else.
+        cluster, and for fields of other managers unless `force`; ForeignObject for an object of somebody else.
         """
         ...
 
@@ -94,7 +94,7 @@ class ClusterDriver(Protocol):
         """Deletes the workload's object, also one that was created again since; False when it was not there.
 
         revision: the highest that is meant, None for any. An object of a newer one stays, and False is returned.
-        Raises ClusterRefused when the object of that name belongs to somebody else.
+        Raises ForeignObject when the object of that name belongs to somebody else.
         """
         ...
 

@@ -6,7 +6,7 @@ from typing import Any
 from shared.clusters.answers import ApiAnswer, error_of
 from shared.clusters.driver import AppliedObject, ObservedObject, Propagation
 from shared.clusters.transport import FIELD_MANAGER, Transport
-from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
+from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, ForeignObject
 from shared.models.deployment import ObjectReference
 from shared.models.gpu import GPU_RESOURCE, PRODUCT_LABEL, normalise_sku
 from shared.rollout.manifests import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, missing_identity
@@ -263,9 +263,9 @@ class KubernetesDriver:
         if not is_managed(live, reference.uid):
             manager = live["metadata"].get("labels", {}).get(MANAGED_BY_LABEL)
             by = f"managed by {manager}" if manager else "not managed by Sentinel"
-            raise ClusterRefused(f"{where} exists and is {by}; rename the workload, or delete that object")
+            raise ForeignObject(f"{where} exists and is {by}; rename the workload, or delete that object")
         if not belongs_to(live, instance or "", reference.uid):
-            raise ClusterRefused(
+            raise ForeignObject(
                 f"{where} belongs to workload {instance_of(live)}; rename the workload, or use another namespace"
             )
 

@@ -15,8 +15,8 @@ Any phase can be followed by PROPOSED: a user may post again, and verification m
 declare a cluster lost: then what should run there becomes FAILED, and what should go from there becomes REMOVED.
 
 A plan goes from its proposal through policy to its execution. A queued plan keeps its place while its workload is
-rolled back, and is proposed again after. A plan that has ended goes back to WAITING only when a late execution brought
-its object to a cluster: that object has to be taken away.
+rolled back, and is proposed again after. A plan that has ended goes back to WAITING only when its object is on a
+cluster and has to be taken away: a late execution brought it there, or it was not deleted.
 
 A revision is one application of a workload to a cluster.
 
@@ -127,7 +127,7 @@ PHASES: StateMachine[Phase] = StateMachine(
     },
 )
 
-_LATE = frozenset({PlanStatus.WAITING})  # its object came to the cluster after the plan had ended
+_LEFT_BEHIND = frozenset({PlanStatus.WAITING})  # its object is there though the plan has ended
 
 PLAN_STATUSES: StateMachine[PlanStatus] = StateMachine(
     "plan",
@@ -154,9 +154,9 @@ PLAN_STATUSES: StateMachine[PlanStatus] = StateMachine(
             }
         ),
         PlanStatus.DENIED: frozenset(),
-        PlanStatus.EXECUTED: _LATE,
-        PlanStatus.FAILED: _LATE,
-        PlanStatus.SUPERSEDED: _LATE,
+        PlanStatus.EXECUTED: _LEFT_BEHIND,
+        PlanStatus.FAILED: _LEFT_BEHIND,
+        PlanStatus.SUPERSEDED: _LEFT_BEHIND,
     },
 )
 

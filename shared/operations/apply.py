@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from shared.errors import ClusterAway, ClusterConflict, ClusterRefused, ClusterUnavailable
+from shared.errors import ClusterAway, ClusterConflict, ClusterRefused, ClusterUnavailable, ForeignObject
+from shared.rollout.observation import belongs_to, is_managed, revision_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shared.clusters.driver import ClusterDriver
     from shared.models.deployment import Deployment, ObjectReference
     from shared.models.plan import ActionPlan
@@ -24,10 +27,14 @@ class Clusters(Protocol):
 
 @dataclass(frozen=True)
 class ObjectDeletion:
-    """An object that has to go. revision: the highest that is meant; an object of a newer one stays."""
+    """An object that has to go. revision: the highest that is meant; an object of a newer one stays.
+
+    expected: whether a revision is known that may be there. A name that the workload had before is tried, and no more.
+    """
 
     reference: ObjectReference
     revision: int
+    expected: bool = True
 
     def means(self, revision: Deployment) -> bool:
         """Whether the object, as far as it is to go, stands for this revision."""
@@ -41,9 +48,9 @@ class ClusterTask:
     """One plan to execute. Either `apply` is a revision to bring onto the cluster, or there is only `delete`.
 
     plan: as it was leased; its id and its number of executions are the fencing token. instance: the workload's id, as
-    objects carry it. delete: objects that have to go: all of the workload's for a removal, earlier Jobs for a new one.
-    force: take fields over from other field managers. uid: of the object to apply to, where an earlier revision has
-    applied it.
+    objects carry it. delete: objects that have to go, those that are expected first: all that the workload ever had for
+    a removal, earlier Jobs for a new one. force: take fields over from other field managers. uid: of the object to
+    apply to, where an earlier revision has applied it.
     """
 
     plan: ActionPlan
@@ -53,21 +60,32 @@ class ClusterTask:
     force: bool
     uid: str | None = None
 
+    @property
+    def cleans_up(self) -> bool:
+        """Whether it takes away what its plan, which has ended, left on the cluster."""
+        return self.apply is None and self.plan.decision.verb.applies
+
+
+@dataclass(frozen=True)
+class RefusedDeletion:
+    """An object that may still be there, and why. foreign: it is somebody else's now, and stays."""
+
+    deletion: ObjectDeletion
+    reason: str
+    foreign: bool
+
 
 @dataclass(frozen=True)
 class TaskDone:
-    """The cluster took it.
-
-    uid: of the applied object. left_behind: why an earlier object may still be there, "" if none is.
-    """
+    """The cluster took it. uid: of the applied object. refused: what it did not delete."""
 
     uid: str | None
-    left_behind: str = ""
+    refused: tuple[RefusedDeletion, ...] = ()
 
 
 @dataclass(frozen=True)
 class TaskRefused:
-    """The cluster will never take it."""
+    """The cluster will never take the revision, and does not have it."""
 
     reason: str
     message: str
@@ -87,26 +105,58 @@ TaskOutcome = TaskDone | TaskRefused | TaskPostponed
 def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
     """Applies first and deletes after: an earlier Job goes only when the new one is there.
 
-    Where there is nothing to do, the cluster is not asked: it may be lost, or removed.
+    Where nothing is known to be there, nobody waits for the cluster: it may be lost, or removed.
     """
-    uid, left_behind = None, ""
-    if task.apply is None and not task.delete:
-        return TaskDone(None)
     try:
         driver = clusters.driver(task.plan.decision.cluster).within(TASK_SECONDS)
-        if task.apply is not None:
-            uid = driver.apply(task.apply.manifest, force=task.force, uid=task.uid).uid
-        for deletion in task.delete:
-            try:
-                driver.delete(deletion.reference, task.instance, revision=deletion.revision)
-            except ClusterRefused as error:
-                if uid is None:
-                    raise
-                left_behind = str(error)  # the new revision runs; that the old one stays does not undo it
+        uid = None if task.apply is None else _apply(driver, task, task.apply)
+        return TaskDone(uid, tuple(_delete(driver, task)))
     except ClusterUnavailable as error:
+        if task.apply is None and not any(deletion.expected for deletion in task.delete):
+            return TaskDone(None)
         return TaskPostponed(str(error), away=isinstance(error, ClusterAway))
     except ClusterConflict as error:
         return TaskRefused("Conflict", str(error))
     except ClusterRefused as error:
-        return TaskRefused("ApplyRefused" if task.apply else "RemoveRefused", str(error))
-    return TaskDone(uid, left_behind)
+        return TaskRefused("ApplyRefused", str(error))
+
+
+def _apply(driver: ClusterDriver, task: ClusterTask, revision: Deployment) -> str:
+    """The uid of the applied object. An earlier execution may have applied it, though the answer was lost."""
+    try:
+        return driver.apply(revision.manifest, force=task.force, uid=task.uid).uid
+    except (ClusterConflict, ClusterRefused) as refusal:
+        if task.plan.executions > 1 and (uid := _applied_before(driver, task, revision, str(refusal))) is not None:
+            return uid
+        raise
+
+
+def _applied_before(driver: ClusterDriver, task: ClusterTask, revision: Deployment, refusal: str) -> str | None:
+    """The uid of the object, when it is of this revision. What was changed in it since is for verification to judge.
+
+    Raises ClusterUnavailable when nobody can tell: then the revision must not count as one that is not there.
+    """
+    reference = replace(revision.reference, uid=task.uid)
+    try:
+        live = driver.observe(reference, task.instance).object
+    except ClusterRefused as error:
+        raise ClusterUnavailable(f"{refusal}; whether an earlier attempt arrived cannot be seen: {error}") from error
+    if live is None or revision_of(live) != revision.revision:
+        return None
+    if not is_managed(live, task.uid) or not belongs_to(live, task.instance, task.uid):
+        return None
+    uid: str = live["metadata"]["uid"]
+    return uid
+
+
+def _delete(driver: ClusterDriver, task: ClusterTask) -> Iterator[RefusedDeletion]:
+    """Deletes what it can: one refusal holds up no other deletion."""
+    for deletion in task.delete:
+        try:
+            driver.delete(deletion.reference, task.instance, revision=deletion.revision)
+        except ClusterRefused as error:
+            yield RefusedDeletion(deletion, str(error), isinstance(error, ForeignObject))
+        except ClusterUnavailable:
+            if deletion.expected:
+                raise
+            return

@@ -90,14 +90,14 @@ def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask
     leased = work.plans.leased(workload.id, work.now) if workload.revision or plan.lease_until else None
     if leased is not None:
         raise AlreadyInProgress(f"plan {leased.id} of this workload is being executed, until {leased.lease_until}")
-    if workload.plan_id != plan.id:
+    if workload.plan_id != plan.id or workload.phase is Phase.FAILED:  # failed, and its object came all the same
         return _clean_up(work, plan, workload, away, actor)
     if plan.decision.verb.applies and not work.ledger.commit(plan.id, work.now):
         return _propose_again(work, plan, workload, actor)
     if away is not None and _touches_cluster(work, plan, workload):
         _postpone(work, plan, workload, away, True, actor)
         return None
-    return _intend(work, plan, workload)
+    return _intend(work, plan, workload, away)
 
 
 def _touches_cluster(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> bool:
@@ -123,17 +123,17 @@ def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: A
         case TaskPostponed(message, away):
             if away:
                 mark_away(work, plan.decision.cluster, message)
-            _postpone(work, plan, workload, message, current, actor)
+            _postpone(work, plan, workload, message, current and not task.cleans_up, actor)
             return []
         case TaskRefused():
             return _refused(work, task, plan, workload, outcome, current, actor)
         case TaskDone() if task.apply is not None:
             return _applied(work, task.apply, plan, workload, outcome, current, actor)
-        case TaskDone() if plan.decision.verb.applies:
-            _end_superseded(work, plan, workload, actor)
+        case TaskDone() if task.cleans_up:
+            _cleaned_up(work, plan, workload, outcome, current, actor)
             return []
         case TaskDone():
-            return _removed(work, task, plan, workload, current, actor)
+            return _removed(work, task, plan, workload, outcome, current, actor)
 
 
 def overtaken(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome) -> None:
@@ -145,10 +145,12 @@ def overtaken(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome) -> None
 
 
 def _came_too_late(work: UnitOfWork, task: ClusterTask, plan: ActionPlan, outcome: TaskOutcome, current: bool) -> bool:
-    """Whether an object came to the cluster after its revision had ended. The tick then announces its plan again, and
-    the object is taken away.
+    """Whether an object came, or may come, to the cluster after its revision had ended. The tick then announces its
+    plan again, and the object is taken away.
     """
-    if current or not isinstance(outcome, TaskDone) or task.apply is None or _left_behind(work, plan) is None:
+    if current and plan.status is not PlanStatus.FAILED:
+        return False
+    if isinstance(outcome, TaskRefused) or task.apply is None or _left_behind(work, plan) is None:
         return False
     if plan.status in UNDECIDED_PLANS:  # its hold expired, and policy has yet to see that it was overtaken
         work.plans.supersede(plan, "its revision had ended")
@@ -160,7 +162,7 @@ def _came_too_late(work: UnitOfWork, task: ClusterTask, plan: ActionPlan, outcom
 def _clean_up(
     work: UnitOfWork, plan: ActionPlan, workload: Workload, away: str | None, actor: Actor
 ) -> ClusterTask | None:
-    """A newer plan has taken its place. What its execution left on the cluster, and nobody observes, is deleted."""
+    """The plan has ended. What its execution left on the cluster, and nobody observes, is deleted."""
     if (left := _left_behind(work, plan)) is not None:
         if away is not None:
             _postpone(work, plan, workload, away, False, actor)
@@ -171,13 +173,28 @@ def _clean_up(
     return None
 
 
+def _cleaned_up(
+    work: UnitOfWork, plan: ActionPlan, workload: Workload, done: TaskDone, current: bool, actor: Actor
+) -> None:
+    """What the cluster does not delete now is tried again, but for what is somebody else's."""
+    if (refused := next((one for one in done.refused if not one.foreign), None)) is not None:
+        _postpone(work, plan, workload, refused.reason, False, actor)
+    elif current:
+        work.plans.mark_failed(plan, workload.reason)
+    else:
+        _end_superseded(work, plan, workload, actor)
+
+
 def _left_behind(work: UnitOfWork, plan: ActionPlan) -> Deployment | None:
-    """A revision that has ended while no other stands for its object.
+    """A revision that has ended, or is to go, while no other stands for its object.
 
     An execution that outlived its lease may have brought that object to the cluster since, where nobody observes it.
     """
     begun = work.deployments.of_plan(plan.id)
-    if begun is None or any(_same_object(begun, other) for other in work.deployments.present(plan.workload_id)):
+    if begun is None:
+        return None
+    present = work.deployments.present(plan.workload_id)
+    if any(_same_object(begun, one) and (one.id, one.status) != (begun.id, RevisionStatus.REMOVING) for one in present):
         return None
     return begun
 
@@ -211,13 +228,16 @@ def _start_verifying(
     work.deployments.start_verifying(deployment, work.now, deadline, uid=uid, applied_at=applied_at)
 
 
-def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> ClusterTask:
+def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload, away: str | None) -> ClusterTask:
     leased = work.plans.lease(plan, LEASE)
     # A workload without a revision has nothing on a cluster.
-    present = work.deployments.present(workload.id) if workload.revision else []
     if plan.decision.verb is Verb.REMOVE:
+        objects = work.deployments.objects(workload.id, plan.decision.cluster) if workload.revision else []
         work.workloads.advance(workload, Phase.APPLYING)
-        return ClusterTask(leased, str(workload.id), None, _deletions(present), force=False)
+        deletions = (ObjectDeletion(one.reference, one.revision, one.may_be_present) for one in objects)
+        named = tuple(deletion for deletion in deletions if deletion.expected or away is None)
+        return ClusterTask(leased, str(workload.id), None, named, force=False)
+    present = work.deployments.present(workload.id) if workload.revision else []
     begun = work.deployments.of_plan(plan.id) if workload.revision else None
     deployment = begun or _new_revision(work, plan, workload)
     work.workloads.start_revision(workload, deployment.revision)
@@ -363,7 +383,7 @@ def _applied(
         return []  # its lease had lapsed, and a newer plan has replaced or removed it
     _start_verifying(work, stored, workload, uid=done.uid, applied_at=work.now)
     if deployment.revision > 1:
-        work.deployments.supersede_before(workload.id, deployment.revision)
+        _retire_earlier(work, deployment, done)
     if current:
         work.workloads.advance(workload, Phase.VERIFYING)
     reference = deployment.reference
@@ -375,32 +395,59 @@ def _applied(
         revision=deployment.revision,
         cluster=deployment.cluster,
         object=f"{reference.kind} {reference.namespace}/{reference.name}",
-        **({"left": done.left_behind} if done.left_behind else {}),
+        **({"left": done.refused[0].reason} if done.refused else {}),
     )
     return [RevisionWasApplied(deployment)]
 
 
+def _retire_earlier(work: UnitOfWork, deployment: Deployment, done: TaskDone) -> None:
+    """The revisions before this one are replaced, but for Jobs that the cluster would not delete: they are to go."""
+    left = [one.deletion for one in done.refused if not one.foreign]
+    present = work.deployments.present(deployment.workload_id) if left else []
+    remaining = [one for one in present if any(deletion.means(one) for deletion in left)]
+    for earlier in remaining:
+        _start_removal(work, earlier)
+    work.deployments.supersede_before(deployment.workload_id, deployment.revision, {one.id for one in remaining})
+
+
+def _start_removal(work: UnitOfWork, deployment: Deployment) -> None:
+    finished = deployment.status in FINISHED_REVISIONS
+    work.deployments.start_removal(deployment, work.now, holds_nothing=finished)
+
+
 def _removed(
-    work: UnitOfWork, task: ClusterTask, plan: ActionPlan, workload: Workload, current: bool, actor: Actor
+    work: UnitOfWork,
+    task: ClusterTask,
+    plan: ActionPlan,
+    workload: Workload,
+    done: TaskDone,
+    current: bool,
+    actor: Actor,
 ) -> Sequence[RolloutResult]:
     """The objects are deleted; the reservation stays until the pods are observed gone.
 
-    A revision that the task did not name has come since, and is not removed.
+    A revision that the task did not name has come since, and is not removed. One on another cluster is to go all the
+    same: verification finds it there, and has it deleted. A refusal counts where a revision is known to be there: the
+    task names every object that the workload ever had.
     """
-    work.plans.mark_executed(plan)
     present = [
         revision
         for revision in work.deployments.present(workload.id)
         if any(deletion.means(revision) for deletion in task.delete)
+        or (current and revision.cluster != plan.decision.cluster)
     ]
-    for deployment in present:
-        finished = deployment.status in FINISHED_REVISIONS
-        work.deployments.start_removal(deployment, work.now, holds_nothing=finished)
+    refused = [one for one in done.refused if any(one.deletion.means(revision) for revision in present)]
+    removed = [revision for revision in present if not any(one.deletion.means(revision) for one in refused)]
+    for deployment in removed:
+        _start_removal(work, deployment)
+    if refused:
+        return _refused(work, task, plan, workload, TaskRefused("RemoveRefused", refused[0].reason), current, actor)
+    work.plans.mark_executed(plan)
     work.audit("deployment.removed", str(workload.id), actor, plan=str(plan.id), cluster=plan.decision.cluster)
-    if present:
+    if removed:
         if current:
             work.workloads.advance(workload, Phase.REMOVING)
-        return [RevisionWasRemoved(present[-1])]
+        return [RevisionWasRemoved(removed[-1])]
     if current:
         work.workloads.advance(workload, Phase.REMOVED)
         return _release(work, plan, workload, {})

@@ -7,7 +7,7 @@
 |            | completed                     | phase completed                                                     |
 |            | unhealthy                     | a rollback is proposed, or phase failed                             |
 | removing   | gone                          | phase removed, and its reservation released                         |
-|            | there again                   | its removal is proposed again                                       |
+|            | there                         | its plan is announced again, and deletes it                         |
 | healthy    | not available, twice          | degraded                                                            |
 | degraded   | available for the bake time   | healthy                                                             |
 | any        | missing                       | proposed again; a Job has failed                                    |
@@ -33,6 +33,7 @@ from shared.errors import OperationRefused, StoreUnavailable
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import (
     ANNOUNCE_AGAIN,
+    ENDED_PLANS,
     OBSERVED_REVISIONS,
     PLANS_IN_PROGRESS,
     WATCHED_REVISIONS,
@@ -399,11 +400,11 @@ class RevisionReconciler:
         workload = self._workloads[revision.workload_id]
         live = observation.object
         ours = live is not None and belongs_to(live, str(workload.id), revision.reference.uid)
-        if ours or observation.occupying:
+        reference = revision.reference
+        if ours or observation.occupying_of(reference.kind, reference.uid):
             self._unchanged.append(revision.id)
-            stays = live is not None and ours and "deletionTimestamp" not in live["metadata"]
-            if stays and workload.withdrawn and workload.phase is Phase.REMOVING:
-                self._remove_again(revision, workload)
+            if live is not None and ours and "deletionTimestamp" not in live["metadata"]:
+                self._delete_again(revision, workload)
             return
         self._work.deployments.mark_removed(revision, self._work.now)
         if workload.phase is Phase.REMOVING and not self._work.deployments.live(workload.id):
@@ -411,10 +412,14 @@ class RevisionReconciler:
         self._work.audit("deployment.gone", str(workload.id), self._actor, revision=revision.revision)
         self._to_settle[workload.id] = revision.plan_id
 
-    def _remove_again(self, revision: Deployment, workload: Workload) -> None:
-        """It was deleted, and is there again: an execution that was cut off came back, or somebody restored it."""
-        decision = Decision(verb=Verb.REMOVE, cluster=revision.cluster, replicas=0)
-        self._propose(workload, decision, "", Amounts(), Amounts(), "the object is there again after its removal")
+    def _delete_again(self, revision: Deployment, workload: Workload) -> None:
+        """Its cluster did not delete it, or it came back: by an execution that was cut off, or somebody restored it.
+
+        The plan that applied it, which has ended, is announced again and takes it away.
+        """
+        plan = self._work.plans.get(revision.plan_id)
+        if plan is not None and plan.id != workload.plan_id and plan.status in ENDED_PLANS:
+            self._work.plans.postpone(plan, self._work.now, "its object is to be deleted, and is there")
 
     def _missing(self, revision: Deployment, found: Verdict) -> None:
         """Somebody else deleted it. What should run is proposed again.
@@ -450,7 +455,7 @@ class RevisionReconciler:
             plan,
             workload,
             self._actor,
-            withdrawn=decision.verb is Verb.REMOVE,
+            withdrawn=False,
             queued_plan_id=workload.plan_id if workload.phase is Phase.QUEUED else workload.queued_plan_id,
             revision=decision.revision,
             reason=reason,

@@ -39,6 +39,15 @@ class Observation:
             return rollout_of(self.object).total
         return sum(1 for pod in self.pods if phase(pod) not in _FINISHED)
 
+    def occupying_of(self, kind: str, uid: str | None) -> int:
+        """How many pods of one object hold resources. A Job's pods are its own; uid: of the object, where it is known.
+
+        Every revision of another kind stands for the same object.
+        """
+        if kind != "Job" or uid is None or not self.pods_seen:
+            return self.occupying
+        return sum(1 for pod in self.pods if phase(pod) not in _FINISHED and _controller(pod) == uid)
+
     @property
     def others_occupying(self) -> int:
         """How many of the occupying pods the object does not control itself: those of a Job that it has replaced."""

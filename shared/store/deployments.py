@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
 
 from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment, ObjectReference
@@ -36,6 +36,23 @@ def may_be_present() -> sa.ColumnElement[bool]:
     return sa.or_(deployments.c.status.in_((*LIVE_REVISIONS, RevisionStatus.COMPLETED)), failed_there)
 
 
+_NAME = (deployments.c.kind, deployments.c.namespace, deployments.c.name)
+_NEWEST = sa.func.max(deployments.c.revision)
+_PRESENT = sa.func.bool_or(may_be_present())
+_UIDS = sa.func.array_agg(aggregate_order_by(deployments.c.uid, deployments.c.revision.desc()))
+_OBJECTS = (
+    sa.select(
+        *_NAME,
+        _NEWEST.label("revision"),
+        _PRESENT.label("present"),
+        _UIDS.filter(deployments.c.uid.is_not(None))[1].label("uid"),
+    )
+    .where(deployments.c.workload_id == sa.bindparam("workload"), deployments.c.cluster == sa.bindparam("cluster"))
+    .group_by(*_NAME)
+    .order_by(_PRESENT.desc(), _NEWEST)
+)
+
+
 def _newest(condition: Callable[[sa.FromClause], sa.ColumnElement[bool]]) -> sa.ScalarSelect[int]:
     """The newest revision of the same workload that meets a condition, or 0."""
     other = deployments.alias()
@@ -60,6 +77,15 @@ _REACHABLE = ~sa.exists().where(clusters.c.name == deployments.c.cluster, cluste
 
 # The text of the index ix_deployments_doubtful, so that it serves the query.
 _DOUBTFUL = sa.text(DOUBTFUL)
+
+
+@dataclass(frozen=True)
+class WorkloadObject:
+    """An object that a workload had. revision: the newest that stood for it. reference.uid: the last that is known."""
+
+    reference: ObjectReference
+    revision: int
+    may_be_present: bool
 
 
 @dataclass(frozen=True)
@@ -163,6 +189,14 @@ class DeploymentRows:
             .where(deployments.c.workload_id == workload_id, may_be_present())
             .order_by(deployments.c.revision)
         )
+
+    def objects(self, workload_id: uuid.UUID, cluster: str) -> list[WorkloadObject]:
+        """Every object that a workload ever had on a cluster, those first that may be there."""
+        rows = self.connection.execute(_OBJECTS, {"workload": workload_id, "cluster": cluster})
+        return [
+            WorkloadObject(ObjectReference(row.kind, row.namespace, row.name, row.uid), row.revision, row.present)
+            for row in rows
+        ]
 
     def last_good(self, workload_id: uuid.UUID, before: int) -> Deployment | None:
         """The newest revision before `before` that was healthy once: what a rollback goes back to.
@@ -307,13 +341,14 @@ class DeploymentRows:
             .values(status=RevisionStatus.REMOVED, reason="ClusterLost", observed_at=now, updated_at=sa.func.now())
         )
 
-    def supersede_before(self, workload_id: uuid.UUID, revision: int) -> None:
-        """Retires the revisions that a newer one has replaced."""
+    def supersede_before(self, workload_id: uuid.UUID, revision: int, but: Collection[uuid.UUID] = ()) -> None:
+        """Retires the revisions that a newer one has replaced, but for some."""
         self.connection.execute(
             deployments.update()
             .where(
                 deployments.c.workload_id == workload_id,
                 deployments.c.revision < revision,
+                deployments.c.id.not_in(but),
                 may_be_present(),
             )
             .values(status=RevisionStatus.SUPERSEDED, updated_at=sa.func.now())

@@ -13,7 +13,7 @@ import pytest
 from functions.deployment_execution.handler import ACTOR
 from shared.clusters.answers import ApiAnswer
 from shared.clusters.transport import Transport
-from shared.errors import AlreadyInProgress
+from shared.errors import AlreadyInProgress, ClusterUnavailable
 from shared.eventing.processing import HttpAnswer
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.operations import execute
@@ -168,6 +168,28 @@ def test_what_a_killed_execution_left_after_its_removal_is_taken_away(chain: Cha
         removed_while_held_up(chain.until_approved())
     assert len(chain.site.objects("Deployment")) == 1
     chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+
+
+def test_an_apply_whose_answer_is_lost_when_its_removal_is_over_is_taken_away(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = Transport.apply
+
+    def answer_lost(self: Transport, path: str, body: Mapping[str, Any], **query: str) -> ApiAnswer:
+        apply(self, path, body, **query)
+        raise ClusterUnavailable("the answer timed out")
+
+    chain.site.someone.create("/api/v1/namespaces", {"metadata": {"name": chain.site.namespace}})
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.withdraw()
+        chain.workload_is(Phase.REMOVED)
+        chain.tick()  # its own plan has ended, too
+        monkeypatch.setattr(Transport, "apply", answer_lost)
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+    assert (chain.workload().phase, chain.reserved()) == (Phase.REMOVED, {})
 
 
 def test_a_job_that_comes_when_another_has_replaced_it_is_taken_away(chain: Chain) -> None:

@@ -1,14 +1,19 @@
 """What a cluster will never take: it is said, and what ran before still runs."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.clusters.answers import ApiAnswer
+from shared.clusters.transport import Transport
+from shared.eventing.processing import HttpAnswer
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.store import audit
 from tests.support.builders import connection_of, told
 from tests.support.chain import Chain
-from tests.support.cluster import Crash
+from tests.support.cluster import Crash, troubled
 
 FAILED = "dev.sentinel.deployment.failed.v1"
 ALIEN = {
@@ -53,6 +58,14 @@ def test_what_was_refused_is_removed_without_touching_the_cluster(chain: Chain) 
     chain.withdraw()
     assert chain.workload().phase is Phase.REMOVED
     assert len(chain.site.objects("Deployment")) == 1
+
+
+def test_what_was_refused_is_removed_though_the_cluster_does_not_answer(chain: Chain) -> None:
+    occupy(chain)
+    chain.submit()
+    chain.site.go_away()
+    chain.withdraw()
+    assert chain.workload().phase is Phase.REMOVED
 
 
 def test_a_plan_that_waits_for_what_is_refused_is_decided_again_without_a_tick(chain: Chain) -> None:
@@ -175,3 +188,139 @@ def test_a_crash_after_a_refusal_is_refused_again(chain: Chain) -> None:
         chain.forward(approved)
     chain.pass_plan_time(60)
     assert chain.forward(approved).headers["ce-type"] == FAILED
+
+
+def arrived_and_cut_off(chain: Chain, **fields: Any) -> HttpAnswer:
+    """The cluster takes the object, and the process dies before it knows. The plan's lease is over."""
+    approved = chain.until_approved(**fields)
+    chain.site.late_crashes = 1
+    with pytest.raises(Crash):
+        chain.forward(approved)
+    chain.pass_plan_time(60)
+    return approved
+
+
+def test_an_apply_that_arrived_before_somebody_scaled_has_not_failed(chain: Chain) -> None:
+    approved = arrived_and_cut_off(chain, replicas=2)
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), {"spec": {"replicas": 3}})
+    chain.follow(approved)
+    assert chain.settle().phase is Phase.HEALTHY
+    assert chain.gpus() == 2
+    chain.withdraw()
+    chain.workload_is(Phase.REMOVED)
+    assert chain.site.objects("Deployment") == []
+    assert chain.reserved() == {}
+
+
+def test_what_may_have_arrived_and_cannot_be_seen_waits(chain: Chain, tmp_path: Path) -> None:
+    approved = arrived_and_cut_off(chain)
+    with troubled(403, tmp_path) as server:
+        chain.site.go_away(server.kubeconfig)
+        chain.follow(approved)
+    assert chain.workload().phase is Phase.WAITING
+    assert "whether an earlier attempt arrived cannot be seen" in chain.workload().reason
+    assert chain.gpus() == 1
+    chain.site.come_back()
+    assert chain.settle().phase is Phase.HEALTHY
+
+
+def test_a_conflict_fails_what_never_arrived(chain: Chain) -> None:
+    chain.submit(replicas=1)
+    chain.settle()
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), {"spec": {"replicas": 2}})
+    approved = chain.until_approved(replicas=4)
+    chain.site.crashes = 1
+    with pytest.raises(Crash):
+        chain.forward(approved)
+    chain.pass_plan_time(60)
+    assert chain.forward(approved).headers["ce-type"] == FAILED
+    assert [d.status for d in chain.revisions()] == ["healthy", "failed"]
+    assert chain.gpus() == 1
+
+
+def free(chain: Chain) -> None:
+    """Somebody else's object is gone again."""
+    chain.site.someone.delete(chain.site.path("Deployment", "web"))
+    chain.until_seen(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+
+
+def test_what_comes_after_it_was_refused_is_taken_away(chain: Chain) -> None:
+    occupy(chain)
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        chain.pass_plan_time(60)
+        chain.tick()
+        assert chain.workload().phase is Phase.FAILED
+        free(chain)
+    assert len(chain.site.objects("Deployment")) == 1
+    chain.until(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+    assert (chain.workload().phase, chain.plan().status) == (Phase.FAILED, PlanStatus.FAILED)
+    assert "not managed by Sentinel" in chain.workload().reason
+    assert chain.reserved() == {}
+
+
+def test_a_removal_deletes_what_is_there_under_a_name_that_was_refused(chain: Chain) -> None:
+    occupy(chain)
+    chain.submit()
+    free(chain)
+    [refused] = chain.revisions()
+    chain.site.driver("local").apply(refused.manifest)
+    chain.withdraw()
+    assert chain.workload().phase is Phase.REMOVED
+    chain.until_seen(lambda: chain.site.objects("Deployment"), lambda found: found == [])
+
+
+@pytest.fixture
+def undeletable(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The cluster refuses every deletion, until this is undone."""
+
+    def forbidden(*_: object) -> ApiAnswer:
+        return ApiAnswer("DELETE", 403, {"kind": "Status", "message": "denied by a webhook"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transport, "delete", forbidden)
+        yield patch
+
+
+def test_an_earlier_job_whose_deletion_was_refused_is_deleted_later(
+    chain: Chain, undeletable: pytest.MonkeyPatch
+) -> None:
+    chain.submit(type="training", image="fate.test/never-ready")
+    chain.submit(type="training", image="fate.test/never-ready:2")
+    for _ in range(3):
+        chain.pass_plan_time(10)
+        chain.tick()
+    assert [job["metadata"]["name"] for job in chain.site.objects("Job")] == ["web-r1", "web-r2"]
+    assert [d.status for d in chain.revisions()] == ["removing", "verifying"]
+    assert chain.gpus() == 2
+    undeletable.undo()
+    [job] = chain.until(lambda: chain.site.objects("Job"), lambda found: len(found) == 1)
+    assert job["metadata"]["name"] == "web-r2"
+    chain.until(chain.gpus, lambda gpus: gpus == 1)
+    assert [d.status for d in chain.revisions()] == ["removed", "verifying"]
+    assert chain.workload().phase is Phase.VERIFYING
+
+
+def test_a_removal_that_one_of_two_objects_refuses_removes_the_other(
+    chain: Chain, undeletable: pytest.MonkeyPatch
+) -> None:
+    chain.submit(type="training", image="fate.test/never-ready")
+    chain.submit(type="training", image="fate.test/never-ready:2")
+    undeletable.undo()
+    give_away(chain, "Job", "web-r1")
+    chain.withdraw()
+    assert (chain.workload().phase, chain.plan().status) == (Phase.FAILED, PlanStatus.FAILED)
+    assert "RemoveRefused" in chain.workload().reason
+    assert [job["metadata"]["name"] for job in chain.site.objects("Job")] == ["web-r1"]
+
+
+def test_a_removal_deletes_an_earlier_job_that_was_given_back(chain: Chain) -> None:
+    chain.submit(type="training", image="fate.test/never-ready")
+    give_away(chain, "Job", "web-r1")
+    chain.submit(type="training", image="fate.test/never-ready:2")
+    assert [d.status for d in chain.revisions()] == ["superseded", "verifying"]
+    restored = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "sentinel"}}}
+    chain.site.someone.patch(chain.site.path("Job", "web-r1"), restored)
+    chain.withdraw()
+    chain.workload_is(Phase.REMOVED)
+    assert chain.site.objects("Job") == []
