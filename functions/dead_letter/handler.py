@@ -3,11 +3,13 @@
 1. An answer that meant "later" is no reason to give up. The event goes back into the broker, as this function's reply:
    the same event under the same id, which its consumers are asked for again. So it waits for as long as the database
    is away, with the waits of its Trigger, and needs no database meanwhile.
-2. Any other becomes a dead letter. Nothing about it is validated: it may be here because it is malformed.
-3. While the dead letter cannot be stored, the event goes back into the broker as well. It does not come round at once:
+2. An event that its consumer has handled is no dead letter either: the broker could not store the reply, or heard no
+   answer in time. The stored reply goes into the broker now.
+3. Any other becomes a dead letter. Nothing about it is validated: it may be here because it is malformed.
+4. While the dead letter cannot be stored, the event goes back into the broker as well. It does not come round at once:
    a function answers 503 in place of a refusal while the database is away (see shared.eventing.processing).
 
-What the next tick does anyway is dropped in place of going back.
+What the next tick does anyway is dropped in place of going back, and where no answer came.
 
 The broker says why in three extensions (Knative Eventing, delivery failure): `knativeerrordest`, the URL that refused;
 `knativeerrorcode`, its status; `knativeerrordata`, base64 of the first 1024 bytes of its answer.
@@ -20,10 +22,12 @@ import binascii
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from events import CATALOGUE
 from shared.errors import EventError, MalformedEvent, StoreUnavailable
 from shared.eventing import codec
+from shared.eventing.event import WireEvent
 from shared.eventing.processing import HttpAnswer, problem
 from shared.models.actor import Actor
 from shared.models.dead_letter import DeadLetter, index_key
@@ -53,23 +57,44 @@ def keeper(store: Store) -> Callable[[dict[str, str], bytes], HttpAnswer]:
             wants_reply = "reply" in headers.get("prefer", "")
             if wants_reply and letter.error_code in _LATER:
                 return _again(letter, headers, f"status {letter.error_code}")
+            if letter.error_code is None and _is_repeated(letter):
+                return _dropped(letter.reason)
             try:
                 with store.begin() as work:
-                    dead_letters.keep(work, letter, ACTOR)
+                    handled = dead_letters.handled(work, letter)
+                    if handled is None:
+                        dead_letters.keep(work, letter, ACTOR)
             except StoreUnavailable as away:
                 return _again(letter, headers, str(away)) if wants_reply else problem(away)
         except EventError as error:
             return problem(error)
-        return HttpAnswer(202, {}, b"", f"kept: {letter.reason}")
+        if handled is None:
+            return HttpAnswer(202, {}, b"", f"kept: {letter.reason}")
+        return _passed_on(handled.reply if wants_reply else None)
 
     return process
 
 
 def _again(letter: DeadLetter, headers: Mapping[str, str], why: str) -> HttpAnswer:
     """The event as it came, without what the broker added: its bytes and header values are not written anew."""
-    if letter.type in CATALOGUE and CATALOGUE[letter.type].repeated:
-        return HttpAnswer(202, {}, b"", f"dropped, because the next tick does the same: {why}")
+    if _is_repeated(letter):
+        return _dropped(why)
     return HttpAnswer(200, _own_headers(headers), letter.body, f"tried again: {why}")
+
+
+def _is_repeated(letter: DeadLetter) -> bool:
+    return letter.type in CATALOGUE and CATALOGUE[letter.type].repeated
+
+
+def _dropped(why: str) -> HttpAnswer:
+    return HttpAnswer(202, {}, b"", f"dropped, because the next tick does the same: {why}")
+
+
+def _passed_on(reply: WireEvent | None) -> HttpAnswer:
+    if reply is None:
+        return HttpAnswer(202, {}, b"", "handled before")
+    headers, body = codec.encode(reply)
+    return HttpAnswer(200, headers, body, f"handled before -> {reply.attributes['type']}")
 
 
 def _own_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -97,7 +122,24 @@ def read(headers: Mapping[str, str], body: bytes) -> DeadLetter:
         body=body,
         error_code=int(code) if code.isdecimal() and len(code) < 9 else None,
         reason=_reason(extensions.get("knativeerrordata", ""), code),
+        consumer=_service(extensions.get("knativeerrordest", "")),
+        digest=_digest(attributes, body),
     )
+
+
+def _service(destination: str) -> str:
+    """The Knative Service at a URL, which our functions are called after: `http://<service>.<namespace>.svc...`."""
+    try:
+        return (urlsplit(destination).hostname or "").partition(".")[0]
+    except ValueError:
+        return ""
+
+
+def _digest(attributes: Mapping[str, str], body: bytes) -> bytes | None:
+    try:
+        return codec.envelope(attributes, body).digest
+    except MalformedEvent:
+        return None
 
 
 def _storable(value: str) -> str:

@@ -1,7 +1,7 @@
 """One page of the outbox at a time; when more is waiting, a continuation says so.
 
 The tick also deletes what is over and older than it is kept; see shared.models.retention. It deletes 2,000 rows a
-second of each table, which is more than the functions handle events.
+second of each table, which is more than the functions handle events. Dead letters whose event was handled go at once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from events.continuation import TICK_SUBJECT, RelayContinued
 from events.foreign import Tick
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
+from shared.models.actor import Actor
+from shared.operations import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 ACCEPTS = CATALOGUE.of(Tick, RelayContinued)
 
+ACTOR = Actor.function("event-relay")
+
 MAX_PAGES = 25
 _FORGET_AT_ONCE = 10_000
 
@@ -32,6 +36,7 @@ def prepare(event: Event, work: UnitOfWork, *, retention: Retention) -> int | Do
     if isinstance(event.data, RelayContinued):
         return event.data.page
     work.forget_old(retention, _FORGET_AT_ONCE)
+    dead_letters.drop_handled(work, ACTOR)
     return 1
 
 

@@ -23,6 +23,8 @@ class DeadLetter:
     """An event that nobody could handle.
 
     destination: the URL it could not be delivered to. error_code: the last HTTP answer, None when there was none.
+    consumer: the function at that URL, as the inbox names it. digest: of what the event says (Envelope.digest), None
+    for what is no event.
     """
 
     destination: str
@@ -38,3 +40,5 @@ class DeadLetter:
     deliveries: int = 1
     created_at: datetime | None = None
     redriven_at: datetime | None = None
+    consumer: str = ""
+    digest: bytes | None = None

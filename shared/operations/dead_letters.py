@@ -1,4 +1,7 @@
-"""Dead letters: store them, list them, and redrive them.
+"""Dead letters: store them, list them, redrive them, and drop those whose event was handled after all.
+
+A broker may give up on an event that was handled: when no answer came in time, or when it could not store the reply.
+The inbox of the event's consumer knows better.
 
 A redrive sends the same event again, under its own id and source and with its own bytes. Consumers that handled it
 answer what they answered before; those that gave up count from zero.
@@ -9,6 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import MalformedEvent, NotFound
@@ -17,10 +21,14 @@ from shared.models.dead_letter import index_key
 if TYPE_CHECKING:
     from shared.models.actor import Actor
     from shared.models.dead_letter import DeadLetter
+    from shared.store.inbox import Answered
     from shared.store.unit_of_work import UnitOfWork
 
 REDRIVE_LIMIT = 10_000
 """How many dead letters one redrive takes."""
+
+RECENT = timedelta(hours=1)
+"""An event is handled this long after its broker gave up on it at most: a request takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,26 @@ class Redrive:
     letters: list[DeadLetter]
     malformed: list[tuple[DeadLetter, str]]
     more: bool
+
+
+def handled(work: UnitOfWork, letter: DeadLetter) -> Answered | None:
+    """What its consumer answered to this very event; None while the event was not handled."""
+    answered = work.answer(letter.consumer, letter.source, letter.event_id)
+    return answered if answered is not None and answered.digest == letter.digest else None
+
+
+def drop_handled(work: UnitOfWork, actor: Actor) -> None:
+    """Deletes the open dead letters of the last hour whose event was handled since: after its last answer was due."""
+    for letter in work.dead_letters.drop_handled(RECENT):
+        work.audit(
+            "event.dead_letter_dropped",
+            index_key(letter.subject or letter.source or "unknown"),
+            actor,
+            id=letter.event_id,
+            type=letter.type,
+            destination=letter.destination,
+            reason="the event was handled",
+        )
 
 
 def keep(work: UnitOfWork, letter: DeadLetter, actor: Actor) -> None:

@@ -3,12 +3,24 @@
 import hashlib
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.dead_letter import DeadLetter
 from shared.store.tables import dead_letters
+
+
+@dataclass(frozen=True)
+class DroppedLetter:
+    """What is left to say of a letter that was deleted."""
+
+    source: str
+    event_id: str
+    type: str
+    subject: str | None
+    destination: str
 
 
 @dataclass(frozen=True)
@@ -30,12 +42,16 @@ class DeadLetterRows:
             body_hash=hashlib.sha256(letter.body).digest(),
             error_code=letter.error_code,
             reason=letter.reason,
+            consumer=letter.consumer,
+            digest=letter.digest,
         )
         again = {
             "deliveries": dead_letters.c.deliveries + 1,
             "reason": letter.reason,
             "error_code": letter.error_code,
             "redriven_at": None,
+            "consumer": letter.consumer,
+            "digest": letter.digest,
             "updated_at": sa.func.now(),
         }
         self.connection.execute(
@@ -74,6 +90,10 @@ class DeadLetterRows:
         rows = self.connection.execute(statement.order_by(dead_letters.c.created_at, dead_letters.c.id))
         return [_letter(row) for row in rows]
 
+    def drop_handled(self, recent: timedelta) -> list[DroppedLetter]:
+        """Deletes open letters of the `recent` past whose event its consumer has handled."""
+        return [DroppedLetter(**row) for row in self.connection.execute(_DROP_HANDLED, {"recent": recent}).mappings()]
+
     def mark_redriven(self, letter: DeadLetter) -> None:
         """A stored letter is no longer open: its event was sent again."""
         self.connection.execute(
@@ -81,6 +101,15 @@ class DeadLetterRows:
             .where(dead_letters.c.id == letter.id)
             .values(redriven_at=sa.func.now(), updated_at=sa.func.now())
         )
+
+
+_DROP_HANDLED = sa.text("""
+    DELETE FROM dead_letters AS letter USING inbox
+     WHERE letter.redriven_at IS NULL AND letter.updated_at > now() - CAST(:recent AS interval)
+       AND inbox.consumer = letter.consumer AND inbox.source = letter.source AND inbox.event_id = letter.event_id
+       AND inbox.digest = letter.digest AND inbox.handled_at IS NOT NULL
+    RETURNING letter.source, letter.event_id, letter.type, letter.subject, letter.destination
+""")
 
 
 def _letter(row: sa.Row[tuple[object, ...]]) -> DeadLetter:

@@ -58,9 +58,10 @@ _FORGET = sa.text("""
 
 @dataclass(frozen=True)
 class Answered:
-    """An event was handled, with this reply or with none."""
+    """An event was handled, with this reply or with none. digest: of what the event said (Envelope.digest)."""
 
     reply: WireEvent | None
+    digest: bytes
 
 
 def claim(connection: sa.Connection, consumer: str, event: Envelope) -> Claim:
@@ -94,7 +95,7 @@ def answer(connection: sa.Connection, consumer: str, source: str, event_id: str)
     key = {"consumer": consumer, "source": source, "event_id": event_id}
     statement = sa.select(inbox).where(_is(key), inbox.c.handled_at.is_not(None))
     stored = connection.execute(statement).mappings().one_or_none()
-    return None if stored is None else Answered(_reply(stored))
+    return None if stored is None else Answered(_reply(stored), bytes(stored["digest"]))
 
 
 def finish(

@@ -381,8 +381,11 @@ dead_letters = Table(
     _text("reason"),
     Column("deliveries", Integer, nullable=False, server_default=text("1")),
     _moment("redriven_at"),
+    _text("consumer", default=""),
+    Column("digest", LargeBinary),
     *_kept(),
     UniqueConstraint("destination", "source", "event_id", "body_hash"),
+    Index("ix_dead_letters_open", "updated_at", postgresql_where=text("redriven_at IS NULL")),
     Index("ix_dead_letters_redriven", "redriven_at", postgresql_where=text("redriven_at IS NOT NULL")),
 )
 

@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from events import CATALOGUE
+from events.foreign import Tick
 from functions.dead_letter.function import build
+from functions.event_relay import function as event_relay
 from shared.eventing.processing import HttpAnswer
+from shared.eventing.publishing import HttpPublisher
 from shared.models.dead_letter import DeadLetter
 from shared.store import audit
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
-from tests.support.builders import connection_of
+from tests.support.builders import INTAKE, PROPOSED, SUBMITTED, Deliver, connection_of, request, submission
 
 Keep = Callable[[dict[str, str], bytes], HttpAnswer]
 
@@ -202,6 +206,53 @@ def test_what_is_no_event_is_refused_and_leaves_nothing(store: Store, keep: Keep
     assert letters(store) == []
 
 
+# Events that were handled all the same -------------------------------------------------------------------------------
+
+
+def given_up(deliver: Deliver, body: bytes, **attributes: str) -> dict[str, str]:
+    """A submission that intake is asked to take in, as its dead letter without a code arrives."""
+    delivered, _ = request(SUBMITTED, body, event_id="1", source="/curl", subject=None)
+    deliver.raw(INTAKE, delivered, body)
+    return headers(attributes, reason=None, code=None)
+
+
+def test_the_reply_that_a_broker_could_not_store_goes_back_in_place_of_a_letter(
+    store: Store, keep: Keep, deliver: Deliver
+) -> None:
+    body = json.dumps(submission()).encode()
+    given = given_up(deliver, body)
+    answer = keep(given, body)
+    assert (answer.status, answer.headers["ce-type"]) == (200, PROPOSED)
+    assert answer.body == deliver.raw(INTAKE, given, body).body
+    assert letters(store) == []
+    del given["prefer"]
+    assert keep(given, body).status == 202
+    assert letters(store) == []
+
+
+def test_another_event_under_the_id_of_one_that_was_handled_is_kept(store: Store, keep: Keep, deliver: Deliver) -> None:
+    given = given_up(deliver, json.dumps(submission()).encode())
+    assert keep(given, json.dumps(submission("other")).encode()).status == 202
+    assert keep({**given, "ce-knativeerrordest": "http://elsewhere/"}, json.dumps(submission()).encode()).status == 202
+    assert keep({**given, "ce-knativeerrordest": "http://[half"}, json.dumps(submission()).encode()).status == 202
+    assert len(letters(store)) == 3
+
+
+def test_a_letter_is_dropped_when_its_event_is_handled_after_all(store: Store, keep: Keep, deliver: Deliver) -> None:
+    """The function took longer than the broker waits."""
+    body = json.dumps(submission()).encode()
+    given = headers(reason=None, code=None)
+    assert keep(given, body).status == 202
+    assert keep({**given, "ce-id": "2"}, body).status == 202
+    given_up(deliver, body)
+    relay = event_relay.build(store, HttpPublisher("http://127.0.0.1:1/"))
+    deliver.raw(relay, *request(CATALOGUE.name_of(Tick), {}, subject=None))
+    assert only(store).event_id == "2"
+    with store.begin() as work:
+        actions = [entry.action for entry in audit.entries(connection_of(work), "/curl")]
+    assert actions == ["event.dead_lettered", "event.dead_lettered", "event.dead_letter_dropped"]
+
+
 # Back into the broker ------------------------------------------------------------------------------------------------
 
 
@@ -239,10 +290,14 @@ def test_an_event_whose_letter_cannot_be_stored_goes_back(keep_nothing: Keep) ->
         assert (answer.status, answer.headers["ce-id"]) == (200, "1")
 
 
-def test_what_the_next_tick_does_anyway_is_dropped_in_place_of_going_back(keep: Keep, keep_nothing: Keep) -> None:
+def test_what_the_next_tick_does_anyway_is_dropped_in_place_of_going_back(
+    store: Store, keep: Keep, keep_nothing: Keep
+) -> None:
     for kind in ("dev.knative.sources.ping", "dev.knative.apiserver.ref.update"):
         assert keep(headers({"type": kind}, code="503"), b"{}").status == 202
+        assert keep(headers({"type": kind}, code=None), b"{}").status == 202
         assert keep_nothing(headers({"type": kind}), b"{}").status == 202
+    assert letters(store) == []
 
 
 def test_only_a_broker_is_given_an_event_back(store: Store, keep: Keep, keep_nothing: Keep) -> None:

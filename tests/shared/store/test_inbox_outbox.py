@@ -92,7 +92,8 @@ def test_what_a_consumer_answered(store: Store) -> None:
     with store.begin() as work:
         assert inbox.answer(connection_of(work), "c", "/test", "e") is None
         inbox.finish(connection_of(work), "c", incoming, None, [])
-        assert inbox.answer(connection_of(work), "c", "/test", "e") == inbox.Answered(None)
+        found = inbox.answer(connection_of(work), "c", "/test", "e")
+    assert found == inbox.Answered(None, envelope(event_id="e").digest)
 
 
 def test_a_reset_is_for_events_that_were_not_handled(store: Store, owner_engine: sa.Engine) -> None:
