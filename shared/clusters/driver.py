@@ -17,7 +17,7 @@ Rules that every driver keeps:
   ClusterAway, which is one, says that the whole cluster does not answer; any other says it of one object.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -49,8 +49,11 @@ class ObservedObject:
 class ClusterDriver(Protocol):
     """One cluster. Any method raises ClusterAway when it cannot be reached, ClusterRefused when it will not."""
 
-    def within(self, seconds: float) -> "ClusterDriver":
-        """The same cluster, for work that must end that soon: what would end later raises ClusterUnavailable."""
+    def within(self, seconds: float, allowed: Callable[[], bool] | None = None) -> "ClusterDriver":
+        """The same cluster, for work that must end that soon: what would end later raises ClusterUnavailable.
+
+        allowed: asked before each request, which raises ClusterUnavailable where it is not.
+        """
         ...
 
     def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:

@@ -1,6 +1,6 @@
 """The driver for Kubernetes: server-side apply with plain dicts. The rules stand in shared.clusters.driver."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from shared.clusters.answers import ApiAnswer, error_of
@@ -46,8 +46,8 @@ class KubernetesDriver:
         self._transport = transport
         self._cluster = transport.cluster
 
-    def within(self, seconds: float) -> "KubernetesDriver":
-        return KubernetesDriver(self._transport.within(seconds))
+    def within(self, seconds: float, allowed: Callable[[], bool] | None = None) -> "KubernetesDriver":
+        return KubernetesDriver(self._transport.within(seconds, allowed))
 
     def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:
         meta = manifest["metadata"]

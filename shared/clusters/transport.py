@@ -69,12 +69,14 @@ class Transport:
         self._client.user_agent = FIELD_MANAGER
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._ends_at: float | None = None
+        self._allowed: Callable[[], bool] | None = None
         self._lender: Transport | None = None
 
-    def within(self, seconds: float) -> "Transport":
-        """The same connections, for requests that must end that soon."""
+    def within(self, seconds: float, allowed: Callable[[], bool] | None = None) -> "Transport":
+        """The same connections, for requests that must end that soon, and begin only while they are `allowed`."""
         bounded = copy.copy(self)
         bounded._ends_at = time.monotonic() + seconds
+        bounded._allowed = allowed
         # The client certificate's file goes with the last of those that use it.
         bounded._lender = self
         return bounded
@@ -117,6 +119,8 @@ class Transport:
                 left = self._left(ends_at)
                 if left <= 0:
                     raise ClusterUnavailable(f"cluster {self.cluster}: {what}: no time was left to ask")
+                if self._allowed is not None and not self._allowed():
+                    raise ClusterUnavailable(f"cluster {self.cluster}: {what}: the lease of this execution has ended")
                 response = self._client.call_api(*request, _request_timeout=(min(CONNECT_SECONDS, left), left))
                 return ApiAnswer.of(what, response.status, self._content(response.response, ends_at))
         except ClusterError:

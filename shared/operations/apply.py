@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from shared.clusters.driver import ClusterDriver
     from shared.models.deployment import Deployment, ObjectReference
     from shared.models.plan import ActionPlan
+    from shared.operations.lease import LeaseRenewal
 
 TASK_SECONDS = 40.0
-"""All the time that one task has on a cluster. It is longer than a write with its admission webhooks may take."""
+"""All the time that one task has on a cluster. It is longer than a write with its admission webhooks may take, and
+shorter than the broker waits for an answer.
+"""
 
 
 class Clusters(Protocol):
@@ -102,15 +105,17 @@ class TaskPostponed:
 TaskOutcome = TaskDone | TaskRefused | TaskPostponed
 
 
-def carry_out(clusters: Clusters, task: ClusterTask) -> TaskOutcome:
+def carry_out(clusters: Clusters, leases: LeaseRenewal, task: ClusterTask) -> TaskOutcome:
     """Applies first and deletes after: an earlier Job goes only when the new one is there.
 
-    Where nothing is known to be there, nobody waits for the cluster: it may be lost, or removed.
+    No request begins once its lease may have ended. Where nothing is known to be there, nobody waits for the cluster:
+    it may be lost, or removed.
     """
     try:
-        driver = clusters.driver(task.plan.decision.cluster).within(TASK_SECONDS)
-        uid = None if task.apply is None else _apply(driver, task, task.apply)
-        return TaskDone(uid, tuple(_delete(driver, task)))
+        with leases.keep(task) as lease:
+            driver = clusters.driver(task.plan.decision.cluster).within(TASK_SECONDS, lease.is_held)
+            uid = None if task.apply is None else _apply(driver, task, task.apply)
+            return TaskDone(uid, tuple(_delete(driver, task)))
     except ClusterUnavailable as error:
         if task.apply is None and not any(deletion.expected for deletion in task.delete):
             return TaskDone(None)

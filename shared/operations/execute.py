@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 import uuid
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import AlreadyInProgress, OperationRefused
@@ -34,6 +33,7 @@ from shared.models.plan import Verb
 from shared.models.reservation import Reservation
 from shared.operations.apply import ClusterTask, ObjectDeletion, TaskDone, TaskPostponed, TaskRefused
 from shared.operations.clusters import FIRST_BACKOFF, LONGEST_BACKOFF, mark_away
+from shared.operations.lease import LEASE
 from shared.operations.reservations import lines_to_retain, release
 from shared.operations.results import (
     PlanWasProposed,
@@ -55,13 +55,6 @@ if TYPE_CHECKING:
     from shared.operations.apply import TaskOutcome
     from shared.operations.results import RolloutResult
     from shared.store.unit_of_work import UnitOfWork
-
-LEASE = timedelta(seconds=45)
-"""How long one execution may keep others away; when it was cut off, the plan is taken up again after this.
-
-It is longer than the time that a task has on its cluster (TASK_SECONDS), and shorter than the broker waits for an
-answer.
-"""
 
 
 @dataclass(frozen=True)
@@ -134,6 +127,11 @@ def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: A
             return []
         case TaskDone():
             return _removed(work, task, plan, workload, outcome, current, actor)
+
+
+def renew(work: UnitOfWork, task: ClusterTask) -> bool:
+    """Prolongs the lease of a task that lasts. False when it has ended, or another execution has taken its place."""
+    return work.plans.renew(task.plan, LEASE)
 
 
 def overtaken(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome) -> None:

@@ -113,6 +113,11 @@ class PlanRows:
             executions=row.executions,
         )
 
+    def renew(self, plan: ActionPlan, length: timedelta) -> bool:
+        """Prolongs the lease of an execution from this moment on; False when it has ended or is another one's."""
+        arguments = {"plan": plan.id, "length": length, "number": plan.executions}
+        return bool(self.connection.execute(_RENEW, arguments).rowcount)
+
     def postpone(self, plan: ActionPlan, until: datetime, reason: str) -> None:
         """Gives a plan back until `until`; the tick takes it up again."""
         self._move(
@@ -356,6 +361,13 @@ _LEASE = _UPDATE.values(
     next_attempt_at=_LEASE_END,
     executions=action_plans.c.executions + 1,
 ).returning(action_plans.c.lease_until, action_plans.c.next_attempt_at, action_plans.c.executions)
+_RENEW = (
+    _UPDATE.where(
+        action_plans.c.status == PlanStatus.APPLYING,
+        action_plans.c.executions == sa.bindparam("number"),
+        action_plans.c.lease_until > sa.func.clock_timestamp(),
+    )
+).values(lease_until=_LEASE_END, next_attempt_at=_LEASE_END)
 _DECISION_COLUMNS = (
     *("id", "plan_id", "workload_id", "approved", "violations", "warnings", "determining", "dry_run", "facts"),
     "duration_us",

@@ -33,6 +33,7 @@ from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.operations.apply import carry_out
+from shared.operations.lease import LeaseRenewal
 from shared.operations.observe import observe
 from shared.policy.documents import PolicyDocument
 from shared.store import outbox
@@ -50,6 +51,10 @@ TICK = CATALOGUE.name_of(Tick)
 PATIENCE_SECONDS = 30.0
 
 T = TypeVar("T")
+
+_LEASES = LeaseRenewal(lambda _: True)
+"""No execution notices that its lease has ended, which it does when a test says so."""
+
 Message = tuple[Mapping[str, str], bytes]
 
 
@@ -64,7 +69,7 @@ class Chain:
     def __post_init__(self) -> None:
         self._known: set[str] = set()
         self.deliver = Deliver(self.store)
-        functions = ChainFunctions(partial(carry_out, self.site), partial(observe, self.site))
+        functions = ChainFunctions(partial(carry_out, self.site, _LEASES), partial(observe, self.site))
         self.execution, self.verification, self.routes = functions.execution, functions.verification, functions.routes
 
     # -- what tests do

@@ -6,7 +6,7 @@ import json
 import shutil
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +43,8 @@ class _Dying:
     def __init__(self, driver: ClusterDriver) -> None:
         self._driver = driver
 
-    def within(self, seconds: float) -> "_Dying":
-        return _Dying(self._driver.within(seconds))
+    def within(self, seconds: float, allowed: Callable[[], bool] | None = None) -> "_Dying":
+        return _Dying(self._driver.within(seconds, allowed))
 
     def apply(self, *arguments: Any, **how: Any) -> AppliedObject:
         self._driver.apply(*arguments, **how)

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
+from functions.deployment_execution import function
 from functions.deployment_execution.handler import ACTOR
 from shared.clusters.answers import ApiAnswer
 from shared.clusters.transport import Transport
 from shared.errors import AlreadyInProgress, ClusterUnavailable
 from shared.eventing.processing import HttpAnswer
 from shared.models.lifecycle import Phase, PlanStatus
-from shared.operations import execute
+from shared.operations import execute, lease
 from shared.operations.apply import ClusterTask, TaskRefused
-from shared.operations.execute import LEASE
-from tests.support.chain import Chain
+from shared.operations.lease import LEASE
+from tests.support.chain import PLAN_APPROVED, Chain
 from tests.support.cluster import Crash, Gate, troubled
 from tests.support.serving import served
 
@@ -278,6 +279,34 @@ def test_an_execution_whose_lease_another_has_taken_concludes_nothing(chain: Cha
             execute.conclude(work, stale, TaskRefused("ApplyRefused", "of long ago"), ACTOR)
         assert (chain.plan().status, chain.plan().executions) == (PlanStatus.APPLYING, 2)
     assert chain.plan().status is PlanStatus.EXECUTED
+
+
+def lease_left(chain: Chain) -> float:
+    """Seconds until the lease of the newest plan ends."""
+    with chain.store.begin() as work:
+        plan = work.plans.get(chain.plan().id)
+        assert plan is not None
+        assert plan.lease_until is not None
+        return (plan.lease_until - work.now).total_seconds()
+
+
+def test_a_slow_execution_keeps_its_lease_and_stops_once_another_has_taken_it(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lease, "RENEWAL_SECONDS", 0.01)
+    chain.routes[PLAN_APPROVED] = function.build(function.on_clusters(chain.site, chain.store))
+    approved = chain.until_approved()
+    with chain.held_up(approved):
+        for _ in range(3):  # longer than a lease in all
+            chain.pass_plan_time(LEASE_SECONDS / 2)
+            chain.until_seen(lambda: lease_left(chain), lambda seconds: seconds > LEASE_SECONDS / 2)
+        assert chain.forward(approved).status == 409
+        chain.pass_plan_time(LEASE_SECONDS)
+        chain.until_seen(lambda: caplog.text, lambda text: "has ended before its task" in text)
+        chain.withdraw()
+        chain.workload_is(Phase.REMOVED)
+    assert chain.site.objects("Deployment") == []
+    assert chain.reserved() == {}
 
 
 def test_plans_of_one_workload_are_executed_one_after_the_other(chain: Chain) -> None:

@@ -100,6 +100,8 @@ def test_an_answer_that_comes_in_drops_ends_in_time(monkeypatch: pytest.MonkeyPa
 def test_no_request_is_made_for_a_task_that_is_over(server: ScriptedServer) -> None:
     with pytest.raises(ClusterUnavailable, match="no time was left") as raised:
         Transport("eu", Connection(server.url)).within(0).get("/api")
+    with pytest.raises(ClusterUnavailable, match="the lease of this execution has ended"):
+        Transport("eu", Connection(server.url)).within(60, lambda: False).get("/api")
     assert not isinstance(raised.value, ClusterAway)
     assert server.asked == []
 

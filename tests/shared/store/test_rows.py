@@ -247,6 +247,14 @@ def test_a_plan_is_leased_waits_and_ends(store: Store) -> None:
         assert leased.lease_until is not None
         assert leased.next_attempt_at is not None
         assert min(leased.next_attempt_at, leased.lease_until) > now + timedelta(seconds=45)
+        assert work.plans.renew(leased, timedelta(minutes=9))
+        renewed = work.plans.get(made.id)
+        assert renewed is not None
+        assert renewed.lease_until is not None
+        assert renewed.lease_until > now + timedelta(minutes=9)
+        assert not work.plans.renew(replace(leased, executions=0), timedelta(minutes=9))  # another one's
+        assert work.plans.renew(leased, timedelta(0))
+        assert not work.plans.renew(leased, timedelta(minutes=9))  # it has ended
         work.plans.postpone(leased, now + timedelta(seconds=5), "away")
         waiting = work.plans.get(made.id)
         assert waiting is not None
