@@ -67,8 +67,9 @@ def _task(event: Event, work: UnitOfWork) -> ObservationTask | None:
         case DeploymentApplied() | DeploymentRemoved():
             return verify.task_for_revision(work, event.data.deployment)
         case ObjectReferenceData(kind=kind, namespace=namespace, name=name):
-            changed_at = None if isinstance(event.data, ObjectDeleted) else event.time
-            return verify.task_for_object(work, kind, namespace, name, changed_at)
+            if isinstance(event.data, ObjectDeleted):
+                return verify.task_for_deletion(work, kind, namespace, name)
+            return verify.task_for_object(work, kind, namespace, name, event.time)
         case GpuFault():
             return verify.task_for_workloads(work, event.data.workloads)
         case SloBreached():

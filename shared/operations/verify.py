@@ -83,6 +83,10 @@ RECENT = timedelta(seconds=2)
 DRIFT_INTERVAL = timedelta(seconds=60)
 """How often a healthy revision is observed. One in doubt, or degraded, is observed with every tick."""
 
+NOTICES_AT_ONCE = 10
+NOTICE_INTERVAL = timedelta(seconds=5)
+"""A revision is observed because of notices ten times in a row, and then as often as the tick comes."""
+
 NODES_INTERVAL = timedelta(minutes=10)
 """How often the nodes of a cluster are read: their GPU products change when somebody adds nodes, or a driver."""
 
@@ -134,10 +138,23 @@ def task_for_object(
     """The revisions that an object may stand for; None when there are none, or when none needs another observation.
 
     changed_at: when the change was noticed, None where that is not known. An observation since then, made just now,
-    has seen the change; the tick makes up for a clock that is behind.
+    has seen the change; the tick makes up for a clock that is behind. A rollout of 1,000 pods makes thousands of
+    changes: after the first few, the tick sees what comes of them.
     """
     found = work.deployments.live_object(kind, namespace, name)
-    return _task([one for one in found if not _was_seen(one, changed_at, work.now)])
+    unseen = [one for one in found if not _was_seen(one, changed_at, work.now)]
+    if not unseen:
+        return None
+    granted = work.deployments.spend_notices([one.id for one in unseen], work.now, NOTICE_INTERVAL, NOTICES_AT_ONCE)
+    drifting = work.now - DRIFT_INTERVAL
+    if late := [one.id for one in unseen if one.id not in granted and _waits_for_drift(one, drifting)]:
+        work.deployments.observe_soon(late, drifting)
+    return _task([one for one in unseen if one.id in granted])
+
+
+def task_for_deletion(work: UnitOfWork, kind: str, namespace: str, name: str) -> ObservationTask | None:
+    """The revisions that an object stood for; None when there are none."""
+    return _task(work.deployments.live_object(kind, namespace, name))
 
 
 def task_for_workloads(work: UnitOfWork, ids: Collection[str]) -> ObservationTask | None:
@@ -230,6 +247,12 @@ def _task(revisions: Sequence[Deployment]) -> ObservationTask | None:
 
 def _open(revisions: Sequence[Deployment]) -> list[Deployment]:
     return [one for one in revisions if one.status in OBSERVED_REVISIONS]
+
+
+def _waits_for_drift(revision: Deployment, before: datetime) -> bool:
+    """Whether the next tick would pass a revision over: one that is healthy and not in doubt, and was just observed."""
+    healthy = revision.status is RevisionStatus.HEALTHY and revision.ready_since is not None
+    return healthy and revision.observed_at is not None and revision.observed_at > before
 
 
 def _was_seen(revision: Deployment, changed_at: datetime | None, now: datetime) -> bool:

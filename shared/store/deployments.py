@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -278,6 +278,27 @@ class DeploymentRows:
         if deployment_ids:
             statement = deployments.update().where(deployments.c.id.in_(deployment_ids))
             self.connection.execute(statement.values(observed_at=now, failures=0, updated_at=sa.func.now()))
+
+    def spend_notices(
+        self, deployment_ids: Collection[uuid.UUID], now: datetime, interval: timedelta, most: int
+    ) -> set[uuid.UUID]:
+        """Those of several revisions that may be observed because of a notice, which is counted.
+
+        That is `most` times in a row, and once in `interval` in the long run.
+        """
+        full_at = sa.func.greatest(sa.func.coalesce(deployments.c.notice_budget_full_at, now), now)
+        statement = (
+            deployments.update()
+            .where(deployments.c.id.in_(deployment_ids), full_at <= now + interval * (most - 1))
+            .values(notice_budget_full_at=full_at + interval)
+            .returning(deployments.c.id)
+        )
+        return set(self.connection.execute(statement).scalars())
+
+    def observe_soon(self, deployment_ids: Collection[uuid.UUID], before: datetime) -> None:
+        """Lets revisions count as observed at `before` at the latest, so that the tick observes them."""
+        statement = deployments.update().where(deployments.c.id.in_(deployment_ids), deployments.c.observed_at > before)
+        self.connection.execute(statement.values(observed_at=before))
 
     def set_aside(self, deployment: Deployment, now: datetime, reason: str) -> None:
         """Remembers that a revision could not be verified: it is left alone for twice as long as the time before."""

@@ -213,6 +213,7 @@ deployments = Table(
     _moment("ready_since"),
     _moment("healthy_at"),
     _moment("observed_at"),
+    _moment("notice_budget_full_at"),
     Column("failures", Integer, nullable=False, server_default=text("0")),
     *_kept(),
     UniqueConstraint("workload_id", "revision"),

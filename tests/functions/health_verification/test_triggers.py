@@ -1,5 +1,6 @@
 """Events say what to observe, and what is observed decides. Newer plans, late events and forgeries."""
 
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import pytest
 
 from events.deployment import DeploymentApplied
+from shared.clusters.driver import ClusterDriver
 from shared.models.lifecycle import Phase
+from shared.operations.verify import NOTICE_INTERVAL, NOTICES_AT_ONCE
 from tests.support.builders import request
 from tests.support.chain import APPLIED, Chain, Message
+from tests.support.cluster import Site
 
 NEVER = "fate.test/never-ready"
 UPDATED = "dev.knative.apiserver.ref.update"
@@ -90,6 +94,38 @@ def test_a_notice_of_what_may_not_have_been_observed_is_acted_on(chain: Chain, c
     }[case]
     chain.run([message])
     assert chain.site.crashes == 0
+
+
+def test_a_rollout_of_a_thousand_pods_is_observed_a_few_times(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pod changes the status of its Deployment; a hundred changes stand for all."""
+    chain.apply(image=NEVER)
+    observed = 0
+
+    def driver(name: str) -> ClusterDriver:
+        nonlocal observed
+        observed += 1
+        return Site.driver(chain.site, name)
+
+    monkeypatch.setattr(chain.site, "driver", driver)
+    started = time.monotonic()
+    for _ in range(100):
+        assert chain.send(notice(chain, **at(1))).status == 202
+    elapsed = timedelta(seconds=time.monotonic() - started)
+    assert NOTICES_AT_ONCE <= observed <= NOTICES_AT_ONCE + elapsed / NOTICE_INTERVAL + 1
+    assert chain.send(notice(chain, type_name=DELETED)).status == 202
+    assert observed <= NOTICES_AT_ONCE + elapsed / NOTICE_INTERVAL + 2, "a deletion is always looked into"
+
+
+def test_the_tick_observes_what_notices_said_too_often(chain: Chain) -> None:
+    chain.submit()
+    chain.settle()
+    for _ in range(NOTICES_AT_ONCE + 5):
+        chain.send(notice(chain))
+    chain.site.someone.delete(chain.site.path("Deployment", "web"))
+    assert chain.send(notice(chain)).status == 202
+    assert "deployment.unhealthy" not in chain.actions()
+    chain.tick()
+    assert "deployment.unhealthy" in chain.actions()
 
 
 def test_a_lost_notice_is_made_up_for_by_the_tick(chain: Chain) -> None:
