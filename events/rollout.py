@@ -52,8 +52,8 @@ def outgoing(result: RolloutResult) -> Outgoing:
             return proposal(plan)
         case PlanIsDue(plan):
             return Outgoing(PlanApproved.of(plan, usd_per_hour=plan.amounts.usd_per_hour), str(plan.workload_id))
-        case ReservationWasReleased(workload_id):
-            return Outgoing(ReservationReleased(workload=str(workload_id)), str(workload_id))
+        case ReservationWasReleased(workload_id, released):
+            return Outgoing(ReservationReleased(workload=str(workload_id), released=released), str(workload_id))
         case RevisionWasApplied(deployment) | RevisionWasRemoved(deployment):
             data = _OF_REVISIONS[type(result)].of(deployment)
         case _:

@@ -1,7 +1,10 @@
 """What policy evaluation does with its events: it calls operations, and tells of their results.
 
 plan.proposed and plan.reconsidered have one plan evaluated. A released reservation, a changed policy and the tick have
-the queue looked through.
+the queue looked through; see shared.operations.queue.
+
+A look through the queue goes on with an event of its own, page by page, and so does what a decision releases. Such
+events are hops, and after some of them the tick goes on instead: so no queue is too long for them.
 """
 
 from __future__ import annotations
@@ -19,11 +22,14 @@ from shared.models.actor import Actor
 from shared.operations.adopt import OutsidePlan
 from shared.operations.evaluate import EvaluatePlan, Evaluation, EvaluationOutcome, evaluate, superseded
 from shared.operations.policy_cache import PolicyCache
-from shared.operations.queue import scan_queue, supersede_queued
+from shared.operations.queue import ScannedPage, scan_all, scan_at_tick, scan_next, scan_released
 from shared.operations.resume import resume_queued
 from shared.policy.decision import Finding, reason
 
 if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Mapping
+
     from shared.models.plan import ActionPlan
     from shared.store.unit_of_work import UnitOfWork
 
@@ -31,6 +37,9 @@ ACTOR = Actor.function("policy-evaluation")
 ACCEPTS = CATALOGUE.of(PlanProposed, PlanReconsidered, Tick, PolicyChanged, ReservationReleased, QueueContinued)
 
 QUEUE_SUBJECT = "queue"
+LAST_HOP = 16
+"""The hop from which on the tick goes on with a look through the queue. What follows the decision on a plan that it
+finds, a rollback included, has hops enough left."""
 
 MAX_FINDINGS = 100
 MAX_VALUE = 500
@@ -61,23 +70,49 @@ class PolicyEvaluation:
             case PlanProposed() | PlanReconsidered():
                 evaluation = evaluate(work, _command(event, event.data), ACTOR, self._policies)
                 _count(evaluation)
-                return _outgoing(evaluation)
+                return [*_outgoing(evaluation), *_released(event, work, evaluation)]
+            case QueueContinued(released=released, after=after) if released:
+                return self._look_for(event, work, released, after)
+            case ReservationReleased(released=released) if released:
+                return self._look_for(event, work, released, None)
             case QueueContinued():
-                return self._scan(work, event.data)
-            case Tick() | PolicyChanged() | ReservationReleased() if work.plans.anything_queued():
+                return _looked(event, work, scan_next(work, self._policies.current(work), ACTOR))
+            case Tick() if work.queue.anyone():
                 found = [_reconsidered(plan) for plan in resume_queued(work, ACTOR)]
-                found += self._scan(work, None)
-                for ended in supersede_queued(work, ACTOR):
-                    found += _outgoing(superseded(ended.plan, ended.newer, ended.reason))
-                return found
+                page = scan_at_tick(work, self._policies.current(work), ACTOR)
+                return [*found, *_looked(event, work, page)]
+            case PolicyChanged() | ReservationReleased() if work.queue.anyone():
+                return _looked(event, work, scan_all(work, self._policies.current(work), ACTOR))
         return []
 
-    def _scan(self, work: UnitOfWork, continued: QueueContinued | None) -> list[Outgoing]:
-        page = scan_queue(work, continued.after if continued else None, self._policies.current(work))
-        found = [_reconsidered(plan) for plan in page.plans]
-        if page.next_after is not None:
-            found.append(Outgoing(QueueContinued(after=page.next_after), QUEUE_SUBJECT))
-        return found
+    def _look_for(
+        self, event: Event, work: UnitOfWork, released: Mapping[str, int | None], after: uuid.UUID | None
+    ) -> list[Outgoing]:
+        page = scan_released(work, released, after, self._policies.current(work), ACTOR)
+        if page.more and event.hop >= LAST_HOP:
+            work.queue.want_rest(page.after)
+        return _looked(event, work, page)
+
+
+def _looked(event: Event, work: UnitOfWork, page: ScannedPage) -> list[Outgoing]:
+    found = [_reconsidered(plan) for plan in page.plans]
+    for ended in page.superseded:
+        evaluation = superseded(ended)
+        found += [*_outgoing(evaluation), *_released(event, work, evaluation)]
+    if page.more and event.hop < LAST_HOP:
+        found.append(Outgoing(QueueContinued(after=page.after, released=dict(page.left)), QUEUE_SUBJECT))
+    return found
+
+
+def _released(event: Event, work: UnitOfWork, evaluation: Evaluation) -> list[Outgoing]:
+    """Announces what a decision leaves to others, when a plan waits for it."""
+    released = evaluation.released
+    if not released or not work.queue.anyone_waits_for(released):
+        return []
+    if event.hop >= LAST_HOP:
+        work.queue.want_all()
+        return []
+    return [Outgoing(QueueContinued(released=dict(released)), QUEUE_SUBJECT)]
 
 
 def _reconsidered(plan: ActionPlan) -> Outgoing:
@@ -93,6 +128,7 @@ def _command(event: Event, data: PlanProposed | PlanReconsidered) -> EvaluatePla
 
 def _outgoing(evaluation: Evaluation) -> list[Outgoing]:
     plan, findings = evaluation.plan, evaluation.violations
+    ended = [one for other in evaluation.superseded for one in _outgoing(superseded(other))]
     data: PlanApproved | PlanQueued | PlanDenied
     match evaluation.outcome:
         case EvaluationOutcome.APPROVED:
@@ -110,8 +146,8 @@ def _outgoing(evaluation: Evaluation) -> list[Outgoing]:
                 warnings=_warnings(evaluation),
             )
         case _:
-            return []
-    return [Outgoing(data, str(plan.workload_id))]
+            return ended
+    return [Outgoing(data, str(plan.workload_id)), *ended]
 
 
 def _warnings(evaluation: Evaluation) -> tuple[str, ...]:

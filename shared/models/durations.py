@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 
 EXAMPLES = "10m, 1h30m, 30d or PT10M"
 _NUMBER = r"[0-9]{1,15}(?:[.,][0-9]{1,15})?"
@@ -112,6 +113,7 @@ def iso8601(text: str, *, days_a_year: int | None = None) -> timedelta:
     return _timedelta((years * (days_a_year or 0) + 7 * weeks + days) * _GO_UNITS["d"] + _time(time))
 
 
+@lru_cache(maxsize=1024)  # every stored workload has two, and most of them are the same
 def stored(text: str) -> timedelta:
     """The length of a duration that an earlier release has stored: it wrote 365 days as `P1Y`. Raises ValueError."""
     return iso8601(text, days_a_year=_DAYS_A_STORED_YEAR)

@@ -24,8 +24,9 @@ _COUNTED = 1000
 
 
 def register(work: UnitOfWork, cluster: Cluster, actor: Actor) -> None:
-    """Adds a cluster, or replaces what is known of it."""
+    """Adds a cluster, or replaces what is known of it: it may have room for plans that wait."""
     work.catalogue.register_cluster(cluster)
+    work.queue.want_all()
     known: dict[str, JsonValue] = {
         "labels": dict(cluster.labels),
         "gpus": None if cluster.gpus is None else dict(cluster.gpus),

@@ -8,7 +8,7 @@ commit. A plan that only quota or capacity refuses waits in the queue, when its 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -23,9 +23,11 @@ from shared.operations.reservations import lines_to_retain, settle
 from shared.operations.supersede import supersede
 from shared.policy import recorded
 from shared.policy.decision import DecisionRecord, Finding, reason
+from shared.policy.queue import QueueEntry, held_back
+from shared.policy.resources import released
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydantic import JsonValue
 
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from shared.operations.adopt import OutsidePlan
     from shared.operations.plan_view import Assessment
     from shared.operations.policy_cache import PolicyCache
+    from shared.operations.queue import SupersededPlan
     from shared.policy.facts import Facts
+    from shared.store.ledger import Changes
     from shared.store.unit_of_work import UnitOfWork
 
 HOLD = timedelta(minutes=10)
@@ -71,7 +75,11 @@ class EvaluationOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An outcome, with the findings that led to it. waits_for: what a queued plan waits for; see queue.waits_for."""
+    """An outcome, with the findings that led to it.
+
+    waits_for: what a queued plan waits for; see queue.waits_for. released: what others may take now, with the amount
+    where that is known; see shared.policy.resources.released. superseded: other plans that left the queue.
+    """
 
     outcome: EvaluationOutcome
     plan: ActionPlan
@@ -79,6 +87,8 @@ class Evaluation:
     warnings: Sequence[str] = ()
     dry_run: Sequence[Finding] = ()
     waits_for: Sequence[str] = ()
+    released: Mapping[str, int | None] = field(default_factory=dict)
+    superseded: Sequence[SupersededPlan] = ()
 
 
 def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: PolicyCache) -> Evaluation:
@@ -86,7 +96,7 @@ def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: Po
     workload = work.workloads.get(command.workload_id, lock=True)
     if workload is None:
         raise OperationRefused("workload", f"there is no workload {command.workload_id}")
-    plan = work.plans.get_to_decide(command.plan_id)
+    plan, queued = work.plans.get_to_decide(command.plan_id, workload.id)
     if plan is None:
         if command.outside is None:
             raise OperationRefused("plan", f"there is no plan {command.plan_id}")
@@ -98,14 +108,28 @@ def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: Po
     if workload.queued_plan_id == plan.id:  # a rollback goes first
         return Evaluation(EvaluationOutcome.DECIDED_BEFORE, plan)
     if workload.plan_id != plan.id:
-        return superseded(plan, workload.plan_id, supersede(work, plan, workload, actor))
-    return _decide(work, command, plan, workload, actor, policies)
+        return superseded(queue.SupersededPlan(plan, workload.plan_id, supersede(work, plan, workload, actor)))
+    others = queue.supersede_others(work, queued, workload, actor)
+    evaluation = _decide(work, command, plan, workload, actor, policies)
+    less = dict(evaluation.released)
+    for one in others:
+        less |= _released_on_leaving(one.plan)
+    return replace(evaluation, superseded=others, released=less)
 
 
-def superseded(plan: ActionPlan, newer: uuid.UUID, message: str) -> Evaluation:
+def superseded(ended: SupersededPlan) -> Evaluation:
     """The outcome for a plan that a newer one replaced."""
-    finding = Finding("", SUPERSEDED_RULE, "plan", str(newer), str(plan.id), message)
-    return Evaluation(EvaluationOutcome.SUPERSEDED, plan, violations=(finding,))
+    plan = ended.plan
+    finding = Finding("", SUPERSEDED_RULE, "plan", str(ended.newer), str(plan.id), ended.reason)
+    less = _released_on_leaving(plan)
+    return Evaluation(EvaluationOutcome.SUPERSEDED, plan, violations=(finding,), released=less)
+
+
+def _released_on_leaving(plan: ActionPlan) -> dict[str, None]:
+    """What a plan that was starved in the queue leaves to those that it held back."""
+    if plan.status is not PlanStatus.QUEUED or plan.queued_at is None:
+        return {}
+    return QueueEntry.of(plan, plan.queued_at).released_on_leaving
 
 
 def _decide(
@@ -122,30 +146,40 @@ def _decide(
     applicable = applicable_policies(work, view, policies.current(work), work.now)
     context = work.facts.decision_context(view, applicable.needs, holdings)
     work.ledger.lock_scopes(applicable.needs.locked)
+    left: Changes = {}
     if not live:  # it runs nowhere, so an earlier plan's hold on another cluster is for nothing
-        work.ledger.release_elsewhere(holdings, workload.spec.team, plan.decision.cluster)
+        left = work.ledger.release_elsewhere(holdings, workload.spec.team, plan.decision.cluster)
         for lines in holdings.elsewhere(plan.decision.cluster).values():
             context = context.released(lines)
     assessment = assess(work, applicable, context)
-    if assessment.decision.approved and (blocking := queue.pass_queue(work, plan, assessment)) is not None:
-        decision = replace(assessment.decision, approved=False, violations=(blocking,), waits=True)
-        assessment = replace(assessment, decision=decision)
+    if assessment.decision.approved and (blocking := queue.pass_queue(work, plan, assessment.demand)) is not None:
+        assessment = replace(assessment, decision=held_back(assessment.decision, blocking))
     _record(work, command, assessment, context)
     if assessment.decision.approved:
-        return _approve(work, plan, workload, assessment, actor)
-    settle(work, plan, workload, lines_to_retain(work, live, assessment.view.held))
-    if assessment.decision.waits and workload.spec.queue:
-        return _enqueue(work, plan, workload, assessment, actor)
-    return _deny(work, plan, workload, assessment, actor)
+        here = _hold(work, plan, workload, assessment)
+        evaluation = _approve(work, plan, workload, assessment, actor)
+    else:
+        here = settle(work, plan, workload, lines_to_retain(work, live, assessment.view.held))
+        waits = assessment.decision.waits and workload.spec.queue
+        evaluation = (_enqueue if waits else _deny)(work, plan, workload, assessment, actor)
+    less: Mapping[str, int | None] = released({**left, **here}, [workload.id])
+    if evaluation.outcome is not EvaluationOutcome.STILL_QUEUED:
+        less = {**less, **_released_on_leaving(plan)}
+    return replace(evaluation, released=less)
+
+
+def _hold(work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment) -> Changes:
+    if not plan.decision.verb.applies:
+        return {}
+    view = assessment.view
+    reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, view.lines)
+    return work.ledger.hold(reservation, plan.id, work.now + HOLD, before=view.held)
 
 
 def _approve(
     work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment, actor: Actor
 ) -> Evaluation:
     view, decision = assessment.view, assessment.decision
-    if plan.decision.verb.applies:
-        reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, view.lines)
-        work.ledger.hold(reservation, plan.id, work.now + HOLD, before=view.held)
     if not view.reduces_harm:
         work.facts.record_action(view, work.now)
     work.plans.approve(plan, work.now + ANNOUNCE_AGAIN)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared.models.reservation import Reservation
 from shared.operations.results import ReservationWasReleased
+from shared.policy.resources import released
 from shared.rollout import occupancy
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from shared.models.plan import ActionPlan
     from shared.models.stored import Workload
     from shared.rollout.occupancy import Lines
+    from shared.store.ledger import Changes
     from shared.store.unit_of_work import UnitOfWork
 
 
@@ -44,17 +46,18 @@ def lines_to_retain(work: UnitOfWork, live: Sequence[Deployment], held: Mapping[
     return occupancy.retained_lines(live, replaced_revisions(work, live), work.plans.get_many(rolling), held)
 
 
-def settle(work: UnitOfWork, plan: ActionPlan, workload: Workload, lines: Lines) -> None:
-    """Makes the reservation on the plan's cluster exactly these lines, for this plan."""
+def settle(work: UnitOfWork, plan: ActionPlan, workload: Workload, lines: Lines) -> Changes:
+    """Makes the reservation on the plan's cluster exactly these lines, for this plan; returns what they grew by."""
     reservation = Reservation(workload.id, plan.decision.cluster, workload.spec.team, lines)
-    work.ledger.settle([(reservation, plan.id)])
+    return work.ledger.settle([(reservation, plan.id)])
 
 
 def release(
     work: UnitOfWork, settlements: Sequence[tuple[Reservation, uuid.UUID]]
 ) -> tuple[ReservationWasReleased, ...]:
-    """Makes each reservation exactly what runs, for the plan that it runs for, and reports it when anybody waits."""
-    work.ledger.settle(settlements)
-    if not settlements or not work.plans.anything_queued():
+    """Makes each reservation exactly what runs, for the plan that it runs for; reports what a plan waits for."""
+    changes = work.ledger.settle(settlements)
+    less = released(changes, [reservation.workload_id for reservation, _ in settlements])
+    if not less or not work.queue.anyone_waits_for(less):
         return ()
-    return (ReservationWasReleased(settlements[0][0].workload_id),)
+    return (ReservationWasReleased(settlements[0][0].workload_id, less),)

@@ -1,6 +1,7 @@
 """What operations that change a rollout report to their callers."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.models.deployment import Deployment
@@ -23,9 +24,13 @@ class PlanIsDue:
 
 @dataclass(frozen=True)
 class ReservationWasReleased:
-    """A workload holds less than before, and some plan waits in the queue."""
+    """A workload holds less than before, and some plan in the queue waits for that.
+
+    released: by resource, how much less; see shared.policy.resources.released.
+    """
 
     workload_id: uuid.UUID
+    released: Mapping[str, int | None]
 
 
 @dataclass(frozen=True)

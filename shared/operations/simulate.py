@@ -7,7 +7,7 @@ and the queue. It locks and writes nothing, so it belongs into a transaction tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from shared.models.deployment import Deployment
 from shared.models.plan import ActionPlan, Verb, plan_id
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
+from shared.operations import queue
 from shared.operations.plan_view import applicable_policies, plan_view
 from shared.operations.reservations import replaced_revisions
 from shared.policy.decision import Finding, PlanView, PolicyDecision
@@ -26,7 +27,7 @@ from shared.policy.evaluate import evaluate
 from shared.policy.explain import Change, Suggestion, explain
 from shared.policy.facts import Facts, FactsNeeded
 from shared.policy.policy_set import PolicySet
-from shared.policy.queue import QueueEntry, blocking_finding, competitors_ahead
+from shared.policy.queue import held_back
 from shared.rollout.placement import obstacle
 from shared.rollout.planning import Proposal, next_generation, place, present, propose
 from shared.rollout.pricing import Prices
@@ -34,7 +35,6 @@ from shared.rollout.pricing import Prices
 if TYPE_CHECKING:
     from shared.store.unit_of_work import UnitOfWork
 
-_LONGEST_QUEUE = 1000
 _FactsKey = tuple[FactsNeeded, str, frozenset[str]]
 
 
@@ -131,7 +131,6 @@ class _Simulation:
         self._clusters = work.catalogue.clusters()
         self._reserved = work.catalogue.reserved()
         self._prices = Prices.of(work.catalogue.prices())
-        self._queue = [QueueEntry.of(plan, work.now) for plan in work.plans.queue(_LONGEST_QUEUE)]
         self._facts: dict[_FactsKey, Facts] = {}
 
     def outlooks(self, spec: WorkloadSpec) -> list[Outlook]:
@@ -202,11 +201,10 @@ class _Simulation:
         applicable = applicable_policies(self._work, view, self._policies, moment)
         facts = self._load_facts(applicable.needs, view, subject)
         decision = evaluate(view, applicable.policies, facts.at(moment, self._work.now) if at else facts, moment)
-        if decision.approved and at is None:
-            earlier = competitors_ahead(self._queue, QueueEntry.of(proposal.plan, self._work.now), applicable.demand)
-            if (blocking := blocking_finding(earlier, applicable.demand)) is not None:
-                decision = replace(decision, approved=False, violations=(blocking,), waits=True)
-        return proposal, decision
+        if not decision.approved or at is not None:
+            return proposal, decision
+        blocking = queue.blocking(self._work, proposal.plan, applicable.demand)
+        return proposal, decision if blocking is None else held_back(decision, blocking)
 
     def _load_facts(self, needs: FactsNeeded, view: PlanView, subject: _Subject) -> Facts:
         """The facts, loaded once for all changes that rest on the same."""

@@ -120,7 +120,7 @@ def alternatives(work: UnitOfWork, workload: Workload) -> list[Suggestion] | Non
 
 def list_queue(work: UnitOfWork, limit: int) -> QueuePage:
     """At most `limit` plans that wait for quota or capacity."""
-    plans = work.plans.queue(limit + 1)
+    plans = work.queue.first(limit + 1)
     workloads = work.workloads.get_many([plan.workload_id for plan in plans])
     queued = [
         QueuedPlan(at, plan, workloads[plan.workload_id])

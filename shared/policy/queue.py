@@ -23,7 +23,7 @@ other plan is held up for it.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -34,7 +34,7 @@ from shared.policy import evaluate as evaluation
 from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.facts import Facts, FactsNeeded, ScopeUsage
 from shared.policy.policy_set import StoredPolicy
-from shared.policy.resources import CAPACITY, ScopedResource, parse
+from shared.policy.resources import ANY_GPU, CAPACITY, SUMS, Resource, ScopedResource, parse
 from shared.policy.vocabulary import CountingScope, ScopeKind
 
 MAX_OVERTAKES = 8
@@ -67,6 +67,11 @@ class QueueEntry:
     def starved(self) -> bool:
         """Whether no more plans may pass it."""
         return self.overtaken >= MAX_OVERTAKES
+
+    @property
+    def released_on_leaving(self) -> dict[str, None]:
+        """What others may take once the plan has left the queue, by text; nobody knows how much of it is free."""
+        return {str(wanted): None for wanted in self.waits_for} if self.starved else {}
 
     def updated(self, findings: Sequence[Finding]) -> "QueueEntry":
         """The entry after an evaluation that found these violations."""
@@ -103,6 +108,27 @@ class Demand:
             return False
         more = (amounts - self.view.held.get(sku, NOTHING) for sku, amounts in self.view.lines.items())
         return any(max(extra.replicas, extra.cpu, extra.memory, extra.gpus) > 0 for extra in more)
+
+    @cached_property
+    def takes(self) -> frozenset[ScopedResource]:
+        """What the plan takes more of. ANY_GPU stands for the GPUs of each SKU that neither it nor its workload has."""
+        view = self.view
+        if not self.competes:
+            return frozenset()
+        named = [Resource("gpus", sku) for sku in view.lines.keys() | view.held.keys()]
+        more = [resource for resource in (*SUMS, *named) if resource.of(view.lines) > resource.of(view.held)]
+        scopes = self.counts_in if self.capacity is None else self.counts_in | {self.capacity}
+        found = (ScopedResource(scope, resource) for scope in scopes for resource in more)
+        return frozenset(one for one in found if self._counts(one))
+
+    @property
+    def takes_any_gpu(self) -> list[ScopedResource]:
+        """The scopes in which it takes GPUs of SKUs that nobody can name."""
+        return [one for one in self.takes if one.resource == ANY_GPU]
+
+    def takes_of(self, text: str) -> bool:
+        """Whether the plan takes more of a resource that a queued plan waits for, as stored."""
+        return any(self._takes(wanted) for wanted in parse(text))
 
     def contended(self, entry: QueueEntry) -> frozenset[ScopedResource]:
         """What the plan takes of the resources that a queued plan waits for."""
@@ -145,34 +171,50 @@ def blocking_finding(earlier: Sequence[QueueEntry], demand: Demand) -> Finding |
     return Finding("", QUEUE_RULE, "queue", "", "", message, waits_for=contended)
 
 
+def held_back(decision: PolicyDecision, blocking: Finding) -> PolicyDecision:
+    """The decision on a plan that would be approved, if it were not behind a starved one."""
+    return replace(decision, approved=False, violations=(blocking,), waits=True)
+
+
+def left_of(released: Mapping[str, int | None], approved: Iterable[PlanView]) -> dict[str, int | None]:
+    """What is left of released resources once these plans have taken what they need; None is not known, and lasts.
+
+    What is used up lets no more plans go on than could before. Raises ValueError for a text that is no resource.
+    """
+    left = dict(released)
+    views = list(approved)
+    for text, amount in released.items():
+        if amount is not None:
+            left[text] = amount - sum(_taken(view, wanted) for wanted in parse(text) for view in views)
+    return {text: amount for text, amount in left.items() if amount is None or amount > 0}
+
+
+def _taken(view: PlanView, wanted: ScopedResource) -> int:
+    if wanted.scope not in view.scopes.values():
+        return 0
+    return wanted.resource.of(view.lines) - wanted.resource.of(view.held)
+
+
 class QueueScan:
     """One pass through the queue in its order. A plan is evaluated as if the ones found before it were approved.
 
     A scan decides nothing: each plan that it finds is evaluated on its own, with everything that it counts in locked.
     """
 
-    def __init__(self, queue: Iterable[QueueEntry]) -> None:
-        self._starved = [entry for entry in queue if entry.starved]
+    def __init__(self) -> None:
+        self.approved: dict[uuid.UUID, PlanView] = {}
+        """The plans that would be approved, by id."""
         self._foreseen: dict[CountingScope, list[PlanView]] = {}
 
-    def evaluate(
-        self, entry: QueueEntry, demand: Demand, policies: Sequence[StoredPolicy], facts: Facts, now: datetime
-    ) -> PolicyDecision:
-        """The decision that this plan would get. policies: those that match, in their order.
+    def evaluate(self, view: PlanView, policies: Sequence[StoredPolicy], facts: Facts, now: datetime) -> PolicyDecision:
+        """The decision that this plan would get but for the queue. policies: those that match, in their order."""
+        return evaluation.evaluate(view, policies, self._with_foreseen_approvals(facts), now)
 
-        A plan behind a starved one that does not fit either is not approved: its own evaluation would say the same.
-        """
-        view = demand.view
-        decision = evaluation.evaluate(view, policies, self._with_foreseen_approvals(facts), now)
-        if not decision.approved:
-            return decision
-        held_back = blocking_finding(competitors_ahead(self._starved, entry, demand), demand)
-        if held_back is not None:
-            return replace(decision, approved=False, violations=(held_back,), waits=True)
-        self._starved = [other for other in self._starved if other.plan_id != entry.plan_id]
+    def approve(self, view: PlanView) -> None:
+        """Counts a plan that no starved one holds back either."""
+        self.approved[view.plan_id] = view
         for kind in ScopeKind:
             self._foreseen.setdefault(view.counting(kind), []).append(view)
-        return decision
 
     def _with_foreseen_approvals(self, facts: Facts) -> Facts:
         """The facts as if the plans that this scan has found were approved already."""

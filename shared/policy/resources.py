@@ -4,7 +4,8 @@ A request for any GPU counts as a GPU of every SKU, because nobody knows which o
 one GPU of its SKU. Money is no resource, because no plan waits for it.
 """
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,7 +22,10 @@ CAPACITY = "capacity"
 
 @dataclass(frozen=True)
 class Resource:
-    """A field of `Amounts` but money, or CAPACITY; sku: only GPUs that count as this SKU, None for the sum over all."""
+    """A field of `Amounts` but money, or CAPACITY.
+
+    sku: only GPUs that count as this SKU, ANY_SKU for those that count as every SKU, None for the sum over all.
+    """
 
     name: str
     sku: str | None = None
@@ -33,6 +37,8 @@ class Resource:
         """How much of it these lines come to."""
         if self.name == CAPACITY:
             return 0
+        if self.sku == ANY_SKU:
+            return by_sku.get(ANY_SKU, NOTHING).gpus
         if self.sku is not None:
             return by_sku.get(self.sku, NOTHING).gpus + by_sku.get(ANY_SKU, NOTHING).gpus
         total: int = sum(getattr(amounts, self.name) for amounts in by_sku.values())
@@ -41,6 +47,9 @@ class Resource:
 
 SUMS = tuple(Resource(name) for name in ("replicas", "cpu", "memory", "gpus"))
 """The resources that have no SKU."""
+
+ANY_GPU = Resource("gpus", ANY_SKU)
+"""GPUs of every SKU at once: what a request for any GPU takes, and gives back."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +79,40 @@ def parse(text: str) -> frozenset[ScopedResource]:
         return frozenset(ScopedResource(scope, resource) for resource in SUMS)
     name, bracket, sku = what.removesuffix("]").partition("[")
     return frozenset([ScopedResource(scope, Resource(name, sku if bracket else None))])
+
+
+def keys_of(texts: Iterable[str]) -> list[str]:
+    """What a plan that waits for these is found by, sorted: its scopes, its resources, and any GPU for one of a SKU.
+
+    For instance "team/search gpus[H100]" gives "team/search", "team/search gpus[H100]" and "team/search gpus[]".
+    """
+    keys = set()
+    for wanted in frozenset[ScopedResource]().union(*map(parse, texts)):
+        keys |= {str(wanted.scope), str(wanted)}
+        if wanted.resource.name == ANY_GPU.name and wanted.resource.sku:
+            keys.add(str(ScopedResource(wanted.scope, ANY_GPU)))
+    return sorted(keys)
+
+
+def released(
+    changes: Mapping[tuple[str, str, str], Amounts], workload_ids: Iterable[uuid.UUID]
+) -> dict[str, int | None]:
+    """How much less of each resource is held in each scope, by text; nothing when nowhere is less held.
+
+    changes: what the lines of (team, cluster, GPU SKU) have grown by. workload_ids: whose lines these are. What a
+    workload's own scope holds is not told apart: its text is the scope alone, and its amount None, for not known.
+    """
+    by_scope: dict[CountingScope, dict[str, Amounts]] = {}
+    for (team, cluster, sku), change in changes.items():
+        for kind, key in ((ScopeKind.TEAM, team), (ScopeKind.CLUSTER, cluster), (ScopeKind.GLOBAL, "")):
+            by_sku = by_scope.setdefault(CountingScope(kind, key), {})
+            by_sku[sku] = by_sku.get(sku, NOTHING) + change
+    found: dict[str, int | None] = {
+        str(ScopedResource(scope, resource)): -grown
+        for scope, by_sku in by_scope.items()
+        for resource in (*SUMS, *(Resource("gpus", sku) for sku in sorted(by_sku)))
+        if (grown := resource.of(by_sku)) < 0
+    }
+    if found:
+        found |= {str(CountingScope(ScopeKind.WORKLOAD, str(one))): None for one in workload_ids}
+    return found

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 
 from shared.models.gpu import parse_sku
 from shared.models.lifecycle import PlanStatus
@@ -147,10 +147,9 @@ def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: ti
 
 def _anyone_waits() -> sa.ColumnElement[bool]:
     """Whether a plan in the queue waits for something of a scope."""
-    wanted = sa.func.jsonb_array_elements_text(action_plans.c.waits_for).table_valued("value")
-    of = sa.func.split_part(wanted.c.value, " ", 1)
+    scope = array([sa.cast(sa.bindparam("scope"), sa.Text)])
     queued = action_plans.c.status == sa.literal_column(f"'{PlanStatus.QUEUED.value}'")
-    return sa.select(action_plans.c.id).join(wanted, sa.true()).where(queued, of == sa.bindparam("scope")).exists()
+    return sa.exists().where(queued, action_plans.c.wait_keys.contains(scope))
 
 
 def _oldest_price() -> sa.Select[Any]:

@@ -18,7 +18,7 @@ rule share no lock: a scope is locked only when a rule counts in it.
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -99,21 +99,32 @@ class Ledger:
         month = sum((row["month"] for row in rows if row["month"] is not None), rows[0]["charged"])
         return WorkloadHoldings(workload_id, lines, month)
 
+    def lines_of(self, workload_ids: Collection[uuid.UUID]) -> dict[tuple[uuid.UUID, str], dict[str, Amounts]]:
+        """The lines of several workloads, by workload and cluster."""
+        found: dict[tuple[uuid.UUID, str], dict[str, Amounts]] = {}
+        statement = sa.select(reservations).where(reservations.c.workload_id.in_(workload_ids))
+        for row in self.connection.execute(statement).mappings():
+            found.setdefault((row["workload_id"], row["cluster"]), {})[row["sku"]] = amounts_from(row)
+        return found
+
     def reserved(self, workload_id: uuid.UUID, cluster: str) -> dict[str, Amounts]:
         """The lines that a workload holds on a cluster."""
         rows = self.connection.execute(_RESERVED, {"workload": workload_id, "cluster": cluster})
         return {row["sku"]: amounts_from(row) for row in rows.mappings()}
 
-    def release_elsewhere(self, holdings: WorkloadHoldings, team: str, cluster: str) -> None:
+    def release_elsewhere(self, holdings: WorkloadHoldings, team: str, cluster: str) -> Changes:
         """Releases what a workload holds on any cluster but this one: a plan that never ran there may have held it.
+
+        Returns what its lines have grown by.
 
         The counters of this cluster are locked together with those of the others, in one order: the plan may be given
         a hold here later. Two workloads that change places would wait for each other otherwise.
         """
         owner, others = holdings.workload_id, holdings.elsewhere(cluster)
-        if others:
-            self.connection.execute(_LOCK_COUNTERS, {"team": team, "clusters": [cluster, *others]})
-            self.settle([(Reservation(owner, other, team, {}), owner) for other in others])
+        if not others:
+            return {}
+        self.connection.execute(_LOCK_COUNTERS, {"team": team, "clusters": [cluster, *others]})
+        return self.settle([(Reservation(owner, other, team, {}), owner) for other in others])
 
     def hold(
         self,
@@ -121,15 +132,17 @@ class Ledger:
         plan_id: uuid.UUID,
         expires_at: datetime,
         before: Mapping[str, Amounts] | None = None,
-    ) -> None:
+    ) -> Changes:
         """Holds exactly these lines for a plan that was approved, until it is executed or `expires_at`.
 
-        before: the lines that the workload holds on the cluster, when the caller has read them under its lock.
+        before: the lines that the workload holds on the cluster, when the caller has read them under its lock. Returns
+        what its lines have grown by.
         """
         if before is None:
             before = self.reserved(reservation.workload_id, reservation.cluster)
         changes = self._replace(reservation, before, plan_id, expires_at)
         self._count(changes)
+        return changes
 
     def commit(self, plan_id: uuid.UUID, now: datetime) -> bool:
         """Commits a plan's reservation before it is executed. False if it is gone, or its hold expired."""
@@ -143,8 +156,11 @@ class Ledger:
         )
         return self.connection.execute(statement).rowcount > 0
 
-    def settle(self, settlements: Sequence[tuple[Reservation, uuid.UUID]]) -> None:
-        """Makes each reservation exactly what runs, for the plan that it runs for; no lines release it."""
+    def settle(self, settlements: Sequence[tuple[Reservation, uuid.UUID]]) -> Changes:
+        """Makes each reservation exactly what runs, for the plan that it runs for; no lines release it.
+
+        Returns what the lines have grown by.
+        """
         changes: Changes = {}
         for reservation, plan_id in settlements:
             before = self.reserved(reservation.workload_id, reservation.cluster)
@@ -153,6 +169,7 @@ class Ledger:
             for key, change in self._replace(reservation, before, plan_id, None).items():
                 changes[key] = changes.get(key, NOTHING) + change
         self._count(changes)
+        return changes
 
     def skus(self) -> set[str]:
         """Every SKU that something is, or was, held under."""

@@ -13,8 +13,9 @@ from shared.models.lifecycle import ANNOUNCED_PLANS, PLAN_STATUSES, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource
 from shared.models.validation import read_stored
 from shared.policy.decision import DecisionRecord
+from shared.policy.resources import keys_of
 from shared.store.rows import NOT_UNDERSTOOD, POLICY_SET_LOCK, Row, amounts_from, readable, unreadable
-from shared.store.tables import action_plans, clusters, policy_decisions, workloads
+from shared.store.tables import action_plans, clusters, policy_decisions
 
 _PAGE = 500
 
@@ -55,18 +56,19 @@ class PlanRows:
         row = self.connection.execute(_GET_WITH_CLUSTER, {"plan": plan_id}).one_or_none()
         return None if row is None else (_plan(row), row.away_reason)
 
-    def get_to_decide(self, plan_id: uuid.UUID) -> ActionPlan | None:
-        """A plan that is about to be decided. From here on no policy changes until the transaction ends.
+    def get_to_decide(self, plan_id: uuid.UUID, workload_id: uuid.UUID) -> tuple[ActionPlan | None, list[uuid.UUID]]:
+        """A plan that is about to be decided, and the other plans of its workload that are in the queue.
 
-        The policies are read by a later statement, so it sees every change that this one has waited for.
+        From here on no policy changes until the transaction ends. The policies are read by a later statement, so it
+        sees every change that this one has waited for.
         """
-        row = self.connection.execute(_GET_TO_DECIDE, {"plan": plan_id}).one()
-        return None if row.id is None else _plan(row)
+        row = self.connection.execute(_GET_TO_DECIDE, {"plan": plan_id, "workload": workload_id}).one()
+        return None if row.id is None else _plan(row), row.queued
 
     def get_many(self, plan_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ActionPlan]:
         """Several plans by id; those that are not there, or cannot be read, are absent."""
         statement = sa.select(action_plans).where(action_plans.c.id.in_(plan_ids))
-        return {plan.id: plan for plan in _plans(self.connection.execute(statement))}
+        return {plan.id: plan for plan in plans_from(self.connection.execute(statement))}
 
     def approve(self, plan: ActionPlan, until: datetime) -> None:
         """Approves a plan; when nobody has executed it by `until`, it is announced again."""
@@ -167,7 +169,7 @@ class PlanRows:
         if not ids:
             return []
         taken = action_plans.update().where(action_plans.c.id.in_(ids)).values(next_attempt_at=until)
-        plans = {plan.id: plan for plan in _plans(self.connection.execute(taken.returning(action_plans)))}
+        plans = {plan.id: plan for plan in plans_from(self.connection.execute(taken.returning(action_plans)))}
         return [plans[plan_id] for plan_id in ids if plan_id in plans]
 
     def enqueue(self, plan: ActionPlan, now: datetime, waits_for: Sequence[str], *, reason: str) -> None:
@@ -178,68 +180,9 @@ class PlanRows:
             queued_at=plan.queued_at or now,
             next_attempt_at=None,
             waits_for=list(waits_for),
+            wait_keys=keys_of(waits_for),
             reason=reason,
         )
-
-    def update_queue_entry(self, plan: ActionPlan, waits_for: Sequence[str], *, overtaken: int, reason: str) -> None:
-        """Keeps what a plan in the queue was found to wait for, unless it has left or was overtaken since it was read.
-
-        Never waits: a row that another transaction has locked is left as it is until the next scan of the queue.
-        """
-        columns = action_plans.c
-        as_read = sa.select(columns.id).where(
-            columns.id == plan.id, columns.status == PlanStatus.QUEUED, columns.overtaken == plan.overtaken
-        )
-        self.connection.execute(
-            action_plans.update()
-            .where(columns.id.in_(as_read.with_for_update(key_share=True, skip_locked=True)))
-            .values(waits_for=list(waits_for), overtaken=overtaken, reason=reason, updated_at=sa.func.now())
-        )
-
-    def queue(self, limit: int, *, after: ActionPlan | None = None) -> list[ActionPlan]:
-        """The first plans of the queue, or the next after a place in it, in its order.
-
-        A plan that is not its workload's newest has left it.
-        """
-        statement = _QUEUE
-        if after is not None and after.queued_at is not None:
-            columns = action_plans.c
-            later = sa.tuple_(columns.queued_at, columns.id) > sa.tuple_(sa.literal(after.queued_at), after.id)
-            behind = sa.or_(columns.priority < after.priority, sa.and_(columns.priority == after.priority, later))
-            statement = statement.where(behind)
-        return list(_plans(self.connection.execute(statement, {"most": limit})))
-
-    def superseded_in_queue(self, limit: int) -> list[ActionPlan]:
-        """Plans that still stand in the queue though their workloads have newer ones, locked; others skip them.
-
-        One that waits for the end of a rollback is left alone.
-        """
-        kept = sa.exists().where(
-            workloads.c.id == action_plans.c.workload_id, workloads.c.queued_plan_id == action_plans.c.id
-        )
-        statement = (
-            sa.select(action_plans)
-            .where(action_plans.c.status == PlanStatus.QUEUED, ~_is_newest(), ~kept)
-            .order_by(action_plans.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        return list(_plans(self.connection.execute(statement)))
-
-    def anything_queued(self) -> bool:
-        """Whether the queue is worth looking at."""
-        statement = sa.select(sa.exists().where(action_plans.c.status == PlanStatus.QUEUED))
-        return bool(self.connection.execute(statement).scalar_one())
-
-    def count_overtaking(self, plan_ids: Sequence[uuid.UUID]) -> None:
-        """Counts that a later plan was let past these. Their rows are locked in one order, whoever counts which."""
-        if plan_ids:
-            rows = sa.select(action_plans.c.id).where(action_plans.c.id.in_(plan_ids)).order_by(action_plans.c.id)
-            self.connection.execute(
-                action_plans.update()
-                .where(action_plans.c.id.in_(rows.with_for_update(key_share=True)))
-                .values(overtaken=action_plans.c.overtaken + 1, updated_at=sa.func.now())
-            )
 
     def record_decision(self, record: DecisionRecord) -> None:
         """Keeps the verdict on a plan, with the facts it rested on.
@@ -289,12 +232,8 @@ class PlanRows:
         self.connection.execute(_UPDATE, {"plan": plan.id, "status": status, **values})
 
 
-def _is_newest() -> sa.ColumnElement[bool]:
-    """Whether a plan is the newest of its workload."""
-    return sa.exists().where(workloads.c.id == action_plans.c.workload_id, workloads.c.plan_id == action_plans.c.id)
-
-
-def _plans(rows: Iterable[Row]) -> Iterator[ActionPlan]:
+def plans_from(rows: Iterable[Row]) -> Iterator[ActionPlan]:
+    """The plans of a page that can be read."""
     return readable(rows, _plan, action_plans.name)
 
 
@@ -350,9 +289,15 @@ _GET_WITH_CLUSTER = (
     .where(action_plans.c.id == sa.bindparam("plan"))
 )
 _POLICIES_HELD = sa.select(sa.func.pg_advisory_xact_lock_shared(POLICY_SET_LOCK).label("locked")).subquery()
-_GET_TO_DECIDE = sa.select(_POLICIES_HELD.c.locked, action_plans).select_from(
-    _POLICIES_HELD.outerjoin(action_plans, action_plans.c.id == sa.bindparam("plan"))
+_OTHERS = action_plans.alias()
+_OTHERS_QUEUED = sa.select(_OTHERS.c.id).where(
+    _OTHERS.c.workload_id == sa.bindparam("workload"),
+    _OTHERS.c.status == sa.literal_column(f"'{PlanStatus.QUEUED.value}'"),
+    _OTHERS.c.id != sa.bindparam("plan"),
 )
+_GET_TO_DECIDE = sa.select(
+    _POLICIES_HELD.c.locked, action_plans, sa.func.array(_OTHERS_QUEUED.scalar_subquery()).label("queued")
+).select_from(_POLICIES_HELD.outerjoin(action_plans, action_plans.c.id == sa.bindparam("plan")))
 _UPDATE = action_plans.update().where(action_plans.c.id == sa.bindparam("plan"))
 _LEASE_END = sa.func.clock_timestamp() + sa.bindparam("length", type_=sa.Interval)
 _LEASE = _UPDATE.values(
@@ -373,9 +318,3 @@ _DECISION_COLUMNS = (
     "duration_us",
 )
 _RECORD = insert(policy_decisions).on_conflict_do_nothing(index_elements=["id"])
-_QUEUE = (
-    sa.select(action_plans)
-    .where(action_plans.c.status == sa.literal_column(f"'{PlanStatus.QUEUED.value}'"), _is_newest())
-    .order_by(action_plans.c.priority.desc(), action_plans.c.queued_at, action_plans.c.id)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.gpu import normalise_sku
+from shared.policy.resources import keys_of
 from shared.store.ledger import Ledger
 from shared.store.tables import action_plans, clusters, deployments, prices
 
@@ -69,4 +70,8 @@ def _rename_waits(connection: sa.Connection) -> None:
     for row in connection.execute(waiting):
         texts = [_IN_BRACKETS.sub(lambda found: normalise_sku(found[0]), text) for text in row.waits_for]
         if texts != row.waits_for:
-            connection.execute(action_plans.update().where(action_plans.c.id == row.id).values(waits_for=texts))
+            connection.execute(
+                action_plans.update()
+                .where(action_plans.c.id == row.id)
+                .values(waits_for=texts, wait_keys=keys_of(texts))
+            )

@@ -30,7 +30,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from shared.models.lifecycle import (
     ANNOUNCED_PLANS,
@@ -122,8 +122,18 @@ action_plans = Table(
     _moment("queued_at"),
     Column("overtaken", Integer, nullable=False, server_default=text("0")),
     Column("waits_for", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("wait_keys", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     *_kept(),
     Index(None, "workload_id"),
+    Index("ix_action_plans_queued", "workload_id", postgresql_where=text(f"status = '{PlanStatus.QUEUED}'")),
+    # Without a list of pending entries, which every search would read.
+    Index(
+        "ix_action_plans_wait_keys",
+        "wait_keys",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+        postgresql_where=text(f"status = '{PlanStatus.QUEUED}'"),
+    ),
     Index(
         "ix_action_plans_queue",
         text("priority DESC"),
@@ -132,6 +142,16 @@ action_plans = Table(
         postgresql_where=text(f"status = '{PlanStatus.QUEUED}'"),
     ),
     Index("ix_action_plans_due", "next_attempt_at", postgresql_where=_status_in(ANNOUNCED_PLANS)),
+)
+
+queue_cursor = Table(
+    "queue_cursor",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("after", Uuid),
+    Column("wanted", Boolean, nullable=False, server_default=text("false")),
+    _moment("moved_at"),
+    *_kept(),
 )
 
 policy_decisions = Table(

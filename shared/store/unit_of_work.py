@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shared.store.ledger_records import LedgerRecordRows
     from shared.store.plans import PlanRows
     from shared.store.policies import PolicyRows
+    from shared.store.queue import QueueRows
     from shared.store.telemetry import TelemetryRows
     from shared.store.workloads import WorkloadRows
 
@@ -60,6 +61,12 @@ class UnitOfWork:
         from shared.store.plans import PlanRows
 
         return PlanRows(self._connection)
+
+    @cached_property
+    def queue(self) -> "QueueRows":
+        from shared.store.queue import QueueRows
+
+        return QueueRows(self._connection)
 
     @cached_property
     def deployments(self) -> "DeploymentRows":

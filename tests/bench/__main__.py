@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chain, cold, commands, decisions, duplicates, ledger_checks, policy_decisions
+from tests.bench import chain, cold, commands, decisions, duplicates, ledger_checks, policy_decisions, queues
 from tests.bench.chain import Chains
 from tests.bench.cold import CHAIN, LIMIT, LIMITS, OTHERS, ROUNDS, ColdStarts
 
@@ -33,7 +33,7 @@ def main() -> int:
         "commands": _commands,
         "duplicates": _duplicates,
     }
-    benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger}
+    benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -160,6 +160,11 @@ def _decisions(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[
 def _ledger(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = ledger_checks.measure(said)
     return asdict(found), [ledger_checks.table(found)]
+
+
+def _queue(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
+    found = queues.measure(said)
+    return [asdict(row) for row in found], [queues.table(found)]
 
 
 if __name__ == "__main__":

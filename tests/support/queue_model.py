@@ -13,7 +13,15 @@ from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.evaluate import facts_needed
 from shared.policy.facts import Facts, ScopeUsage
 from shared.policy.policy_set import PolicySet, StoredPolicy
-from shared.policy.queue import Demand, QueueEntry, QueueScan, blocking_finding, competitors_ahead, missing_resources
+from shared.policy.queue import (
+    Demand,
+    QueueEntry,
+    QueueScan,
+    blocking_finding,
+    competitors_ahead,
+    held_back,
+    missing_resources,
+)
 from shared.policy.resources import CAPACITY, ScopedResource
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from tests.support.policies import COUNTED, NOW, decide, view
@@ -29,6 +37,25 @@ def gpus(count: int, sku: str = "H100", cpu: int = 1) -> Lines:
 def cores(count: int) -> Lines:
     """As many replicas with a core each."""
     return {"": Amounts(count, 1000 * count)}
+
+
+def foresee(
+    scan: QueueScan,
+    queue: Iterable[QueueEntry],
+    entry: QueueEntry,
+    demand: Demand,
+    policies: list[StoredPolicy],
+    facts: Facts,
+) -> PolicyDecision:
+    """What a scan says to the next plan of the queue."""
+    decision = scan.evaluate(demand.view, policies, facts, NOW)
+    if not decision.approved:
+        return decision
+    ahead = competitors_ahead([one for one in queue if one.plan_id not in scan.approved], entry, demand)
+    if (blocking := blocking_finding(ahead, demand)) is not None:
+        return held_back(decision, blocking)
+    scan.approve(demand.view)
+    return decision
 
 
 @dataclass
@@ -83,11 +110,18 @@ class Platform:
     def found(self) -> list[uuid.UUID]:
         """The plans that a cue has decided again; of the others, what they wait for is noted."""
         queue = sorted(self.waiting.values(), key=lambda one: one.place.order)
-        cue = QueueScan([one.place for one in queue])
+        cue = QueueScan()
         found: list[uuid.UUID] = []
         for one in queue:
             plan = self.as_held(one.view)
-            decision = cue.evaluate(one.place, self.demand(plan), self.matching(plan), self.facts(plan), NOW)
+            decision = foresee(
+                cue,
+                [other.place for other in queue],
+                one.place,
+                self.demand(plan),
+                self.matching(plan),
+                self.facts(plan),
+            )
             if decision.approved or not decision.waits:
                 found.append(one.place.plan_id)
             else:

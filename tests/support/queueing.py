@@ -18,7 +18,7 @@ from shared.operations.apply import ClusterTask, TaskDone, TaskOutcome
 from shared.operations.observe import ObservationTask, Observed
 from shared.policy.documents import PolicyDocument
 from shared.rollout.observation import Observation
-from shared.store.tables import outbox
+from shared.store.tables import action_plans, outbox
 from shared.store.unit_of_work import Store
 from tests.support.builders import POLICY, Deliver, connection_of, id_of, told
 from tests.support.functions import ChainFunctions
@@ -89,9 +89,17 @@ def newest(store: Store, name: str) -> ActionPlan:
 
 def names_in_queue(store: Store) -> list[str]:
     with store.begin() as work:
-        waiting = work.plans.queue(1000)
+        waiting = work.queue.first(1000)
         known = work.workloads.get_many({one.workload_id for one in waiting})
     return [known[one.workload_id].spec.name for one in waiting]
+
+
+def overtake(store: Store, plan_id: uuid.UUID, times: int = 1) -> None:
+    """Makes a plan look as if others had been let past it."""
+    mine = action_plans.c.id == plan_id
+    with store.begin() as work:
+        changed = action_plans.update().where(mine).values(overtaken=action_plans.c.overtaken + times)
+        connection_of(work).execute(changed)
 
 
 def free(store: Store, name: str, team: str = "search") -> None:
@@ -126,10 +134,15 @@ def cue(deliver: Deliver, type_name: str = TICK, **data: Any) -> list[uuid.UUID]
 def reconsidered(store: Store, answer: HttpAnswer) -> list[Envelope]:
     """What a cue answered and what it left in the outbox, which is emptied."""
     events = [told(answer)] if answer.status == 200 else []
+    return [event for event in [*events, *left_in_outbox(store, RECONSIDERED)] if event.type == RECONSIDERED]
+
+
+def left_in_outbox(store: Store, type_name: str) -> list[Envelope]:
+    """The events of one type in the outbox, which is emptied."""
     with store.begin() as work:
         left = connection_of(work).execute(outbox.delete().returning(outbox.c.attributes, outbox.c.body)).all()
-    events += [codec.decode(*codec.encode(WireEvent(row.attributes, bytes(row.body)))) for row in left]
-    return [event for event in events if event.type == RECONSIDERED]
+    events = [codec.decode(*codec.encode(WireEvent(row.attributes, bytes(row.body)))) for row in left]
+    return [event for event in events if event.type == type_name]
 
 
 # A cluster on which everything succeeds at once ----------------------------------------------------------------------

@@ -22,6 +22,7 @@ from tests.support.queueing import (
     free,
     names_in_queue,
     newest,
+    overtake,
     policy,
     queued,
     runs,
@@ -181,9 +182,7 @@ def test_plans_that_queue_never_take_the_last_gpu_together(
 def test_plans_at_once_do_not_go_past_more_often_than_that(deliver: Deliver, small: Store) -> None:
     approved(wish(deliver, "base", 1))
     large = queued(wish(deliver, "large", HAS)).plan
-    with small.begin() as work:
-        for _ in range(MAX_OVERTAKES - 2):
-            work.plans.count_overtaking([large])
+    overtake(small, large, MAX_OVERTAKES - 2)
     proposed = [deliver.submit(f"w-{n}", team=f"team-{n}", replicas=1) for n in range(6)]
     answers = in_parallel(*(partial(deliver.forward, POLICY, one) for one in proposed))
     assert sorted(answer.headers["ce-type"].split(".")[3] for answer in answers) == ["approved"] * 2 + ["denied"] * 4

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from events.plan import PlanReconsidered
 from shared.models.plan import ActionPlan
 from shared.policy.queue import MAX_OVERTAKES
+from shared.policy.resources import keys_of
 from shared.store.tables import action_plans
 from shared.store.unit_of_work import Store
 from tests.support.builders import POLICY, Deliver, connection_of, id_of, rows
@@ -18,6 +19,7 @@ from tests.support.queueing import (
     denied,
     free,
     newest,
+    overtake,
     plan,
     policy,
     queued,
@@ -50,17 +52,16 @@ def few(store: Store) -> Store:
 
 
 def starve(store: Store) -> ActionPlan:
-    large = newest(store, "large")
-    with store.begin() as work:
-        for _ in range(MAX_OVERTAKES):
-            work.plans.count_overtaking([large.id])
+    overtake(store, newest(store, "large").id, MAX_OVERTAKES)
     return newest(store, "large")
 
 
 def rewrite(store: Store, name: str, *waits_for: str) -> None:
     with store.begin() as work:
         mine = action_plans.c.id == newest(store, name).id
-        connection_of(work).execute(action_plans.update().where(mine).values(waits_for=list(waits_for)))
+        connection_of(work).execute(
+            action_plans.update().where(mine).values(waits_for=list(waits_for), wait_keys=keys_of(waits_for))
+        )
 
 
 @pytest.mark.parametrize("queue", [True, False], ids=["queues", "does not queue"])
@@ -85,9 +86,7 @@ def test_who_takes_some_of_it_is_counted_and_then_held_back_or_denied_with_the_r
     approved(wish(deliver, "early", 1, **fields))
     assert newest(few, "large").overtaken == 1
     free(few, "early")
-    with few.begin() as work:
-        for _ in range(MAX_OVERTAKES - 1):
-            work.plans.count_overtaking([newest(few, "large").id])
+    overtake(few, newest(few, "large").id, MAX_OVERTAKES - 1)
     reason = (
         f"plan {newest(few, 'large').id} was overtaken 8 times and goes first; "
         "this plan would take team/search gpus[H100], which it waits for"
@@ -180,22 +179,21 @@ def test_a_cue_finds_out_what_a_plan_of_an_older_version_waits_for(deliver: Deli
 
 def test_a_note_on_a_plan_that_was_overtaken_or_left_meanwhile_is_dropped(few: Store) -> None:
     stale = newest(few, "large")
-    with few.begin() as work:
-        work.plans.count_overtaking([stale.id])
+    overtake(few, stale.id)
     current = newest(few, "large")
     with few.begin() as work:
-        work.plans.update_queue_entry(stale, ["team/search cpu"], overtaken=5, reason="old")
+        work.queue.update_entry(stale, ["team/search cpu"], overtaken=5, reason="old")
     assert newest(few, "large") == current
     with few.begin() as work:
         work.plans.approve(current, work.now)
-        work.plans.update_queue_entry(current, ["team/search cpu"], overtaken=5, reason="old")
+        work.queue.update_entry(current, ["team/search cpu"], overtaken=5, reason="old")
     assert plan(few, stale.id).waits_for == current.waits_for
 
 
 def test_a_note_waits_for_nobody(few: Store) -> None:
     large = newest(few, "large")
     with few.begin() as one, few.begin() as other:
-        one.plans.count_overtaking([large.id])
+        connection_of(one).execute(action_plans.update().where(action_plans.c.id == large.id).values(overtaken=1))
         connection_of(other).execute(sa.text("SET LOCAL lock_timeout = '1s'"))
-        other.plans.update_queue_entry(large, ["team/search cpu"], overtaken=5, reason="old")
+        other.queue.update_entry(large, ["team/search cpu"], overtaken=5, reason="old")
     assert (newest(few, "large").waits_for, newest(few, "large").overtaken) == (large.waits_for, 1)

@@ -13,6 +13,7 @@ from tests.support.queueing import (
     denied,
     free,
     newest,
+    overtake,
     queued,
     runs,
     wish,
@@ -77,6 +78,4 @@ def starve(deliver: Deliver, store: Store) -> None:
     """`large` waits for 8 GPUs of its team, of which `base` holds 3, and may not be overtaken again."""
     approved(wish(deliver, "base", 3))
     waiting = queued(wish(deliver, "large", ROOM))
-    with store.begin() as work:
-        for _ in range(MAX_OVERTAKES):
-            work.plans.count_overtaking([waiting.plan])
+    overtake(store, waiting.plan, MAX_OVERTAKES)

@@ -6,15 +6,23 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from events.plan import PlanReconsidered
+from events import CATALOGUE
+from events.plan import PlanDenied, PlanReconsidered
+from functions.policy_evaluation import handler
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.processing import HttpAnswer
+from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase, PlanStatus
+from shared.models.reservation import Reservation
+from shared.operations import queue
 from shared.operations.queue import PAGE
+from shared.operations.reservations import release
+from shared.policy.queue import MAX_OVERTAKES
 from shared.store import audit
 from shared.store.database import connect
+from shared.store.tables import queue_cursor
 from shared.store.unit_of_work import Store
-from tests.support.builders import POLICY, PROPOSED, Deliver, id_of, in_parallel, rows, told
+from tests.support.builders import POLICY, PROPOSED, Deliver, connection_of, id_of, in_parallel, rows, told
 from tests.support.queueing import (
     CHANGED,
     CONTINUED,
@@ -29,8 +37,10 @@ from tests.support.queueing import (
     denied,
     free,
     gpus,
+    left_in_outbox,
     names_in_queue,
     newest,
+    overtake,
     plan,
     policy,
     queued,
@@ -135,7 +145,7 @@ def test_a_withdrawn_workload_leaves_the_queue(deliver: Deliver, limited: Store)
     assert cue(deliver) == []
     assert plan(limited, waiting.plan).status is PlanStatus.SUPERSEDED
     with limited.begin() as work:
-        assert not work.plans.anything_queued()
+        assert not work.queue.anyone()
 
 
 def test_a_new_wish_gives_up_the_place_of_the_old_one(deliver: Deliver, limited: Store) -> None:
@@ -144,9 +154,8 @@ def test_a_new_wish_gives_up_the_place_of_the_old_one(deliver: Deliver, limited:
     queued(wish(deliver, "third", 2))
     queued(wish(deliver, "second", 3))
     assert names_in_queue(limited) == ["third", "second"]
-    assert denied(deliver(POLICY, RECONSIDERED, PlanReconsidered.of(plan(limited, old.plan)))).violations[0].rule == (
-        "superseded"
-    )
+    assert plan(limited, old.plan).status is PlanStatus.SUPERSEDED
+    assert [event.subject for event in left_in_outbox(limited, CATALOGUE.name_of(PlanDenied))] == [str(id_of("second"))]
     free(limited, "first")
     assert cue(deliver) == [id_of("third"), id_of("second")]
 
@@ -244,14 +253,136 @@ def more_than_a_page(deliver: Deliver, store: Store) -> list[str]:
 
 def test_a_queue_that_is_longer_than_a_page_is_looked_through_to_its_end(deliver: Deliver, limited: Store) -> None:
     names = more_than_a_page(deliver, limited)
-    first = deliver(POLICY, TICK, {})
+    first = deliver(POLICY, CHANGED, CUES[CHANGED])
     assert told(first).type == CONTINUED
-    last = names[PAGE - 1]
-    assert told(first).data == {"after": str(newest(limited, last).id)}
-    deliver.withdraw(last)  # the continuation goes on behind its place all the same
+    deliver.withdraw(names[PAGE - 1])  # the continuation goes on behind its place all the same
     second = deliver.forward(POLICY, first)
     assert (told(second).type, told(second).subject) == (RECONSIDERED, str(id_of("late", "ads")))
     approved(deliver.forward(POLICY, second))
+
+
+def test_a_queue_may_be_longer_than_an_event_has_hops(
+    deliver: Deliver, limited: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "PAGE", 1)
+    monkeypatch.setattr(handler, "LAST_HOP", 2)
+    approved(wish(deliver, "first", ROOM))
+    for number, size in enumerate([8, 8, 7, 6]):
+        queued(wish(deliver, f"w-{number}", size))
+    policy(limited, gpus(ROOM + 6))
+    answer = deliver(POLICY, CHANGED, CUES[CHANGED])
+    while answer.status == 200 and told(answer).type == CONTINUED:
+        answer = deliver.forward(POLICY, answer)
+    assert answer.status == 202  # three plans have been looked at, and the fourth waits for the tick
+    assert deliver(POLICY, TICK, {}).status == 202
+    with limited.begin() as work:
+        cut_off = queue_cursor.c.moved_at - queue.CONTINUED_WITHIN
+        connection_of(work).execute(queue_cursor.update().values(moved_at=cut_off))
+    assert cue(deliver) == [id_of("w-3")]
+    with limited.begin() as work:
+        assert not work.queue.cursor().wanted
+
+
+def test_what_a_release_lets_go_may_be_further_back_than_an_event_has_hops(
+    deliver: Deliver, limited: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "PAGE", 2)
+    monkeypatch.setattr(queue, "FIRST", 1)
+    monkeypatch.setattr(handler, "LAST_HOP", 1)
+    approved(wish(deliver, "large", 5))
+    approved(wish(deliver, "small", 3))
+    for number, size in enumerate([8, 7, 6, 5, 3]):
+        queued(wish(deliver, f"w-{number}", size))
+    free(limited, "small")
+    answer = deliver(POLICY, RELEASED, {**CUES[RELEASED], "released": {"team/search gpus": 3}})
+    assert told(answer).data == {"after": str(newest(limited, "w-1").id), "released": {"team/search gpus": 3}}
+    assert deliver.forward(POLICY, answer).status == 202
+    assert cue(deliver) == [id_of("w-4")]
+
+
+# Who is looked at ----------------------------------------------------------------------------------------------------
+
+
+def test_a_release_has_only_those_looked_at_that_wait_for_it(deliver: Deliver, limited: Store) -> None:
+    for team in ("search", "ads"):
+        approved(wish(deliver, "first", ROOM, team=team))
+        queued(wish(deliver, "second", 1, team=team))
+        free(limited, "first", team)
+    assert cue(deliver, RELEASED, **CUES[RELEASED], released={"team/ads gpus": ROOM}) == [id_of("second", "ads")]
+    assert names_in_queue(limited) == ["second"]
+
+
+def test_a_release_has_no_more_looked_at_than_it_lets_go(
+    deliver: Deliver, limited: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "FIRST", 2)
+    approved(wish(deliver, "first", ROOM))
+    for name in ("second", "third", "fourth"):
+        queued(wish(deliver, name, 2))
+    free(limited, "first")
+    assert cue(deliver, RELEASED, **CUES[RELEASED], released={"team/search gpus": 3}) == [
+        id_of("second"),
+        id_of("third"),
+    ]
+
+
+def test_a_release_of_what_is_no_resource_is_refused(deliver: Deliver, limited: Store) -> None:
+    approved(wish(deliver, "first", ROOM))
+    queued(wish(deliver, "second", 1))
+    assert deliver(POLICY, RELEASED, {**CUES[RELEASED], "released": {"search": 3}}).status == 422
+
+
+def test_what_nobody_waits_for_is_not_announced(deliver: Deliver, limited: Store) -> None:
+    approved(wish(deliver, "first", ROOM))
+    queued(wish(deliver, "second", 1))
+    approved(wish(deliver, "other", 2, team="ads"))
+    with limited.begin() as work:
+        known = workload(limited, "other", "ads")
+        nothing = Reservation(known.id, known.cluster, "ads", {})
+        assert release(work, [(nothing, known.plan_id)]) == ()
+
+
+def test_a_denial_announces_what_the_plan_before_it_held(deliver: Deliver, limited: Store) -> None:
+    approved(wish(deliver, "first", ROOM))
+    queued(wish(deliver, "second", 2))
+    policy(limited, {"type": "image", "forbidden_tags": ["bad"]}, name="images")
+    denied(wish(deliver, "first", ROOM, image="nginx:bad"))
+    [released] = left_in_outbox(limited, CONTINUED)
+    again = deliver(POLICY, CONTINUED, released.data)
+    assert approved(deliver.forward(POLICY, again)) == newest(limited, "second").id
+
+
+def test_a_plan_for_another_cluster_announces_what_the_one_before_it_held(deliver: Deliver, store: Store) -> None:
+    with store.begin() as work:
+        work.catalogue.register_cluster(Cluster("east", {"region": "us"}, None))
+    policy(store, gpus(ROOM, "cluster"))
+    here, there = ({"clusters": {"matchLabels": {"region": region}}} for region in ("eu", "us"))
+    approved(wish(deliver, "first", ROOM, **here))
+    queued(wish(deliver, "second", 2, **here))
+    approved(wish(deliver, "first", ROOM, **there))
+    [released] = left_in_outbox(store, CONTINUED)
+    again = deliver(POLICY, CONTINUED, released.data)
+    assert approved(deliver.forward(POLICY, again)) == newest(store, "second").id
+
+
+@pytest.mark.parametrize("leaves", ["withdrawn", "submitted again", "approved"])
+def test_a_starved_plan_that_leaves_lets_those_go_on_that_it_held_back(
+    deliver: Deliver, limited: Store, leaves: str
+) -> None:
+    approved(wish(deliver, "base", 3))
+    overtake(limited, queued(wish(deliver, "large", 6)).plan, MAX_OVERTAKES)
+    queued(wish(deliver, "late", 1))
+    match leaves:
+        case "withdrawn":
+            approved(deliver.forward(POLICY, deliver.withdraw("large")))
+        case "submitted again":
+            queued(wish(deliver, "large", 6))
+        case "approved":
+            free(limited, "base")
+            approved(deliver(POLICY, RECONSIDERED, PlanReconsidered.of(newest(limited, "large"))))
+    [released] = left_in_outbox(limited, CONTINUED)
+    again = deliver(POLICY, CONTINUED, released.data)
+    assert approved(deliver.forward(POLICY, again)) == newest(limited, "late").id
 
 
 def test_one_cue_delivered_twice_at_once_decides_a_queued_plan_once(

@@ -92,7 +92,7 @@ def test_a_change_of_policies_waits_for_the_decisions_under_way(store: Store, de
     with store.begin() as deciding:
         found = deciding.workloads.get(id_of("measured"))
         assert found is not None
-        deciding.plans.get_to_decide(found.plan_id)
+        deciding.plans.get_to_decide(found.plan_id, found.id)
         document = PolicyDocument.model_validate({"name": "late", "rules": [gpus(1)]})
         with pytest.raises((StoreUnavailable, sa.exc.DBAPIError)):
             put_without_waiting(store, document)

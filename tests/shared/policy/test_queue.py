@@ -22,11 +22,12 @@ from shared.policy.queue import (
     QueueScan,
     blocking_finding,
     competitors_ahead,
+    left_of,
 )
-from shared.policy.resources import CAPACITY, SUMS, Resource, ScopedResource, parse
+from shared.policy.resources import CAPACITY, SUMS, Resource, ScopedResource, keys_of, parse, released
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from tests.support.policies import COUNTED, NOW, known, stored, view
-from tests.support.queue_model import Lines, Platform, cores, gpus
+from tests.support.queue_model import Lines, Platform, cores, foresee, gpus
 
 GPUS = 16
 TEAM = CountingScope(ScopeKind.TEAM, "search")
@@ -78,6 +79,49 @@ def place(number: int, *waits_for: str, priority: int = 0, overtaken: int = 0) -
 def test_a_plan_competes_for_what_it_takes_more_of(waits_for: str, mine: Demand, *, competes: bool) -> None:
     assert bool(mine.contended(place(1, waits_for))) is competes
     assert bool(competitors_ahead([place(1, waits_for)], place(2), mine)) is competes
+    assert found_by_keys(waits_for, mine) is competes
+
+
+def found_by_keys(waits_for: str, mine: Demand) -> bool:
+    """Whether an index of keys finds a plan that waits, as the store looks it up."""
+    keys = set(keys_of([waits_for]))
+    anything = set(map(str, mine.takes_any_gpu))
+    exact = set(map(str, mine.takes)) - anything
+    return bool(keys & exact) or bool(keys & anything and any(mine.takes_of(key) for key in keys if " " in key))
+
+
+def test_what_is_released_is_said_by_scope_and_resource() -> None:
+    changes = {
+        ("search", "eu", "H100"): Amounts(-2, -2000, 0, -2),
+        ("search", "us", "H100"): Amounts(1, 3000, 0, 1),
+        ("search", "eu", ""): Amounts(0, 0, 0, -1),
+    }
+    assert released(changes, [uuid.UUID(int=7)]) == {
+        "team/search replicas": 1,
+        "team/search gpus": 2,
+        "team/search gpus[H100]": 2,
+        "team/search gpus[]": 1,
+        "cluster/eu replicas": 2,
+        "cluster/eu cpu": 2000,
+        "cluster/eu gpus": 3,
+        "cluster/eu gpus[H100]": 3,
+        "cluster/eu gpus[]": 1,
+        "global/ replicas": 1,
+        "global/ gpus": 2,
+        "global/ gpus[H100]": 2,
+        "global/ gpus[]": 1,
+        f"workload/{uuid.UUID(int=7)}": None,
+    }
+    assert released({("search", "us", "H100"): Amounts(1, 0, 0, 1)}, [uuid.UUID(int=7)]) == {}
+
+
+def test_a_release_lasts_until_those_that_it_lets_go_have_taken_it() -> None:
+    freed = {"team/search gpus[H100]": 3, "team/ads gpus[H100]": 3, "team/search cpu": None}
+    took = view(lines=gpus(2), held=gpus(1))
+    assert left_of(freed, [took, took]) == {**freed, "team/search gpus[H100]": 1}
+    assert left_of(freed, [took] * 3) == {"team/ads gpus[H100]": 3, "team/search cpu": None}
+    with pytest.raises(ValueError, match="names no scope"):
+        left_of({"search": 1}, [])
 
 
 def test_a_plan_competes_for_nothing_that_no_rule_on_it_counts() -> None:
@@ -206,11 +250,11 @@ def test_who_waits_for_a_cluster_to_grow_waits_for_nothing_else_and_has_lost_not
 
 def test_what_a_cue_found_counts_for_those_behind_by_resource() -> None:
     policies = [stored("team", {"type": "quota", "gpus_by_sku": {"H100": 4}, "cpu": 8})]
-    cue = QueueScan([])
+    cue = QueueScan()
 
     def look(number: int, lines: Lines, **fields: Any) -> bool:
         mine = demand(lines, **fields)
-        return cue.evaluate(place(number), mine, policies, known(mine.view), NOW).approved
+        return foresee(cue, [], place(number), mine, policies, known(mine.view)).approved
 
     assert look(1, gpus(3))
     assert not look(2, gpus(2))
@@ -223,13 +267,13 @@ def test_what_a_cue_found_counts_for_those_behind_by_resource() -> None:
 
 
 def test_what_a_cue_found_counts_for_the_gpus_of_its_cluster() -> None:
-    cue = QueueScan([])
+    cue = QueueScan()
 
     def look(number: int, lines: Lines, **fields: Any) -> bool:
         plan = view(lines=lines, queue=True, **fields)
         mine = Demand(plan, frozenset(), plan.counting(ScopeKind.CLUSTER))
         facts = replace(known(plan), capacity={"H100": 4})
-        return cue.evaluate(place(number), mine, [], facts, NOW).approved
+        return foresee(cue, [], place(number), mine, [], facts).approved
 
     assert look(1, gpus(3), team="ads")
     assert not look(2, gpus(2))
@@ -242,10 +286,11 @@ def test_a_starved_plan_that_a_cue_found_is_in_nobodys_way_any_more() -> None:
     policies = [stored("team", {"type": "quota", "gpus": 4})]
     starved, later = place(1, overtaken=MAX_OVERTAKES), place(2)
     large, small = demand(gpus(3)), demand(gpus(1))
-    assert not QueueScan([starved, later]).evaluate(later, small, policies, known(small.view), NOW).approved
-    cue = QueueScan([starved, later])
-    assert cue.evaluate(starved, large, policies, known(large.view), NOW).approved
-    assert cue.evaluate(later, small, policies, known(small.view), NOW).approved
+    queue = [starved, later]
+    assert not foresee(QueueScan(), queue, later, small, policies, known(small.view)).approved
+    cue = QueueScan()
+    assert foresee(cue, queue, starved, large, policies, known(large.view)).approved
+    assert foresee(cue, queue, later, small, policies, known(small.view)).approved
 
 
 # For any quotas and plans ---------------------------------------------------------------------------------------------

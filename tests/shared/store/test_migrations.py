@@ -25,6 +25,7 @@ from shared.operations import ledger_check
 from shared.operations.apply import TaskPostponed
 from shared.operations.observe import Observed
 from shared.operations.workloads import WorkloadFilter, list_workloads
+from shared.policy.resources import keys_of
 from shared.rollout.pricing import default_prices
 from shared.store import migrate
 from shared.store.database import connect
@@ -253,3 +254,26 @@ def test_the_command_says_what_is_wrong_in_one_line(
     said = capsys.readouterr().err
     assert said.startswith(expected.replace("{{", "{")), said
     assert len(said.splitlines()) == 1
+
+
+def test_plans_that_wait_already_are_found_by_what_they_wait_for(fresh_url: str) -> None:
+    waiting = [["team/search"], ["team/search gpus[H100]", "cluster/eu cpu"], ["cluster/eu capacity[L4]"], []]
+    upgrade(fresh_url)
+    engine = connect(fresh_url)
+    with engine.connect() as connection:
+        command.downgrade(configuration(connection), "0013")
+        for waits_for in waiting:
+            values = {"waits_for": json.dumps(waits_for), "amounts": json.dumps(_AMOUNTS)}
+            connection.execute(sa.text(_QUEUED_PLAN), values)
+        connection.commit()
+    upgrade(fresh_url)
+    found = {json.dumps(row["waits_for"]): row["wait_keys"] for row in rows(engine, "action_plans")}
+    assert found == {json.dumps(waits_for): keys_of(waits_for) for waits_for in waiting}
+    engine.dispose()
+
+
+_QUEUED_PLAN = """
+    INSERT INTO action_plans (id, workload_id, generation, source, decision, amounts, surge, status, waits_for)
+    VALUES (gen_random_uuid(), gen_random_uuid(), 1, 'user', '{}', CAST(:amounts AS jsonb), CAST(:amounts AS jsonb),
+            'queued', CAST(:waits_for AS jsonb))
+"""
