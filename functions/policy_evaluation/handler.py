@@ -74,15 +74,15 @@ class PolicyEvaluation:
             case QueueContinued(released=released, after=after) if released:
                 return self._look_for(event, work, released, after)
             case ReservationReleased(released=released) if released:
-                return self._look_for(event, work, released, None)
+                return [*_resumed(work), *self._look_for(event, work, released, None)]
             case QueueContinued():
                 return _looked(event, work, scan_next(work, self._policies.current(work), ACTOR))
             case Tick() if work.queue.anyone():
-                found = [_reconsidered(plan) for plan in resume_queued(work, ACTOR)]
                 page = scan_at_tick(work, self._policies.current(work), ACTOR)
-                return [*found, *_looked(event, work, page)]
+                return [*_resumed(work), *_looked(event, work, page)]
             case PolicyChanged() | ReservationReleased() if work.queue.anyone():
-                return _looked(event, work, scan_all(work, self._policies.current(work), ACTOR))
+                page = scan_all(work, self._policies.current(work), ACTOR)
+                return [*_resumed(work), *_looked(event, work, page)]
         return []
 
     def _look_for(
@@ -92,6 +92,10 @@ class PolicyEvaluation:
         if page.more and event.hop >= LAST_HOP:
             work.queue.want_rest(page.after)
         return _looked(event, work, page)
+
+
+def _resumed(work: UnitOfWork) -> list[Outgoing]:
+    return [_reconsidered(plan) for plan in resume_queued(work, ACTOR)]
 
 
 def _looked(event: Event, work: UnitOfWork, page: ScannedPage) -> list[Outgoing]:
