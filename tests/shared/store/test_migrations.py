@@ -261,7 +261,7 @@ def test_plans_that_wait_already_are_found_by_what_they_wait_for(fresh_url: str)
     upgrade(fresh_url)
     engine = connect(fresh_url)
     with engine.connect() as connection:
-        command.downgrade(configuration(connection), "0016")
+        command.downgrade(configuration(connection), "0017")
         for waits_for in waiting:
             values = {"waits_for": json.dumps(waits_for), "amounts": json.dumps(_AMOUNTS)}
             connection.execute(sa.text(_QUEUED_PLAN), values)
