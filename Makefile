@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-QUICK := -n 3 --dist loadgroup -m "not cluster and not slow"
+QUICK := -n 3 --dist loadgroup -m "not cluster and not slow and not faults"
 
 # Recipes read what the user gives from the environment, in quotes: a path may hold spaces, quotes, `%` or `$`. `value`
 # keeps make from expanding a `$` in it. `run` and `demo` take KUBECONFIG only from make's own command line, so that a
@@ -28,7 +28,7 @@ export CHOSEN_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(v
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo replay test coverage test-slow test-cluster check format bench lock clean
+.PHONY: help run demo replay test coverage test-slow test-faults test-cluster check format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -59,6 +59,9 @@ coverage: $(READY) ## the same tests, measured, with the lines that none of them
 
 test-slow: $(READY) ## tests that take long: whole platforms, kills in the middle, load (SENTINEL_LOAD_STEPS, SENTINEL_LOAD_SEED)
 	SENTINEL_LOAD_STEPS="$${SENTINEL_LOAD_STEPS:-400}" $(BIN)/python -m pytest -m slow
+
+test-faults: $(READY) ## what is promised under faults: needs this machine alone, for up to 8 minutes (SENTINEL_FAULTS_SIZE, SENTINEL_FAULTS_SEED)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m faults --durations=0 --durations-min=1
 
 test-cluster: $(READY) ## the tests and the demo that need a disposable Kubernetes cluster (KUBECONFIG=path)
 	@test -n "$$GIVEN_KUBECONFIG" || { echo "make test-cluster needs KUBECONFIG=path of a disposable cluster (kind, kwokctl, or any other)" >&2; exit 2; }

@@ -183,15 +183,21 @@ _ACCOUNTS = """
 """
 
 
+def install(owner: sa.Engine, documents: list[PolicyDocument], capacities: Mapping[str, int]) -> None:
+    """As `checked`, for as long as the database is there."""
+    with owner.begin() as connection:
+        connection.exec_driver_sql(_SETUP)
+        if limits := _limits(documents) + _capped(capacities):
+            connection.execute(sa.text(_LIMIT), limits)
+
+
 @contextmanager
 def checked(owner: sa.Engine, documents: list[PolicyDocument], capacities: Mapping[str, int]) -> Iterator[None]:
     """Within the block every commit is checked: the books it touched, and what it approved against `documents`.
 
     capacities: the GPUs of clusters on which everything queues.
     """
-    with owner.begin() as connection:
-        connection.exec_driver_sql(_SETUP)
-        connection.execute(sa.text(_LIMIT), _limits(documents) + _capped(capacities))
+    install(owner, documents, capacities)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,10 +49,14 @@ class Answer:
 
 
 class RunningPlatform:
-    """`python -m knative.local` on one state directory; it may be started again after it was stopped or killed."""
+    """`python -m knative.local` on one state directory; it may be started again after it was stopped or killed.
 
-    def __init__(self, state: Path) -> None:
+    options: of its command line, beside the state directory.
+    """
+
+    def __init__(self, state: Path, options: Sequence[str] = ("--port", "0")) -> None:
         self.state = state
+        self._options = options
         self.cluster = ClusterDirectory(state / "clusters")
         self._process: subprocess.Popen[bytes] | None = None
         self._engine: sa.Engine | None = None
@@ -66,7 +70,7 @@ class RunningPlatform:
         published.unlink(missing_ok=True)
         with (self.state.parent / f"{self.state.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "knative.local", "--port", "0", "--state", str(self.state)],
+                [sys.executable, "-m", "knative.local", "--state", str(self.state), *self._options],
                 stdout=log,
                 stderr=log,
                 env=unmeasured(LOG_LEVEL="info"),
@@ -74,8 +78,14 @@ class RunningPlatform:
             )
         eventually(lambda: published.exists() or self._process_is_gone(), bool, _START_SECONDS)
         assert published.exists(), self.log()[-4000:]
-        found = json.loads(published.read_text())
+        self.connect()
+
+    def connect(self) -> None:
+        """Reads where the platform is: its database has another address after it was started again."""
+        found = json.loads((self.state / "platform.json").read_text())
         self.port = found["port"]
+        if self._engine is not None:
+            self._engine.dispose()
         self.database_url = found["database_url"]
         self._engine = connect(self.database_url, pool_size=4)
         self.store = Store(self._engine)
@@ -95,7 +105,7 @@ class RunningPlatform:
         lets nobody shut down in order.
         """
         assert self._process is not None
-        root = psutil.Process(self._process.pid)
+        root = psutil.Process(self.pid)
         root.suspend()
         children = root.children(recursive=True)
         for process in (*children, root):
@@ -105,6 +115,12 @@ class RunningPlatform:
         _, alive = psutil.wait_procs(children, timeout=_START_SECONDS)
         assert not alive
         self._forget()
+
+    @property
+    def pid(self) -> int:
+        """Of the platform's own process, the parent of all others."""
+        assert self._process is not None, "start() comes first"
+        return self._process.pid
 
     def log(self) -> str:
         """What it printed, over all starts."""
@@ -174,10 +190,10 @@ class RunningPlatform:
             rows = connection.execute(query).all()
         return {short(row.reply_attributes["type"]): json.loads(row.reply_body) for row in rows}
 
-    def objects(self, path: str) -> list[dict[str, Any]]:
+    def objects(self, path: str, cluster: str = "local") -> list[dict[str, Any]]:
         """What a list of the Kubernetes API holds: `/apis/apps/v1/namespaces/flows/deployments`."""
-        connection = read_connection(self.state / "clusters" / "local")
-        answer = Transport("local", connection).get(path)
+        connection = read_connection(self.state / "clusters" / cluster)
+        answer = Transport(cluster, connection).get(path)
         assert answer.ok, answer
         assert answer.body is not None
         found: list[dict[str, Any]] = answer.body.get("items") or []

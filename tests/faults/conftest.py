@@ -1,0 +1,43 @@
+"""Every test here is marked `faults`: it breaks things on purpose, with real processes, and takes its time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from knative.local.runtime.scratch import scratch_directory
+from tests.faults.testbed import Testbed
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture(scope="session")
+def size() -> int:
+    """How much larger than in continuous integration the random tests are."""
+    return int(os.environ.get("SENTINEL_FAULTS_SIZE", "1"))
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """Where random histories and orders begin."""
+    return int(os.environ.get("SENTINEL_FAULTS_SEED", "1"))
+
+
+@pytest.fixture(scope="session")
+def testbed() -> Iterator[Testbed]:
+    """One for all tests that leave it whole. Every commit of its database is checked."""
+    with scratch_directory("faults") as directory:
+        started = Testbed(directory)
+        try:
+            yield started
+        finally:
+            started.close()

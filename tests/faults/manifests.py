@@ -1,0 +1,44 @@
+"""The production manifests with a proxy on every way: to the database, to the ingress and to each function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from knative.local.runtime.platform import BASE
+
+Object = dict[str, Any]
+
+
+def functions() -> list[str]:
+    """The names of the Services that a Trigger delivers to."""
+    found = [each["spec"]["subscriber"]["ref"]["name"] for each in _objects() if each["kind"] == "Trigger"]
+    return list(dict.fromkeys(found))
+
+
+def write(directory: Path, *, database_url: str, sink: str, subscribers: Mapping[str, str]) -> Path:
+    """A kustomization. sink: what replaces the ingress in K_SINK. subscribers: the URL for each of `functions`."""
+    bound = {each["spec"]["subject"]["name"] for each in _objects() if each["kind"] == "SinkBinding"}
+    objects = list(_objects())
+    for each in objects:
+        name = each["metadata"]["name"]
+        if each["kind"] == "Service":
+            [container] = each["spec"]["template"]["spec"]["containers"]
+            changed = {"DATABASE_URL": database_url} | ({"K_SINK": sink} if name in bound else {})
+            kept = [variable for variable in container["env"] if variable["name"] not in changed]
+            container["env"] = [*kept, *({"name": n, "value": v} for n, v in changed.items())]
+        elif each["kind"] == "Trigger":
+            each["spec"]["subscriber"] = {"uri": subscribers[each["spec"]["subscriber"]["ref"]["name"]]}
+    directory.mkdir()
+    (directory / "all.yaml").write_text(yaml.safe_dump_all(objects))
+    (directory / "kustomization.yaml").write_text("resources: [all.yaml]\n")
+    return directory
+
+
+def _objects() -> Iterator[Object]:
+    listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    for file in listed:
+        yield from (each for each in yaml.safe_load_all((BASE / file).read_text()) if each)
