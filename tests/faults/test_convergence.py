@@ -16,7 +16,7 @@ from tests.support.running import eventually
 
 pytestmark = pytest.mark.xdist_group("testbed")
 
-FAULT_SECONDS = 3.0
+FAULT_SECONDS = 2.0
 _numbers = itertools.count(1)
 
 EVERYWHERE: dict[str, Fault] = {"refuse": Refuse(), "hang": Hang(), "cut": Cut(200), "slow": Slow(0.3)}

@@ -1,0 +1,143 @@
+"""R6, R7 and R12: what is bad harms nobody else, and a rollback takes nothing that belongs to others."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+import uuid
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from shared.clusters.kubeconfig import read_connection
+from shared.models.dead_letter import DeadLetter
+from shared.models.lifecycle import Phase
+from shared.store import audit
+from shared.store.database import connect
+from tests.faults.proxies import WRITES, Answer, Hang, LoseAnswer
+from tests.faults.testbed import Testbed
+from tests.support.running import SUBMITTED, eventually, workload
+from tests.support.someone import Someone
+
+pytestmark = pytest.mark.xdist_group("testbed-2")
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/flows/deployments"
+ROUNDS = 3
+EACH = 11
+MOST_TIMES_SLOWER = 1.5
+_numbers = itertools.count(1)
+
+
+def test_r3_the_audit_chain_shows_a_row_that_was_changed_deleted_or_swapped(testbed: Testbed) -> None:
+    """On a database that has been through faults; every way of tampering is in tests/shared/store/test_audit.py."""
+    testbed.submit("audited", "local")
+    testbed.converged(lambda: testbed.exactly_once(["audited"], ["local"]))
+    owner = connect(testbed.platform.database_url.replace("://sentinel@", "://sentinel_owner@"), pool_size=1)
+    newest = "(shard, sequence) = (SELECT shard, sequence FROM audit_log WHERE sequence > 1 ORDER BY 1, 2 LIMIT 1)"
+    tampered = (
+        f"UPDATE audit_log SET body = body || ' ' WHERE {newest}",
+        f"DELETE FROM audit_log WHERE sequence = 1 AND shard = (SELECT shard FROM audit_log WHERE {newest})",
+        f"UPDATE audit_log SET actor = 'somebody' WHERE {newest}",
+    )
+    try:
+        with owner.connect() as connection:
+            assert audit.verify(connection) == []
+        for statement in tampered:
+            with owner.connect() as connection:
+                connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+                assert connection.execute(sa.text(statement)).rowcount == 1
+                assert audit.verify(connection) != []
+                connection.rollback()
+    finally:
+        owner.dispose()
+
+
+def test_r6_a_rollback_restores_what_sentinel_owns_and_nothing_of_others(testbed: Testbed) -> None:
+    """The answers to its writes are lost meanwhile, so that each is tried again."""
+    name = "restored"
+    testbed.submit(name, "local", image="fate.test/ready:1", replicas=2)
+    testbed.converged(lambda: testbed.exactly_once([name], ["local"]))
+    someone = Someone(read_connection(testbed.stand_ins["local"].kubeconfig))
+    path = f"{DEPLOYMENTS}/{name}"
+    theirs = {"annotations": {"example.com/by": "them"}}
+    someone.patch(path, {"metadata": theirs, "spec": {"template": {"metadata": theirs}}})
+    before = someone.get(path)
+
+    testbed.submit(name, "local", image="fate.test/crash", replicas=3, env={"A": "b"}, deadline="PT60S")
+    eventually(lambda: testbed.phases([name])[name], lambda phase: phase is Phase.VERIFYING)
+    with testbed.failing("kubernetes-local", LoseAnswer(WRITES)):
+        eventually(lambda: testbed.struck("kubernetes-local"), bool)
+
+    def rolled_back() -> list[str]:
+        phase = testbed.phases([name])[name]
+        return [] if phase is Phase.ROLLED_BACK else [f"{name} is {phase}"]
+
+    testbed.converged(rolled_back)
+    after = someone.get(path)
+    someone.close()
+    assert _without_revision(after) == _without_revision(before)
+
+
+def _without_revision(found: dict[str, Any]) -> dict[str, Any]:
+    """The spec, and the metadata that is nobody's record of when or in which revision something was written."""
+    metadata = found["metadata"]
+    annotations = {k: v for k, v in metadata["annotations"].items() if k == "example.com/by"}
+    return {"spec": found["spec"], "labels": metadata["labels"], "annotations": annotations}
+
+
+def test_r7_a_poison_event_delays_nobody_and_its_dead_letter_says_why(testbed: Testbed) -> None:
+    """One is refused at once, and one is answered 500 at every attempt; others pass meanwhile."""
+    retried, names = f"retried-{uuid.uuid4()}", [f"beside-{number}" for number in range(6)]
+    with testbed.failing("workload-intake", Answer("500 Internal Server Error", to=retried.encode())):
+        testbed.platform.publish(
+            SUBMITTED, workload("retried", clusters={"matchLabels": {"place": "local"}}), id=retried
+        )
+        refused = testbed.platform.publish(SUBMITTED, b"{not json")
+        for name in names:
+            testbed.submit(name, "local")
+        testbed.converged(lambda: testbed.exactly_once(names, ["local"]))
+        assert testbed.struck("workload-intake") >= 2
+        assert testbed.phases(["retried"]) == {}
+
+        def find() -> DeadLetter | None:
+            letters = testbed.look(lambda work: work.dead_letters.find(limit=1000))
+            return next((letter for letter in letters if letter.event_id == refused), None)
+
+        letter = eventually(find, lambda found: found is not None)
+    assert letter is not None
+    assert (letter.body, letter.error_code) == (b"{not json", 400)
+    assert "not JSON" in letter.reason
+    testbed.converged(lambda: testbed.exactly_once(["retried"], ["local"]))
+
+
+def test_r12_one_of_two_clusters_that_hangs_slows_the_other_down_by_half_at_most(testbed: Testbed) -> None:
+    """Submitted -> applied, p50; rounds with and without the fault alternate, and the best of each count."""
+    testbed.submit("warm", "local")
+    testbed.converged(lambda: testbed.exactly_once(["warm"], ["local"]))
+    quiet, hung = [], []
+    for _ in range(ROUNDS):
+        quiet.append(_median_seconds(testbed))
+        with testbed.failing("kubernetes-far", Hang()):
+            for number in range(EACH):
+                testbed.submit(f"hung{next(_numbers)}-{number}", "far")
+            eventually(lambda: testbed.struck("kubernetes-far"), bool)
+            hung.append(_median_seconds(testbed))
+        testbed.converged(list)
+    assert min(hung) <= MOST_TIMES_SLOWER * min(quiet), (quiet, hung)
+
+
+def _median_seconds(testbed: Testbed) -> float:
+    """Of workloads that are submitted to the healthy cluster one after the other."""
+    taken = []
+    for number in range(EACH):
+        name = f"timed{next(_numbers)}-{number}"
+        began = time.monotonic()
+        testbed.submit(name, "local")
+        eventually(lambda name=name: testbed.phases([name]).get(name), lambda phase: phase in APPLIED)
+        taken.append(time.monotonic() - began)
+    return statistics.median(taken)
+
+
+APPLIED = (Phase.VERIFYING, Phase.HEALTHY)

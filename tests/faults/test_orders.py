@@ -1,0 +1,157 @@
+"""R1 and R2: however often events come, in whichever order, with a crash at every commit: the same state at the end.
+
+The chain runs in this process, on real PostgreSQL and the stand-in Kubernetes API.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from shared.models.amounts import Amounts
+from shared.models.lifecycle import Phase
+from shared.store import audit
+from shared.store.tables import action_plans
+from shared.store.unit_of_work import Store, UnitOfWork
+from tests.functions.conftest import kubeconfig, site  # noqa: F401  # fixtures
+from tests.support.builders import Function, connection_of, request
+from tests.support.chain import TICK, Chain, Message
+from tests.support.cluster import Crash, Site
+
+WORKLOADS = 200
+ORDERS = 40
+COPIES = 3
+EVENTS = 4
+NO_GPU = {"cpu": "10m", "memory": "6Mi"}
+
+
+class CrashingStore(Store):
+    """The process dies at one commit of each delivery of an event: before the first, after it, before the second ...
+
+    An event whose commits have all seen both is delivered in peace. `delivery` is what is being delivered.
+    """
+
+    delivery: tuple[str, str] | None = None
+
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__(engine)
+        self.crashes: Counter[tuple[str, str]] = Counter()
+        self._commits = 0
+
+    def begin_delivery(self, delivery: tuple[str, str]) -> None:
+        self.delivery, self._commits = delivery, 0
+
+    @contextmanager
+    def transaction(self, now: datetime) -> Iterator[UnitOfWork]:
+        with super().transaction(now) as work:
+            yield work
+            self._crash_at(2 * self._commits)
+        self._crash_at(2 * self._commits + 1)
+        self._commits += 1
+
+    def _crash_at(self, point: int) -> None:
+        if self.delivery is not None and self.crashes[self.delivery] == point:
+            self.crashes[self.delivery] += 1
+            raise Crash
+
+
+class CrashingChain(Chain):
+    """A chain of which every function dies at every commit, once for each event."""
+
+    def send(self, message: Message, function: Function | None = None) -> Any:
+        headers, _ = message
+        assert isinstance(self.store, CrashingStore)
+        self.store.begin_delivery((headers["ce-source"], headers["ce-id"]))
+        try:
+            return super().send(message, function)
+        finally:
+            self.store.delivery = None
+
+    def pass_plan_time(self, seconds: float) -> None:
+        """Only leases: nobody waits for anything else here, and the table is large."""
+        lapsed = sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds * 2)
+        statement = action_plans.update().where(action_plans.c.status == "applying")
+        with self.store.begin() as work:
+            connection_of(work).execute(statement.values(lease_until=action_plans.c.lease_until - lapsed))
+
+
+@pytest.mark.xdist_group("r1")
+def test_r1_workloads_delivered_three_times_shuffled_with_a_crash_at_every_commit_are_one_object_each(
+    store: Store,
+    engine: sa.Engine,
+    site: Site,  # noqa: F811
+    size: int,
+    seed: int,
+) -> None:
+    chain = CrashingChain(CrashingStore(engine), site)
+    names = [f"w{number:04}" for number in range(WORKLOADS * size)]
+    wishes = [chain.submitted(name, resources=NO_GPU) for name in names]
+    random.Random(seed).shuffle(wishes)
+    chain.run(wishes, shuffle=random.Random(seed), copies=COPIES)
+    assert isinstance(chain.store, CrashingStore)
+    # Two points for each of intake, policy and verification, and four for execution.
+    assert chain.store.crashes.total() >= 10 * len(names)
+    for name in names:
+        assert chain.settle(name).phase is Phase.HEALTHY
+        assert len(chain.revisions(name)) == 1
+    live = chain.site.objects("Deployment")
+    assert [each["metadata"]["name"] for each in live] == names
+    assert {each["metadata"]["generation"] for each in live} == {1}
+    assert chain.usage().replicas == len(names)
+    with store.begin() as work:
+        assert audit.verify(connection_of(work)) == []
+
+
+@pytest.fixture
+def chain(store: Store, site: Site) -> Chain:  # noqa: F811
+    return Chain(store, site)
+
+
+@pytest.mark.xdist_group("r2")
+def test_r2_every_permutation_of_up_to_four_events_ends_alike(chain: Chain) -> None:
+    """Edits of one workload, with their generations, and ticks. Longer ones are drawn from a seed below."""
+    for count in range(1, EVENTS + 1):
+        for number, order in enumerate(itertools.permutations(range(count))):
+            name = f"p{count}-{number}"
+            events = _events(chain, name, count)
+            chain.run([events[index] for index in order])
+            _is_the_last_edit(chain, name, (count + 1) // 2)
+
+
+@pytest.mark.xdist_group("r2")
+def test_r2_seeded_orders_of_eight_events_delivered_twice_end_alike(chain: Chain, size: int, seed: int) -> None:
+    for number in range(seed, seed + ORDERS * size):
+        name = f"o{number}"
+        chain.run(_events(chain, name, 8), shuffle=random.Random(number), copies=2)
+        _is_the_last_edit(chain, name, 4, f"with seed {number}")
+
+
+def _events(chain: Chain, name: str, count: int) -> list[Message]:
+    """Edits and ticks in turn, the first an edit. Replicas and image say which edit it is."""
+    edits = [
+        chain.submitted(name, image=f"fate.test/ready:{g}", replicas=g, generation=g, resources=NO_GPU)
+        for g in range(1, (count + 1) // 2 + 1)
+    ]
+    ticks = [request(TICK, {}, subject=None) for _ in range(count // 2)]
+    return [event for pair in itertools.zip_longest(edits, ticks) for event in pair if event is not None]
+
+
+def _is_the_last_edit(chain: Chain, name: str, generation: int, note: str = "") -> None:
+    """Healthy at the last edit, on the cluster and in the ledger; then it is taken away, and nothing is left."""
+    found = chain.settle(name)
+    assert (found.phase, found.generation) == (Phase.HEALTHY, generation), note
+    live = chain.site.object(name)
+    assert live["spec"]["replicas"] == generation, note
+    assert live["spec"]["template"]["spec"]["containers"][0]["image"] == f"fate.test/ready:{generation}", note
+    assert sum(amounts.replicas for amounts in chain.reserved(name).values()) == generation, note
+    chain.withdraw(name)
+    chain.until(lambda: chain.workload(name), lambda w: w.phase is Phase.REMOVED)
+    assert chain.usage() == Amounts(), note
