@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from knative.local.runtime.scratch import scratch_directory
+from tests.faults.histories import QUOTA
 from tests.faults.testbed import Testbed
 
 HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ def seed() -> int:
 def testbed() -> Iterator[Testbed]:
     """One for all tests that leave it whole. Every commit of its database is checked."""
     with scratch_directory("faults") as directory:
-        started = Testbed(directory)
+        started = Testbed(directory, [QUOTA])
         try:
             yield started
         finally:

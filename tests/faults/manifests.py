@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import yaml
 
 from knative.local.runtime.platform import BASE
 
+CLOCK = Path(__file__).parent / "clock"
+ROOT = Path(__file__).parents[2]
 Object = dict[str, Any]
 
 
@@ -20,14 +23,19 @@ def functions() -> list[str]:
 
 
 def write(directory: Path, *, database_url: str, sink: str, subscribers: Mapping[str, str]) -> Path:
-    """A kustomization. sink: what replaces the ingress in K_SINK. subscribers: the URL for each of `functions`."""
+    """A kustomization. sink: what replaces the ingress in K_SINK. subscribers: the URL for each of `functions`.
+
+    The clocks of functions are an hour off, fast and slow in turn (R8).
+    """
     bound = {each["spec"]["subject"]["name"] for each in _objects() if each["kind"] == "SinkBinding"}
     objects = list(_objects())
+    clocks = itertools.cycle((3600, -3600))
     for each in objects:
         name = each["metadata"]["name"]
         if each["kind"] == "Service":
             [container] = each["spec"]["template"]["spec"]["containers"]
             changed = {"DATABASE_URL": database_url} | ({"K_SINK": sink} if name in bound else {})
+            changed |= {"PYTHONPATH": f"{CLOCK}:{ROOT}", "CLOCK_SHIFT_SECONDS": str(next(clocks))}
             kept = [variable for variable in container["env"] if variable["name"] not in changed]
             container["env"] = [*kept, *({"name": n, "value": v} for n, v in changed.items())]
         elif each["kind"] == "Trigger":

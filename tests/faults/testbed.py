@@ -38,6 +38,7 @@ from shared.errors import ClusterUnavailable, StoreUnavailable
 from shared.models.cluster import Cluster
 from shared.models.lifecycle import SETTLED_PHASES, Phase
 from shared.operations import cluster_check, ledger_check
+from shared.policy.documents import PolicyDocument
 from shared.processes import PARENT_PID
 from shared.store import audit
 from shared.store.database import connect
@@ -58,7 +59,7 @@ AT_REST = (*SETTLED_PHASES, Phase.QUEUED)
 """Phases in which a workload may stay for ever. A queued one waits for others."""
 
 _DEPLOYMENTS = "/apis/apps/v1/deployments?limit=500"
-_AWAY = (SQLAlchemyError, StoreUnavailable, OSError, ClusterUnavailable)
+AWAY = (SQLAlchemyError, StoreUnavailable, OSError, ClusterUnavailable)
 
 T = TypeVar("T")
 
@@ -97,11 +98,14 @@ class StandIn:
 
 
 class Testbed:
-    """Starts everything; `close` ends it. `links` names the proxies of each way."""
+    """Starts everything; `close` ends it. `links` names the proxies of each way.
+
+    limits: policies that no commit may exceed, whether or not they are stored.
+    """
 
     __test__ = False  # pytest: no test, whatever the name
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, limits: Sequence[PolicyDocument] = ()) -> None:
         self._loop = Loop()
         self._authority = Authority()
         self.stand_ins = {name: StandIn(directory / f"kubernetes-{name}") for name in CLUSTERS}
@@ -129,7 +133,7 @@ class Testbed:
         self.platform = RunningPlatform(self.state, options)
         self.start()
         with self._owner() as owner:
-            install(owner, [], {})
+            install(owner, list(limits), {})
         self.clusters = ClusterDirectory(directory)  # kubeconfigs past the proxies
         for name in CLUSTERS:
             (directory / name).write_bytes(self.stand_ins[name].kubeconfig.read_bytes())
@@ -271,10 +275,10 @@ class Testbed:
                 wrong.append(f"{name} is on {found}")
         return wrong
 
-    def converged(self, good: Callable[[], Sequence[str]]) -> float:
+    def converged(self, good: Callable[[], Sequence[str]], allowance: float = 0.0) -> float:
         """Waits until `good` finds nothing wrong, and nothing is under way; the seconds that it took.
 
-        Fails after CONVERGENCE_SECONDS with what is still wrong.
+        Fails after CONVERGENCE_SECONDS, and the allowance, with what is still wrong.
         """
         began = time.monotonic()
 
@@ -284,10 +288,10 @@ class Testbed:
                 if unsettled:
                     return [f"in progress: {unsettled}"]
                 return list(good()) or self.inconsistencies()
-            except _AWAY as error:
+            except AWAY as error:
                 return [f"{type(error).__name__}: {error}"]
 
-        eventually(wrong, lambda found: not found, CONVERGENCE_SECONDS)
+        eventually(wrong, lambda found: not found, CONVERGENCE_SECONDS + allowance)
         return time.monotonic() - began
 
     def inconsistencies(self) -> list[str]:
@@ -295,8 +299,12 @@ class Testbed:
         found = self.look(_of_the_ledger)
         on_clusters = cluster_check.check(self.platform.store, self.clusters)
         found += [f"cluster: {one}" for one in on_clusters.discrepancies] + list(on_clusters.notes)
+        return found + self.broken()
+
+    def broken(self) -> list[str]:
+        """What is wrong in the books at this moment, whatever is under way."""
         with self._owner() as owner:
-            return found + broken(owner)
+            return broken(owner)
 
     # -- how it is put together
 

@@ -209,7 +209,7 @@ class Chain:
         """
         queue = deque(messages * copies)
         first: HttpAnswer | None = None
-        for _ in itertools.repeat(None, 20_000):
+        for _ in itertools.repeat(None, max(20_000, 200 * len(messages))):
             if not queue:
                 queue.extend(self.relayed() * copies)
                 if not queue:
