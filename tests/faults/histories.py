@@ -119,7 +119,7 @@ def draw(seed: int, length: int) -> History:
             case "withdraw":
                 return Withdraw(chance.randrange(WORKLOADS))
             case "policy":
-                return ChangePolicy(chance.randint(100, 200))
+                return ChangePolicy(chance.randint(1000, 2000))
             case "fail":
                 link = chance.choice(list(FAULTS))
                 return Fail(link, chance.choice(FAULTS[link]))
@@ -153,14 +153,21 @@ class Run:
     acknowledged: dict[int, _Acknowledged] = field(default_factory=dict)
 
     def run(self, history: History) -> float:
-        """Runs it; the seconds until everything had converged. Raises AssertionError with what is wrong."""
+        """Runs it; the seconds until everything had converged. Raises AssertionError with what is wrong.
+
+        At the end everything is withdrawn, so that the next history has the quota to itself.
+        """
         try:
             for step in history:
                 self._take(step)
                 self._check_the_books()
         finally:
             self.testbed.mend()
-        return self.testbed.converged(self.wrong, LEASE_SECONDS if may_leave_a_lease(history) else 0.0)
+        taken = self.testbed.converged(self.wrong, LEASE_SECONDS if may_leave_a_lease(history) else 0.0)
+        for number in self.acknowledged:
+            self._withdraw(number)
+        self.testbed.converged(self.wrong)
+        return taken
 
     def wrong(self) -> list[str]:
         """What differs from what was acknowledged."""
@@ -176,7 +183,7 @@ class Run:
             case Withdraw(number):
                 self._withdraw(number)
             case ChangePolicy(replicas):
-                _ignoring_outages(lambda: self.testbed.look(lambda work: work.policies.put(_generous(replicas), "t")))
+                _ignoring_outages(lambda: self.testbed.put(_generous(replicas)))
             case Fail(link, fault):
                 self.testbed.fail(link, fault)
             case Mend():
@@ -252,14 +259,11 @@ class Run:
         if not known.submission.good:
             ended = row.phase in (Phase.ROLLED_BACK, Phase.FAILED)
             return [] if ended else [f"{name}, which crashes, is {row.phase}"]
-        spec = live[0][1]["spec"] if live else {"replicas": 0, "template": None}
-        image = spec["template"]["spec"]["containers"][0]["image"] if live else None
-        is_there = (row.phase, spec["replicas"], image) == (
-            Phase.HEALTHY,
-            known.submission.replicas,
-            f"fate.test/ready:{known.generation}",
-        )
-        return [] if is_there else [f"{name} is {row.phase} with {spec['replicas']} of {image}: {known}; {row.reason}"]
+        seen = [_shown(each) for _, each in live]
+        expected = (known.submission.replicas, f"fate.test/ready:{known.generation}")
+        if row.phase is Phase.HEALTHY and seen == [expected]:
+            return []
+        return [f"{name} is {row.phase} as {seen}, not {expected}: {row.reason}"]
 
     def _name(self, number: int) -> str:
         return f"{self.prefix}-{number}"
@@ -295,6 +299,12 @@ LEASE_SECONDS = 45.0
 
 def may_leave_a_lease(history: History) -> bool:
     return any(isinstance(step, Kill) and step.process in ("deployment-execution", "everything") for step in history)
+
+
+def _shown(deployment: dict[str, Any]) -> tuple[int, str]:
+    """(replicas, image) of an object."""
+    spec = deployment["spec"]
+    return spec["replicas"], spec["template"]["spec"]["containers"][0]["image"]
 
 
 def _team(number: int) -> str:

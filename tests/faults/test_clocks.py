@@ -38,7 +38,7 @@ def test_r8_a_caller_whose_clock_is_off_is_held_to_the_freeze_of_the_moment(test
     """One freeze began half an hour ago, and one begins in half an hour."""
     name = "slow" if off < timedelta() else "fast"
     for team, starts_in in (("frozen", -HOUR / 2), ("free", HOUR / 2)):
-        testbed.look(lambda work, team=team, starts_in=starts_in: work.policies.put(freeze(team, starts_in), "tests"))
+        testbed.put(freeze(team, starts_in))
         fields: dict[str, Any] = {"team": team, "clusters": {"matchLabels": {"place": "local"}}}
         said = (datetime.now(UTC) + off).isoformat()
         testbed.platform.publish(SUBMITTED, workload(f"{team}-{name}", **fields), time=said)

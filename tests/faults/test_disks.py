@@ -8,6 +8,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_r9_a_full_disk_refuses_loses_nothing_and_recovers_by_itself(
         assert {answers[name] for name in refused} == {503}, answers
         ballast.unlink()
         for name in refused:
-            eventually(lambda name=name: _post(platform, name), lambda status: status == 202)
+            eventually(partial(_post, platform, name), lambda status: status == 202)
         for name in answers:
             _is_healthy(platform, name)
     finally:

@@ -22,7 +22,7 @@ TRIES = 8
 
 
 def test_r5_random_histories_converge_and_nothing_acknowledged_is_lost(testbed: Testbed, size: int, seed: int) -> None:
-    testbed.look(lambda work: work.policies.put(QUOTA, "tests"))
+    testbed.put(QUOTA)
     for number in range(seed, seed + HISTORIES * size):
         history = draw(number, STEPS)
         try:
@@ -41,7 +41,7 @@ def _fails(history: History) -> bool:
     with scratch_directory("faults") as directory:
         fresh = Testbed(directory, [QUOTA])
         try:
-            fresh.look(lambda work: work.policies.put(QUOTA, "tests"))
+            fresh.put(QUOTA)
             Run(fresh, "again").run(history)
         except AssertionError:
             return True

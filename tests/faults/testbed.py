@@ -23,6 +23,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -142,7 +143,7 @@ class Testbed:
         """Starts the platform, with both clusters registered."""
         self.platform.start()
         for name in CLUSTERS:
-            self.look(lambda work, name=name: work.catalogue.register_cluster(Cluster(name, {"place": name})))
+            self.look(partial(_register, Cluster(name, {"place": name})))
 
     def close(self) -> None:
         self.mend()
@@ -237,6 +238,9 @@ class Testbed:
 
     def withdraw(self, name: str, team: str = "flows") -> None:
         self.platform.withdraw(name, team)
+
+    def put(self, policy: PolicyDocument) -> None:
+        self.look(lambda work: work.policies.put(policy, "tests"))
 
     # -- what tests look at
 
@@ -348,6 +352,10 @@ class Testbed:
         except FileNotFoundError:
             return None
         return url
+
+
+def _register(cluster: Cluster, work: UnitOfWork) -> None:
+    work.catalogue.register_cluster(cluster)
 
 
 def _placed(cluster: str, fields: dict[str, Any]) -> dict[str, Any]:

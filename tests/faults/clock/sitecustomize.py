@@ -8,7 +8,8 @@ import os
 import time
 
 _SHIFT = float(os.environ.get("CLOCK_SHIFT_SECONDS", "0"))
-_time, _time_ns, _datetime, _date = time.time, time.time_ns, datetime.datetime, datetime.date
+_time, _time_ns = time.time, time.time_ns
+_Datetime = datetime.datetime
 
 
 class _IsOne(type):
@@ -21,21 +22,21 @@ class _IsOne(type):
         return issubclass(subclass, cls.__mro__[1])
 
 
-class _ShiftedDatetime(_datetime, metaclass=_IsOne):
+class _Shifted(_Datetime, metaclass=_IsOne):
     @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> _datetime:  # type: ignore[override]
-        return _datetime.now(tz) + datetime.timedelta(seconds=_SHIFT)
+    def now(cls, tz: datetime.tzinfo | None = None) -> _Datetime:  # type: ignore[override]
+        return _Datetime.now(tz) + datetime.timedelta(seconds=_SHIFT)
 
     @classmethod
-    def utcnow(cls) -> _datetime:  # type: ignore[override]
-        return _datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(seconds=_SHIFT)
+    def utcnow(cls) -> _Datetime:  # type: ignore[override]
+        return _Datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(seconds=_SHIFT)
 
     @classmethod
-    def today(cls) -> _datetime:  # type: ignore[override]
+    def today(cls) -> _Datetime:  # type: ignore[override]
         return cls.now()
 
 
 if _SHIFT:
     time.time = lambda: _time() + _SHIFT
     time.time_ns = lambda: _time_ns() + int(_SHIFT * 1_000_000_000)
-    datetime.datetime = _ShiftedDatetime  # type: ignore[misc]
+    datetime.datetime = _Shifted  # type: ignore[misc]
