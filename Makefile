@@ -60,7 +60,7 @@ coverage: $(READY) ## the same tests, measured, with the lines that none of them
 test-slow: $(READY) ## tests that take long: whole platforms, kills in the middle, load (SENTINEL_LOAD_STEPS, SENTINEL_LOAD_SEED)
 	SENTINEL_LOAD_STEPS="$${SENTINEL_LOAD_STEPS:-400}" $(BIN)/python -m pytest -m slow
 
-test-faults: $(READY) ## what is promised under faults: needs this machine alone, for up to 8 minutes (SENTINEL_FAULTS_SIZE, SENTINEL_FAULTS_SEED)
+test-faults: $(READY) ## what is promised under faults; needs this machine alone (SENTINEL_FAULTS_SIZE=nightly, SENTINEL_FAULTS_SEED)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m faults --durations=0 --durations-min=1
 
 test-cluster: $(READY) ## the tests and the demo that need a disposable Kubernetes cluster (KUBECONFIG=path)

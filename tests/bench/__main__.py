@@ -15,7 +15,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import chain, cold, commands, decisions, duplicates, ledger_checks, policy_decisions, queues
+from tests.bench import (
+    chain,
+    cold,
+    commands,
+    decisions,
+    duplicates,
+    ledger_checks,
+    neighbours,
+    policy_decisions,
+    queues,
+)
 from tests.bench.chain import Chains
 from tests.bench.cold import CHAIN, LIMIT, LIMITS, OTHERS, ROUNDS, ColdStarts
 
@@ -34,6 +44,7 @@ def main() -> int:
         "duplicates": _duplicates,
     }
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
+    benchmarks["neighbours"] = _neighbours
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -165,6 +176,11 @@ def _ledger(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 def _queue(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
     found = queues.measure(said)
     return [asdict(row) for row in found], [queues.table(found)]
+
+
+def _neighbours(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = asyncio.run(neighbours.measure(said))
+    return {**asdict(found), "ratio": found.ratio}, [neighbours.table(found)]
 
 
 if __name__ == "__main__":

@@ -22,9 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def size() -> int:
-    """How much larger than in continuous integration the random tests are."""
-    return int(os.environ.get("SENTINEL_FAULTS_SIZE", "1"))
+def nightly() -> bool:
+    """Whether tests run at the sizes that are promised, and not at those of continuous integration."""
+    size = os.environ.get("SENTINEL_FAULTS_SIZE", "ci")
+    assert size in ("ci", "nightly"), f"SENTINEL_FAULTS_SIZE is {size!r}; it must be ci or nightly"
+    return size == "nightly"
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.policy.documents import PolicyDocument
 from tests.faults.proxies import COMMITS, WRITES, Answer, Cut, Fault, Hang, LoseAnswer, Refuse, Slow
-from tests.faults.testbed import AWAY, CLUSTERS, Testbed
+from tests.faults.testbed import AWAY, CLUSTERS, LEASE_SECONDS, Testbed
 
 WORKLOADS = 10
 CAPPED = "capped"
@@ -54,6 +54,8 @@ KILLED = (
     "local",
     "everything",
 )
+EXECUTION_ENDS = ("deployment-execution", "postgres", "everything")
+"""Kills after which an execution may hold a lease: functions are started again for a database that was."""
 STOPPED = ("workload-intake", "deployment-execution", "postgres", "broker", "far")
 
 
@@ -197,10 +199,8 @@ class Run:
                 time.sleep(seconds)
 
     def _submit(self, step: Submit) -> None:
-        """An edit carries its generation. After a withdrawal it waits until that was taken in, as a user would."""
+        """An edit carries its generation, for Triggers keep no order."""
         known = self.acknowledged.setdefault(step.workload, _Acknowledged())
-        if known.withdrawn and not ((row := self._row(step.workload)) and row.withdrawn):
-            return
         known.generation += 1
         image = "fate.test/ready" if step.good else "fate.test/crash"
         self.testbed.submit(
@@ -210,18 +210,16 @@ class Run:
             image=f"{image}:{known.generation}",
             replicas=step.replicas,
             generation=known.generation,
-            deadline="PT60S",
+            deadline="PT60S" if step.good else "PT10S",
         )
         known.submission, known.withdrawn = step, False
 
     def _withdraw(self, number: int) -> None:
-        """Only of what was taken in: Triggers keep no order."""
+        """Only of what is known, for a withdrawal of anything else is refused. It says which generation it means."""
         known = self.acknowledged.get(number)
-        if known is None or known.withdrawn:
+        if known is None or known.withdrawn or self._row(number) is None:
             return
-        if (row := self._row(number)) is None or row.generation != known.generation:
-            return
-        self.testbed.withdraw(self._name(number), _team(number))
+        self.testbed.withdraw(self._name(number), _team(number), generation=known.generation)
         known.withdrawn = True
 
     def _row(self, number: int) -> Workload | None:
@@ -293,12 +291,8 @@ def shrunk(history: History, fails: Callable[[History], bool], tries: int) -> Hi
     return kept
 
 
-LEASE_SECONDS = 45.0
-"""How long an execution that was killed keeps its plan from others: R5 does not hold for it yet (test_survival)."""
-
-
 def may_leave_a_lease(history: History) -> bool:
-    return any(isinstance(step, Kill) and step.process in ("deployment-execution", "everything") for step in history)
+    return any(isinstance(step, Kill) and step.process in EXECUTION_ENDS for step in history)
 
 
 def _shown(deployment: dict[str, Any]) -> tuple[int, str]:

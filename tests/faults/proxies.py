@@ -11,6 +11,7 @@ that it can tell requests apart and answer them itself. One fault at a time appl
 | LoseAnswer | a request that matches reaches the server, and the connection is reset after     |
 | Answer     | a request that matches is answered by the proxy and does not reach the server    |
 | Slow       | every piece of an answer comes so many seconds late                              |
+| Delay      | a request that matches reaches the server so late, if the client still waits     |
 
 Requests are told apart by the first bytes that a client sends after an answer, which is enough for clients without
 pipelining: urllib3, aiohttp, and pg8000 at a commit.
@@ -78,7 +79,18 @@ class Slow:
     seconds: float
 
 
-Fault = Refuse | Hang | Cut | LoseAnswer | Answer | Slow
+@dataclass(frozen=True)
+class Delay:
+    """As an API server waits for an admission webhook: a client that leaves takes its request back.
+
+    to: as in LoseAnswer.
+    """
+
+    seconds: float
+    to: bytes = EVERYTHING
+
+
+Fault = Refuse | Hang | Cut | LoseAnswer | Answer | Slow | Delay
 
 
 @dataclass(frozen=True)
@@ -279,6 +291,11 @@ class _Connection:
                 case LoseAnswer(to=pattern) if re.search(pattern, sent):
                     self._proxy.struck += 1
                     self._lost = True
+                case Delay(seconds, to=pattern) if re.search(pattern, sent):
+                    self._proxy.struck += 1
+                    await asyncio.sleep(seconds)
+                    if reader.at_eof():
+                        return
                 case _:
                     pass
             writer.write(self._proxy.request(sent))

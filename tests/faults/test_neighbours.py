@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import statistics
-import time
 import uuid
 from typing import Any
 
@@ -16,7 +13,7 @@ from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store import audit
 from shared.store.database import connect
-from tests.faults.proxies import WRITES, Answer, Hang, LoseAnswer
+from tests.faults.proxies import WRITES, Answer, Delay, Hang, LoseAnswer
 from tests.faults.testbed import Testbed
 from tests.support.running import SUBMITTED, eventually, workload
 from tests.support.someone import Someone
@@ -24,11 +21,7 @@ from tests.support.someone import Someone
 pytestmark = pytest.mark.xdist_group("testbed-2")
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/flows/deployments"
-ROUNDS = 3
-EACH = 11
-MOST_TIMES_SLOWER = 1.5
-APPLIED = (Phase.VERIFYING, Phase.HEALTHY)
-_numbers = itertools.count(1)
+EACH = 12
 
 
 def test_r3_the_audit_chain_shows_a_row_that_was_changed_deleted_or_swapped(testbed: Testbed) -> None:
@@ -113,30 +106,23 @@ def test_r7_a_poison_event_delays_nobody_and_its_dead_letter_says_why(testbed: T
     testbed.converged(lambda: testbed.exactly_once(["retried"], ["local"]))
 
 
-def test_r12_one_of_two_clusters_that_hangs_slows_the_other_down_by_half_at_most(testbed: Testbed) -> None:
-    """Submitted -> applied, p50; rounds with and without the fault alternate, and the best of each count."""
-    testbed.submit("warm", "local")
-    testbed.converged(lambda: testbed.exactly_once(["warm"], ["local"]))
-    quiet, hung = [], []
-    for _ in range(ROUNDS):
-        quiet.append(_median_seconds(testbed))
-        with testbed.failing("kubernetes-far", Hang()):
-            for number in range(EACH):
-                testbed.submit(f"hung{next(_numbers)}-{number}", "far")
-            eventually(lambda: testbed.struck("kubernetes-far"), bool)
-            hung.append(_median_seconds(testbed))
-        testbed.converged(list)
-    print(f"submitted -> applied, p50: {min(quiet):.3f} s, beside a cluster that hangs {min(hung):.3f} s")
-    assert min(hung) <= MOST_TIMES_SLOWER * min(quiet), (quiet, hung)
+def test_r12_a_cluster_that_hangs_delays_nobody_on_the_other(testbed: Testbed) -> None:
+    """The figure of this promise is measured by `python -m tests.bench neighbours`."""
+    hung, healthy = [[f"{kind}-{number}" for number in range(EACH)] for kind in ("on-hung", "on-healthy")]
+    with testbed.failing("kubernetes-far", Hang()):
+        for name in hung:
+            testbed.submit(name, "far")
+        eventually(lambda: testbed.struck("kubernetes-far"), bool)
+        for name in healthy:
+            testbed.submit(name, "local")
+        eventually(lambda: testbed.exactly_once(healthy, ["local"]), lambda wrong: not wrong)
+        assert Phase.HEALTHY not in testbed.phases(hung).values()
+    testbed.converged(lambda: testbed.exactly_once(hung, ["far"]) + testbed.exactly_once(healthy, ["local"]))
 
 
-def _median_seconds(testbed: Testbed) -> float:
-    """Of workloads that are submitted to the healthy cluster one after the other."""
-    return statistics.median(_seconds_until_applied(testbed, f"timed{next(_numbers)}") for _ in range(EACH))
-
-
-def _seconds_until_applied(testbed: Testbed, name: str) -> float:
-    began = time.monotonic()
-    testbed.submit(name, "local")
-    eventually(lambda: testbed.phases([name]).get(name), lambda phase: phase in APPLIED)
-    return time.monotonic() - began
+def test_an_admission_webhook_of_17_seconds_is_waited_for(testbed: Testbed) -> None:
+    """An API server gives a webhook up to 30 s, and takes the request back from a client that leaves before."""
+    with testbed.failing("kubernetes-local", Delay(17.0, rb"\APATCH ")):
+        testbed.submit("admitted", "local")
+        eventually(lambda: testbed.exactly_once(["admitted"], ["local"]), lambda wrong: not wrong)
+        assert testbed.struck("kubernetes-local") == 1

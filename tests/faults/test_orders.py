@@ -26,10 +26,10 @@ from tests.support.builders import Function, connection_of, request
 from tests.support.chain import TICK, Chain, Message
 from tests.support.cluster import Crash, Site
 
-WORKLOADS = 500
-ORDERS = 100
+WORKLOADS, WORKLOADS_NIGHTLY = 150, 1_000
+ORDERS, ORDERS_NIGHTLY = 60, 10_000
 COPIES = 3
-EVENTS = 5
+EVENTS, EVENTS_NIGHTLY = 5, 6
 NO_GPU = {"cpu": "10m", "memory": "6Mi"}
 
 
@@ -88,11 +88,11 @@ def test_r1_workloads_delivered_three_times_shuffled_with_a_crash_at_every_commi
     store: Store,
     engine: sa.Engine,
     site: Site,  # noqa: F811
-    size: int,
+    nightly: bool,
     seed: int,
 ) -> None:
     chain = CrashingChain(CrashingStore(engine), site)
-    names = [f"w{number:04}" for number in range(WORKLOADS * size)]
+    names = [f"w{number:04}" for number in range(WORKLOADS_NIGHTLY if nightly else WORKLOADS)]
     wishes = [chain.submitted(name, resources=NO_GPU) for name in names]
     random.Random(seed).shuffle(wishes)
     chain.run(wishes, shuffle=random.Random(seed), copies=COPIES)
@@ -116,9 +116,9 @@ def chain(store: Store, site: Site) -> Chain:  # noqa: F811
 
 
 @pytest.mark.xdist_group("r2")
-def test_r2_every_permutation_of_a_few_events_ends_alike(chain: Chain, size: int) -> None:
-    """Up to three edits of one workload, with their generations, and ticks; six events where there is time."""
-    for count in range(1, EVENTS + (size > 1) + 1):
+def test_r2_every_permutation_of_a_few_events_ends_alike(chain: Chain, nightly: bool) -> None:
+    """Up to three edits of one workload, with their generations, and ticks; six events at night."""
+    for count in range(1, (EVENTS_NIGHTLY if nightly else EVENTS) + 1):
         for number, order in enumerate(itertools.permutations(range(count))):
             name = f"p{count}-{number}"
             events = _events(chain, name, count)
@@ -127,8 +127,8 @@ def test_r2_every_permutation_of_a_few_events_ends_alike(chain: Chain, size: int
 
 
 @pytest.mark.xdist_group("r2")
-def test_r2_seeded_orders_of_eight_events_delivered_twice_end_alike(chain: Chain, size: int, seed: int) -> None:
-    for number in range(seed, seed + ORDERS * size):
+def test_r2_seeded_orders_of_eight_events_delivered_twice_end_alike(chain: Chain, nightly: bool, seed: int) -> None:
+    for number in range(seed, seed + (ORDERS_NIGHTLY if nightly else ORDERS)):
         name = f"o{number}"
         chain.run(_events(chain, name, 8), shuffle=random.Random(number), copies=2)
         _is_the_last_edit(chain, name, 4, f"with seed {number}")

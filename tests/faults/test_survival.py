@@ -8,7 +8,7 @@ import pytest
 
 from shared.models.lifecycle import Phase
 from tests.faults.proxies import WRITES, LoseAnswer, Slow
-from tests.faults.testbed import CLUSTERS, Testbed
+from tests.faults.testbed import CLUSTERS, LEASE_SECONDS, Testbed
 from tests.support.running import eventually
 
 pytestmark = pytest.mark.xdist_group("testbed-2")
@@ -38,7 +38,7 @@ def test_r4_what_is_acknowledged_survives_sigkill_of_a_process(testbed: Testbed,
         names += batch
         eventually(lambda: testbed.pids(process) or process == "everything", bool)
         testbed.kill(process)
-    testbed.converged(lambda: testbed.exactly_once(names))
+    testbed.converged(lambda: testbed.exactly_once(names), LEASE_SECONDS)
 
 
 @pytest.mark.xfail(strict=True, reason="the lease of an execution lasts 45 s, also when its process is gone")

@@ -1,9 +1,5 @@
 """A chain of functions in process, on the stand-in Kubernetes API as the laptop platform runs it."""
 
-import json
-import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,26 +7,19 @@ from pathlib import Path
 import pytest
 
 from shared.clusters.kubeconfig import read_connection
-from shared.processes import PARENT_PID
 from shared.store.unit_of_work import Store
 from tests.support.chain import Chain
 from tests.support.cluster import Site
-from tests.support.processes import unmeasured
 from tests.support.someone import Someone
+from tests.support.stand_ins import StandIn
 
 
 @pytest.fixture(scope="session")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The kubeconfig of a stand-in Kubernetes API in a process of its own."""
-    state = tmp_path_factory.mktemp("kubernetes")
-    command = [sys.executable, "-m", "knative.local.kubernetes", "--state", str(state)]
-    environment = unmeasured(**{PARENT_PID: str(os.getpid())})
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            assert process.stdout is not None
-            yield Path(json.loads(process.stdout.readline())["kubeconfig"])
-        finally:
-            process.terminate()
+    stand_in = StandIn(tmp_path_factory.mktemp("kubernetes"))
+    yield stand_in.kubeconfig
+    stand_in.end()
 
 
 @pytest.fixture

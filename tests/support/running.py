@@ -164,8 +164,8 @@ class RunningPlatform:
         self.publish(SUBMITTED, document)
         return workload_id(document["team"], document["namespace"], name)
 
-    def withdraw(self, name: str, team: str = "flows", namespace: str = "flows") -> None:
-        self.publish(WITHDRAWN, {"name": name, "team": team, "namespace": namespace})
+    def withdraw(self, name: str, team: str = "flows", namespace: str = "flows", **more: Any) -> None:
+        self.publish(WITHDRAWN, {"name": name, "team": team, "namespace": namespace, **more})
 
     def reaches(self, workload: uuid.UUID, phase: Phase) -> Workload:
         """Waits for a phase."""
