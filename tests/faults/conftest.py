@@ -10,7 +10,8 @@ import pytest
 
 from knative.local.runtime.scratch import scratch_directory
 from tests.faults.histories import QUOTA
-from tests.faults.testbed import Testbed
+from tests.faults.testbed import CLUSTERS, Testbed
+from tests.support.running import eventually
 
 HERE = Path(__file__).parent
 
@@ -37,10 +38,14 @@ def seed() -> int:
 
 @pytest.fixture(scope="session")
 def testbed() -> Iterator[Testbed]:
-    """One for all tests that leave it whole. Every commit of its database is checked."""
+    """One for all tests that leave it whole, with every function started. Every commit of its database is checked."""
     with scratch_directory("faults") as directory:
         started = Testbed(directory, [QUOTA])
         try:
+            names = [f"first-{cluster}" for cluster in CLUSTERS]
+            for name, cluster in zip(names, CLUSTERS, strict=True):
+                started.submit(name, cluster)
+            eventually(lambda: started.exactly_once(names), lambda wrong: not wrong)
             yield started
         finally:
             started.close()

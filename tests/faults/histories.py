@@ -18,7 +18,7 @@ from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.policy.documents import PolicyDocument
 from tests.faults.proxies import COMMITS, WRITES, Answer, Cut, Fault, Hang, LoseAnswer, Refuse, Slow
-from tests.faults.testbed import AWAY, CLUSTERS, LEASE_SECONDS, Testbed
+from tests.faults.testbed import AWAY, CLUSTERS, Testbed
 
 WORKLOADS = 10
 CAPPED = "capped"
@@ -54,8 +54,6 @@ KILLED = (
     "local",
     "everything",
 )
-EXECUTION_ENDS = ("deployment-execution", "postgres", "everything")
-"""Kills after which an execution may hold a lease: functions are started again for a database that was."""
 STOPPED = ("workload-intake", "deployment-execution", "postgres", "broker", "far")
 
 
@@ -165,7 +163,7 @@ class Run:
                 self._check_the_books()
         finally:
             self.testbed.mend()
-        taken = self.testbed.converged(self.wrong, LEASE_SECONDS if may_leave_a_lease(history) else 0.0)
+        taken = self.testbed.converged(self.wrong)
         for number in self.acknowledged:
             self._withdraw(number)
         self.testbed.converged(self.wrong)
@@ -289,10 +287,6 @@ def shrunk(history: History, fails: Callable[[History], bool], tries: int) -> Hi
                 break
             part = max(1, part // 2)
     return kept
-
-
-def may_leave_a_lease(history: History) -> bool:
-    return any(isinstance(step, Kill) and step.process in EXECUTION_ENDS for step in history)
 
 
 def _shown(deployment: dict[str, Any]) -> tuple[int, str]:

@@ -1,6 +1,6 @@
-"""R10: policy functions that decide at once, one of which is killed, never approve more than the quota.
+"""R10: policy functions that decide at once, one of which is killed, never approve more than a quota or a budget.
 
-Thousands of random plans are decided in tests/shared/store/test_ledger_under_load.py (`make test-load`).
+Thousands of random plans are decided in tests/shared/store/test_ledger_under_load.py (`make test-slow`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -24,8 +26,12 @@ from tests.support.serving import Served, served
 
 REPLICAS = 3
 PLANS = 40
-QUOTA = 10
-DOCUMENT = PolicyDocument.model_validate({"name": "gpus", "rules": [{"type": "quota", "scope": "team", "gpus": QUOTA}]})
+APPROVED = 10
+REPLICA_USD = Decimal("1.12")
+LIMITS = {
+    "quota": {"type": "quota", "scope": "team", "gpus": APPROVED},
+    "budget": {"type": "cost_ceiling", "scope": "team", "usd_per_hour": str(APPROVED * REPLICA_USD)},
+}
 
 
 @pytest.fixture
@@ -39,11 +45,13 @@ def replicas(database_url: str, tmp_path: Path) -> Iterator[list[Served]]:
         yield found
 
 
-def test_r10_policy_replicas_never_approve_more_than_the_quota(
-    replicas: list[Served], store: Store, deliver: Deliver, owner_engine: sa.Engine
+@pytest.mark.parametrize("limit", LIMITS.values(), ids=LIMITS.keys())
+def test_r10_policy_replicas_never_approve_more_than_the_limit(
+    limit: dict[str, Any], replicas: list[Served], store: Store, deliver: Deliver, owner_engine: sa.Engine
 ) -> None:
+    document = PolicyDocument.model_validate({"name": "limit", "rules": [limit]})
     with store.begin() as work:
-        work.policies.put(DOCUMENT, "tests")
+        work.policies.put(document, "tests")
     proposals = []
     for number in range(PLANS):
         one = submission(f"w{number}", replicas=1)
@@ -59,9 +67,10 @@ def test_r10_policy_replicas_never_approve_more_than_the_quota(
                     return
         raise AssertionError(f"nobody decided plan {number}")
 
-    with checked(owner_engine, [DOCUMENT], {}), ThreadPoolExecutor(8) as threads:
+    with checked(owner_engine, [document], {}), ThreadPoolExecutor(8) as threads:
         list(threads.map(decide, range(PLANS)))
         assert broken(owner_engine) == []
     decisions = rows(owner_engine, "policy_decisions")
-    assert sum(row["approved"] for row in decisions) == QUOTA
+    assert sum(row["approved"] for row in decisions) == APPROVED
     assert len(decisions) == PLANS
+    assert {row["usd_per_hour"] for row in rows(owner_engine, "reservations")} == {REPLICA_USD}

@@ -52,8 +52,6 @@ from tests.support.running import SUBMITTED, RunningPlatform, binary, eventually
 from tests.support.stand_ins import StandIn
 
 CONVERGENCE_SECONDS = 30.0
-LEASE_SECONDS = 45.0
-"""How long an execution that was killed keeps its plan from others: R5 does not hold for it yet (test_survival)."""
 CLUSTERS = ("local", "far")
 AT_REST = (*SETTLED_PHASES, Phase.QUEUED)
 """Phases in which a workload may stay for ever. A queued one waits for others."""
@@ -266,10 +264,18 @@ class Testbed:
                 wrong.append(f"{name} is on {found}")
         return wrong
 
-    def converged(self, good: Callable[[], Sequence[str]], allowance: float = 0.0) -> float:
+    def remaining(self, names: Sequence[str]) -> list[str]:
+        """What is left of workloads that were withdrawn."""
+        left = sorted(set(self.objects()) & set(names))
+        phases = self.phases(names)
+        return [f"{name} is still there" for name in left] + [
+            f"{name} is {phases.get(name)}" for name in names if phases.get(name) is not Phase.REMOVED
+        ]
+
+    def converged(self, good: Callable[[], Sequence[str]]) -> float:
         """Waits until `good` finds nothing wrong, and nothing is under way; the seconds that it took.
 
-        Fails after CONVERGENCE_SECONDS, and the allowance, with what is still wrong.
+        Fails after CONVERGENCE_SECONDS, with what is still wrong.
         """
         began = time.monotonic()
 
@@ -279,7 +285,7 @@ class Testbed:
             except AWAY as error:
                 return [f"{type(error).__name__}: {error}"]
 
-        eventually(wrong, lambda found: not found, CONVERGENCE_SECONDS + allowance)
+        eventually(wrong, lambda found: not found, CONVERGENCE_SECONDS)
         return time.monotonic() - began
 
     def inconsistencies(self) -> list[str]:
