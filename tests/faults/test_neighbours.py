@@ -12,7 +12,7 @@ from shared.clusters.kubeconfig import read_connection
 from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store import audit
-from shared.store.database import connect
+from shared.store.tables import workloads
 from tests.faults.proxies import WRITES, Answer, Delay, Hang, LoseAnswer
 from tests.faults.testbed import Testbed
 from tests.support.running import SUBMITTED, eventually, workload
@@ -28,14 +28,13 @@ def test_r3_the_audit_chain_shows_a_row_that_was_changed_deleted_or_swapped(test
     """On a database that has been through faults; every way of tampering is in tests/shared/store/test_audit.py."""
     testbed.submit("audited", "local")
     testbed.converged(lambda: testbed.exactly_once(["audited"], ["local"]))
-    owner = connect(testbed.platform.database_url.replace("://sentinel@", "://sentinel_owner@"), pool_size=1)
     newest = "(shard, sequence) = (SELECT shard, sequence FROM audit_log WHERE sequence > 1 ORDER BY 1, 2 LIMIT 1)"
     tampered = (
         f"UPDATE audit_log SET body = body || ' ' WHERE {newest}",
         f"DELETE FROM audit_log WHERE sequence = 1 AND shard = (SELECT shard FROM audit_log WHERE {newest})",
         f"UPDATE audit_log SET actor = 'somebody' WHERE {newest}",
     )
-    try:
+    with testbed.owner() as owner:
         with owner.connect() as connection:
             assert audit.verify(connection) == []
         for statement in tampered:
@@ -44,8 +43,6 @@ def test_r3_the_audit_chain_shows_a_row_that_was_changed_deleted_or_swapped(test
                 assert connection.execute(sa.text(statement)).rowcount == 1
                 assert audit.verify(connection) != []
                 connection.rollback()
-    finally:
-        owner.dispose()
 
 
 def test_r6_a_rollback_restores_what_sentinel_owns_and_nothing_of_others(testbed: Testbed) -> None:
@@ -118,6 +115,26 @@ def test_r12_a_cluster_that_hangs_delays_nobody_on_the_other(testbed: Testbed) -
         eventually(lambda: testbed.exactly_once(healthy, ["local"]), lambda wrong: not wrong)
         assert Phase.HEALTHY not in testbed.phases(hung).values()
     testbed.converged(lambda: testbed.exactly_once(hung, ["far"]) + testbed.exactly_once(healthy, ["local"]))
+
+
+def test_r12_a_stored_row_that_cannot_be_read_delays_nobody(testbed: Testbed) -> None:
+    """It may come from another release. The tick, which looks at all workloads, passes it over."""
+    testbed.submit("unreadable", "local")
+    testbed.converged(lambda: testbed.exactly_once(["unreadable"], ["local"]))
+    named = workloads.c.name == "unreadable"
+    with testbed.owner() as owner, owner.begin() as connection:
+        spec = connection.execute(sa.select(workloads.c.spec).where(named)).scalar_one()
+        connection.execute(workloads.update().where(named).values(spec={"name": 7}))
+    names = [f"beside-unreadable-{number}" for number in range(4)]
+    try:
+        testbed.submit(names[0], "local", image="fate.test/slow")  # the tick sees it become healthy
+        for name in names[1:]:
+            testbed.submit(name, "local")
+        eventually(lambda: testbed.exactly_once(names, ["local"]), lambda wrong: not wrong)
+    finally:
+        with testbed.owner() as owner, owner.begin() as connection:
+            connection.execute(workloads.update().where(named).values(spec=spec))
+    testbed.converged(lambda: testbed.exactly_once(["unreadable", *names], ["local"]))
 
 
 def test_an_admission_webhook_of_17_seconds_is_waited_for(testbed: Testbed) -> None:

@@ -27,7 +27,8 @@ from tests.support.serving import Served, served
 REPLICAS = 3
 PLANS = 40
 APPROVED = 10
-REPLICA_USD = Decimal("1.12")
+REPLICA_USD = Decimal("0.965340")
+"""What each of these workloads costs an hour."""
 LIMITS = {
     "quota": {"type": "quota", "scope": "team", "gpus": APPROVED},
     "budget": {"type": "cost_ceiling", "scope": "team", "usd_per_hour": str(APPROVED * REPLICA_USD)},

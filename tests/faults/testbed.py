@@ -118,7 +118,7 @@ class Testbed:
         options = ["--port", "0", "--manifests", str(written), "--kubeconfig", str(directory / "kubeconfig-local")]
         self.platform = RunningPlatform(self.state, options)
         self.start()
-        with self._owner() as owner:
+        with self.owner() as owner:
             install(owner, list(limits), {})
         self.clusters = ClusterDirectory(directory)  # kubeconfigs past the proxies
         for name in CLUSTERS:
@@ -297,18 +297,19 @@ class Testbed:
 
     def broken(self) -> list[str]:
         """What is wrong in the books at this moment, whatever is under way."""
-        with self._owner() as owner:
+        with self.owner() as owner:
             return broken(owner)
 
-    # -- how it is put together
-
     @contextmanager
-    def _owner(self) -> Iterator[sa.Engine]:
+    def owner(self) -> Iterator[sa.Engine]:
+        """The database as the role that owns the tables, which may change anything."""
         owner = connect(self.platform.database_url.replace("://sentinel@", "://sentinel_owner@"), pool_size=1)
         try:
             yield owner
         finally:
             owner.dispose()
+
+    # -- how it is put together
 
     def _kubernetes(self, directory: Path, name: str) -> Proxy:
         """A proxy with a certificate of its own, and the kubeconfigs that name it: for the platform and functions."""
