@@ -1,13 +1,15 @@
 """What became of a plan on its cluster."""
 
 import uuid
-from typing import Annotated, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
 
 from pydantic import Field, JsonValue
 
 from events.catalogue import CATALOGUE
 from shared.eventing.event import EventData
-from shared.models.deployment import Deployment
+from shared.models.deployment import Deployment, OwnedField
+from shared.models.fields import Wire
 
 _DEPLOYMENT: dict[str, JsonValue] = {
     "deployment": "4c0f3ed6-5d0c-5b53-9f7e-66d0f23f86f5",
@@ -34,7 +36,7 @@ class DeploymentData(EventData):
     name: str
 
     @classmethod
-    def of(cls, deployment: Deployment, **more: str) -> Self:
+    def of(cls, deployment: Deployment, **more: Any) -> Self:
         """The data that tells of a stored revision; `more` is what the subclass adds."""
         reference = deployment.reference
         return cls(
@@ -57,9 +59,35 @@ class WithReason(DeploymentData):
     message: str
 
 
-@CATALOGUE.declare("dev.sentinel.deployment.applied.v1", example=_DEPLOYMENT)
+class FieldOwner(Wire):
+    """A field of the object, and the field manager that owned it when the manifest was applied."""
+
+    field: str
+    manager: str
+
+    @classmethod
+    def all_of(cls, fields: Iterable[OwnedField]) -> tuple[Self, ...]:
+        """As the domain has them."""
+        return tuple(cls(field=one.field, manager=one.manager) for one in fields)
+
+
+@CATALOGUE.declare(
+    "dev.sentinel.deployment.applied.v1",
+    example={
+        **_DEPLOYMENT,
+        "takenFields": [],
+        "leftFields": [{"field": ".spec.replicas", "manager": "kube-controller-manager"}],
+    },
+)
 class DeploymentApplied(DeploymentData):
-    """The API server took the manifest; verification watches it from here."""
+    """The API server took the manifest; verification watches it from here.
+
+    taken_fields: what a rollback took from other field managers, because it may have broken the revision before.
+    left_fields: what it left to them.
+    """
+
+    taken_fields: tuple[FieldOwner, ...] = ()
+    left_fields: tuple[FieldOwner, ...] = ()
 
 
 @CATALOGUE.declare(

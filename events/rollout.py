@@ -10,6 +10,7 @@ from events.deployment import (
     DeploymentRemoved,
     DeploymentRolledBack,
     DeploymentUnhealthy,
+    FieldOwner,
 )
 from events.plan import PlanApproved, PlanProposed
 from events.policy import ReservationReleased
@@ -47,6 +48,7 @@ EVENTS: Mapping[type[object], type[EventData]] = {
 
 def outgoing(result: RolloutResult) -> Outgoing:
     """The event of one result. Its subject is the id of the workload."""
+    data: DeploymentData
     match result:
         case PlanWasProposed(plan):
             return proposal(plan)
@@ -54,8 +56,11 @@ def outgoing(result: RolloutResult) -> Outgoing:
             return Outgoing(PlanApproved.of(plan, usd_per_hour=plan.amounts.usd_per_hour), str(plan.workload_id))
         case ReservationWasReleased(workload_id, released):
             return Outgoing(ReservationReleased(workload=str(workload_id), released=released), str(workload_id))
-        case RevisionWasApplied(deployment) | RevisionWasRemoved(deployment):
-            data = _OF_REVISIONS[type(result)].of(deployment)
+        case RevisionWasApplied(deployment, taken, left):
+            fields = {"taken_fields": FieldOwner.all_of(taken), "left_fields": FieldOwner.all_of(left)}
+            data = DeploymentApplied.of(deployment, **fields)
+        case RevisionWasRemoved(deployment):
+            data = DeploymentRemoved.of(deployment)
         case _:
             deployment = result.deployment
             data = _OF_REVISIONS[type(result)].of(deployment, reason=result.reason, message=result.message)

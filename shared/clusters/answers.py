@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import ClusterAway, ClusterError, ClusterRefused, ClusterUnavailable
+from shared.models.deployment import OwnedField
 
 _PERMANENT = frozenset({400, 403, 404, 405, 406, 413, 415, 422})
 _AWAY = frozenset({401, 429, 502, 503})  # of every request, and not of one object alone
 _TYPED_PATCH = "failed to create typed patch object"
 _OBJECT = re.compile(r"Invalid value: \{.*\}: ", re.DOTALL)
+_QUOTED = re.compile(r'"([^"]*)"')
 _MESSAGE_LIMIT = 1000  # characters of the server's own words
 
 
@@ -75,8 +77,21 @@ class ApiAnswer:
         return self.status == 404 and (self.details.get("kind"), self.details.get("name")) == (resource, name)
 
     @property
-    def is_field_conflict(self) -> bool:
-        return self.status == 409 and self.has_cause("FieldManagerConflict")
+    def field_conflicts(self) -> list[OwnedField]:
+        """The fields that others own, where a 409 is for them; an apply by force would take them."""
+        if self.status != 409:
+            return []
+        return [
+            OwnedField(str(cause.get("field", "")), _manager(str(cause.get("message", ""))))
+            for cause in self.causes
+            if cause.get("reason") == "FieldManagerConflict"
+        ]
+
+
+def _manager(message: str) -> str:
+    """The field manager in a message such as `conflict with "kubectl-edit" using apps/v1`."""
+    quoted = _QUOTED.search(message)
+    return quoted[1] if quoted else message
 
 
 def error_of(cluster: str, answer: ApiAnswer) -> ClusterError:

@@ -10,9 +10,11 @@ Rules that every driver keeps:
   meanwhile nor overwrites what was not seen. One that found nothing makes an object, and changes none that has come
   since. A stale read is repeated a few times: status writes make them routine.
 - A delete names the highest revision that it means, and what was read. A newer revision stays.
-- A field that another field manager owns is left alone, and reported, unless the caller forces the apply: plans of
-  users and decision services report, rollbacks force, because a workload that fails must not stay so over
-  somebody's `kubectl set image`. What nobody else claims needs no force.
+- A field that another field manager owns is left alone. The replicas may be an autoscaler's; any other such field is a
+  conflict. A rollback takes a field that may have broken the workload, because that must not stay so over somebody's
+  `kubectl set image`. See shared.rollout.field_conflicts. What nobody else claims needs no force.
+- Replicas that are left to an autoscaler are given once, to a new object. Nobody may own them after that: an apply that
+  leaves out what only Sentinel owns would set them back to 1. So Sentinel keeps them until somebody else has set them.
 - Errors are of two kinds: ClusterRefused and ClusterConflict need another request, ClusterUnavailable only time.
   ClusterAway, which is one, says that the whole cluster does not answer; any other says it of one object.
 """
@@ -22,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from shared.errors import ClusterRefused
-from shared.models.deployment import ObjectReference
+from shared.models.deployment import ObjectReference, OwnedField
 from shared.rollout.observation import Observation
 
 Propagation = Literal["Background", "Foreground"]
@@ -31,11 +33,13 @@ Propagation = Literal["Background", "Foreground"]
 
 @dataclass(frozen=True)
 class AppliedObject:
-    """What the API server made of an apply."""
+    """What the API server made of an apply. taken, left: fields of other managers that were, and were not, taken."""
 
     uid: str
     resource_version: str
     generation: int
+    taken: tuple[OwnedField, ...] = ()
+    left: tuple[OwnedField, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,15 @@ class ClusterDriver(Protocol):
         """
         ...
 
-    def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:
+    def apply(
+        self, manifest: Mapping[str, Any], *, failure: str | None = None, uid: str | None = None
+    ) -> AppliedObject:
         """Server-side apply of a manifest of shared.rollout; makes its namespace when there is none. Idempotent.
 
-        uid: of the object as Sentinel applied it before, if it did. Raises ClusterConflict for a newer revision on the
-        cluster, and for fields of other managers unless `force`; ForeignObject for an object of somebody else.
+        uid: of the object as Sentinel applied it before, if it did. failure: for a rollback, why the revision that it
+        goes back from is broken, "" if that is not known; None for other plans. Raises ClusterConflict for a newer
+        revision on the cluster, and for fields of other managers that are neither left nor taken; ForeignObject for an
+        object of somebody else.
         """
         ...
 

@@ -9,7 +9,14 @@ from shared.clusters.transport import FIELD_MANAGER, Transport
 from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, ForeignObject
 from shared.models.deployment import ObjectReference
 from shared.models.gpu import GPU_RESOURCE, PRODUCT_LABEL, normalise_sku
-from shared.rollout.manifests import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, missing_identity
+from shared.rollout.field_conflicts import resolve
+from shared.rollout.manifests import (
+    INSTANCE_LABEL,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    autoscaling_of,
+    missing_identity,
+)
 from shared.rollout.observation import (
     Observation,
     belongs_to,
@@ -17,6 +24,7 @@ from shared.rollout.observation import (
     is_managed,
     is_stale,
     lacks_pods,
+    owns_replicas,
     revision_of,
     rollout_of,
 )
@@ -49,25 +57,32 @@ class KubernetesDriver:
     def within(self, seconds: float, allowed: Callable[[], bool] | None = None) -> "KubernetesDriver":
         return KubernetesDriver(self._transport.within(seconds, allowed))
 
-    def apply(self, manifest: Mapping[str, Any], *, force: bool = False, uid: str | None = None) -> AppliedObject:
+    def apply(
+        self, manifest: Mapping[str, Any], *, failure: str | None = None, uid: str | None = None
+    ) -> AppliedObject:
         meta = manifest["metadata"]
         reference = ObjectReference(manifest["kind"], meta["namespace"], meta["name"], uid)
         for _ in range(_ATTEMPTS):
-            live = self._read(reference)
+            live, resolution = self._read(reference), None
             if live is None:
                 answer = self._apply(reference, {**manifest, "metadata": {**meta, **_NO_OBJECT}}, force=False)
             else:
                 self._refuse_unless_ours(reference, live, instance_of(manifest))
                 self._refuse_to_go_back(reference, live, manifest)
                 seen = {"uid": live["metadata"]["uid"], "resourceVersion": live["metadata"]["resourceVersion"]}
-                answer = self._apply(reference, {**manifest, "metadata": {**meta, **seen}}, force=force)
+                body = {**_with_replicas_of(live, manifest), "metadata": {**meta, **seen}}
+                answer = self._apply(reference, body, force=False)
+                if conflicts := answer.field_conflicts:
+                    if (resolution := resolve(body, conflicts, failure)) is None:
+                        raise ClusterConflict(f"cluster {self._cluster}: {_words(reference)}: {answer.message}")
+                    answer = self._apply(reference, resolution.document, force=bool(resolution.taken))
             if answer.ok and answer.body is not None:
                 applied = answer.body["metadata"]
-                return AppliedObject(applied["uid"], applied["resourceVersion"], applied.get("generation", 1))
+                taken, left = (resolution.taken, resolution.left) if resolution else ((), ())
+                made = applied["uid"], applied["resourceVersion"], applied.get("generation", 1)
+                return AppliedObject(*made, taken=taken, left=left)
             if answer.is_absent("namespaces", reference.namespace):
                 self.ensure_namespace(reference.namespace)
-            elif live is not None and answer.is_field_conflict:
-                raise ClusterConflict(f"cluster {self._cluster}: {_words(reference)}: {answer.message}")
             elif answer.status != 409:
                 raise error_of(self._cluster, answer)
         raise ClusterUnavailable(f"cluster {self._cluster}: {_words(reference)} keeps changing; {_ATTEMPTS} tries")
@@ -278,6 +293,21 @@ class KubernetesDriver:
         there, ours = revision_of(live), revision_of(manifest)
         if there is not None and ours is not None and there > ours:
             raise ClusterConflict(f"{where} is at revision {there}; revision {ours} came too late")
+
+
+def _with_replicas_of(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A manifest for an object that is there: an autoscaler's replicas stay as they are.
+
+    They are left out, unless Sentinel alone owns them since it made the object: then leaving them out would set them to
+    1, and they are kept within the range.
+    """
+    autoscaling = autoscaling_of(manifest)
+    if autoscaling is None:
+        return manifest
+    spec = {name: value for name, value in manifest["spec"].items() if name != "replicas"}
+    if owns_replicas(live, FIELD_MANAGER):
+        spec["replicas"] = min(max(rollout_of(live).desired, autoscaling.min), autoscaling.max)
+    return {**manifest, "spec": spec}
 
 
 def _resource(reference: ObjectReference) -> str:

@@ -20,6 +20,17 @@ class ObjectReference:
 
 
 @dataclass(frozen=True)
+class OwnedField:
+    """A field of an object that another field manager owns. field: its path, as an API server writes it."""
+
+    field: str
+    manager: str
+
+    def __str__(self) -> str:
+        return f"{self.field} ({self.manager})"
+
+
+@dataclass(frozen=True)
 class Deployment:
     """A revision with the manifest that was applied, and what it takes up once it has settled.
 

@@ -38,6 +38,7 @@ class Workload:
 
         Money is text (a JSON number would become a float on the way), times are RFC 3339 in UTC.
         """
+        autoscaling = self.spec.autoscaling
         view: dict[str, JsonValue] = {
             "id": str(self.id),
             "name": self.spec.name,
@@ -48,9 +49,9 @@ class Workload:
             "reason": self.reason,
             "generation": self.generation,
             "revision": self.revision,
-            "replicas": self.spec.replicas,
-            "gpus": self.spec.replicas * self.spec.resources.gpu.count,
-            "usdPerHour": str(self.usd_per_replica_hour * self.spec.replicas),
+            "replicas": self.spec.most_replicas if autoscaling is None else autoscaling.model_dump(mode="json"),
+            "gpus": self.spec.most_replicas * self.spec.resources.gpu.count,
+            "usdPerHour": str(self.usd_per_replica_hour * self.spec.most_replicas),
             "cluster": self.cluster,
             "image": self.spec.image,
             "plan": str(self.plan_id),

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,8 +18,13 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    PlainSerializer,
+    PlainValidator,
     StringConstraints,
     Tag,
+    TypeAdapter,
+    ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -42,7 +48,9 @@ from shared.models.fields import (
     printable,
 )
 from shared.models.kubernetes_object import refuse_as_workload
-from shared.models.validation import read_stored
+from shared.models.validation import is_stored, read_stored
+
+MAX_REPLICAS = 10_000
 
 MIN_CPU = 10
 """Millicores. The kubelet gives no container less: a quota is at least 1 ms in a period of 100 ms (MinQuotaPeriod)."""
@@ -133,6 +141,60 @@ class WorkloadType(StrEnum):
                 return "Job"
             case WorkloadType.STATEFUL:
                 return "StatefulSet"
+
+
+class ReplicaRange(Wire):
+    """Replicas that an autoscaler chooses. min: the first, and what must be available. max: what is reserved."""
+
+    min: Annotated[int, Field(ge=0, le=MAX_REPLICAS, strict=True)] = 1
+    max: Annotated[int, Field(ge=1, le=MAX_REPLICAS, strict=True)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min must be at most max: {self.min} is more than {self.max}")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.min}-{self.max}"
+
+
+ReplicaCount = Annotated[int, Field(ge=0, le=MAX_REPLICAS, strict=True)]
+
+
+@cache
+def _count() -> TypeAdapter[int]:
+    return TypeAdapter(ReplicaCount)
+
+
+def _replicas(value: object, info: ValidationInfo) -> int | ReplicaRange:
+    """One of both by its form, so that an error is about the one that was meant. null is any number of replicas."""
+    match value:
+        case ReplicaRange():
+            return value
+        case None:
+            return ReplicaRange(max=MAX_REPLICAS)
+        case Mapping():
+            return read_stored(ReplicaRange, value) if is_stored(info) else ReplicaRange.model_validate(value)
+        case int() if is_stored(info):
+            return value
+        case _:
+            return _count().validate_python(value)
+
+
+_COUNT_SCHEMA = {"type": "integer", "minimum": 0, "maximum": MAX_REPLICAS}
+_RANGE_SCHEMA = {
+    "type": "object",
+    "properties": {"min": {**_COUNT_SCHEMA, "default": 1}, "max": {**_COUNT_SCHEMA, "minimum": 1}},
+    "required": ["max"],
+    "additionalProperties": False,
+}
+Replicas = Annotated[
+    int | ReplicaRange,
+    PlainValidator(_replicas),
+    PlainSerializer(lambda value: value if isinstance(value, int) else {"min": value.min, "max": value.max}),
+    WithJsonSchema({"anyOf": [_COUNT_SCHEMA, _RANGE_SCHEMA, {"type": "null"}]}),
+]
 
 
 class GpuRequest(Wire):
@@ -343,7 +405,7 @@ class WorkloadSpec(Wire):
     image: Image
     team: DnsLabel = "default"
     namespace: DnsLabel = "default"
-    replicas: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 1
+    replicas: Replicas = 1
     resources: Resources = Resources()
     command: tuple[Argument, ...] = ()
     args: tuple[Argument, ...] = ()
@@ -398,12 +460,30 @@ class WorkloadSpec(Wire):
                 raise ValueError(f"labels must not use what Kubernetes' controllers set themselves: {key}")
         if self.type.kind == "Job" and self.replicas == 0:
             raise ValueError("replicas of a training or batch workload must be at least 1")
+        if self.type.kind == "Job" and self.autoscaling is not None:
+            raise ValueError("replicas of a training or batch workload must be a number: nothing scales a Job")
         if self.type.kind != "Job" and self.retries_pods:
             raise ValueError(
                 "backoffLimit and podFailurePolicy are of training and batch workloads alone: "
                 f"a {self.type.kind} always replaces its pods"
             )
         return self
+
+    @property
+    def autoscaling(self) -> ReplicaRange | None:
+        """The range in which an autoscaler chooses the replicas; None where the workload says how many."""
+        return self.replicas if isinstance(self.replicas, ReplicaRange) else None
+
+    @property
+    def most_replicas(self) -> int:
+        """How many replicas may run: these are priced, counted and reserved."""
+        return self.replicas.max if isinstance(self.replicas, ReplicaRange) else self.replicas
+
+    def with_most_replicas(self, most: int) -> Self:
+        """The same workload with at most so many replicas."""
+        if (chosen := self.autoscaling) is None or most == 0:
+            return self.model_copy(update={"replicas": most})
+        return self.model_copy(update={"replicas": ReplicaRange(min=min(chosen.min, most), max=most)})
 
     @property
     def retries_pods(self) -> bool:

@@ -57,6 +57,10 @@ def adopt(
         raise OperationRefused("decisions[0].cluster", f"the workload does not run on {decision.cluster}")
     if decision.verb is Verb.SCALE and spec.type.kind == "Job":
         raise OperationRefused("decisions[0].verb", "a Job cannot be scaled")
+    if decision.verb is Verb.SCALE and spec.autoscaling is not None:
+        raise OperationRefused(
+            "decisions[0].verb", f"an autoscaler chooses the replicas, {spec.autoscaling}; submit another range"
+        )
     live, surge = work.deployments.live(workload.id), 0
     if decision.verb is Verb.SCALE:
         products = work.catalogue.products(workload.cluster) if spec.resources.gpu.sku else ()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from shared.clusters.driver import ClusterDriver
-    from shared.models.deployment import Deployment, ObjectReference
+    from shared.models.deployment import Deployment, ObjectReference, OwnedField
     from shared.models.plan import ActionPlan
     from shared.operations.lease import LeaseRenewal
 
@@ -52,15 +52,15 @@ class ClusterTask:
 
     plan: as it was leased; its id and its number of executions are the fencing token. instance: the workload's id, as
     objects carry it. delete: objects that have to go, those that are expected first: all that the workload ever had for
-    a removal, earlier Jobs for a new one. force: take fields over from other field managers. uid: of the object to
-    apply to, where an earlier revision has applied it.
+    a removal, earlier Jobs for a new one. failure: for a rollback, why the revision that it goes back from is broken,
+    "" if that is not known. uid: of the object to apply to, where an earlier revision has applied it.
     """
 
     plan: ActionPlan
     instance: str
     apply: Deployment | None
     delete: tuple[ObjectDeletion, ...]
-    force: bool
+    failure: str | None = None
     uid: str | None = None
 
     @property
@@ -80,10 +80,15 @@ class RefusedDeletion:
 
 @dataclass(frozen=True)
 class TaskDone:
-    """The cluster took it. uid: of the applied object. refused: what it did not delete."""
+    """The cluster took it. uid: of the applied object. refused: what it did not delete.
+
+    taken, left: fields of other field managers that the apply took, and those that it left to them.
+    """
 
     uid: str | None
     refused: tuple[RefusedDeletion, ...] = ()
+    taken: tuple[OwnedField, ...] = ()
+    left: tuple[OwnedField, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,8 @@ def carry_out(clusters: Clusters, leases: LeaseRenewal, task: ClusterTask) -> Ta
     try:
         with leases.keep(task) as lease:
             driver = clusters.driver(task.plan.decision.cluster).within(TASK_SECONDS, lease.is_held)
-            uid = None if task.apply is None else _apply(driver, task, task.apply)
-            return TaskDone(uid, tuple(_delete(driver, task)))
+            done = TaskDone(None) if task.apply is None else _apply(driver, task, task.apply)
+            return replace(done, refused=tuple(_delete(driver, task)))
     except ClusterUnavailable as error:
         if task.apply is None and not any(deletion.expected for deletion in task.delete):
             return TaskDone(None)
@@ -126,13 +131,14 @@ def carry_out(clusters: Clusters, leases: LeaseRenewal, task: ClusterTask) -> Ta
         return TaskRefused("ApplyRefused", str(error))
 
 
-def _apply(driver: ClusterDriver, task: ClusterTask, revision: Deployment) -> str:
-    """The uid of the applied object. An earlier execution may have applied it, though the answer was lost."""
+def _apply(driver: ClusterDriver, task: ClusterTask, revision: Deployment) -> TaskDone:
+    """What was applied. An earlier execution may have applied it, though the answer was lost."""
     try:
-        return driver.apply(revision.manifest, force=task.force, uid=task.uid).uid
+        applied = driver.apply(revision.manifest, failure=task.failure, uid=task.uid)
+        return TaskDone(applied.uid, taken=applied.taken, left=applied.left)
     except (ClusterConflict, ClusterRefused) as refusal:
         if task.plan.executions > 1 and (uid := _applied_before(driver, task, revision, str(refusal))) is not None:
-            return uid
+            return TaskDone(uid)
         raise
 
 

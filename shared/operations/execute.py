@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from pydantic import JsonValue
+
     from shared.models.actor import Actor
     from shared.models.plan import ActionPlan
     from shared.models.stored import Workload
@@ -166,7 +168,7 @@ def _clean_up(
             _postpone(work, plan, workload, away, False, actor)
             return None
         leased = work.plans.lease(plan, LEASE)
-        return ClusterTask(leased, str(workload.id), None, _deletions([left]), force=False)
+        return ClusterTask(leased, str(workload.id), None, _deletions([left]))
     _end_superseded(work, plan, workload, actor)
     return None
 
@@ -234,7 +236,7 @@ def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload, away: str | 
         work.workloads.advance(workload, Phase.APPLYING)
         deletions = (ObjectDeletion(one.reference, one.revision, one.may_be_present) for one in objects)
         named = tuple(deletion for deletion in deletions if deletion.expected or away is None)
-        return ClusterTask(leased, str(workload.id), None, named, force=False)
+        return ClusterTask(leased, str(workload.id), None, named)
     present = work.deployments.present(workload.id) if workload.revision else []
     begun = work.deployments.of_plan(plan.id) if workload.revision else None
     deployment = begun or _new_revision(work, plan, workload)
@@ -246,9 +248,14 @@ def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload, away: str | 
         str(workload.id),
         deployment,
         _deletions(earlier),
-        force=plan.decision.verb is Verb.ROLLBACK,
+        failure=_failure(present) if plan.decision.verb is Verb.ROLLBACK else None,
         uid=next((uid for uid in applied if uid is not None), None),
     )
+
+
+def _failure(present: Sequence[Deployment]) -> str:
+    """Why the revision that a rollback goes back from is broken; "" for one that is to be restored."""
+    return next((one.reason for one in reversed(present) if one.status is RevisionStatus.UNHEALTHY), "")
 
 
 def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Deployment:
@@ -263,7 +270,7 @@ def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Dep
         document = _restored(target.manifest, plan, revision)
         deadline, bake = target.deadline, target.bake
     else:
-        spec = workload.spec.model_copy(update={"replicas": decision.replicas})
+        spec = workload.spec.with_most_replicas(decision.replicas)
         deadline, bake = spec.deadline, spec.bake
         document = manifest(
             spec,
@@ -385,6 +392,7 @@ def _applied(
     if current:
         work.workloads.advance(workload, Phase.VERIFYING)
     reference = deployment.reference
+    fields: dict[str, JsonValue] = {"taken_fields": [*map(str, done.taken)], "left_fields": [*map(str, done.left)]}
     work.audit(
         "deployment.applied",
         str(workload.id),
@@ -394,8 +402,9 @@ def _applied(
         cluster=deployment.cluster,
         object=f"{reference.kind} {reference.namespace}/{reference.name}",
         **({"left": done.refused[0].reason} if done.refused else {}),
+        **{name: owned for name, owned in fields.items() if owned},
     )
-    return [RevisionWasApplied(deployment)]
+    return [RevisionWasApplied(deployment, done.taken, done.left)]
 
 
 def _retire_earlier(work: UnitOfWork, deployment: Deployment, done: TaskDone) -> None:

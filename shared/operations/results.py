@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.models.deployment import Deployment
+from shared.models.deployment import Deployment, OwnedField
 from shared.models.plan import ActionPlan
 
 
@@ -35,9 +35,11 @@ class ReservationWasReleased:
 
 @dataclass(frozen=True)
 class RevisionWasApplied:
-    """A cluster has taken a revision."""
+    """A cluster has taken a revision. taken, left: fields of other field managers that were, and were not, taken."""
 
     deployment: Deployment
+    taken: tuple[OwnedField, ...] = ()
+    left: tuple[OwnedField, ...] = ()
 
 
 @dataclass(frozen=True)

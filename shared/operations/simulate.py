@@ -112,7 +112,7 @@ def alternatives(work: UnitOfWork, denied: ActionPlan, workload: Workload) -> li
     """What would pass now in place of a workload's newest plan, which was denied; the plan itself, if it would."""
     if denied.decision.verb in (Verb.ROLLBACK, Verb.REMOVE):
         return []
-    asked = workload.spec.model_copy(update={"replicas": denied.decision.replicas, "generation": None})
+    asked = workload.spec.with_most_replicas(denied.decision.replicas).model_copy(update={"generation": None})
     try:
         [outlook] = [one for one in _Simulation(work).outlooks(asked) if one.chosen]
     except OperationRefused:
@@ -166,7 +166,7 @@ class _Simulation:
         if not decision.approved:
             others = [one.name for one in possible if one is not cluster]
             skus = self._other_skus(spec, cluster)
-            suggestions = explain(decision, decide, replicas=spec.replicas, skus=skus, clusters=others)
+            suggestions = explain(decision, decide, replicas=spec.most_replicas, skus=skus, clusters=others)
         return Outlook(
             cluster.name,
             cluster.name == chosen,
@@ -242,7 +242,7 @@ def _outcome(spec: WorkloadSpec, proposal: Proposal | None, decision: PolicyDeci
 
 def _changed(spec: WorkloadSpec, change: Change) -> WorkloadSpec:
     if change.replicas is not None:
-        spec = spec.model_copy(update={"replicas": change.replicas})
+        spec = spec.with_most_replicas(change.replicas)
     if change.sku is not None:
         gpu = spec.resources.gpu.model_copy(update={"sku": change.sku, "product": None})
         spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"gpu": gpu})})

@@ -22,6 +22,7 @@ from shared.models.quantities import format_bytes, format_millicores
 from shared.models.workload import (
     PodFailurePolicy,
     PodFailureRule,
+    ReplicaRange,
     SecretReference,
     Security,
     Toleration,
@@ -35,6 +36,8 @@ MANAGED_BY = "sentinel"
 GENERATION_ANNOTATION = "sentinel.dev/generation"
 PLAN_ANNOTATION = "sentinel.dev/plan"
 REVISION_ANNOTATION = "sentinel.dev/revision"
+REPLICAS_ANNOTATION = "sentinel.dev/replicas"
+"""The range that an autoscaler has been given, such as "1-6"; absent where Sentinel sets the replicas."""
 _IDENTITY_LABELS = (
     "app.kubernetes.io/name",
     INSTANCE_LABEL,
@@ -94,10 +97,20 @@ def manifest(
                 GENERATION_ANNOTATION: str(generation),
                 PLAN_ANNOTATION: str(plan_id),
                 REVISION_ANNOTATION: str(revision),
+                **({} if spec.autoscaling is None else {REPLICAS_ANNOTATION: str(spec.autoscaling)}),
             },
         },
         "spec": _SPECS[kind](spec, workload_id, {"metadata": {"labels": labels}, "spec": _pod(spec, products)}),
     }
+
+
+def autoscaling_of(document: Mapping[str, Any]) -> ReplicaRange | None:
+    """The range in which an autoscaler chooses the replicas of an object that `manifest` wrote, if one does."""
+    annotations = document.get("metadata", {}).get("annotations") or {}
+    least, _, most = str(annotations.get(REPLICAS_ANNOTATION, "")).partition("-")
+    if not (least.isdecimal() and most.isdecimal()):
+        return None
+    return ReplicaRange.model_construct(min=int(least), max=int(most))
 
 
 GPU_TOLERATION: KubernetesObject = {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
@@ -179,7 +192,7 @@ def _labels(spec: WorkloadSpec, workload_id: uuid.UUID) -> dict[str, str]:
 
 def _deployment(spec: WorkloadSpec, workload_id: uuid.UUID, template: KubernetesObject) -> KubernetesObject:
     return {
-        "replicas": spec.replicas,
+        "replicas": _first_replicas(spec),
         "selector": {"matchLabels": {INSTANCE_LABEL: str(workload_id)}},
         "strategy": {
             "type": "RollingUpdate",
@@ -194,7 +207,7 @@ def _deployment(spec: WorkloadSpec, workload_id: uuid.UUID, template: Kubernetes
 def _stateful_set(spec: WorkloadSpec, workload_id: uuid.UUID, template: KubernetesObject) -> KubernetesObject:
     # Parallel, because an ordered set whose first pod never becomes ready cannot be rolled back without deleting pods.
     return {
-        "replicas": spec.replicas,
+        "replicas": _first_replicas(spec),
         "selector": {"matchLabels": {INSTANCE_LABEL: str(workload_id)}},
         "podManagementPolicy": "Parallel",
         "revisionHistoryLimit": _KEPT_REPLICA_SETS,
@@ -206,9 +219,9 @@ def _job(spec: WorkloadSpec, _: uuid.UUID, template: KubernetesObject) -> Kubern
     # No selector: the API server makes one of the Job's uid.
     template["spec"]["restartPolicy"] = "Never"
     job: KubernetesObject = {
-        "completions": spec.replicas,
-        "parallelism": spec.replicas,
-        "completionMode": "Indexed" if spec.replicas > 1 else "NonIndexed",
+        "completions": spec.most_replicas,
+        "parallelism": spec.most_replicas,
+        "completionMode": "Indexed" if spec.most_replicas > 1 else "NonIndexed",
         "backoffLimit": spec.backoff_limit,
         "template": template,
     }
@@ -230,6 +243,11 @@ def _failure_rule(rule: PodFailureRule) -> KubernetesObject:
     # An API server takes exit codes in ascending order alone.
     document = codes.model_dump(by_alias=True, exclude_none=True) | {"values": sorted(codes.values)}
     return {"action": rule.action, "onExitCodes": document}
+
+
+def _first_replicas(spec: WorkloadSpec) -> int:
+    """What an object is made with; an autoscaler takes it from there."""
+    return spec.most_replicas if spec.autoscaling is None else spec.autoscaling.min
 
 
 _SPECS = {"Deployment": _deployment, "StatefulSet": _stateful_set, "Job": _job}

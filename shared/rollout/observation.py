@@ -127,6 +127,16 @@ def revision_of(resource: Mapping[str, Any]) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
+def owns_replicas(resource: Mapping[str, Any], manager: str) -> bool:
+    """Whether a field manager owns the replicas of an object by its applies, and nobody else does."""
+    owners = {
+        (entry.get("manager"), entry.get("operation"))
+        for entry in resource["metadata"].get("managedFields") or ()
+        if "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
+    }
+    return owners == {(manager, "Apply")}
+
+
 def is_stale(resource: Mapping[str, Any]) -> bool:
     """Whether the status speaks of an older generation than the spec. A Job's status does not say."""
     observed = resource.get("status", {}).get("observedGeneration", 0)

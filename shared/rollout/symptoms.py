@@ -22,6 +22,12 @@ OUT_OF_MEMORY_RESTARTS = 2
 _USELESS_PULLS = ("InvalidImageName", "ErrImageNeverPull")
 _REPEATED_PULLS = ("ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed")
 _FAILED_PULLS = ("ErrImagePull", *_REPEATED_PULLS)
+PULL_REASONS = (*_USELESS_PULLS, *_FAILED_PULLS)
+"""The reasons of an image that is not there."""
+FAILED_STARTS = ("CrashLoopBackOff", "OOMKilled")
+"""The reasons of a container that does not stay up."""
+UNSCHEDULABLE = "Unschedulable"
+"""The reason of a pod that fits no node."""
 _STARTING = (None, "ContainerCreating", "PodInitializing")
 # The words of containerd, CRI-O and Docker's registries, after names of images are taken out of the message.
 _PERMANENT_PULL = re.compile(
@@ -119,7 +125,7 @@ def _fatal_symptoms(pod: Mapping[str, Any], pull_grace_over: bool) -> Iterator[S
 def _hindering_symptoms(pod: Mapping[str, Any]) -> Iterator[Symptom]:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is not None and scheduled.get("status") == "False":
-        yield Symptom(str(scheduled.get("reason", "Unschedulable")), str(scheduled.get("message", "")))
+        yield Symptom(str(scheduled.get("reason", UNSCHEDULABLE)), str(scheduled.get("message", "")))
     for container in container_statuses(pod):
         waiting = _waiting(container)
         if waiting.get("reason") in _FAILED_PULLS:

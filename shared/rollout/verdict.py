@@ -20,7 +20,8 @@ revision: the success or failure of an older one says nothing. Only "available" 
 pods of a settled revision serve alike while somebody restarts it.
 
 Wanted are as many replicas as Sentinel applied, or fewer when somebody has scaled the object down. An autoscaler that
-asks for more does not make a workload unhealthy while its new pods start.
+asks for more does not make a workload unhealthy while its new pods start. Where the replicas are an autoscaler's, its
+minimum is wanted, and at least one.
 
 Broken pods do not wait for the deadline. What may pass does: a full cluster, a Secret that is still to come. A failed
 pull waits for a grace period that counts from the apply. `ProgressDeadlineExceeded` waits too, because a Deployment
@@ -38,6 +39,7 @@ from typing import Any
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import SETTLED_REVISIONS
 from shared.rollout import symptoms
+from shared.rollout.manifests import autoscaling_of
 from shared.rollout.observation import (
     Observation,
     belongs_to,
@@ -99,7 +101,9 @@ class _Case:
     @property
     def wanted(self) -> int:
         """How many replicas have to be available."""
-        return min(rollout_of(self.resource).desired, self.watched.amounts.replicas)
+        autoscaling = autoscaling_of(self.watched.manifest)
+        applied = self.watched.amounts.replicas if autoscaling is None else max(autoscaling.min, 1)
+        return min(rollout_of(self.resource).desired, applied)
 
     @property
     def is_of_revision(self) -> bool:

@@ -173,7 +173,7 @@ def _bytes(data: object) -> bytes:
 def revision_of(workload: Workload, plan: ActionPlan, status: RevisionStatus = RevisionStatus.HEALTHY) -> Deployment:
     """The next revision of a workload, as execution makes it of a plan."""
     number = workload.revision + 1
-    spec = workload.spec.model_copy(update={"replicas": plan.decision.replicas})
+    spec = workload.spec.with_most_replicas(plan.decision.replicas)
     document = manifest(spec, workload_id=workload.id, plan_id=plan.id, revision=number, generation=workload.generation)
     return Deployment(
         id=uuid.uuid4(),

@@ -48,6 +48,11 @@ volume_sources = st.one_of(
 )
 
 
+replicas = st.one_of(
+    st.integers(0, 10_000),
+    st.none(),
+    st.builds(lambda least, more: {"min": least, "max": least + more}, st.integers(0, 5000), st.integers(1, 5000)),
+)
 pod_failure_rules = st.one_of(
     st.fixed_dictionaries(
         {
@@ -102,7 +107,7 @@ def wire_workloads(draw: st.DrawFn) -> dict[str, Any]:
         "image": draw(st.sampled_from(["nginx", "registry.example:5000/a/b:tag", "a@sha256:" + "0" * 64])),
         "team": draw(dns_labels),
         "namespace": draw(dns_labels),
-        "replicas": draw(st.integers(1 if kind in ("training", "batch") else 0, 10_000)),
+        "replicas": draw(st.integers(1, 10_000) if kind in ("training", "batch") else replicas),
         "resources": {
             "cpu": draw(st.sampled_from(["10m", "250m", "4", 0.5])),
             "memory": draw(st.sampled_from(["6Mi", "1.5Gi", "500M", "8Gi"])),

@@ -35,8 +35,8 @@ def cells(workload: Workload, now: datetime) -> tuple[Cell, ...]:
         str(workload.generation),
         str(workload.revision),
         str(spec.replicas),
-        str(spec.replicas * spec.resources.gpu.count),
-        f"{workload.usd_per_replica_hour * spec.replicas:.2f}",
+        str(spec.most_replicas * spec.resources.gpu.count),
+        f"{workload.usd_per_replica_hour * spec.most_replicas:.2f}",
         workload.cluster,
         age(workload.created_at, now),
     )

@@ -9,11 +9,17 @@ import pytest
 from shared.clusters.kubernetes import KubernetesDriver
 from shared.clusters.transport import Transport
 from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
-from shared.models.deployment import ObjectReference
+from shared.models.deployment import ObjectReference, OwnedField
 from shared.rollout.verdict import State
 from tests.contracts.cluster_driver.world import World, eventually
 
 INSTANCE = "app.kubernetes.io/instance"
+
+
+def container_of(live: Mapping[str, Any]) -> dict[str, Any]:
+    """The one container of an object's pods."""
+    found: dict[str, Any] = live["spec"]["template"]["spec"]["containers"][0]
+    return found
 
 
 def instance_of(document: dict[str, Any]) -> str:
@@ -44,7 +50,7 @@ class ApplyContract:
     def test_a_late_older_revision_is_a_conflict_and_changes_nothing(self, world: World) -> None:
         world.driver.apply(world.manifest(2, image="fate.test/ready:2"))
         with pytest.raises(ClusterConflict, match="revision 2; revision 1 came too late"):
-            world.driver.apply(world.manifest(1), force=True)
+            world.driver.apply(world.manifest(1), failure="")
         live = world.live(world.manifest())
         assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "fate.test/ready:2"
 
@@ -54,36 +60,84 @@ class ApplyContract:
         theirs = {**wish, "metadata": {"name": "web", "labels": {"app.kubernetes.io/managed-by": "Helm"}}}
         made = world.someone.create(world.path(wish).rpartition("/")[0], theirs)
         with pytest.raises(ClusterRefused, match="managed by Helm; rename the workload"):
-            world.driver.apply(world.manifest(image="fate.test/ready:2"), force=True)
+            world.driver.apply(world.manifest(image="fate.test/ready:2"), failure="")
         assert world.live(wish)["spec"] == made["spec"]
 
     def test_an_object_of_another_workload_is_never_taken_over(self, world: World) -> None:
         first = world.manifest()
         world.driver.apply(first)
         with pytest.raises(ClusterRefused, match=f"belongs to workload {instance_of(first)}"):
-            world.driver.apply(world.manifest(5, team="rivals"), force=True)
+            world.driver.apply(world.manifest(5, team="rivals"), failure="")
         assert instance_of(world.live(first)) == instance_of(first)
 
     def test_a_field_that_someone_else_owns_is_a_conflict_that_names_both(self, world: World) -> None:
         wish = world.manifest()
         world.driver.apply(wish)
-        world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 1}})
-        with pytest.raises(ClusterConflict, match=r'\.spec\.replicas: conflict with "kubectl-edit"'):
-            world.driver.apply(world.manifest(2))
-        assert world.live(wish)["spec"]["replicas"] == 1
+        world.someone.patch(world.path(wish), {"spec": {"progressDeadlineSeconds": 77}})
+        with pytest.raises(ClusterConflict, match=r'\.spec\.progressDeadlineSeconds: conflict with "kubectl-edit"'):
+            world.driver.apply(world.manifest(2, image="fate.test/ready:2"))
+        assert container_of(world.live(wish))["image"] == "fate.test/ready"
 
-    def test_force_takes_such_a_field_back(self, world: World) -> None:
+    def test_replicas_that_someone_else_owns_are_left_to_them(self, world: World) -> None:
         wish = world.manifest()
         world.driver.apply(wish)
         world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 1}})
-        world.driver.apply(world.manifest(2), force=True)
+        applied = world.driver.apply(world.manifest(2, image="fate.test/ready:2"))
+        assert (applied.taken, applied.left) == ((), (OwnedField(".spec.replicas", "kubectl-edit"),))
+        live = world.live(wish)
+        assert (live["spec"]["replicas"], container_of(live)["image"]) == (1, "fate.test/ready:2")
+
+    def test_a_rollback_takes_what_may_have_broken_a_revision_and_leaves_the_rest(self, world: World) -> None:
+        wish = world.manifest(labels={"tier": "gold"})
+        world.driver.apply(wish)
+        container = container_of(world.live(wish))
+        theirs = {**container, "image": "fate.test/image-pull", "resources": {"limits": {"cpu": "200m"}}}
+        template = {"spec": {"containers": [theirs]}}
+        changes = {"replicas": 1, "progressDeadlineSeconds": 77, "template": template}
+        world.someone.patch(world.path(wish), {"metadata": {"labels": {"tier": "lead"}}, "spec": changes})
+        applied = world.driver.apply(world.manifest(2, labels={"tier": "gold"}), failure="ImagePullBackOff")
+        pod = '.spec.template.spec.containers[name="main"]'
+        assert applied.taken == (OwnedField(f"{pod}.image", "kubectl-edit"),)
+        assert {one.field for one in applied.left} >= {
+            ".metadata.labels.tier",
+            ".spec.progressDeadlineSeconds",
+            ".spec.replicas",
+            f"{pod}.resources.limits.cpu",
+        }
+        live = world.live(wish)
+        assert container_of(live)["image"] == "fate.test/ready"
+        assert container_of(live)["resources"]["limits"]["cpu"] == "200m"
+        assert (live["spec"]["replicas"], live["metadata"]["labels"]["tier"]) == (1, "lead")
+        assert live["metadata"]["annotations"]["sentinel.dev/revision"] == "2"
+
+    def test_an_autoscaler_keeps_the_replicas_that_it_has_chosen(self, world: World) -> None:
+        """Sentinel owns them no longer, so that they are nobody's but the autoscaler's to change."""
+        wish = world.manifest(replicas={"min": 2, "max": 6})
+        world.driver.apply(wish)
         assert world.live(wish)["spec"]["replicas"] == 2
+        world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 4}})
+        applied = world.driver.apply(world.manifest(2, image="fate.test/ready:2", replicas={"min": 2, "max": 6}))
+        live = world.live(wish)
+        assert (live["spec"]["replicas"], applied.left) == (4, ())
+        owners = [entry["manager"] for entry in live["metadata"]["managedFields"] if "f:replicas" in str(entry)]
+        assert "sentinel" not in owners
+
+    @pytest.mark.parametrize(("before", "after"), [(3, 3), (1, 2), (9, 6)])
+    def test_replicas_that_are_given_to_an_autoscaler_stay_until_it_changes_them(
+        self, world: World, before: int, after: int
+    ) -> None:
+        wish = world.manifest(replicas=before, resources={"cpu": "10m"}, image="fate.test/never-ready")
+        world.driver.apply(wish)
+        for revision in (2, 3):
+            left = {"replicas": {"min": 2, "max": 6}, "image": f"fate.test/never-ready:{revision}"}
+            world.driver.apply(world.manifest(revision, **left))
+            assert world.live(wish)["spec"]["replicas"] == after
 
     def test_a_field_that_sentinel_does_not_name_stays_with_its_owner(self, world: World) -> None:
         wish = world.manifest()
         world.driver.apply(wish)
         world.someone.patch(world.path(wish), {"metadata": {"annotations": {"example.org/note": "kept"}}})
-        world.driver.apply(world.manifest(2, image="fate.test/ready:2"), force=True)
+        world.driver.apply(world.manifest(2, image="fate.test/ready:2"), failure="")
         assert world.live(wish)["metadata"]["annotations"]["example.org/note"] == "kept"
 
     def test_a_field_that_a_new_revision_leaves_out_is_removed(self, world: World) -> None:
@@ -116,7 +170,7 @@ class ApplyContract:
         world.someone.patch(world.path(wish), {"spec": theirs})
         with pytest.raises(ClusterConflict, match=r'tolerations: conflict with "kubectl-edit"'):
             world.driver.apply(world.manifest(2, resources=gpu, replicas=0))
-        world.driver.apply(world.manifest(3, resources=gpu, replicas=0), force=True)
+        world.driver.apply(world.manifest(3, resources=gpu, replicas=0), failure="")
         pod = world.live(wish)["spec"]["template"]["spec"]
         assert pod["tolerations"] == wish["spec"]["template"]["spec"]["tolerations"]
 
@@ -178,7 +232,7 @@ class InterruptedContract:
         theirs["spec"] = {**wish["spec"], "replicas": 1}
         world.transport.before_write = once(lambda: world.someone.create(world.path(wish).rpartition("/")[0], theirs))
         with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
-            world.driver.apply(wish, force=True)
+            world.driver.apply(wish, failure="")
         assert world.live(wish)["spec"]["replicas"] == 1
 
     def test_a_create_does_not_overwrite_a_newer_revision_that_came_since_the_read(self, world: World) -> None:
@@ -187,7 +241,7 @@ class InterruptedContract:
 
         world.transport.before_write = once(lambda: other.apply(newer))
         with pytest.raises(ClusterConflict, match="revision 2; revision 1 came too late"):
-            world.driver.apply(world.manifest(1, replicas=0), force=True)
+            world.driver.apply(world.manifest(1, replicas=0), failure="")
         live = world.live(newer)
         assert live["metadata"]["annotations"]["sentinel.dev/revision"] == "2"
         assert live["spec"]["template"]["spec"]["containers"][0]["image"] == "fate.test/ready:2"
@@ -282,7 +336,7 @@ class ObservationContract:
         eventually(
             lambda: world.verdict(world.manifest(2, type=kind), expired=True).reason, lambda r: r == "DeadlineExceeded"
         )
-        world.driver.apply(world.manifest(3, type=kind), force=True)
+        world.driver.apply(world.manifest(3, type=kind), failure="")
         world.wait_for(world.manifest(3, type=kind), State.HEALTHY)
 
     def test_a_crash_loop_is_seen_while_the_old_revision_is_ready(self, world: World) -> None:

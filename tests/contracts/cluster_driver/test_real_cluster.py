@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from shared.clusters.kubeconfig import Connection, read_connection
+from shared.models.deployment import OwnedField
 from shared.models.workload import WorkloadSpec
 from shared.rollout.manifests import manifest
 from shared.rollout.verdict import State
@@ -69,6 +70,23 @@ def test_pods_that_a_quota_refuses_are_explained_before_the_deadline(world: Worl
     found = eventually(lambda: world.verdict(wish), lambda verdict: verdict.reason != "Progressing")
     assert (found.state, found.reason) == (State.PROGRESSING, "FailedCreate")
     assert "exceeded quota: q, requested: cpu=4" in found.message
+
+
+@pytest.mark.parametrize("replicas", [{"min": 2, "max": 6}, 2])
+def test_a_horizontal_pod_autoscaler_keeps_the_replicas_that_it_has_chosen(world: World, replicas: Any) -> None:
+    wish = world.manifest(replicas=replicas, resources={"cpu": "10m"})
+    world.driver.apply(wish)
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    scaler = {"scaleTargetRef": target, "minReplicas": 4, "maxReplicas": 6}
+    path = f"/apis/autoscaling/v2/namespaces/{world.namespace}/horizontalpodautoscalers"
+    world.someone.create(path, {"metadata": {"name": "web"}, "spec": scaler})
+    eventually(lambda: world.live(wish)["spec"]["replicas"], lambda count: count == 4)
+    changed = world.manifest(2, replicas=replicas, resources={"cpu": "10m"}, image="fate.test/ready:2")
+    applied = world.driver.apply(changed)
+    world.wait_for(changed, State.HEALTHY)
+    assert world.live(changed)["spec"]["replicas"] == 4
+    scaled_by = OwnedField(".spec.replicas", "kube-controller-manager")
+    assert applied.left == (() if isinstance(replicas, dict) else (scaled_by,))
 
 
 IGNORES_DRAINED_NODES = {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]}

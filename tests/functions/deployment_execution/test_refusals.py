@@ -133,15 +133,20 @@ def test_the_older_revision_runs_on_and_the_reservation_is_that_of_what_runs(cha
     assert chain.gpus() == 1
 
 
+def take_a_field(chain: Chain) -> None:
+    """Somebody sets a field that Sentinel applies to a value of their own."""
+    chain.site.someone.patch(chain.site.path("Deployment", "web"), {"spec": {"progressDeadlineSeconds": 77}})
+
+
 def test_a_field_that_somebody_else_owns_is_reported(chain: Chain) -> None:
     chain.submit(replicas=1)
     chain.settle()
-    chain.site.someone.patch(chain.site.path("Deployment", "web"), {"spec": {"replicas": 2}})
+    take_a_field(chain)
     event = told(chain.apply(replicas=4))
     assert isinstance(event.data, dict)
     assert (event.type, event.data["reason"]) == (FAILED, "Conflict")
     assert "kubectl-edit" in str(event.data["message"])
-    assert chain.site.object()["spec"]["replicas"] == 2
+    assert chain.site.object()["spec"]["progressDeadlineSeconds"] == 77
 
 
 def test_a_removal_that_is_refused_says_so_and_keeps_the_reservation(chain: Chain) -> None:
@@ -200,9 +205,9 @@ def arrived_and_cut_off(chain: Chain, **fields: Any) -> HttpAnswer:
     return approved
 
 
-def test_an_apply_that_arrived_before_somebody_scaled_has_not_failed(chain: Chain) -> None:
+def test_an_apply_that_arrived_before_somebody_took_a_field_has_not_failed(chain: Chain) -> None:
     approved = arrived_and_cut_off(chain, replicas=2)
-    chain.site.someone.patch(chain.site.path("Deployment", "web"), {"spec": {"replicas": 3}})
+    take_a_field(chain)
     chain.follow(approved)
     assert chain.settle().phase is Phase.HEALTHY
     assert chain.gpus() == 2
@@ -227,7 +232,7 @@ def test_what_may_have_arrived_and_cannot_be_seen_waits(chain: Chain, tmp_path: 
 def test_a_conflict_fails_what_never_arrived(chain: Chain) -> None:
     chain.submit(replicas=1)
     chain.settle()
-    chain.site.someone.patch(chain.site.path("Deployment", "web"), {"spec": {"replicas": 2}})
+    take_a_field(chain)
     approved = chain.until_approved(replicas=4)
     chain.site.crashes = 1
     with pytest.raises(Crash):

@@ -151,11 +151,11 @@ def test_a_rollback_restores_what_sentinel_owns_and_touches_nothing_else(chain: 
     chain.site.someone.patch(path, theirs)
     before = chain.site.object()
     chain.submit(image=NEVER, env={"A": "2", "B": "3"}, labels={}, replicas=2)
-    chain.site.someone.patch(path, {"spec": {"replicas": 5}})  # taken back by force: a failing workload is not left so
+    chain.site.someone.patch(path, {"spec": {"replicas": 5}})  # theirs from now on, and nothing that breaks pods
     chain.pass_time(601)
     chain.workload_is(Phase.ROLLED_BACK)
     after = chain.site.object()
-    assert after["spec"] == before["spec"]
+    assert after["spec"] == {**before["spec"], "replicas": 5}
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
     assert after["metadata"]["annotations"]["theirs"] == "kept"
 

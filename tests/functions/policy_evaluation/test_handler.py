@@ -441,6 +441,13 @@ def test_a_job_is_not_scaled_from_outside(deliver: Deliver, store: Store) -> Non
     assert (answer.status, b"a Job cannot be scaled" in answer.body) == (422, True)
 
 
+def test_an_autoscaled_workload_is_not_scaled_from_outside(deliver: Deliver, store: Store) -> None:
+    deliver.decide(replicas={"max": 6})
+    runs(store)
+    answer = deliver(POLICY, PROPOSED, outside(store, "scale", 3))
+    assert (answer.status, b"an autoscaler chooses the replicas, 1-6" in answer.body) == (422, True)
+
+
 def test_a_scale_from_outside_is_judged_by_our_own_figures(
     deliver: Deliver, store: Store, owner_engine: sa.Engine
 ) -> None:

@@ -126,6 +126,19 @@ def failures(*rules: dict[str, Any]) -> dict[str, Any]:
     return {"type": "batch", "podFailurePolicy": {"rules": rules}}
 
 
+@pytest.mark.parametrize(("replicas", "most"), [({"min": 2, "max": 6}, 6), ({"max": 3}, 3), (None, 10_000)])
+def test_what_an_autoscaler_may_run_at_most_is_priced_and_planned(
+    deliver: Deliver, store: Store, replicas: object, most: int
+) -> None:
+    plan, workload = proposed(deliver.submit(replicas=replicas)), stored(store)
+    assert (plan.decision.replicas, plan.usd_per_hour) == (most, most * workload.usd_per_replica_hour)
+    assert workload.spec.most_replicas == most
+    with store.begin() as work:
+        kept = work.plans.get(plan.plan)
+    assert kept is not None
+    assert (kept.amounts.replicas, kept.amounts.gpus) == (most, most)
+
+
 # Bad input -----------------------------------------------------------------------------------------------------------
 
 
@@ -137,6 +150,10 @@ def failures(*rules: dict[str, Any]) -> dict[str, Any]:
         ({"replicas": 1.5}, "replicas", "valid integer"),
         ({"replicas": "2"}, "replicas", "valid integer"),
         ({"replicas": True}, "replicas", "valid integer"),
+        ({"replicas": {"min": 1}}, "replicas.max", "Field required"),
+        ({"replicas": {"min": 7, "max": 6}}, "replicas", "min must be at most max: 7 is more than 6"),
+        ({"replicas": {"max": 10_001}}, "replicas.max", "less than or equal to 10000"),
+        ({"type": "batch", "replicas": {"max": 2}}, "", "must be a number: nothing scales a Job"),
         ({"resources": {"gpu": {"count": -1}}}, "resources.gpu.count", "greater than or equal to 0"),
         ({"resources": {"gpu": {"count": 65}}}, "resources.gpu.count", "less than or equal to 64"),
         ({"resources": {"cpu": "NaN"}}, "resources.cpu", "is not a Kubernetes quantity"),

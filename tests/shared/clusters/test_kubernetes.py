@@ -27,17 +27,37 @@ NO_NAMESPACE = status(404, kind="namespaces", name="search")
 
 def test_an_apply_names_what_it_read(server: ScriptedServer) -> None:
     server.will(200, LIVE).will(200, LIVE)
-    applied = server.driver().apply(WISH, force=True)
+    applied = server.driver().apply(WISH)
     assert (applied.uid, applied.resource_version, applied.generation) == ("u", "7", 3)
     sent = server.asked[1]
     assert sent.body["metadata"] == {**WISH["metadata"], "uid": "u", "resourceVersion": "7"}
-    assert sent.path.endswith("?fieldManager=sentinel&fieldValidation=Strict&force=true")
+    assert sent.path.endswith("?fieldManager=sentinel&fieldValidation=Strict&force=false")
     assert "uid" not in WISH["metadata"]
+
+
+def conflict(field: str) -> dict[str, Any]:
+    message = 'conflict with "kubectl-edit" using apps/v1'
+    return status(409, "conflict", causes=[{"reason": "FieldManagerConflict", "field": field, "message": message}])
+
+
+def test_an_apply_forces_only_what_was_read_before_the_conflict(server: ScriptedServer) -> None:
+    """What changes between the conflict and the force is read again, and judged anew."""
+    image = '.spec.template.spec.containers[name="main"].image'
+    stale = status(409, "the object has been modified")
+    server.will(200, LIVE).will(409, conflict(image)).will(409, stale).will(200, LIVE).will(200, LIVE)
+    applied = server.driver().apply(WISH, failure="ImagePullBackOff")
+    assert [one.path.rpartition("force=")[2] for one in server.asked if one.method == "PATCH"] == [
+        "false",
+        "true",
+        "false",
+    ]
+    assert server.asked[2].body["metadata"]["resourceVersion"] == "7"
+    assert applied.taken == applied.left == ()
 
 
 def test_a_first_apply_never_forces(server: ScriptedServer) -> None:
     server.will(404, ABSENT).will(201, LIVE)
-    server.driver().apply(WISH, force=True)
+    server.driver().apply(WISH, failure="ImagePullBackOff")
     assert server.asked[1].path.endswith("force=false")
 
 

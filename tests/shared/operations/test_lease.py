@@ -25,7 +25,7 @@ PLAN = ActionPlan(
     surge=NOTHING,
     status=PlanStatus.APPLYING,
 )
-TASK = ClusterTask(PLAN, "w", None, (), force=False)
+TASK = ClusterTask(PLAN, "w", None, ())
 RECOVERY_SECONDS = 30
 TICK_SECONDS = 5
 

@@ -284,7 +284,7 @@ def test_names_and_labels_fit_their_limits(spec: WorkloadSpec, revision: int) ->
     document = manifest(spec, workload_id=spec.id, plan_id=PLAN, revision=revision, generation=1)
     name = document["metadata"]["name"]
     # What the controllers make of the name: a revision label, the host name of an indexed pod, a job-name label.
-    suffix = {"Deployment": "", "StatefulSet": "-0123456789", "Job": f"-{spec.replicas - 1}"}[document["kind"]]
+    suffix = {"Deployment": "", "StatefulSet": "-0123456789", "Job": f"-{spec.most_replicas - 1}"}[document["kind"]]
     assert NAME.fullmatch(name + suffix)
     assert all(LABEL.fullmatch(value) for value in document["metadata"]["labels"].values())
 

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.models.lifecycle import RevisionStatus
+from shared.models.workload import WorkloadSpec
+from shared.rollout.manifests import manifest
 from shared.rollout.observation import Observation
 from shared.rollout.verdict import State, Verdict, verdict
 from tests.support.cluster_documents import (
@@ -487,6 +489,24 @@ def test_a_stateful_set_is_judged_by_the_pods_of_its_update_revision(pods: list[
 def test_a_stateful_set_settles() -> None:
     found = resource("StatefulSet", updateRevision="web-new", **SETTLED)
     assert judged(seen(found), "StatefulSet", ready_since=NOW - BAKE).state is State.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("replicas", "available", "state"),
+    [
+        ({"min": 2, "max": 6}, 2, State.HEALTHY),
+        ({"min": 2, "max": 6}, 1, State.PROGRESSING),
+        ({"min": 0, "max": 6}, 1, State.HEALTHY),
+        ({"min": 0, "max": 6}, 0, State.PROGRESSING),
+        (6, 4, State.PROGRESSING),
+    ],
+)
+def test_of_autoscaled_replicas_the_minimum_has_to_be_available(replicas: object, available: int, state: State) -> None:
+    spec = WorkloadSpec.model_validate({"name": "web", "type": "inference", "image": "nginx:1", "replicas": replicas})
+    document = manifest(spec, workload_id=spec.id, plan_id=spec.id, revision=4, generation=1)
+    revision = replace(watched(status=RevisionStatus.HEALTHY, replicas=6, ready_since=NOW - BAKE), manifest=document)
+    found = seen(resource(desired=5, **counts(5, 5, available, available)))
+    assert verdict(found, revision, now=NOW, bake=BAKE, pull_grace=PULL_GRACE).state is state
 
 
 def job_pod(name: str, phase: str, *containers: Document, **more: Any) -> Document:

@@ -32,7 +32,7 @@ def _description(data: BaseModel) -> str:
         case WorkloadSubmitted():
             gpu = data.resources.gpu
             each = f", {gpu.count} {gpu.sku or 'GPU'} each" if gpu.count else ""
-            return f"{data.image}, {_count(data.replicas, 'replica')}{each}, team {data.team}"
+            return f"{data.image}, {_count(data.most_replicas, 'replica')}{each}, team {data.team}"
         case WorkloadWithdrawn():
             return "shall go"
         case WorkloadRejected():
