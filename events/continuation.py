@@ -16,6 +16,15 @@ class VerificationContinued(EventData):
     page: int
 
 
+@CATALOGUE.declare("dev.sentinel.sweep.continued.v1", example={"cluster": "local", "page": 7, "chain": 1})
+class SweepContinued(EventData):
+    """The sweep of a cluster goes on with this page. chain: how many pages follow one tick so far."""
+
+    cluster: str
+    page: int
+    chain: int
+
+
 @CATALOGUE.declare("dev.sentinel.relay.continued.v1", example={"page": 1})
 class RelayContinued(EventData):
     """The relay goes on with what is left in the outbox."""

@@ -25,17 +25,22 @@ DRY_RUN_DENIALS = CounterSpec(
 ROWS_SET_ASIDE = CounterSpec(
     "sentinel_rows_set_aside", "Rows that could not be read or handled, and were left out of a page.", ("table",)
 )
+SWEEP_FINDINGS = CounterSpec(
+    "sentinel_sweep_findings",
+    "Objects that a sweep of a cluster found missing, changed, not ready, recovered or orphaned, at each sweep.",
+    ("cluster", "finding"),
+)
 
 
 # A function's first events are handled side by side, and a counter that is registered twice is an error.
 _REGISTERING = threading.Lock()
 
 
-def count(spec: CounterSpec, **labels: str) -> None:
-    """Adds one."""
+def count(spec: CounterSpec, number: int = 1, /, **labels: str) -> None:
+    """Adds one, or a number."""
     with _REGISTERING:
         counter = _counter(spec)
-    counter.labels(**labels).inc()
+    counter.labels(**labels).inc(number)
 
 
 def exposition() -> tuple[bytes, str]:

@@ -7,15 +7,12 @@ from typing import Any
 
 from functions.health_verification import handler
 from shared.eventing.function import ClusterFunction
-from shared.operations.observe import ObservationTask, Observed
 from shared.store.unit_of_work import UnitOfWork
 
 
-def build(
-    observe: Callable[[ObservationTask], Observed], *, pull_grace: timedelta
-) -> ClusterFunction[UnitOfWork, Any, Observed]:
-    """observe: observes revisions on their clusters, as `shared.operations.observe` does. pull_grace: how long after an
-    apply an image may fail to be pulled.
+def build(perform: Callable[[Any], Any], *, pull_grace: timedelta) -> ClusterFunction[UnitOfWork, Any, Any]:
+    """perform: observes revisions on their clusters, or reads a page of a sweep, as `handler.perform` does. pull_grace:
+    how long after an apply an image may fail to be pulled.
     """
     conclude = partial(handler.conclude, pull_grace=pull_grace)
-    return ClusterFunction("health-verification", handler.ACCEPTS, handler.prepare, observe, conclude)
+    return ClusterFunction("health-verification", handler.ACCEPTS, handler.prepare, perform, conclude)

@@ -2,7 +2,8 @@
 
 An applied or removed revision, an API server's notice, a fault or a breach name what to observe. The tick observes what
 nobody announced, one page at a time. So a lost notice costs time, never truth. Plans that are due are announced a page
-at a time too: all of a cluster's are due at once when it is available again.
+at a time too: all of a cluster's are due at once when it is available again. What has settled is compared with the
+lists of its cluster, by sweeps; see shared.operations.sweep.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from events import CATALOGUE
-from events.continuation import TICK_SUBJECT, VerificationContinued
+from events.continuation import TICK_SUBJECT, SweepContinued, VerificationContinued
 from events.deployment import DeploymentApplied, DeploymentRemoved
 from events.foreign import ObjectAdded, ObjectDeleted, ObjectReferenceData, ObjectUpdated, Tick
 from events.plan import PlanProposed
@@ -21,8 +22,10 @@ from events.telemetry import GpuFault, SloBreached
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.models.actor import Actor
-from shared.operations import verify
-from shared.operations.observe import ObservationTask, Observed
+from shared.operations import sweep, verify
+from shared.operations.apply import Clusters
+from shared.operations.observe import ObservationTask, Observed, observe
+from shared.operations.sweep import SweepStep, SweepTask, SweptPage
 from shared.operations.verify import Verification
 
 if TYPE_CHECKING:
@@ -38,31 +41,59 @@ ACCEPTS = CATALOGUE.of(
     ObjectDeleted,
     Tick,
     VerificationContinued,
+    SweepContinued,
 )
 ACTOR = Actor.function("health-verification")
 
 
-def prepare(event: Event, work: UnitOfWork) -> ObservationTask | Done:
+def prepare(event: Event, work: UnitOfWork) -> ObservationTask | SweepTask | Done:
     """What to observe. Raises OperationRefused for a revision that does not exist, and for a page of no tick."""
     return _task(event, work) or Done()
 
 
+def perform(clusters: Clusters, task: ObservationTask | SweepTask) -> Observed | SweptPage:
+    """Asks the clusters."""
+    return sweep.read(clusters, task) if isinstance(task, SweepTask) else observe(clusters, task)
+
+
 def conclude(
-    event: Event, task: ObservationTask, observed: Observed, work: UnitOfWork, *, pull_grace: timedelta
+    event: Event,
+    task: ObservationTask | SweepTask,
+    found: Observed | SweptPage,
+    work: UnitOfWork,
+    *,
+    pull_grace: timedelta,
 ) -> Sequence[Outgoing]:
     """What follows. The first event is the reply, and the others wait for the relay: proposals come first, then the
-    continuation, so that pages need not wait for each other.
+    continuations, so that pages need not wait for each other.
     """
+    if isinstance(task, SweepTask) and isinstance(found, SweptPage):
+        step = sweep.conclude(work, task, found, ACTOR)
+        return [] if step is None else [_continued(step)]
+    assert isinstance(task, ObservationTask)
+    assert isinstance(found, Observed)
+    return _concluded(event, task, found, work, pull_grace)
+
+
+def _concluded(
+    event: Event, task: ObservationTask, observed: Observed, work: UnitOfWork, pull_grace: timedelta
+) -> Sequence[Outgoing]:
     # With the function's own name: intake makes plans of (source, id) too, and a caller may use an id twice.
     cause = f"health-verification\n{event.source}\n{event.id}"
     verified = verify.conclude(work, task, observed, Verification(cause, pull_grace), ACTOR)
     emitted = [outgoing(result) for result in verified.results]
     if (page := verified.next_page) is not None:
         emitted.append(Outgoing(VerificationContinued(started_at=page.started_at, page=page.page), TICK_SUBJECT))
+    if isinstance(event.data, Tick):
+        emitted += map(_continued, sweep.due(work))
     return sorted(emitted, key=_urgency)
 
 
-def _task(event: Event, work: UnitOfWork) -> ObservationTask | None:
+def _continued(step: SweepStep) -> Outgoing:
+    return Outgoing(SweepContinued(cluster=step.cluster, page=step.page, chain=step.chain), f"cluster/{step.cluster}")
+
+
+def _task(event: Event, work: UnitOfWork) -> ObservationTask | SweepTask | None:
     match event.data:
         case DeploymentApplied() | DeploymentRemoved():
             return verify.task_for_revision(work, event.data.deployment)
@@ -76,6 +107,8 @@ def _task(event: Event, work: UnitOfWork) -> ObservationTask | None:
             return verify.task_for_workloads(work, (event.data.workload,))
         case VerificationContinued():
             return verify.task_for_page(work, event.data.started_at, event.data.page)
+        case SweepContinued(cluster=cluster, page=page, chain=chain):
+            return sweep.claim(work, SweepStep(cluster, page, chain))
         case _:
             return verify.task_for_tick(work)
 
@@ -83,4 +116,4 @@ def _task(event: Event, work: UnitOfWork) -> ObservationTask | None:
 def _urgency(emitted: Outgoing) -> int:
     if isinstance(emitted.data, PlanProposed):
         return 0
-    return 1 if isinstance(emitted.data, VerificationContinued) else 2
+    return 1 if isinstance(emitted.data, VerificationContinued | SweepContinued) else 2

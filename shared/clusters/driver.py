@@ -33,13 +33,17 @@ Propagation = Literal["Background", "Foreground"]
 
 @dataclass(frozen=True)
 class AppliedObject:
-    """What the API server made of an apply. taken, left: fields of other managers that were, and were not, taken."""
+    """What the API server made of an apply. taken, left: fields of other managers that were, and were not, taken.
+
+    digest: of the applied fields; see shared.rollout.owned_fields.
+    """
 
     uid: str
     resource_version: str
     generation: int
     taken: tuple[OwnedField, ...] = ()
     left: tuple[OwnedField, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,18 @@ class ObservedObject:
 
     reference: ObjectReference
     instance: str
+
+
+@dataclass(frozen=True)
+class ObjectPage:
+    """One page of a list. next_token: for the next page, "" after the last.
+
+    expired: the API server knows the token no more, so the list has to begin again.
+    """
+
+    objects: tuple[Mapping[str, Any], ...] = ()
+    next_token: str = ""
+    expired: bool = False
 
 
 class ClusterDriver(Protocol):
@@ -84,6 +100,14 @@ class ClusterDriver(Protocol):
         """What `observe` returns or refuses for each, in their order, with one LIST a kind where that saves requests.
 
         The lists are as recent as a GET: none is served from a cache that lags behind.
+        """
+        ...
+
+    def list_managed(self, kind: str, namespace: str, token: str) -> ObjectPage:
+        """The next page, of 500 at most, of the objects of a kind that are labelled as Sentinel's.
+
+        namespace: "" for all. token: of the page before, "" for the first. All pages are of one moment, as long as the
+        API server keeps it.
         """
         ...
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from shared.clusters.answers import ApiAnswer, error_of
-from shared.clusters.driver import AppliedObject, ObservedObject, Propagation
+from shared.clusters.driver import AppliedObject, ObjectPage, ObservedObject, Propagation
 from shared.clusters.transport import FIELD_MANAGER, Transport
 from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, ForeignObject
 from shared.models.deployment import ObjectReference
@@ -28,9 +28,11 @@ from shared.rollout.observation import (
     revision_of,
     rollout_of,
 )
+from shared.rollout.owned_fields import owned_digest
 
 _ATTEMPTS = 5  # reads of an object that changes between read and write
 _PAGE = 500
+_EXPIRED = 410
 _NO_OBJECT = {"resourceVersion": "1"}
 """What an apply carries that may only create. No object has this version: an API server refuses the apply to one that
 exists as stale, and takes no notice of the version where there is none. A POST would be no apply: its fields would
@@ -80,7 +82,7 @@ class KubernetesDriver:
                 applied = answer.body["metadata"]
                 taken, left = (resolution.taken, resolution.left) if resolution else ((), ())
                 made = applied["uid"], applied["resourceVersion"], applied.get("generation", 1)
-                return AppliedObject(*made, taken=taken, left=left)
+                return AppliedObject(*made, taken=taken, left=left, digest=owned_digest(manifest, answer.body))
             if answer.is_absent("namespaces", reference.namespace):
                 self.ensure_namespace(reference.namespace)
             elif answer.status != 409:
@@ -102,6 +104,21 @@ class KubernetesDriver:
         rolling = [one for one in open_ if one.reference.kind == "Deployment" and _is_there(lives[one])]
         sets = self._controlled("/apis/apps/v1", "replicasets", rolling)
         return [self._observation(lives[one], pods.get(one), sets.get(one, ())) for one in objects]
+
+    def list_managed(self, kind: str, namespace: str, token: str) -> ObjectPage:
+        group, resource = _RESOURCES[kind]
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        query = {"continue": token} if token else {}
+        selector = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+        answer = self._transport.get(f"{group}{scope}/{resource}", labelSelector=selector, limit=str(_PAGE), **query)
+        if answer.status == _EXPIRED and token:
+            # The server may offer to go on from there in a later state, which is as good.
+            offered = (answer.body or {}).get("metadata", {}).get("continue", "")
+            return ObjectPage(next_token=offered, expired=not offered)
+        body = self._body(answer)
+        api_version = group.removeprefix("/apis/")
+        objects = tuple({"apiVersion": api_version, "kind": kind, **item} for item in body.get("items") or ())
+        return ObjectPage(objects, body.get("metadata", {}).get("continue") or "")
 
     def restore_identity(self, live: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
         meta = live["metadata"]

@@ -35,7 +35,8 @@ class Deployment:
     """A revision with the manifest that was applied, and what it takes up once it has settled.
 
     deadline, bake: those that it was submitted with; a rollback has those of the revision that it goes back to. None
-    where an earlier release wrote the revision.
+    where an earlier release wrote the revision. object_digest: of the fields that were applied, None where it is not
+    known; see shared.rollout.owned_fields. suspected_at: when a sweep found something to be looked at more closely.
     """
 
     id: uuid.UUID
@@ -57,3 +58,5 @@ class Deployment:
     ready_since: datetime | None = None
     observed_at: datetime | None = None
     reason: str = field(default="")
+    object_digest: str | None = None
+    suspected_at: datetime | None = None

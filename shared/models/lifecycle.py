@@ -121,7 +121,7 @@ PHASES: StateMachine[Phase] = StateMachine(
         Phase.COMPLETED: frozenset({Phase.PROPOSED}),
         Phase.UNHEALTHY: _phases(),
         Phase.ROLLED_BACK: _phases(Phase.DEGRADED, Phase.UNHEALTHY),
-        Phase.FAILED: _phases(),
+        Phase.FAILED: _phases(Phase.HEALTHY, Phase.COMPLETED, Phase.ROLLED_BACK, Phase.UNHEALTHY),  # it recovered
         Phase.REMOVING: _phases(),
         Phase.REMOVED: frozenset({Phase.PROPOSED}),
     },
@@ -172,7 +172,8 @@ REVISION_STATUSES: StateMachine[RevisionStatus] = StateMachine(
         RevisionStatus.HEALTHY: _REPLACED | {RevisionStatus.DEGRADED, RevisionStatus.FAILED},
         RevisionStatus.DEGRADED: _REPLACED | {RevisionStatus.HEALTHY, RevisionStatus.FAILED},
         RevisionStatus.COMPLETED: _REPLACED,
-        RevisionStatus.UNHEALTHY: _REPLACED,
+        # It failed, and has recovered since, or ended.
+        RevisionStatus.UNHEALTHY: _REPLACED | {RevisionStatus.HEALTHY, RevisionStatus.COMPLETED, RevisionStatus.FAILED},
         RevisionStatus.FAILED: _REPLACED,
         RevisionStatus.SUPERSEDED: frozenset(),
         RevisionStatus.REMOVING: frozenset({RevisionStatus.REMOVED, RevisionStatus.SUPERSEDED}),

@@ -82,13 +82,15 @@ class RefusedDeletion:
 class TaskDone:
     """The cluster took it. uid: of the applied object. refused: what it did not delete.
 
-    taken, left: fields of other field managers that the apply took, and those that it left to them.
+    taken, left: fields of other field managers that the apply took, and those that it left to them. digest: of the
+    applied fields, "" where it is not known; see shared.rollout.owned_fields.
     """
 
     uid: str | None
     refused: tuple[RefusedDeletion, ...] = ()
     taken: tuple[OwnedField, ...] = ()
     left: tuple[OwnedField, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _apply(driver: ClusterDriver, task: ClusterTask, revision: Deployment) -> Ta
     """What was applied. An earlier execution may have applied it, though the answer was lost."""
     try:
         applied = driver.apply(revision.manifest, failure=task.failure, uid=task.uid)
-        return TaskDone(applied.uid, taken=applied.taken, left=applied.left)
+        return TaskDone(applied.uid, taken=applied.taken, left=applied.left, digest=applied.digest)
     except (ClusterConflict, ClusterRefused) as refusal:
         if task.plan.executions > 1 and (uid := _applied_before(driver, task, revision, str(refusal))) is not None:
             return TaskDone(uid)

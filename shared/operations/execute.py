@@ -222,10 +222,11 @@ def _start_verifying(
     *,
     uid: str | None = None,
     applied_at: datetime | None = None,
+    digest: str = "",
 ) -> None:
     """Gives a revision to verification, with a deadline from now on."""
     deadline = work.now + (deployment.deadline or workload.spec.deadline)
-    work.deployments.start_verifying(deployment, work.now, deadline, uid=uid, applied_at=applied_at)
+    work.deployments.start_verifying(deployment, work.now, deadline, uid=uid, applied_at=applied_at, digest=digest)
 
 
 def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload, away: str | None) -> ClusterTask:
@@ -386,7 +387,7 @@ def _applied(
     stored = work.deployments.get(deployment.id)
     if stored is None or stored.status is not RevisionStatus.INTENDED:
         return []  # its lease had lapsed, and a newer plan has replaced or removed it
-    _start_verifying(work, stored, workload, uid=done.uid, applied_at=work.now)
+    _start_verifying(work, stored, workload, uid=done.uid, applied_at=work.now, digest=done.digest)
     if deployment.revision > 1:
         _retire_earlier(work, deployment, done)
     if current:

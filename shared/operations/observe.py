@@ -31,7 +31,7 @@ logger = logging.getLogger("sentinel.observe")
 
 
 @dataclass(frozen=True)
-class Sweep:
+class TickPage:
     """One page of a tick. started_at: of the tick. page: counts from 1. full: there may be more on a next page."""
 
     started_at: datetime
@@ -41,13 +41,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class ObservationTask:
-    """The revisions to observe. sweep: the page of a tick, None for single revisions. clusters: whose nodes to read.
+    """The revisions to observe. tick: the page of a tick, None for single revisions. clusters: whose nodes to read.
 
     probes: those of the clusters that were away, and are asked whether they answer again.
     """
 
     revisions: tuple[Deployment, ...]
-    sweep: Sweep | None = None
+    tick: TickPage | None = None
     clusters: tuple[str, ...] = ()
     probes: frozenset[str] = frozenset()
 

@@ -10,7 +10,13 @@
 |            | there                         | its plan is announced again, and deletes it                         |
 | healthy    | not available, twice          | degraded                                                            |
 | degraded   | available for the bake time   | healthy                                                             |
-| any        | missing                       | proposed again; a Job has failed                                    |
+| suspected  | changed, or an older revision | proposed again; see shared.rollout.drift                            |
+| unhealthy  | available for the bake time   | healthy, or rolled back: it recovered after its deadline            |
+|            | completed, or a failed Job    | phase completed, or failed                                          |
+|            | missing                       | phase failed, and its reservation released                          |
+| any other  | missing                       | proposed again; a Job has failed                                    |
+
+A settled revision is suspected by the sweep of its cluster; see shared.operations.sweep.
 
 A revision is verified whatever its workload's newest plan is. The workload's phase follows only when that plan is the
 revision's own. While a newer plan is in progress, a broken or missing revision is left for later: the plan may replace
@@ -36,6 +42,7 @@ from shared.models.lifecycle import (
     ENDED_PLANS,
     OBSERVED_REVISIONS,
     PLANS_IN_PROGRESS,
+    SETTLED_REVISIONS,
     WATCHED_REVISIONS,
     Phase,
     PlanStatus,
@@ -44,7 +51,7 @@ from shared.models.lifecycle import (
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
 from shared.models.reservation import Reservation
 from shared.operations.clusters import mark_away
-from shared.operations.observe import ObservationTask, Sweep
+from shared.operations.observe import ObservationTask, TickPage
 from shared.operations.propose import propose
 from shared.operations.reservations import release
 from shared.operations.results import (
@@ -55,9 +62,10 @@ from shared.operations.results import (
     RevisionWasRolledBack,
 )
 from shared.rollout import occupancy
+from shared.rollout.drift import Finding, drift
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import belongs_to
-from shared.rollout.verdict import State, verdict
+from shared.rollout.verdict import State, Verdict, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -69,19 +77,14 @@ if TYPE_CHECKING:
     from shared.operations.observe import Observed
     from shared.operations.results import RolloutResult
     from shared.rollout.observation import Observation
-    from shared.rollout.verdict import Verdict
     from shared.store.unit_of_work import UnitOfWork
 
 logger = logging.getLogger("sentinel.verify")
 
 PAGE = 50
 MAX_PAGES = 20
-SETTLED_PAGE = 20
 RECENT = timedelta(seconds=2)
 """A revision that was observed this recently is left to the next tick."""
-
-DRIFT_INTERVAL = timedelta(seconds=60)
-"""How often a healthy revision is observed. One in doubt, or degraded, is observed with every tick."""
 
 NOTICES_AT_ONCE = 10
 NOTICE_INTERVAL = timedelta(seconds=5)
@@ -96,6 +99,9 @@ STALE = timedelta(minutes=1)
 
 DOUBT = timedelta(seconds=5)
 """A healthy revision counts as degraded when two observations at least this far apart found replicas missing."""
+
+RESTORE_INTERVAL = timedelta(minutes=10)
+"""How often a changed revision is restored at most, when somebody changes it again and again."""
 
 JOB_FAILED = "JobFailed"
 """The verdict's reason for a Job that is over: unlike other broken revisions it has no pods left."""
@@ -118,7 +124,7 @@ class Verified:
     """What became of the observed revisions. next_page: of the tick, None when it ends."""
 
     results: Sequence[RolloutResult]
-    next_page: Sweep | None = None
+    next_page: TickPage | None = None
 
 
 def task_for_revision(work: UnitOfWork, deployment_id: uuid.UUID) -> ObservationTask | None:
@@ -146,9 +152,8 @@ def task_for_object(
     if not unseen:
         return None
     granted = work.deployments.spend_notices([one.id for one in unseen], work.now, NOTICE_INTERVAL, NOTICES_AT_ONCE)
-    drifting = work.now - DRIFT_INTERVAL
-    if late := [one.id for one in unseen if one.id not in granted and _waits_for_drift(one, drifting)]:
-        work.deployments.observe_soon(late, drifting)
+    if late := [one.id for one in unseen if one.id not in granted]:
+        work.deployments.suspect(late, work.now)
     return _task([one for one in unseen if one.id in granted])
 
 
@@ -170,7 +175,7 @@ def task_for_workloads(work: UnitOfWork, ids: Collection[str]) -> ObservationTas
 
 
 def task_for_tick(work: UnitOfWork) -> ObservationTask:
-    """The first page of a tick: watched revisions, those in doubt, and healthy ones that were not observed for long."""
+    """The first page of a tick: watched revisions, and those that need a closer look."""
     return _page(work, work.now, 1)
 
 
@@ -196,13 +201,13 @@ def conclude(
         mark_away(work, cluster, reason, probed=cluster in task.probes)
     for cluster in task.probes & observed.products.keys():
         work.catalogue.mark_available(cluster)
-    if task.sweep is None:
+    if task.tick is None:
         return Verified(verified)
     due = work.plans.take_due(work.now, work.now + ANNOUNCE_AGAIN, PAGE)
     results = [*verified, *map(_announcement, due)]
-    sweep = task.sweep
-    more = (sweep.full or len(due) == PAGE) and sweep.page < MAX_PAGES
-    return Verified(results, replace(sweep, page=sweep.page + 1) if more else None)
+    page = task.tick
+    more = (page.full or len(due) == PAGE) and page.page < MAX_PAGES
+    return Verified(results, replace(page, page=page.page + 1) if more else None)
 
 
 def _verify(
@@ -213,7 +218,7 @@ def _verify(
     A revision that an event is about fails with its event, which the broker delivers again.
     """
     revisions = task.revisions
-    if not revisions or (len(revisions) == 1 and task.sweep is None):
+    if not revisions or (len(revisions) == 1 and task.tick is None):
         return RevisionReconciler(work, verification, actor).reconcile(revisions, observed)
     try:
         with work.savepoint():
@@ -249,12 +254,6 @@ def _open(revisions: Sequence[Deployment]) -> list[Deployment]:
     return [one for one in revisions if one.status in OBSERVED_REVISIONS]
 
 
-def _waits_for_drift(revision: Deployment, before: datetime) -> bool:
-    """Whether the next tick would pass a revision over: one that is healthy and not in doubt, and was just observed."""
-    healthy = revision.status is RevisionStatus.HEALTHY and revision.ready_since is not None
-    return healthy and revision.observed_at is not None and revision.observed_at > before
-
-
 def _was_seen(revision: Deployment, changed_at: datetime | None, now: datetime) -> bool:
     observed_at = revision.observed_at
     if changed_at is None or observed_at is None or revision.applied_at is None:
@@ -264,13 +263,14 @@ def _was_seen(revision: Deployment, changed_at: datetime | None, now: datetime) 
 
 
 def _page(work: UnitOfWork, started_at: datetime, page: int) -> ObservationTask:
-    found = work.deployments.oldest_observed(WATCHED_REVISIONS, started_at - RECENT, PAGE)
-    sweep = Sweep(started_at, page, full=len(found) == PAGE)
+    watched = work.deployments.oldest_observed(WATCHED_REVISIONS, started_at - RECENT, PAGE)
+    doubtful = work.deployments.doubtful(started_at - RECENT, PAGE)
+    tick = TickPage(started_at, page, full=PAGE in (len(watched), len(doubtful)))
     clusters: dict[str, bool] = {}
     if page == 1:
         clusters = work.catalogue.take_unread(work.now, work.now - NODES_INTERVAL, CLUSTERS_PAGE)
-        found += work.deployments.settled_to_observe(started_at - RECENT, started_at - DRIFT_INTERVAL, SETTLED_PAGE)
-    return ObservationTask(tuple(found), sweep, tuple(clusters), frozenset(name for name in clusters if clusters[name]))
+    probes = frozenset(name for name in clusters if clusters[name])
+    return ObservationTask((*watched, *doubtful), tick, tuple(clusters), probes)
 
 
 class RevisionReconciler:
@@ -319,10 +319,15 @@ class RevisionReconciler:
         submitted = self._workloads[revision.workload_id].spec
         bake = submitted.bake if revision.bake is None else revision.bake
         found = verdict(observation, revision, now=self._work.now, bake=bake, pull_grace=self._verification.pull_grace)
-        if found.state in (State.MISSING, State.UNHEALTHY) and self._is_overtaken(revision):
+        unhealthy = revision.status is RevisionStatus.UNHEALTHY
+        if (unhealthy or found.state in (State.MISSING, State.UNHEALTHY)) and self._is_overtaken(revision):
             self._unchanged.append(revision.id)
         elif found.state is State.MISSING:
             self._missing(revision, found)
+        elif unhealthy:
+            self._failed(revision, found)
+        elif (differs := self._drift(revision, observation)) is not None:
+            self._restore(revision, differs)
         elif revision.status is RevisionStatus.VERIFYING:
             self._verifying(revision, found, observation)
         elif revision.status is RevisionStatus.DEGRADED:
@@ -336,10 +341,7 @@ class RevisionReconciler:
                 self._become_healthy(revision, found)
                 self._to_settle[revision.workload_id] = revision.plan_id
             case State.COMPLETED:
-                self._work.deployments.mark_completed(revision, self._work.now, found.reason)
-                self._follow(revision, Phase.COMPLETED, "")
-                self._report(RevisionIsHealthy(revision, found.reason, found.message))
-                self._to_settle[revision.workload_id] = revision.plan_id
+                self._complete(revision, found)
             case State.UNHEALTHY:
                 self._unhealthy(revision, found)
             case _:
@@ -357,6 +359,48 @@ class RevisionReconciler:
             self._work.deployments.mark_degraded(revision, self._work.now, found.reason)
             self._follow(revision, Phase.DEGRADED, _explain(found))
             self._report(RevisionIsUnhealthy(revision, found.reason, found.message))
+
+    def _failed(self, revision: Deployment, found: Verdict) -> None:
+        """It failed, and may have recovered since, or ended: a Secret came, say, or a node."""
+        match found.state:
+            case State.HEALTHY:
+                self._become_healthy(revision, found)
+                self._to_settle[revision.workload_id] = revision.plan_id
+            case State.COMPLETED:
+                self._complete(revision, found)
+            case State.UNHEALTHY if found.reason == JOB_FAILED:
+                self._work.deployments.mark_failed(revision, self._work.now, found.reason)
+                self._to_settle[revision.workload_id] = revision.plan_id
+            case _:
+                self._record(revision, found.ready_since, revision.reason)
+
+    def _complete(self, revision: Deployment, found: Verdict) -> None:
+        self._work.deployments.mark_completed(revision, self._work.now, found.reason)
+        self._follow(revision, Phase.COMPLETED, "")
+        self._report(RevisionIsHealthy(revision, found.reason, found.message))
+        self._to_settle[revision.workload_id] = revision.plan_id
+
+    def _drift(self, revision: Deployment, observation: Observation) -> Finding | None:
+        """How a suspect differs from what was applied; None for others, and while a newer plan is in progress."""
+        live = observation.object
+        if revision.suspected_at is None or revision.status not in SETTLED_REVISIONS or live is None:
+            return None
+        restored_at = None if revision.rollback_of is None else revision.applied_at
+        restored_lately = restored_at is not None and self._work.now - restored_at < RESTORE_INTERVAL
+        if restored_lately or self._workloads[revision.workload_id].withdrawn:
+            return None
+        differs = drift(revision, live)
+        return None if differs is None or self._is_overtaken(revision) else differs
+
+    def _restore(self, revision: Deployment, differs: Finding) -> None:
+        """Somebody else changed it, or a late execution did. What should run is proposed again."""
+        found = _DIFFERENCES[differs]
+        self._record(revision, revision.ready_since, revision.reason)
+        self._follow(revision, Phase.UNHEALTHY, _explain(found))
+        self._report(RevisionIsUnhealthy(revision, found.reason, found.message))
+        surge = revision.amounts.per_replica().times(surge_replicas(revision.reference.kind))
+        workload = self._workloads[revision.workload_id]
+        self._propose(workload, _restoring(revision), revision.sku, revision.amounts, surge, found.message)
 
     def _degraded(self, revision: Deployment, found: Verdict) -> None:
         if found.state is State.HEALTHY:
@@ -448,12 +492,14 @@ class RevisionReconciler:
         """Somebody else deleted it. What should run is proposed again.
 
         A Job is not: it may have done its work. Nor is what was never observed: a superseded plan meant to apply it.
+        Nor is what had failed.
         """
+        failed = revision.status is RevisionStatus.UNHEALTHY
         self._work.deployments.mark_failed(revision, self._work.now, found.reason, gone=True)
         self._follow(revision, Phase.UNHEALTHY, _explain(found))
         self._report(RevisionIsUnhealthy(revision, found.reason, found.message))
         workload = self._workloads[revision.workload_id]
-        if revision.reference.kind == "Job" or revision.reference.uid is None or workload.withdrawn:
+        if revision.reference.kind == "Job" or revision.reference.uid is None or workload.withdrawn or failed:
             self._follow(revision, Phase.FAILED, _explain(found))
             self._to_settle[workload.id] = revision.plan_id
             return
@@ -526,6 +572,12 @@ class RevisionReconciler:
         if settlements:
             self.results += release(self._work, settlements)
 
+
+_DIFFERENCES = {
+    Finding.CHANGED: Verdict(State.UNHEALTHY, "Changed", "somebody changed a field that Sentinel had applied"),
+    Finding.OLDER_REVISION: Verdict(State.UNHEALTHY, "OlderRevision", "the cluster has an older revision"),
+}
+"""What is said of a settled revision that is restored."""
 
 _ACTIONS = {
     RevisionIsHealthy: "deployment.healthy",

@@ -12,7 +12,7 @@ from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster, ClusterState
 from shared.rollout.pricing import Price, PriceKind
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, one_of
-from shared.store.tables import clusters, prices, usage
+from shared.store.tables import clusters, orphans, prices, sweeps, usage
 
 
 def _in_seconds(seconds: sa.ColumnElement[float]) -> sa.ColumnElement[datetime]:
@@ -92,6 +92,8 @@ class CatalogueRows:
         self.connection.execute(
             statement.on_conflict_do_update(index_elements=["name"], set_={**values, "updated_at": sa.func.now()})
         )
+        sweep = insert(sweeps).values(cluster=cluster.name)
+        self.connection.execute(sweep.on_conflict_do_nothing(index_elements=["cluster"]))
 
     def clusters(self) -> list[Cluster]:
         """Every cluster, by name."""
@@ -122,8 +124,9 @@ class CatalogueRows:
         self.connection.execute(clusters.update().where(clusters.c.name == cluster.name).values(**values))
 
     def remove_cluster(self, cluster: str) -> None:
-        """Forgets a cluster. Its prices stay."""
-        self.connection.execute(clusters.delete().where(clusters.c.name == cluster))
+        """Forgets a cluster, its sweep and its orphans. Its prices stay."""
+        for column in (clusters.c.name, sweeps.c.cluster, orphans.c.cluster):
+            self.connection.execute(sa.delete(column.table).where(column == cluster))
 
     def products(self, cluster: str) -> tuple[str, ...]:
         """The GPU products that a cluster's nodes have shown."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, insert
 
 from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment, ObjectReference
@@ -19,6 +19,7 @@ from shared.models.lifecycle import (
     WITHDRAWN_REVISIONS,
     RevisionStatus,
 )
+from shared.models.sweep import Key, ListedRange
 from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, readable, unreadable
 from shared.store.tables import DOUBTFUL, action_plans, clusters, deployments
 
@@ -74,6 +75,12 @@ def revision_columns(*, manifests: bool) -> list[sa.ColumnElement[Any]]:
 
 _REACHABLE = ~sa.exists().where(clusters.c.name == deployments.c.cluster, clusters.c.away_until.is_not(None))
 """Revisions on a cluster that answers, as far as is known."""
+
+_TEXTS = ARRAY(sa.Text)
+_SUSPECTABLE = (
+    deployments.c.status.in_((*SETTLED_REVISIONS, RevisionStatus.UNHEALTHY)),
+    deployments.c.suspected_at.is_(None),
+)
 
 # The text of the index ix_deployments_doubtful, so that it serves the query.
 _DOUBTFUL = sa.text(DOUBTFUL)
@@ -245,18 +252,70 @@ class DeploymentRows:
             .limit(limit)
         )
 
-    def settled_to_observe(self, doubtful_before: datetime, before: datetime, limit: int) -> list[Deployment]:
-        """Settled revisions that are due: those in doubt or degraded first, then those not observed since `before`.
+    def doubtful(self, before: datetime, limit: int) -> list[Deployment]:
+        """Revisions that need a closer look and were not looked at since `before`, longest ago first.
 
-        In doubt is a healthy revision that was not ready when it was observed last.
+        They are degraded; or healthy or recovering, and not ready for long enough; or a sweep has put them under
+        suspicion.
         """
         doubtful = sa.select(deployments).where(
-            _DOUBTFUL, deployments.c.observed_at <= doubtful_before, _is_due(doubtful_before), _REACHABLE
+            _DOUBTFUL, deployments.c.observed_at <= before, _is_due(before), _REACHABLE
         )
-        found = self._many(doubtful.order_by(deployments.c.observed_at, deployments.c.id).limit(limit))
-        known = {one.id for one in found}
-        others = self.oldest_observed(SETTLED_REVISIONS, before, limit - len(found)) if len(found) < limit else []
-        return found + [one for one in others if one.id not in known]
+        return self._many(doubtful.order_by(deployments.c.observed_at, deployments.c.id).limit(limit))
+
+    def expected(self, cluster: str, kind: str, keys: Sequence[Key]) -> list[Deployment]:
+        """The revisions that objects with these names may stand for, by their numbers."""
+        names = sa.func.unnest(sa.cast([key[0] for key in keys], _TEXTS), sa.cast([key[1] for key in keys], _TEXTS))
+        listed = names.table_valued("namespace", "name", name="listed").render_derived()
+        columns = deployments.c
+        return self._many(
+            sa.select(deployments)
+            .join(listed, sa.and_(columns.namespace == listed.c.namespace, columns.name == listed.c.name))
+            .where(columns.cluster == cluster, columns.kind == kind, may_be_present())
+            .order_by(columns.revision)
+        )
+
+    def touched_since(self, workload_ids: Collection[uuid.UUID], since: datetime) -> set[Key]:
+        """The names of these workloads' objects whose revisions have changed since then, whatever they are now."""
+        columns = deployments.c
+        statement = sa.select(columns.namespace, columns.name).where(
+            columns.workload_id.in_(workload_ids), columns.updated_at >= since
+        )
+        return {(row.namespace, row.name) for row in self.connection.execute(statement)}
+
+    def suspect(self, deployment_ids: Collection[uuid.UUID], now: datetime) -> None:
+        """Puts revisions under suspicion: the tick looks at them. One that is suspected already stays as it is."""
+        statement = deployments.update().where(deployments.c.id.in_(deployment_ids), *_SUSPECTABLE)
+        self.connection.execute(statement.values(suspected_at=now))
+
+    def suspect_missing(self, listed: ListedRange, now: datetime, limit: int) -> list[Key]:
+        """Puts revisions under suspicion whose objects should be in a range of a list and are not.
+
+        At most `limit`; returns their names, the last in the order of the range last.
+        """
+        columns = deployments.c
+        key = sa.tuple_(columns.namespace, columns.name)
+        within = [key > sa.tuple_(*listed.after)]
+        if listed.until is not None:
+            within.append(key <= sa.tuple_(*listed.until))
+        if listed.namespace:
+            within.append(columns.namespace == listed.namespace)
+        there = sa.func.unnest(
+            sa.cast([one[0] for one in listed.keys], _TEXTS), sa.cast([one[1] for one in listed.keys], _TEXTS)
+        )
+        seen = there.table_valued("namespace", "name", name="listed").render_derived()
+        absent = ~sa.exists().where(columns.namespace == seen.c.namespace, columns.name == seen.c.name)
+        before = sa.or_(columns.applied_at.is_(None), columns.applied_at < listed.at)
+        missing = (
+            sa.select(columns.id, columns.namespace, columns.name)
+            .where(columns.cluster == listed.cluster, columns.kind == listed.kind, may_be_present())
+            .where(*_SUSPECTABLE, *within, absent, before)
+            .order_by(columns.namespace, columns.name, columns.revision)
+            .limit(limit)
+        )
+        found = self.connection.execute(missing).all()
+        self.suspect([row.id for row in found], now)
+        return [(row.namespace, row.name) for row in found]
 
     def start_verifying(
         self,
@@ -266,10 +325,12 @@ class DeploymentRows:
         *,
         uid: str | None = None,
         applied_at: datetime | None = None,
+        digest: str = "",
     ) -> None:
-        """Gives a revision to verification. uid: of the object that was applied, where that is known."""
+        """Gives a revision to verification. uid, digest: of the object that was applied, where that is known."""
         applied: dict[str, object] = {"uid": uid} if uid is not None else {}
         applied |= {"applied_at": applied_at} if applied_at is not None else {}
+        applied |= {"object_digest": digest} if digest else {}
         values = {"observed_at": now, "deadline_at": deadline, **applied}
         self._move(deployment, RevisionStatus.VERIFYING, **values)
 
@@ -277,7 +338,8 @@ class DeploymentRows:
         """Remembers that revisions were observed and are as before."""
         if deployment_ids:
             statement = deployments.update().where(deployments.c.id.in_(deployment_ids))
-            self.connection.execute(statement.values(observed_at=now, failures=0, updated_at=sa.func.now()))
+            changed = {"observed_at": now, "suspected_at": None, "failures": 0}
+            self.connection.execute(statement.values(**changed, updated_at=sa.func.now()))
 
     def spend_notices(
         self, deployment_ids: Collection[uuid.UUID], now: datetime, interval: timedelta, most: int
@@ -295,14 +357,10 @@ class DeploymentRows:
         )
         return set(self.connection.execute(statement).scalars())
 
-    def observe_soon(self, deployment_ids: Collection[uuid.UUID], before: datetime) -> None:
-        """Lets revisions count as observed at `before` at the latest, so that the tick observes them."""
-        statement = deployments.update().where(deployments.c.id.in_(deployment_ids), deployments.c.observed_at > before)
-        self.connection.execute(statement.values(observed_at=before))
-
     def set_aside(self, deployment: Deployment, now: datetime, reason: str) -> None:
         """Remembers that a revision could not be verified: it is left alone for twice as long as the time before."""
-        self._update(deployment, observed_at=now, reason=reason, failures=deployments.c.failures + 1)
+        kept = deployments.c.suspected_at
+        self._update(deployment, observed_at=now, reason=reason, failures=deployments.c.failures + 1, suspected_at=kept)
 
     def record_readiness(
         self, deployment: Deployment, now: datetime, ready_since: datetime | None, reason: str | None = None
@@ -351,7 +409,7 @@ class DeploymentRows:
         self._update(deployment, status=REVISION_STATUSES.advance(deployment.status, to), **values)
 
     def _update(self, deployment: Deployment, **values: object) -> None:
-        changed = {"failures": 0, **values, "updated_at": sa.func.now()}
+        changed = {"failures": 0, "suspected_at": None, **values, "updated_at": sa.func.now()}
         self.connection.execute(deployments.update().where(deployments.c.id == deployment.id).values(**changed))
 
     def end_with_cluster(self, workload_ids: Collection[uuid.UUID], cluster: str, now: datetime) -> None:
@@ -359,7 +417,13 @@ class DeploymentRows:
         self.connection.execute(
             deployments.update()
             .where(deployments.c.workload_id.in_(workload_ids), deployments.c.cluster == cluster, may_be_present())
-            .values(status=RevisionStatus.REMOVED, reason="ClusterLost", observed_at=now, updated_at=sa.func.now())
+            .values(
+                status=RevisionStatus.REMOVED,
+                reason="ClusterLost",
+                observed_at=now,
+                suspected_at=None,
+                updated_at=sa.func.now(),
+            )
         )
 
     def supersede_before(self, workload_id: uuid.UUID, revision: int, but: Collection[uuid.UUID] = ()) -> None:
@@ -372,7 +436,7 @@ class DeploymentRows:
                 deployments.c.id.not_in(but),
                 may_be_present(),
             )
-            .values(status=RevisionStatus.SUPERSEDED, updated_at=sa.func.now())
+            .values(status=RevisionStatus.SUPERSEDED, suspected_at=None, updated_at=sa.func.now())
         )
 
     def _one(self, *conditions: sa.ColumnElement[bool]) -> Deployment | None:
@@ -410,6 +474,8 @@ def revision_of_row(row: Row) -> Deployment:
             ready_since=row.ready_since,
             observed_at=row.observed_at,
             reason=row.reason,
+            object_digest=row.object_digest,
+            suspected_at=row.suspected_at,
         )
     except NOT_UNDERSTOOD as error:
         raise unreadable(f"revision {row.revision} of workload {row.workload_id}", error) from error

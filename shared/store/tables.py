@@ -34,11 +34,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from shared.models.lifecycle import (
     ANNOUNCED_PLANS,
+    FINISHED_REVISIONS,
+    LIVE_REVISIONS,
     OBSERVED_REVISIONS,
-    SETTLED_REVISIONS,
     WATCHED_REVISIONS,
     PlanStatus,
 )
+from shared.models.sweep import SWEPT_KINDS
 
 metadata = MetaData(
     naming_convention={
@@ -204,8 +206,12 @@ policy_set = Table(
     *_kept(),
 )
 
-DOUBTFUL = "status = 'degraded' OR (status = 'healthy' AND ready_since IS NULL)"
-"""Settled revisions that lacked replicas when they were observed last; they are observed with every tick."""
+DOUBTFUL = (
+    "status = 'degraded' OR (status = 'healthy' AND ready_since IS NULL)"
+    " OR (status = 'unhealthy' AND ready_since IS NOT NULL) OR suspected_at IS NOT NULL"
+)
+"""Revisions that are observed with every tick: they lacked replicas when they were observed last, they had failed and
+are ready, or a sweep has put them under suspicion."""
 
 deployments = Table(
     "deployments",
@@ -234,12 +240,21 @@ deployments = Table(
     _moment("healthy_at"),
     _moment("observed_at"),
     _moment("notice_budget_full_at"),
+    _moment("suspected_at"),
+    _text("object_digest", nullable=True),
     Column("failures", Integer, nullable=False, server_default=text("0")),
     *_kept(),
     UniqueConstraint("workload_id", "revision"),
     Index(None, "plan_id"),
     Index("ix_deployments_watched", "observed_at", "id", postgresql_where=_status_in(WATCHED_REVISIONS)),
-    Index("ix_deployments_settled", "observed_at", "id", postgresql_where=_status_in(SETTLED_REVISIONS)),
+    Index(
+        "ix_deployments_on_cluster",
+        "cluster",
+        "kind",
+        "namespace",
+        "name",
+        postgresql_where=_status_in((*LIVE_REVISIONS, *FINISHED_REVISIONS)),
+    ),
     Index("ix_deployments_doubtful", "observed_at", "id", postgresql_where=text(DOUBTFUL)),
     Index(
         "ix_deployments_object",
@@ -327,6 +342,44 @@ clusters = Table(
     Column("away_attempts", Integer, nullable=False, server_default=text("0")),
     _text("away_reason", default=""),
     *_kept(),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    Column("page", BigInteger, nullable=False, server_default=text("0")),
+    _text("kind", default=SWEPT_KINDS[0]),
+    _text("namespace", default=""),
+    _text("token", default=""),
+    _text("after_namespace", default=""),
+    _text("after_name", default=""),
+    _moment("started_at"),
+    _moment("reading_until"),
+    Column(
+        "next_page_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("(now() + '00:01:00'::interval)"),
+    ),
+    *_kept(),
+)
+
+orphans = Table(
+    "orphans",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("cluster"),
+    _text("kind"),
+    _text("namespace"),
+    _text("name"),
+    _text("uid"),
+    _text("instance", default=""),
+    Column("revision", BigInteger),
+    _moment("seen_at", nullable=False),
+    _text("requested_by", default=""),
+    *_kept(),
+    UniqueConstraint("cluster", "kind", "namespace", "name"),
 )
 
 prices = Table(

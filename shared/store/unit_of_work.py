@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shared.store.plans import PlanRows
     from shared.store.policies import PolicyRows
     from shared.store.queue import QueueRows
+    from shared.store.sweeps import SweepRows
     from shared.store.telemetry import TelemetryRows
     from shared.store.workloads import WorkloadRows
 
@@ -115,6 +116,12 @@ class UnitOfWork:
         from shared.store.telemetry import TelemetryRows
 
         return TelemetryRows(self._connection)
+
+    @cached_property
+    def sweeps(self) -> "SweepRows":
+        from shared.store.sweeps import SweepRows
+
+        return SweepRows(self._connection)
 
     @cached_property
     def facts(self) -> "FactRows":

@@ -25,6 +25,7 @@ from tests.bench import (
     neighbours,
     policy_decisions,
     queues,
+    sweeps,
 )
 from tests.bench.chain import Chains
 from tests.bench.cold import CHAIN, LIMIT, LIMITS, OTHERS, ROUNDS, ColdStarts
@@ -44,7 +45,7 @@ def main() -> int:
         "duplicates": _duplicates,
     }
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
-    benchmarks["neighbours"] = _neighbours
+    benchmarks |= {"neighbours": _neighbours, "sweep": _sweep}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -181,6 +182,11 @@ def _queue(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Tabl
 def _neighbours(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = asyncio.run(neighbours.measure(said))
     return {**asdict(found), "ratio": found.ratio}, [neighbours.table(found)]
+
+
+def _sweep(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = sweeps.measure(said)
+    return asdict(found), [sweeps.table(found)]
 
 
 if __name__ == "__main__":

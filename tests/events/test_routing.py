@@ -9,13 +9,14 @@ import pytest
 import yaml
 
 from events import CATALOGUE, rollout
-from events.continuation import RelayContinued, VerificationContinued
+from events.continuation import RelayContinued, SweepContinued, VerificationContinued
 from events.plan import PlanProposed, PlanReconsidered
 from events.policy import QueueContinued
 from functions import serve
 
 CONTINUATIONS = {
-    CATALOGUE.name_of(model) for model in (RelayContinued, VerificationContinued, QueueContinued, PlanReconsidered)
+    CATALOGUE.name_of(model)
+    for model in (RelayContinued, SweepContinued, VerificationContinued, QueueContinued, PlanReconsidered)
 }
 ROOT = Path(__file__).parents[2]
 OPERATIONS = ROOT / "shared" / "operations"

@@ -23,6 +23,7 @@ from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved
 from events.foreign import Tick
 from events.plan import PlanApproved
+from functions.health_verification.handler import perform
 from shared.eventing import codec
 from shared.eventing.event import WireEvent
 from shared.eventing.processing import HttpAnswer
@@ -34,11 +35,10 @@ from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.operations.apply import carry_out
 from shared.operations.lease import LeaseRenewal
-from shared.operations.observe import observe
 from shared.policy.documents import PolicyDocument
 from shared.store import outbox
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from
-from shared.store.tables import action_plans, audit_log, clusters, deployments, inbox, reservations, usage
+from shared.store.tables import action_plans, audit_log, clusters, deployments, inbox, reservations, sweeps, usage
 from shared.store.unit_of_work import Store
 from tests.support.builders import SUBMITTED, WITHDRAWN, Deliver, Function, connection_of, request
 from tests.support.cluster import Crash, Gate, Site
@@ -69,7 +69,7 @@ class Chain:
     def __post_init__(self) -> None:
         self._known: set[str] = set()
         self.deliver = Deliver(self.store)
-        functions = ChainFunctions(partial(carry_out, self.site, _LEASES), partial(observe, self.site))
+        functions = ChainFunctions(partial(carry_out, self.site, _LEASES), partial(perform, self.site))
         self.execution, self.verification, self.routes = functions.execution, functions.verification, functions.routes
 
     # -- what tests do
@@ -141,6 +141,13 @@ class Chain:
         self.pass_time(3, observed_at=True)
         message = request(TICK, {}, subject=None, **how)
         return self.run([message]) if run else self.send(message)
+
+    def sweep(self) -> None:
+        """A tick that begins a sweep of the cluster, and another that looks at what it found."""
+        with self.store.begin() as work:
+            connection_of(work).execute(sweeps.update().values(next_page_at=work.now, reading_until=None))
+        self.tick()
+        self.tick()
 
     def pass_time(self, seconds: float, **columns: bool) -> None:
         """Moves recorded moments of revisions back; all of them unless columns are named."""

@@ -7,7 +7,8 @@ from functions.deployment_execution import function as deployment_execution
 from functions.health_verification import function as health_verification
 from shared.eventing.function import ClusterFunction
 from shared.operations.apply import ClusterTask, TaskOutcome
-from shared.operations.observe import ObservationTask, Observed
+from shared.operations.observe import Observed
+from shared.operations.sweep import SweptPage
 from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store.unit_of_work import UnitOfWork
 from tests.support.builders import INTAKE, POLICY, Function
@@ -20,7 +21,7 @@ class ChainFunctions:
     """
 
     def __init__(
-        self, perform: Callable[[ClusterTask], TaskOutcome], observe: Callable[[ObservationTask], Observed]
+        self, perform: Callable[[ClusterTask], TaskOutcome], observe: Callable[[Any], Observed | SweptPage]
     ) -> None:
         self.execution: ClusterFunction[UnitOfWork, Any, Any] = deployment_execution.build(perform)
         self.verification: ClusterFunction[UnitOfWork, Any, Any] = health_verification.build(

@@ -15,10 +15,10 @@ from events.rollout import outgoing
 from functions.cli.connection import PlatformReference, open_store
 from functions.cli.errors import BadInput, CommandFailed, complain
 from functions.cli.operator import operator
-from functions.cli.options import PLAIN, Format, Output, platform_of
+from functions.cli.options import PLAIN, Format, Limit, Output, platform_of
 from functions.cli.publishing import event_about, publish
 from functions.cli.views import clusters as views
-from functions.cli.views.printing import print_data, print_table
+from functions.cli.views.printing import print_data, print_ids, print_table
 from shared.eventing.event import WireEvent
 from shared.eventing.processing import describe
 from shared.models.actor import Actor
@@ -26,7 +26,7 @@ from shared.models.cluster import Cluster
 from shared.models.fields import DnsLabel, LabelKey, LabelValue, Text, Wire
 from shared.models.gpu import normalise_sku
 from shared.operations import clusters as operations
-from shared.operations import lost_cluster
+from shared.operations import lost_cluster, orphans
 from shared.operations.lost_cluster import Fate, LossOutcome, LostWorkload
 from shared.store.unit_of_work import Store, UnitOfWork
 
@@ -121,6 +121,43 @@ def declare_lost(
     else:
         print_data({"name": name, "state": "lost", "workloads": [views.loss_as_json(one) for one in ended]}, output)
     _complain_of_failures(ended, workloads)
+
+
+@app.command("orphans")
+def list_orphans(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only of this cluster.")] = None,
+    limit: Limit = 1000,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show objects on clusters that are managed by Sentinel and that no workload owns, as the last sweep found them."""
+    with open_store(platform_of(context)) as store, store.begin() as work:
+        found = orphans.list_orphans(work, name, limit + 1)
+        now = work.now
+    if output is Format.TABLE:
+        print_table(views.ORPHAN_HEADER, [views.orphan_cells(one, now) for one in found[:limit]])
+    else:
+        print_data([views.orphan_as_json(one) for one in found[:limit]], output)
+    if len(found) > limit:
+        complain(f"only the first {limit} are shown; see the rest with --limit")
+
+
+@app.command("remove-orphans")
+def remove_orphans(
+    context: typer.Context,
+    name: Name,
+    objects: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND/NAMESPACE/NAME]...", help="As `cluster orphans` shows them.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All orphans of the cluster.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Delete orphans. The cluster's next sweep does it, within seconds, unless a workload has come to own them."""
+    if bool(objects) is everything:
+        raise BadInput("name orphans as `sentinel cluster orphans` shows them, or take all with --all")
+    with open_store(platform_of(context)) as store, store.begin() as work:
+        chosen = orphans.request_removal(work, name, None if everything else objects, operator())
+    print_ids([{"id": orphans.full_name(one), "cluster": one.cluster} for one in chosen], output)
 
 
 def _say(

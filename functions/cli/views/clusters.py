@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pydantic import JsonValue
 
-from functions.cli.views.printing import Cell, Style
+from functions.cli.views.printing import Cell, Style, age, moment
 from shared.models.cluster import Cluster, ClusterState
+from shared.models.sweep import Orphan
 from shared.operations.lost_cluster import LossOutcome, LostWorkload
+from shared.operations.orphans import full_name
 
 HEADER = ("NAME", "STATE", "LABELS", "GPUS")
+ORPHAN_HEADER = ("CLUSTER", "OBJECT", "WORKLOAD", "FOUND", "REMOVAL")
 LOSS_HEADER = ("WORKLOAD", "OUTCOME", "CLUSTER", "REASON")
 _STATES = {ClusterState.ACTIVE: Style.GOOD, ClusterState.CORDONED: Style.BUSY, ClusterState.LOST: Style.BAD}
 _OUTCOMES = {LossOutcome.RESCHEDULED: Style.BUSY, LossOutcome.FAILED: Style.BAD, LossOutcome.UNREADABLE: Style.BAD}
@@ -25,6 +29,24 @@ def as_json(cluster: Cluster) -> dict[str, JsonValue]:
     """A cluster for programs; `gpus` is null when its capacity is not known."""
     gpus = None if cluster.gpus is None else dict[str, JsonValue](cluster.gpus)
     return {"name": cluster.name, "state": cluster.state.value, "labels": dict(cluster.labels), "gpus": gpus}
+
+
+def orphan_cells(one: Orphan, now: datetime) -> tuple[Cell, ...]:
+    """An orphan, as a line of the table."""
+    removal = f"asked for by {one.requested_by}" if one.requested_by else ""
+    return (one.cluster, full_name(one), one.instance, age(one.found_at, now), removal)
+
+
+def orphan_as_json(one: Orphan) -> dict[str, JsonValue]:
+    """The same for programs. `workload` is the id that its label names, which may be of no workload."""
+    return {
+        "cluster": one.cluster,
+        "object": full_name(one),
+        "uid": one.reference.uid,
+        "workload": one.instance or None,
+        "foundAt": moment(one.found_at),
+        "removalRequestedBy": one.requested_by or None,
+    }
 
 
 def loss_cells(one: LostWorkload) -> tuple[Cell, ...]:

@@ -1,11 +1,14 @@
 """`sentinel cluster` and `price`: checked first, and all or nothing."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.models.cluster import Cluster
+from shared.models.deployment import ObjectReference
+from shared.models.sweep import Orphan
 from shared.rollout.pricing import PriceKind
 from shared.store import audit
 from shared.store.unit_of_work import Store
@@ -130,6 +133,36 @@ def test_the_workloads_of_a_lost_cluster_fail_or_move_by_the_operators_word(
     assert (refused.code, "east was declared lost" in refused.err) == (1, True)
     [row] = [row for row in audited(store, "cluster/east") if row["action"] == "cluster.lost"]
     assert (row["workloads"], row["actor"].split(":")[0]) == ("reschedule", "operator")
+
+
+def found_orphans(store: Store, *names: str) -> None:
+    with store.begin() as work:
+        objects = [ObjectReference("Deployment", "search", name, f"uid-of-{name}") for name in names]
+        work.sweeps.keep_orphans([Orphan(uuid.uuid4(), "local", one, "w", 1, work.now) for one in objects], work.now)
+
+
+def test_orphans_are_listed_and_removed_by_name_or_all_together(sentinel: Sentinel, store: Store) -> None:
+    found_orphans(store, "a", "b")
+    [header, line, _] = sentinel("cluster", "orphans").lines
+    assert header.split() == ["CLUSTER", "OBJECT", "WORKLOAD", "FOUND", "REMOVAL"]
+    assert line.split() == ["local", "Deployment/search/a", "w", "0s"]
+    ran = sentinel("cluster", "remove-orphans", "local", "Deployment/search/a")
+    assert (ran.code, ran.out) == (0, "Deployment/search/a\n")
+    requested = [one["removalRequestedBy"] for one in sentinel("cluster", "orphans", "local", "-o", "json").json]
+    assert (requested[0].split(":")[0], requested[1]) == ("operator", None)
+    both = sentinel("cluster", "remove-orphans", "local", "--all", "-o", "json").json
+    assert [one["id"] for one in both] == ["Deployment/search/a", "Deployment/search/b"]
+    [first, _] = [row for row in audited(store, "cluster/local") if row["action"] == "orphan.removal_requested"]
+    assert first["objects"] == ["Deployment/search/a"]
+
+
+def test_what_is_no_orphan_is_not_removed(sentinel: Sentinel, store: Store) -> None:
+    found_orphans(store, "a")
+    ran = sentinel("cluster", "remove-orphans", "local", "Deployment/search/a", "Job/search/b")
+    assert (ran.code, ran.err.startswith("sentinel: Job/search/b is no orphan of cluster local; ")) == (1, True)
+    assert sentinel("cluster", "orphans", "-o", "json").json[0]["removalRequestedBy"] is None
+    assert sentinel("cluster", "remove-orphans", "local").code == 2
+    assert sentinel("cluster", "orphans", "west").code == 1
 
 
 def test_the_price_list_that_is_shipped_can_be_set_again(sentinel: Sentinel) -> None:

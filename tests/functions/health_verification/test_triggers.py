@@ -234,8 +234,7 @@ def test_a_denied_edit_does_not_keep_a_missing_object_from_being_restored(chain:
     chain.limit_gpus(2)
     chain.submit(replicas=9)
     chain.site.someone.delete(chain.site.path("Deployment", "web"))
-    chain.pass_time(61)
-    chain.tick()
+    chain.sweep()
     chain.workload_is(Phase.ROLLED_BACK)
     assert chain.gpus() == 1
 

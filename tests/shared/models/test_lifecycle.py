@@ -69,7 +69,7 @@ def test_the_paths_of_the_picture_are_open(path: str) -> None:
         (REVISION_STATUSES, RevisionStatus.REMOVED, RevisionStatus.VERIFYING),
         (REVISION_STATUSES, RevisionStatus.SUPERSEDED, RevisionStatus.HEALTHY),
         (REVISION_STATUSES, RevisionStatus.INTENDED, RevisionStatus.HEALTHY),
-        (REVISION_STATUSES, RevisionStatus.UNHEALTHY, RevisionStatus.HEALTHY),
+        (REVISION_STATUSES, RevisionStatus.UNHEALTHY, RevisionStatus.DEGRADED),
     ],
 )
 def test_other_paths_are_closed(machine: StateMachine[Any], current: StrEnum, to: StrEnum) -> None:
