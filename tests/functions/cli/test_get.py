@@ -32,6 +32,15 @@ def test_a_table_has_one_line_a_workload_and_nothing_but_columns(sentinel: Senti
     assert "\x1b" not in ran.out
 
 
+def test_an_autoscaled_workload_shows_its_range_and_what_the_most_of_it_costs(
+    sentinel: Sentinel, deliver: Deliver
+) -> None:
+    deliver.submit(replicas={"max": 6})
+    assert sentinel("get").lines[1].split()[7:10] == ["1-6", "6", "5.79"]
+    [shown] = sentinel("get", "-o", "json").json
+    assert (shown["replicas"], shown["gpus"]) == ({"min": 1, "max": 6}, 6)
+
+
 def test_colours_are_for_terminals_alone_and_lines_are_never_cut(sentinel: Sentinel, deliver: Deliver) -> None:
     deliver.submit("n" * 63, team="t" * 63, namespace="s" * 63)
     plain = sentinel("get", COLUMNS="40")
