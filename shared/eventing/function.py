@@ -50,6 +50,9 @@ class Transaction(Protocol):
         Raises AlreadyInProgress if another delivery was faster.
         """
 
+    def add_to_outbox(self, events: Sequence[WireEvent]) -> Sequence[Queued]:
+        """Puts events into the outbox, in their order; returns them. Raises EventTooLarge."""
+
 
 class EventStore(Protocol[U_co]):
     """The durable memory of a consumer. Its methods raise StoreUnavailable."""
@@ -60,8 +63,8 @@ class EventStore(Protocol[U_co]):
     def uncount(self, consumer: str, event: Envelope) -> None:
         """Takes the last attempt back, in a transaction of its own: it ended in "later"."""
 
-    def check(self) -> None:
-        """Asks the database for nothing but an answer."""
+    def now(self) -> datetime:
+        """PostgreSQL's clock, UTC."""
 
     def mark_published(self, rows: Sequence[Queued]) -> None:
         """Notes that the broker has these events, in a transaction of its own."""

@@ -5,22 +5,25 @@ In order:
 1. A request that is not a CloudEvent is 400; a type that is not taken, data that does not fit its type,
    or more than 32 hops is 422. A broker retries neither: they go to the dead letters. While the database is away, it is
    told 503 instead: nobody could keep the dead letter.
-2. The inbox is asked. An event that was handled before gets its stored reply, byte for byte, and
+2. What the next tick repeats (a tick, a notice of an API server) is handled whenever it comes. It has no row in the
+   inbox and so no stored reply: all that follows from it goes out through the outbox, and no crash loses that.
+3. For any other event the inbox is asked. An event that was handled before gets its stored reply, byte for byte, and
    nothing else happens. The same (source, id) with other data is refused and recorded.
-3. Otherwise an attempt is counted, durably and apart from the handling, or a failing handler would
+4. Otherwise an attempt is counted, durably and apart from the handling, or a failing handler would
    roll the count back. Past the limit the answer is 422. An attempt that ends in 409 or 503 does not count: these
    mean "later", however long that is.
-4. The handler runs, and its effects, the reply and the outbox rows commit together or not at all.
-5. A caller that sent `Prefer: reply` (every broker does) gets the first outgoing event as the
+5. The handler runs, and its effects, the reply and the outbox rows commit together or not at all.
+6. A caller that sent `Prefer: reply` (every broker does) gets the first outgoing event as the
    answer and forwards it; the rest goes out through the outbox. Any other caller just sees the event,
    and all of them go out through the outbox.
-6. What is in the outbox is published right after the commit, before the answer. The relay publishes what is left
+7. What is in the outbox is published right after the commit, before the answer. The relay publishes what is left
    then: after a crash, or while the broker is away.
 """
 
 import json
 import logging
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +43,7 @@ from shared.eventing.event import (
     WireEvent,
     outgoing_id,
 )
-from shared.eventing.function import MAX_ATTEMPTS, Claim, ClusterFunction, Done, EventStore, TransactionalFunction
+from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, EventStore, TransactionalFunction
 
 _COPIED = ("traceparent", "tracestate")
 _HOP = re.compile(r"[0-9]{1,9}")
@@ -96,14 +99,16 @@ class Processor:
         at once, and so on.
         """
         try:
-            self.store.check()
+            self.store.now()
         except StoreUnavailable as away:
             return problem(away)
         return problem(error)
 
     def _handle(self, envelope: Envelope, *, wants_reply: bool) -> HttpAnswer:
         name = self.function.name
-        _, data, hop = self._validated(envelope)
+        declared, data, hop = self._validated(envelope)
+        if declared.repeated:
+            return _reply(self._run(Event(envelope, data, hop, self.store.now()), wants_reply), "handled")
         claim = self.store.claim(name, envelope)
         if not claim.same_data:
             reason = f"another event with the source {envelope.source!r} and the id {envelope.id!r} had other data"
@@ -114,7 +119,11 @@ class Processor:
         if claim.attempts > MAX_ATTEMPTS:
             raise PoisonEvent(f"{MAX_ATTEMPTS} attempts failed; redrive the dead letter to try again")
         event = Event(envelope, data, hop, claim.now)
-        return _reply(self._run(event, claim, wants_reply), "handled")
+        try:
+            return _reply(self._run(event, wants_reply), "handled")
+        except (AlreadyInProgress, StoreUnavailable):
+            self._uncount(envelope)
+            raise
 
     def _validated(self, envelope: Envelope) -> tuple[EventType, Any, int]:
         declared = self.function.accepts.get(envelope.type)
@@ -134,12 +143,8 @@ class Processor:
         except ValidationError as error:
             raise PoisonEvent(f"the data does not fit {declared.name}: {describe(error)}") from None
 
-    def _run(self, event: Event, claim: Claim, wants_reply: bool) -> WireEvent | None:
-        try:
-            reply, queued = self._committed(event, claim, wants_reply)
-        except (AlreadyInProgress, StoreUnavailable):
-            self._uncount(event.envelope)
-            raise
+    def _run(self, event: Event, wants_reply: bool) -> WireEvent | None:
+        reply, queued = self._committed(event, wants_reply)
         if self.publish is not None:
             self.publish(queued)
         return reply
@@ -150,37 +155,48 @@ class Processor:
         except StoreUnavailable as error:
             logger.warning("an attempt at %s stays counted: %s", envelope.id, error)
 
-    def _committed(self, event: Event, claim: Claim, wants_reply: bool) -> Finished:
-        function = self.function
+    def _committed(self, event: Event, wants_reply: bool) -> Finished:
+        function, now = self.function, event.received_at
         if isinstance(function, TransactionalFunction):
-            with self.store.transaction(claim.now) as transaction:
+            with self.store.transaction(now) as transaction:
                 return self._finish(event, function.handle(event, transaction), transaction, wants_reply)
-        with self.store.transaction(claim.now) as transaction:
+        with self.store.transaction(now) as transaction:
             work = function.prepare(event, transaction)
             if isinstance(work, Done):
                 return self._finish(event, work.outgoing, transaction, wants_reply)
         result = function.perform(work)
         try:
-            with self.store.transaction(claim.now) as transaction:
+            with self.store.transaction(now) as transaction:
                 outgoing = function.conclude(event, work, result, transaction)
                 return self._finish(event, outgoing, transaction, wants_reply)
         except AlreadyInProgress:
             if function.overtaken is not None:
-                with self.store.transaction(claim.now) as transaction:
+                with self.store.transaction(now) as transaction:
                     function.overtaken(work, result, transaction)
             raise
 
     def _finish(self, event: Event, outgoing: Sequence[Outgoing], transaction: Any, wants_reply: bool) -> Finished:
         wires = [self._wire(event, one, ordinal) for ordinal, one in enumerate(outgoing)]
+        if self._is_repeated(event):
+            return None, transaction.add_to_outbox(wires)
         reply = wires[0] if wires else None
         others = wires[1:] if wants_reply else wires
         return reply, transaction.finish(self.function.name, event.envelope, reply, others)
 
+    def _is_repeated(self, event: Event) -> bool:
+        return self.function.accepts[event.type].repeated
+
     def _wire(self, event: Event, outgoing: Outgoing, ordinal: int) -> WireEvent:
         type_name = self.catalogue.name_of(type(outgoing.data))
+        # A redelivery of what is repeated finds another state, and says something else: never under the same id.
+        wire_id = (
+            uuid.uuid4()
+            if self._is_repeated(event)
+            else outgoing_id(self.function.name, event.envelope, type_name, outgoing.subject, ordinal)
+        )
         attributes = {
             "specversion": "1.0",
-            "id": str(outgoing_id(self.function.name, event.envelope, type_name, outgoing.subject, ordinal)),
+            "id": str(wire_id),
             "source": self.source,
             "type": type_name,
             "subject": outgoing.subject,

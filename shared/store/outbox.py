@@ -52,10 +52,12 @@ def as_parameter(rows: Sequence[Queued]) -> str:
     )
 
 
-def add(connection: sa.Connection, events: Sequence[WireEvent]) -> None:
+def add(connection: sa.Connection, events: Sequence[WireEvent]) -> list[Queued]:
     """Queues events for whoever publishes first: the caller, after its commit, or the relay."""
-    if events:
-        connection.execute(_INSERT, {"events": as_parameter(queued(events))})
+    rows = queued(events)
+    if rows:
+        connection.execute(_INSERT, {"events": as_parameter(rows)})
+    return rows
 
 
 def lock_pending(connection: sa.Connection, limit: int) -> list[Queued]:

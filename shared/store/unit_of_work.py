@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shared.store.telemetry import TelemetryRows
     from shared.store.workloads import WorkloadRows
 
-_CHECK = sa.select(1)
+_NOW = sa.select(sa.func.now())
 _SNAPSHOT = sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
@@ -148,14 +148,14 @@ class UnitOfWork:
         """All that was done to one subject, oldest first."""
         return audit.entries(self._connection, subject)
 
-    def add_to_outbox(self, events: Sequence[WireEvent]) -> None:
+    def add_to_outbox(self, events: Sequence[WireEvent]) -> list[Queued]:
         """Announces events, if this transaction commits: the relay publishes what nobody publishes earlier.
 
         Raises EventTooLarge for one that no broker would take.
         """
         for event in events:
             codec.check_size(event)
-        outbox.add(self._connection, events)
+        return outbox.add(self._connection, events)
 
     def answer(self, consumer: str, source: str, event_id: str) -> inbox.Answered | None:
         """What a consumer answered to an event; None while it has not handled it."""
@@ -220,10 +220,10 @@ class Store:
         with transient_errors(), self._by_itself.connect() as connection:
             inbox.uncount(connection, consumer, event)
 
-    def check(self) -> None:
+    def now(self) -> datetime:
         """See shared.eventing.function.EventStore."""
         with transient_errors(), self._by_itself.connect() as connection:
-            connection.execute(_CHECK)
+            return connection.execute(_NOW).scalar_one()
 
     def mark_published(self, rows: Sequence[Queued]) -> None:
         """See shared.eventing.function.EventStore."""

@@ -22,6 +22,7 @@ EVENTS = {
     "deployment_execution": APPROVED,
     "event_relay": "dev.sentinel.relay.continued.v1",
     "telemetry_ingestion": "dev.sentinel.telemetry.workload.v1",
+    "dead_letter": SUBMITTED,
 }
 """What functions are sent that do not take the tick, or that do little on it."""
 

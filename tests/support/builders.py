@@ -30,6 +30,7 @@ from shared.models.plan import ActionPlan
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.rollout.manifests import manifest
+from shared.store import outbox
 from shared.store.tables import metadata
 from shared.store.unit_of_work import Store, UnitOfWork
 
@@ -148,6 +149,15 @@ class Deliver:
     def forwarded(answer: HttpAnswer) -> tuple[dict[str, str], bytes]:
         """The request in which the broker delivers the event that an answer carries."""
         return {**answer.headers, "prefer": "reply"}, answer.body
+
+    def published(self, type_name: str) -> HttpAnswer:
+        """The oldest event of this type that waits in the outbox, in an answer, as if it were a reply."""
+        with self.store.begin() as work:
+            pending = outbox.lock_pending(connection_of(work), 1000)
+            first = next(one for one in pending if one.event.attributes["type"] == type_name)
+            outbox.mark_published(connection_of(work), [first.id])
+        headers, body = codec.encode(first.event)
+        return HttpAnswer(200, headers, body, "published")
 
     def submit(self, name: str = "test-inference", **fields: object) -> HttpAnswer:
         """Posts a workload to intake; `fields` as in `submission`."""

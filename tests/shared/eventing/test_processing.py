@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from events import CATALOGUE
 from events.deployment import DeploymentApplied
+from events.foreign import Tick
 from events.plan import PlanProposed
 from shared.errors import AlreadyInProgress, PoisonEvent, StoreUnavailable
 from shared.eventing import codec
@@ -254,6 +255,32 @@ def test_an_event_whose_id_is_taken_while_it_is_handled_is_undone_and_tried_agai
     assert deliver(function, PROPOSED, PLAN, event_id="e").status == 409
     assert rows(owner_engine, "audit_log") == []
     assert deliver(tells(rejected()), PROPOSED, PLAN, event_id="e").status == 200
+
+
+# What the next tick repeats ------------------------------------------------------------------------------------------
+
+
+def test_a_tick_has_no_row_in_the_inbox_and_what_follows_goes_through_the_outbox(
+    deliver: Deliver, owner_engine: sa.Engine
+) -> None:
+    for _ in range(2):
+        answer = deliver(tells(rejected(), rejected()), TICK, {}, event_id="tick", subject=None)
+        assert (answer.status, answer.body) == (202, b"")
+    assert rows(owner_engine, "inbox") == []
+    queued = [row["attributes"]["id"] for row in rows(owner_engine, "outbox")]
+    assert len(set(queued)) == len(queued) == 4, "a tick that comes again says something of its own"
+
+
+def test_a_tick_that_crashes_leaves_nothing(deliver: Deliver, owner_engine: sa.Engine) -> None:
+    def crash(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
+        work.audit("tried", "x", TESTS)
+        work.write_audits()
+        raise ZeroDivisionError
+
+    function = TransactionalFunction("teller", CATALOGUE.of(Tick), crash)
+    with pytest.raises(ZeroDivisionError):
+        deliver(function, TICK, {}, subject=None)
+    assert rows(owner_engine, "audit_log") == rows(owner_engine, "outbox") == []
 
 
 # Attempts ------------------------------------------------------------------------------------------------------------
