@@ -83,7 +83,7 @@ _SUSPECTABLE = (
 )
 
 # The text of the index ix_deployments_doubtful, so that it serves the query.
-_DOUBTFUL = sa.text(DOUBTFUL)
+_DOUBTFUL = sa.text(f"({DOUBTFUL})")
 
 
 @dataclass(frozen=True)

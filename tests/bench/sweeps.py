@@ -128,7 +128,7 @@ class _Lists:
         self._text = json.dumps(_as_served(manifest))
         self._names = sorted(["web", *(f"web-{number}" for number in range(2, objects + 1))])
 
-    def within(self, seconds: float) -> _Lists:
+    def within(self, seconds: float, allowed: Callable[[], bool] | None = None) -> _Lists:
         return self
 
     def get(self, path: str, **query: str) -> ApiAnswer:

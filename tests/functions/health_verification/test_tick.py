@@ -106,6 +106,19 @@ def test_healthy_revisions_are_left_to_the_sweep(chain: Chain) -> None:
     assert chain.site.crashes == 1
 
 
+@pytest.mark.parametrize("doubt", [{"status": "degraded"}, {"ready_since": None}, {"suspected_at": sa.func.now()}])
+def test_what_needs_a_closer_look_is_not_looked_at_twice_in_one_tick(chain: Chain, doubt: dict[str, object]) -> None:
+    chain.submit(resources=NO_GPU)
+    chain.settle()
+    [revision] = chain.revisions()
+    with chain.store.begin() as work:
+        set_columns(work, "deployments", revision.id, observed_at=work.now, **doubt)
+        assert work.deployments.doubtful(work.now - timedelta(seconds=2), 10) == []
+        assert [one.id for one in work.deployments.doubtful(work.now, 10)] == [revision.id]
+        work.catalogue.mark_away("local", "", probed=True, first=timedelta(seconds=1), longest=timedelta(seconds=1))
+        assert work.deployments.doubtful(work.now, 10) == []
+
+
 def test_an_idle_tick_answers_nothing(chain: Chain) -> None:
     answer = chain.tick(run=False)
     assert (answer.status, answer.body) == (202, b"")
