@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from shared.clusters import kubernetes
 from shared.clusters.kubernetes import KubernetesDriver
 from shared.clusters.transport import Transport
 from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
 from shared.models.deployment import ObjectReference, OwnedField
+from shared.rollout.owned_fields import owned_digest
 from shared.rollout.verdict import State
 from tests.contracts.cluster_driver.world import World, eventually
 
@@ -531,6 +533,22 @@ class ManyContract:
 
 
 class RefusedPodsContract:
+    def test_what_is_managed_is_listed_page_by_page_as_it_was_applied(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kubernetes, "_PAGE", 2)
+        wishes = [world.manifest(name=f"web-{number}") for number in range(3)]
+        digests = [world.driver.apply(wish).digest for wish in wishes]
+        other = {**world.manifest(name="other"), "metadata": {"name": "other", "labels": {}}}
+        world.someone.create(world.path(wishes[0]).rpartition("/")[0], other)
+        first = world.driver.list_managed("Deployment", world.namespace, "")
+        second = world.driver.list_managed("Deployment", world.namespace, first.next_token)
+        assert (len(first.objects), len(second.objects), second.next_token) == (2, 1, "")
+        listed = [*first.objects, *second.objects]
+        assert names(listed) == ["web-0", "web-1", "web-2"]
+        assert [owned_digest(wish, live) for wish, live in zip(wishes, listed, strict=True)] == digests
+        assert world.driver.list_managed("Job", world.namespace, "").objects == ()
+
     def test_a_controller_that_cannot_create_pods_says_why(self, world: World) -> None:
         wish = world.manifest(type="batch")
         world.driver.ensure_namespace(world.namespace)
