@@ -17,6 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 from rich.table import Table
 
+from events import CATALOGUE
+from events.continuation import SweepContinued
 from functions.health_verification import function as health_verification
 from functions.health_verification.handler import perform
 from shared.clusters.answers import ApiAnswer
@@ -30,6 +32,7 @@ from tests.bench import fleet
 from tests.support.builders import Deliver
 from tests.support.chain import TICK
 
+CONTINUED = CATALOGUE.name_of(SweepContinued)
 LIMITS = "<= 300 s"
 EVERY = 1000
 """One object in so many is missing, one is changed, and one belongs to nobody."""
@@ -74,8 +77,10 @@ def run(url: str, objects: int) -> list[int]:
         connection.execute(sa.text("UPDATE sweeps SET next_page_at = now()"))
         connection.execute(sa.text("UPDATE clusters SET products_read_at = now()"))
     while True:
-        answer = deliver(function, TICK, {}, subject=None)
-        if answer.status != 200:
+        deliver(function, TICK, {}, subject=None)
+        try:
+            answer = deliver.published(CONTINUED)
+        except StopIteration:
             break
         while answer.status == 200:
             answer = deliver.forward(function, answer)
