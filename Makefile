@@ -57,8 +57,8 @@ test: $(READY) ## the test suite; needs nothing but this machine
 coverage: $(READY) ## the same tests, measured, with the lines that none of them reaches (half as long again)
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term-missing:skip-covered
 
-test-slow: $(READY) ## tests that take long: whole platforms, kills in the middle, load (SENTINEL_LOAD_STEPS, SENTINEL_LOAD_SEED)
-	SENTINEL_LOAD_STEPS="$${SENTINEL_LOAD_STEPS:-400}" $(BIN)/python -m pytest -m slow
+test-slow: $(READY) ## tests that take long: processes that are killed, load, damage, kubectl (SENTINEL_LOAD_STEPS, SENTINEL_LOAD_SEED)
+	SENTINEL_LOAD_STEPS="$${SENTINEL_LOAD_STEPS:-400}" $(BIN)/python -m pytest -n 2 --dist loadgroup -m slow
 
 test-faults: $(READY) ## what is promised under faults; needs this machine alone (SENTINEL_FAULTS_SIZE=nightly, SENTINEL_FAULTS_SEED)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m faults --durations=0 --durations-min=1

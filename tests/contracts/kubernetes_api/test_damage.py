@@ -8,6 +8,8 @@ import pytest
 
 from tests.contracts.kubernetes_api.api import APPLY, MERGE, STRATEGIC, Api, Object, config_map, container, deployment
 
+pytestmark = pytest.mark.slow
+
 _DAMAGE: tuple[Any, ...] = (None, -1, 1.5, "x", [], {}, [[1]], [None], {"a": None}, 10**12, True)
 
 

@@ -14,7 +14,10 @@ import yaml
 
 from tests.contracts.kubernetes_api.api import Api, config_map, deployment, job, pod, stateful_set
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH"),
+]
 
 
 @dataclass(frozen=True)

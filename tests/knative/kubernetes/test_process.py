@@ -15,6 +15,8 @@ import pytest
 from tests.contracts.kubernetes_api.api import Api, Home, Object, config_map, deployment, job
 from tests.support.processes import unmeasured
 
+pytestmark = pytest.mark.slow
+
 
 def _command(state: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "knative.local.kubernetes", "--state", str(state), *arguments]
