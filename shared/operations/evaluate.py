@@ -109,12 +109,7 @@ def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: Po
         return Evaluation(EvaluationOutcome.DECIDED_BEFORE, plan)
     if workload.plan_id != plan.id:
         return superseded(queue.SupersededPlan(plan, workload.plan_id, supersede(work, plan, workload, actor)))
-    others = queue.supersede_others(work, queued, workload, actor)
-    evaluation = _decide(work, command, plan, workload, actor, policies)
-    less = dict(evaluation.released)
-    for one in others:
-        less |= _released_on_leaving(one.plan)
-    return replace(evaluation, superseded=others, released=less)
+    return _decide(work, command, plan, workload, queued, actor, policies)
 
 
 def superseded(ended: SupersededPlan) -> Evaluation:
@@ -137,6 +132,7 @@ def _decide(
     command: EvaluatePlan,
     plan: ActionPlan,
     workload: Workload,
+    queued: Sequence[uuid.UUID],
     actor: Actor,
     policies: PolicyCache,
 ) -> Evaluation:
@@ -146,6 +142,8 @@ def _decide(
     applicable = applicable_policies(work, view, policies.current(work), work.now)
     context = work.facts.decision_context(view, applicable.needs, holdings)
     work.ledger.lock_scopes(applicable.needs.locked)
+    # Rows of queued plans come after the scopes: who has locked those may count the plans that it passes.
+    others = queue.supersede_others(work, queued, workload, actor)
     left: Changes = {}
     if not live:  # it runs nowhere, so an earlier plan's hold on another cluster is for nothing
         left = work.ledger.release_elsewhere(holdings, workload.spec.team, plan.decision.cluster)
@@ -165,7 +163,9 @@ def _decide(
     less: Mapping[str, int | None] = released({**left, **here}, [workload.id])
     if evaluation.outcome is not EvaluationOutcome.STILL_QUEUED:
         less = {**less, **_released_on_leaving(plan)}
-    return replace(evaluation, released=less)
+    for one in others:
+        less = {**less, **_released_on_leaving(one.plan)}
+    return replace(evaluation, superseded=others, released=less)
 
 
 def _hold(work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment) -> Changes:

@@ -208,10 +208,10 @@ _STARVED = (
 )
 _ONE = sa.select(sa.exists().where(_ahead()).label("contended")).subquery()
 _STARVED_AHEAD = sa.select(_ONE.c.contended, _STARVED).select_from(_ONE.outerjoin(_STARVED, sa.true()))
+# A plan that has left the queue for a newer one is not counted: the decision on that one ends it right now.
+_OVERTAKEN = sa.select(_COLUMNS.id).where(_ahead(), _IS_NEWEST).order_by(_COLUMNS.id)
 _COUNT_OVERTAKING = (
     action_plans.update()
-    .where(
-        _COLUMNS.id.in_(sa.select(_COLUMNS.id).where(_ahead()).order_by(_COLUMNS.id).with_for_update(key_share=True))
-    )
+    .where(_COLUMNS.id.in_(_OVERTAKEN.with_for_update(key_share=True)))
     .values(overtaken=_COLUMNS.overtaken + 1, updated_at=sa.func.now())
 )

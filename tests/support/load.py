@@ -255,6 +255,8 @@ class _Process:
         return None
 
     def _answered(self, function: Function, headers: dict[str, str], answer: HttpAnswer) -> None:
+        if headers["ce-type"] == _TICK:  # the inbox keeps no row of it
+            return
         told = (function.name, headers["ce-source"], headers["ce-id"], hashlib.sha256(answer.body).hexdigest())
         _append(self._load.answers(self._number), " ".join(told))
 
