@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from shared.policy.policy_set import PolicySet
     from shared.policy.queue import Demand
     from shared.policy.resources import ScopedResource
-    from shared.store.queue import QueuePage
+    from shared.store.queue import PlanPage
     from shared.store.unit_of_work import UnitOfWork
 
 PAGE = 100
@@ -211,7 +211,7 @@ def _next_page(work: UnitOfWork, policies: PolicySet, actor: Actor) -> ScannedPa
     return replace(found, more=wanted)
 
 
-def _scan(work: UnitOfWork, page: QueuePage, policies: PolicySet, scan: QueueScan, actor: Actor) -> ScannedPage:
+def _scan(work: UnitOfWork, page: PlanPage, policies: PolicySet, scan: QueueScan, actor: Actor) -> ScannedPage:
     workloads = work.workloads.get_many({plan.workload_id for plan in page.plans})
     known = [(plan, workloads[plan.workload_id]) for plan in page.plans if plan.workload_id in workloads]
     waiting = [(plan, workload) for plan, workload in known if workload.plan_id == plan.id]

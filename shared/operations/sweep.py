@@ -26,7 +26,7 @@ from shared.models.lifecycle import SETTLED_REVISIONS, RevisionStatus
 from shared.models.sweep import START, SWEPT_KINDS, ListedRange, Orphan, SweepCursor
 from shared.operations.apply import TASK_SECONDS
 from shared.operations.clusters import mark_away
-from shared.rollout.drift import Finding, finding
+from shared.rollout.drift import SweepFinding, finding
 from shared.rollout.observation import instance_of, revision_of
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _next(work: UnitOfWork, cursor: SweepCursor, swept: SweptPage) -> tuple[Swee
     _compare(work, cursor, page.objects)
     listed = ListedRange(cursor.cluster, cursor.kind, cursor.namespace, cursor.after, until, keys, cursor.started_at)
     missing = work.deployments.suspect_missing(listed, work.now, _MOST_MISSING)
-    _count(cursor, Finding.MISSING, len(missing))
+    _count(cursor, SweepFinding.MISSING, len(missing))
     if len(missing) == _MOST_MISSING:
         return replace(cursor, after=missing[-1]), None  # the same page once more: there may be others behind it
     if until is not None:
@@ -184,7 +184,7 @@ def _next_kind(work: UnitOfWork, cursor: SweepCursor) -> tuple[SweepCursor, time
 def _compare(work: UnitOfWork, cursor: SweepCursor, objects: Sequence[Mapping[str, Any]]) -> None:
     """Puts revisions under suspicion whose object differs, and writes down objects that no workload owns."""
     by_key = {_key(live): live for live in objects}
-    found: dict[Finding, list[uuid.UUID]] = {}
+    found: dict[SweepFinding, list[uuid.UUID]] = {}
     owned: set[Key] = set()
     for revision in work.deployments.expected(cursor.cluster, cursor.kind, list(by_key)):
         key = (revision.reference.namespace, revision.reference.name)
@@ -199,10 +199,10 @@ def _compare(work: UnitOfWork, cursor: SweepCursor, objects: Sequence[Mapping[st
         _count(cursor, what, len(ids))
     strays = _strays(work, cursor, [live for key, live in by_key.items() if key not in owned])
     work.sweeps.keep_orphans(strays, work.now)
-    _count(cursor, Finding.ORPHAN, len(strays))
+    _count(cursor, SweepFinding.ORPHAN, len(strays))
 
 
-def _examine(revision: Deployment, live: Mapping[str, Any], work: UnitOfWork) -> Finding | None:
+def _examine(revision: Deployment, live: Mapping[str, Any], work: UnitOfWork) -> SweepFinding | None:
     try:
         return finding(revision, live, work.now)
     except Exception:  # what an API server sent has no known form, and one object must not stop the others
@@ -266,7 +266,7 @@ def _forget(work: UnitOfWork, orphan: Orphan, actor: Actor) -> None:
     )
 
 
-def _count(cursor: SweepCursor, what: Finding, number: int) -> None:
+def _count(cursor: SweepCursor, what: SweepFinding, number: int) -> None:
     if number:
         metrics.count(metrics.SWEEP_FINDINGS, number, cluster=cursor.cluster, finding=what.value)
 

@@ -62,7 +62,7 @@ from shared.operations.results import (
     RevisionWasRolledBack,
 )
 from shared.rollout import occupancy
-from shared.rollout.drift import Finding, drift
+from shared.rollout.drift import SweepFinding, drift
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import belongs_to
 from shared.rollout.verdict import State, Verdict, verdict
@@ -380,7 +380,7 @@ class RevisionReconciler:
         self._report(RevisionIsHealthy(revision, found.reason, found.message))
         self._to_settle[revision.workload_id] = revision.plan_id
 
-    def _drift(self, revision: Deployment, observation: Observation) -> Finding | None:
+    def _drift(self, revision: Deployment, observation: Observation) -> SweepFinding | None:
         """How a suspect differs from what was applied; None for others, and while a newer plan is in progress."""
         live = observation.object
         if revision.suspected_at is None or revision.status not in SETTLED_REVISIONS or live is None:
@@ -392,7 +392,7 @@ class RevisionReconciler:
         differs = drift(revision, live)
         return None if differs is None or self._is_overtaken(revision) else differs
 
-    def _restore(self, revision: Deployment, differs: Finding) -> None:
+    def _restore(self, revision: Deployment, differs: SweepFinding) -> None:
         """Somebody else changed it, or a late execution did. What should run is proposed again."""
         found = _DIFFERENCES[differs]
         self._record(revision, revision.ready_since, revision.reason)
@@ -574,8 +574,8 @@ class RevisionReconciler:
 
 
 _DIFFERENCES = {
-    Finding.CHANGED: Verdict(State.UNHEALTHY, "Changed", "somebody changed a field that Sentinel had applied"),
-    Finding.OLDER_REVISION: Verdict(State.UNHEALTHY, "OlderRevision", "the cluster has an older revision"),
+    SweepFinding.CHANGED: Verdict(State.UNHEALTHY, "Changed", "somebody changed a field that Sentinel had applied"),
+    SweepFinding.OLDER_REVISION: Verdict(State.UNHEALTHY, "OlderRevision", "the cluster has an older revision"),
 }
 """What is said of a settled revision that is restored."""
 

@@ -27,7 +27,7 @@ from shared.rollout.verdict import State, verdict
 _GOOD = (State.HEALTHY, State.READY)
 
 
-class Finding(StrEnum):
+class SweepFinding(StrEnum):
     """What a sweep finds of an object, or of one that is not there."""
 
     MISSING = "missing"
@@ -39,32 +39,32 @@ class Finding(StrEnum):
     ORPHAN = "orphan"
 
 
-def drift(revision: Deployment, live: Mapping[str, Any]) -> Finding | None:
+def drift(revision: Deployment, live: Mapping[str, Any]) -> SweepFinding | None:
     """How an object differs from what was applied for a revision; None when it does not, as far as is known."""
     there = revision_of(live)
     if there is not None and there < revision.revision:
-        return Finding.OLDER_REVISION
+        return SweepFinding.OLDER_REVISION
     if (
         there == revision.revision
         and revision.object_digest
         and revision.object_digest != owned_digest(revision.manifest, live)
     ):
-        return Finding.CHANGED
+        return SweepFinding.CHANGED
     return None
 
 
-def finding(revision: Deployment, live: Mapping[str, Any], now: datetime) -> Finding | None:
+def finding(revision: Deployment, live: Mapping[str, Any], now: datetime) -> SweepFinding | None:
     """What is to be looked at more closely, if anything is. The revision is settled, or failed and may be there."""
     if instance_of(live) is None or revision_of(live) is None:
-        return Finding.UNMARKED
+        return SweepFinding.UNMARKED
     settled = revision.status in SETTLED_REVISIONS
     if settled and (found := drift(revision, live)) is not None:
         return found
     observed = Observation(live, pods_seen=False)
     state = verdict(observed, revision, now=now, bake=timedelta(0), pull_grace=timedelta.max).state
     if settled:
-        return None if state in _GOOD else Finding.NOT_READY
+        return None if state in _GOOD else SweepFinding.NOT_READY
     job_failed = live["kind"] == "Job" and holds(live, "Failed") is not None
     if revision.status is RevisionStatus.UNHEALTHY and (state in (*_GOOD, State.COMPLETED) or job_failed):
-        return Finding.RECOVERED
+        return SweepFinding.RECOVERED
     return None

@@ -12,8 +12,8 @@ the cent after billions of charges.
 
 Locks, always in this order, so that there is no deadlock: (1) the workload's row, by the caller;
 (2) the policy set, which decisions share and a change of policies takes alone; (3) the scopes that
-the matching rules count in, sorted; (4) usage rows, sorted; (5) the audit shard. Teams that share no
-rule share no lock: a scope is locked only when a rule counts in it.
+the matching rules count in, sorted; (4) plans of the queue; (5) usage rows, sorted; (6) the audit
+shard. Teams that share no rule share no lock: a scope is locked only when a rule counts in it.
 """
 
 import hashlib

@@ -21,7 +21,7 @@ _ONLY_ROW = 1
 
 
 @dataclass(frozen=True)
-class QueuePage:
+class PlanPage:
     """Some plans of the queue in its order, the newest of their workloads or not. last: where the next page begins
     after; None when there is none.
     """
@@ -52,7 +52,7 @@ class QueueRows:
         """The first plans of the queue, in its order. A plan that is not its workload's newest has left it."""
         return list(plans_from(self.connection.execute(_FIRST, {"most": limit})))
 
-    def page(self, limit: int, after: uuid.UUID | None, keys: Collection[str] | None = None) -> QueuePage:
+    def page(self, limit: int, after: uuid.UUID | None, keys: Collection[str] | None = None) -> PlanPage:
         """The plans that follow the place of another, or the first ones; those that wait for one of `keys`, if given.
 
         It is a place in the order: the plan may have left the queue since.
@@ -63,7 +63,7 @@ class QueueRows:
         if after is not None and (place := self.connection.execute(_PLACE, {"plan": after}).one_or_none()):
             statement = statement.where(_is_behind(place.priority, place.queued_at, after))
         rows = self.connection.execute(statement.limit(limit + 1)).all()
-        return QueuePage(list(plans_from(rows[:limit])), rows[limit - 1].id if len(rows) > limit else None)
+        return PlanPage(list(plans_from(rows[:limit])), rows[limit - 1].id if len(rows) > limit else None)
 
     def anyone(self) -> bool:
         """Whether any plan waits."""

@@ -7,7 +7,7 @@ import pytest
 
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import RevisionStatus
-from shared.rollout.drift import Finding, drift, finding
+from shared.rollout.drift import SweepFinding, drift, finding
 from shared.rollout.owned_fields import owned_digest
 from tests.support.cluster_documents import NOW, REVISION, condition, counts, resource, watched
 
@@ -62,7 +62,7 @@ def settled(**more: Any) -> Deployment:
 
 def test_a_changed_object_differs_where_it_is_known_what_was_applied() -> None:
     assert drift(settled(object_digest=digest()), live()) is None
-    assert drift(settled(object_digest=digest(image="b")), live()) is Finding.CHANGED
+    assert drift(settled(object_digest=digest(image="b")), live()) is SweepFinding.CHANGED
     assert drift(settled(), live()) is None
 
 
@@ -70,7 +70,7 @@ def test_an_older_revision_differs_and_a_newer_one_is_left_alone() -> None:
     older, newer = live(), live()
     older["metadata"]["annotations"]["sentinel.dev/revision"] = str(REVISION - 1)
     newer["metadata"]["annotations"]["sentinel.dev/revision"] = str(REVISION + 1)
-    assert drift(settled(object_digest="x"), older) is Finding.OLDER_REVISION
+    assert drift(settled(object_digest="x"), older) is SweepFinding.OLDER_REVISION
     assert drift(settled(object_digest="x"), newer) is None
 
 
@@ -78,13 +78,13 @@ def test_an_older_revision_differs_and_a_newer_one_is_left_alone() -> None:
     ("status", "available", "found"),
     [
         (RevisionStatus.HEALTHY, 2, None),
-        (RevisionStatus.HEALTHY, 1, Finding.NOT_READY),
-        (RevisionStatus.DEGRADED, 1, Finding.NOT_READY),
-        (RevisionStatus.UNHEALTHY, 2, Finding.RECOVERED),
+        (RevisionStatus.HEALTHY, 1, SweepFinding.NOT_READY),
+        (RevisionStatus.DEGRADED, 1, SweepFinding.NOT_READY),
+        (RevisionStatus.UNHEALTHY, 2, SweepFinding.RECOVERED),
         (RevisionStatus.UNHEALTHY, 1, None),
     ],
 )
-def test_what_is_looked_at_more_closely(status: RevisionStatus, available: int, found: Finding | None) -> None:
+def test_what_is_looked_at_more_closely(status: RevisionStatus, available: int, found: SweepFinding | None) -> None:
     there = resource(**counts(2, 2, available, available))
     revision = watched(status=status, left=-timedelta(minutes=5))
     assert finding(revision, there, NOW) is found
@@ -94,8 +94,8 @@ def test_a_job_that_failed_and_has_ended_since_is_looked_at() -> None:
     job = watched("Job", status=RevisionStatus.UNHEALTHY)
     assert finding(job, resource("Job"), NOW) is None
     for kind in ("Complete", "Failed"):
-        assert finding(job, resource("Job", conditions=[condition(kind)]), NOW) is Finding.RECOVERED
+        assert finding(job, resource("Job", conditions=[condition(kind)]), NOW) is SweepFinding.RECOVERED
 
 
 def test_an_object_without_its_labels_or_annotations_is_looked_at() -> None:
-    assert finding(settled(), resource(revision=None), NOW) is Finding.UNMARKED
+    assert finding(settled(), resource(revision=None), NOW) is SweepFinding.UNMARKED

@@ -38,6 +38,7 @@ from tests.support.builders import APPROVED, INTAKE, POLICY, WITHDRAWN, Deliver,
 from tests.support.crashes import KILLED
 from tests.support.invariants import broken, checked, difference_of_accounts
 from tests.support.load import ALIKE, CAPPED, REGIONS, Load
+from tests.support.queueing import queued
 
 PROCESSES = 8
 STEPS = int(os.environ.get("SENTINEL_LOAD_STEPS", "60"))
@@ -347,3 +348,27 @@ def test_a_decision_holds_up_whoever_shares_a_rule(
         answer = impatient.forward(POLICY, second)
         assert (answer.status, b"55P03" in answer.body) == (503, True)
     assert told(impatient.forward(POLICY, second)).type == APPROVED
+
+
+def test_a_decision_that_waits_for_its_scopes_has_locked_no_plan_of_the_queue(
+    store: Store, owner_engine: sa.Engine, deliver: Deliver, slow: tuple[Deliver, Held], impatient: Deliver
+) -> None:
+    """Whoever has the scopes counts the plans that it passes: they would wait for each other. A plan that was replaced
+    is not counted.
+    """
+    with store.begin() as work:
+        document = {"name": "few", "rules": [{"type": "quota", "scope": "team", "gpus": 5}]}
+        work.policies.put(PolicyDocument.model_validate(document), "tests")
+    slowly, held = slow
+    assert told(deliver.decide("first", replicas=3)).type == APPROVED
+    replaced = queued(deliver.decide("large", replicas=3, queue=True)).plan
+    newer, small = deliver.submit("large", replicas=1, queue=True), deliver.submit("small", replicas=1)
+    with held.at(lambda _, text: "pg_advisory_xact_lock(key)" in text, partial(slowly.forward, POLICY, newer)) as hangs:
+        assert hangs
+        with owner_engine.begin() as connection:
+            lock = sa.text("SELECT status, overtaken FROM action_plans WHERE id = :id FOR UPDATE NOWAIT")
+            assert connection.execute(lock, {"id": replaced}).one() == ("queued", 0)
+        assert told(impatient.forward(POLICY, small)).type == APPROVED
+    with owner_engine.connect() as connection:
+        left = sa.text("SELECT status, overtaken FROM action_plans WHERE id = :id")
+        assert connection.execute(left, {"id": replaced}).one() == ("superseded", 0)
