@@ -4,6 +4,7 @@ Properties hold however long a busy machine takes to draw an example. HYPOTHESIS
 """
 
 import asyncio
+import gc
 import os
 import signal
 import tempfile
@@ -38,6 +39,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.no_cover)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays to the end: the garbage collector need not walk it ever again."""
+    gc.freeze()
 
 
 LOCAL = Cluster("local", {"region": "eu"}, {"H100": 16, "L4": 16, "A100-80GB": 16})

@@ -55,6 +55,7 @@ def settled(count: Callable[[], int]) -> int:
     return last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", serve.names())
 def test_a_function_opens_no_more_connections_than_its_pool_may_have(
     name: str, tmp_path: Path, database_url: str, owner_engine: sa.Engine

@@ -173,6 +173,7 @@ async def test_in_this_process(session: aiohttp.ClientSession, state: Path, mani
     assert alive(started) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("migrated")
 async def test_as_json_every_line_is_an_object(state: Path, manifests: Path) -> None:
     async with (
@@ -188,6 +189,7 @@ async def test_as_json_every_line_is_an_object(state: Path, manifests: Path) -> 
     assert [json.loads(line)["message"] for line in rest.splitlines()] == ["stopping"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -210,6 +212,7 @@ async def test_a_manifest_that_is_refused_is_one_line(state: Path, manifests: Pa
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("migrated")
 async def test_a_broken_broker_log_is_one_line_and_leaves_nothing_running(state: Path, manifests: Path) -> None:
     log = state / "broker" / "sentinel" / "default" / "log.sqlite"

@@ -260,6 +260,7 @@ def test_as_root_the_programs_may_be_where_nobody_else_can_enter(place: Path, mo
     assert not run_directory.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a $HOME, q'u\"o`t\\e, 100%, Zürich, 東京", "deep/" * 80 + "er"])
 def test_its_data_and_its_programs_may_have_any_path(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "installed", lambda: installation.installed().copied_to(place / "programs" / name))
@@ -267,6 +268,7 @@ def test_its_data_and_its_programs_may_have_any_path(name: str, place: Path, mon
         assert execute(server, "SELECT 1") == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a, b", "d" * 90])
 def test_the_temporary_directory_may_have_any_path(name: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (place / name).mkdir()
@@ -316,6 +318,7 @@ def test_a_user_whom_the_machine_has_no_name_for_runs_it_too(place: Path) -> Non
     assert start_in_a_process(place, prepare=become(54_321, 54_321)) == "54321"
 
 
+@pytest.mark.slow
 @needs_root
 @needs_user_namespaces
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv of util-linux to give up capabilities")
