@@ -138,10 +138,11 @@ def reconsidered(store: Store, answer: HttpAnswer) -> list[Envelope]:
 
 
 def left_in_outbox(store: Store, type_name: str) -> list[Envelope]:
-    """The events of one type in the outbox, which is emptied."""
+    """The events of one type in the outbox, in the order in which they were sent. The outbox is emptied."""
     with store.begin() as work:
-        left = connection_of(work).execute(outbox.delete().returning(outbox.c.attributes, outbox.c.body)).all()
-    events = [codec.decode(*codec.encode(WireEvent(row.attributes, bytes(row.body)))) for row in left]
+        left = connection_of(work).execute(outbox.delete().returning(*outbox.c)).all()
+    in_order = sorted(left, key=lambda row: (row.created_at, row.id))  # a DELETE returns rows in no order
+    events = [codec.decode(*codec.encode(WireEvent(row.attributes, bytes(row.body)))) for row in in_order]
     return [event for event in events if event.type == type_name]
 
 
