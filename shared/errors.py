@@ -6,6 +6,8 @@ A module with an error of its own derives it from SentinelError next to the code
     +-- ConfigurationError        the process cannot start as it was set up
     +-- EventError                an event that is answered with a status of its own
     |   +-- MalformedEvent        400  not a CloudEvent (permanent)
+    |   +-- Unauthenticated       401  nobody knows who asks (permanent)
+    |   +-- Forbidden             403  who asks has no role for it (permanent)
     |   +-- EventTooLarge         413  over the body cap (permanent)
     |   +-- PoisonEvent           422  a CloudEvent that may not be acted on (permanent)
     |   +-- OperationRefused      422  what an operation may not do, now or later, with the field to mend (permanent)
@@ -52,6 +54,18 @@ class MalformedEvent(EventError):
     """The request is not a CloudEvent as CloudEvents 1.0 and its HTTP binding define one."""
 
     status = HTTPStatus.BAD_REQUEST
+
+
+class Unauthenticated(EventError):
+    """A request without a token that counts; the message says what to do, and nothing of the token."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+
+class Forbidden(EventError):
+    """Who asks is known, and has no role that permits it; the message names the permission and the team."""
+
+    status = HTTPStatus.FORBIDDEN
 
 
 class EventTooLarge(EventError):
