@@ -3,7 +3,7 @@
 Nothing is connected at import: the engine opens its first connection with the first event.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events import CATALOGUE
-from shared.eventing.endpoint import FrameworkTarget, asking, endpoint
+from shared.eventing.endpoint import FrameworkTarget, endpoint
 from shared.eventing.function import ClusterFunction, TransactionalFunction
 from shared.eventing.processing import HttpAnswer, Processor
 from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit
@@ -51,8 +51,8 @@ class Ports:
         return PublisherAfterCommit(self.store, HttpPublisher(self.settings.sink, timeout=PUBLISH_TIMEOUT_SECONDS))
 
 
-def _ports() -> Ports:
-    """What this process's environment says; what is built from it may log."""
+def ports() -> Ports:
+    """What this process's environment says; what is built from it may log. Raises ConfigurationError."""
     configure_logging()
     return Ports(FunctionSettings.from_environment())
 
@@ -61,22 +61,16 @@ def event_target(
     build: Callable[[Ports], TransactionalFunction[Any] | ClusterFunction[Any, Any, Any]],
 ) -> FrameworkTarget:
     """The target of a function that handles events from the catalogue. Raises ConfigurationError."""
-    ports = _ports()
-    function = build(ports)
-    processor = Processor(function, ports.store, CATALOGUE, f"/sentinel/{function.name}", ports.publish_after_commit())
-    return _as_target(endpoint(processor.process, threads=ports.settings.threads))
+    found = ports()
+    function = build(found)
+    processor = Processor(function, found.store, CATALOGUE, f"/sentinel/{function.name}", found.publish_after_commit())
+    return _as_target(endpoint(processor.process, threads=found.settings.threads))
 
 
 def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], HttpAnswer]]) -> FrameworkTarget:
     """The target of a function that takes requests as they come, before they are events. Raises ConfigurationError."""
-    ports = _ports()
-    return _as_target(endpoint(build(ports), threads=ports.settings.pool_size))
-
-
-def reading_target(build: Callable[[Ports], Callable[[str, Mapping[str, str]], HttpAnswer]]) -> FrameworkTarget:
-    """The target of a function that answers GET requests. Raises ConfigurationError."""
-    ports = _ports()
-    return _as_target(asking(build(ports), threads=ports.settings.pool_size))
+    found = ports()
+    return _as_target(endpoint(build(found), threads=found.settings.pool_size))
 
 
 def _as_target(respond: FrameworkTarget) -> FrameworkTarget:

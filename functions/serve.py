@@ -78,7 +78,11 @@ def main() -> int:
 
 
 def _application(name: str) -> Any:
-    """The ASGI application that functions-framework makes of a function."""
+    """The ASGI application that functions-framework makes of a function; the api is one of its own."""
+    if name == "api":
+        from functions.api.main import app
+
+        return app
     from functions_framework import aio
 
     return aio.create_asgi_app("handle", str(Path(__file__).parent / name / "main.py"), "http")  # type: ignore[no-untyped-call]

@@ -1,1 +1,1 @@
-"""The REST face: what an HTTP client may ask. It only reads: submissions and withdrawals are events."""
+"""The REST face: what people and scripts ask over HTTP. Its routes parse, call an operation, and present the result."""

@@ -1,6 +1,6 @@
-"""The functions-framework target of api."""
+"""The ASGI application of the api, on what this process's environment says."""
 
 from functions import runtime
 from functions.api.function import build
 
-handle = runtime.reading_target(lambda ports: build(ports.store))
+app = build(runtime.ports())

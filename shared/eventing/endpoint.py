@@ -8,7 +8,7 @@ metrics are branches.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
@@ -54,31 +54,6 @@ def endpoint(process: Callable[[dict[str, str], bytes], HttpAnswer], *, threads:
             logger.exception("%s %s failed", headers.get("ce-type", "event"), headers.get("ce-id", ""))
             return Response("internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
         return _respond(answer, request, started)
-
-    return handle
-
-
-def asking(read: Callable[[str, Mapping[str, str]], HttpAnswer], *, threads: int) -> FrameworkTarget:
-    """A functions-framework http target that answers each GET request with what `read` returns.
-
-    read: (path, query parameters; the last of equal names counts) -> HttpAnswer; called in one of `threads` threads.
-    """
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="reader")
-
-    async def handle(request: Request) -> Response:
-        path = request.url.path
-        if path == HEALTH_PATH:
-            return Response(status_code=HTTPStatus.OK)
-        if request.method not in ("GET", "HEAD"):
-            reason = "this function answers GET requests; changes are events: POST them to the broker\n"
-            return Response(reason, HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "GET"})
-        try:
-            query = dict(request.query_params)
-            answer = await asyncio.get_running_loop().run_in_executor(executor, read, path, query)
-        except Exception:  # the last line of defence: a defect of ours goes to the log and not to the caller
-            logger.exception("GET %s failed", path)
-            return Response("internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
-        return Response(answer.body, answer.status, dict(answer.headers))
 
     return handle
 

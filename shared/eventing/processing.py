@@ -26,6 +26,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -194,26 +195,46 @@ class Processor:
             if self._is_repeated(event)
             else outgoing_id(self.function.name, event.envelope, type_name, outgoing.subject, ordinal)
         )
-        attributes = {
+        copied = {name: event.envelope.attributes[name] for name in _COPIED if name in event.envelope.attributes}
+        return wire_event(
+            self.catalogue, self.source, outgoing, wire_id, event.received_at, hop=event.hop + 1, **copied
+        )
+
+
+def wire_event(
+    catalogue: Catalogue,
+    source: str,
+    outgoing: Outgoing,
+    wire_id: uuid.UUID,
+    at: datetime,
+    *,
+    hop: int = 0,
+    **attributes: str,
+) -> WireEvent:
+    """An outgoing event as it is sent. hop: 0 for one that no event has led to. Raises PoisonEvent."""
+    type_name = catalogue.name_of(type(outgoing.data))
+    wire = WireEvent(
+        {
             "specversion": "1.0",
             "id": str(wire_id),
-            "source": self.source,
+            "source": source,
             "type": type_name,
             "subject": outgoing.subject,
             "partitionkey": outgoing.subject,
-            "hop": str(event.hop + 1),
-            "time": event.received_at.isoformat().replace("+00:00", "Z"),
+            "hop": str(hop),
+            "time": at.isoformat().replace("+00:00", "Z"),
             "datacontenttype": "application/json",
-        }
-        attributes |= {name: event.envelope.attributes[name] for name in _COPIED if name in event.envelope.attributes}
-        wire = WireEvent(attributes, outgoing.data.model_dump_json(by_alias=True).encode())
-        try:
-            codec.check(attributes)
-            codec.check_size(wire)
-        # What cannot be carried would be lost on the way, or stay in the outbox, and the chain would end there.
-        except (MalformedEvent, EventTooLarge) as error:
-            raise PoisonEvent(f"its {type_name} could not be sent: {error}") from None
-        return wire
+            **attributes,
+        },
+        outgoing.data.model_dump_json(by_alias=True).encode(),
+    )
+    try:
+        codec.check(wire.attributes)
+        codec.check_size(wire)
+    # What cannot be carried would be lost on the way, or stay in the outbox, and the chain would end there.
+    except (MalformedEvent, EventTooLarge) as error:
+        raise PoisonEvent(f"its {type_name} could not be sent: {error}") from None
+    return wire
 
 
 def problem(error: EventError) -> HttpAnswer:
@@ -229,8 +250,12 @@ def describe(error: ValidationError) -> str:
 
 def bad_fields(error: ValidationError) -> list[tuple[str, str]]:
     """(dotted path, message) of every bad field. Values are left out: they may be secrets, or huge."""
+    return advised_fields(error.errors(include_url=False, include_context=False))
+
+
+def advised_fields(errors: Sequence[Any]) -> list[tuple[str, str]]:
+    """The same of errors as pydantic lists them."""
     found = []
-    errors = error.errors(include_url=False, include_context=False)
     for one in errors:
         if one["type"] == "too_short" and any(_inside(other["loc"], one["loc"]) for other in errors):
             continue  # pydantic leaves bad items out before it counts; their own errors are already here

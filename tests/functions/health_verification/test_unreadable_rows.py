@@ -6,12 +6,14 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from functions.api.reading import reader
 from shared import metrics
+from shared.errors import RowUnreadable
 from shared.models.lifecycle import Phase
 from shared.operations import ledger_check
+from shared.operations import workloads as operations
 from shared.operations.observe import ObservationTask, Observed, observe
 from shared.operations.verify import RevisionReconciler
+from shared.operations.workloads import WorkloadFilter, WorkloadReference
 from shared.store.tables import deployments
 from tests.support.builders import connection_of
 from tests.support.chain import Chain
@@ -33,8 +35,9 @@ def failures(chain: Chain, name: str) -> int:
 
 
 def listed(chain: Chain) -> list[str]:
-    answer = reader(chain.store)("/workloads", {})
-    return [item["name"] for item in json.loads(answer.body)["items"]]
+    with chain.store.read() as work:
+        page = operations.list_workloads(work, WorkloadFilter(), 10)
+    return [workload.spec.name for workload in page.workloads]
 
 
 def test_a_spec_that_the_rules_of_today_refuse_is_verified_listed_and_checked(chain: Chain) -> None:
@@ -54,8 +57,9 @@ def test_a_row_that_cannot_be_understood_is_set_aside_for_longer_each_time_and_c
     damage(chain, "bad", type="quantum")
     assert chain.settle("good").phase is Phase.HEALTHY
     assert listed(chain) == ["good"]
-    assert reader(chain.store)(f"/workloads/{chain.id('bad')}", {}).status == 422
     with chain.store.read() as work:
+        with pytest.raises(RowUnreadable):
+            operations.get(work, WorkloadReference(str(chain.id("bad"))))
         assert not ledger_check.check(work).workloads
     assert b'sentinel_rows_set_aside_total{table="workloads"}' in metrics.exposition()[0]
     chain.until(lambda: failures(chain, "bad"), lambda count: count >= 1)

@@ -4,7 +4,7 @@ import http.client
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from shared.errors import StoreUnavailable
-from shared.eventing.endpoint import MAX_BODY, FrameworkTarget, asking, endpoint
+from shared.eventing.endpoint import MAX_BODY, FrameworkTarget, endpoint
 from shared.eventing.processing import HttpAnswer, problem
 
 
@@ -156,36 +156,3 @@ def test_a_body_that_ends_early_reaches_no_handler(server: Server) -> None:
             pass
     assert server.request("GET", "/healthz")[0] == 200
     assert server.received == []
-
-
-# Reading -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def reader() -> Iterator[Server]:
-    server = Server()
-
-    def read(path: str, query: Mapping[str, str]) -> HttpAnswer:
-        if path == "/broken":
-            raise RuntimeError("a secret of ours")
-        return HttpAnswer(200, {"content-type": "text/plain"}, f"{path} {dict(query)}".encode(), "read")
-
-    with listening(server, asking(read, threads=1)):
-        yield server
-
-
-def test_a_get_is_read_with_its_query(reader: Server) -> None:
-    assert reader.request("GET", "/workloads?team=a&team=b")[::2] == (200, b"/workloads {'team': 'b'}")
-    assert reader.request("HEAD", "/workloads")[0] == 200
-    assert reader.request("GET", "/healthz")[::2] == (200, b"")
-
-
-def test_whoever_only_reads_takes_no_event(reader: Server) -> None:
-    status, headers, _ = reader.request("POST", "/", b"{}")
-    assert (status, headers["allow"]) == (405, "GET")
-
-
-def test_a_defect_of_a_reader_is_500_told_to_the_log_alone(reader: Server, caplog: pytest.LogCaptureFixture) -> None:
-    assert reader.request("GET", "/broken")[::2] == (500, b"internal error\n")
-    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert errors == ["GET /broken failed"]

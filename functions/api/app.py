@@ -1,0 +1,44 @@
+"""The application: its routes, and what answers every error."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, FastAPI
+
+from functions.api import problems
+from functions.api.requests import RequestFrame, StrictRoute
+
+if TYPE_CHECKING:
+    from functions.api.session import Services
+
+PREFIX = "/api/v1"
+RESOURCES = ("workloads",)
+"""The modules of functions.api.routes, in the order of /docs."""
+
+
+def build(services: Services) -> FastAPI:
+    """The ASGI application on a store."""
+    app = FastAPI(
+        title="Sentinel",
+        version="1",
+        summary="Delivers AI workloads onto Kubernetes.",
+        redirect_slashes=False,
+        max_body_size=problems.MAX_BODY,
+        separate_input_output_schemas=False,
+    )
+    app.state.services = services
+    app.router.route_class = StrictRoute
+    problems.install(app)
+    app.add_middleware(RequestFrame)
+    api = APIRouter(prefix=PREFIX, route_class=StrictRoute)
+    for name in RESOURCES:
+        api.include_router(_router(name))
+    app.include_router(api)
+    return app
+
+
+def _router(name: str) -> APIRouter:
+    found: APIRouter = import_module(f"functions.api.routes.{name}").router
+    return found

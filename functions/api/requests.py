@@ -1,0 +1,103 @@
+"""How a request is read, before a route sees it: its id, its size, its JSON, its query.
+
+FastAPI takes the last of two equal parameters, ignores unknown ones, and reads JSON as Python does. Here these are a
+caller's mistake: what was meant is not what would be done.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import ParamTypes
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from functions.api.problems import RequestRefused
+from shared.eventing import strict_json
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID_HEADER = b"x-request-id"
+_SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class StrictRequest(Request):
+    """A request whose JSON is read strictly: no equal keys, no NaN, no deep nesting, nothing that is not Unicode."""
+
+    async def json(self) -> Any:
+        try:
+            return strict_json.parse(await self.body())
+        except strict_json.InvalidJson as error:
+            raise HTTPException(400, f"the body is not JSON: {error}") from None
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses query parameters which it does not know, or that come twice."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        parameters = get_flat_params(self.dependant)
+        known = {one.alias for one in parameters if getattr(one.field_info, "in_", None) is ParamTypes.query}
+
+        async def strict(request: Request) -> Response:
+            _check_query(request, known)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def router(tag: str) -> APIRouter:
+    """The router of one resource. tag: its heading in /docs."""
+    return APIRouter(tags=[tag], route_class=StrictRoute)
+
+
+class RequestFrame:
+    """ASGI middleware: gives a request its id, and adds the headers of every answer.
+
+    The id is the caller's X-Request-Id when that is 1 to 64 letters, digits, dots, underscores or dashes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(_ID_HEADER, b"").decode("latin-1")
+        request_id = given if _ID.fullmatch(given) else str(uuid.uuid4())
+        scope["request_id"] = request_id
+
+        async def framed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message["headers"]}
+                more = [(name, value) for name, value in _SECURITY if name not in names]
+                message["headers"] = [*message["headers"], *more, (_ID_HEADER, request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, framed)
+
+
+def _check_query(request: Request, known: set[str]) -> None:
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    errors = [(name[:60], _unknown(known)) for name in counts if name not in known]
+    errors += [(name[:60], "may be given once") for name, count in counts.items() if name in known and count > 1]
+    if errors:
+        detail = "; ".join(f"query parameter {name!r}: {said}" for name, said in errors)
+        raise RequestRefused("bad-request", detail, *errors)
+
+
+def _unknown(known: set[str]) -> str:
+    return f"is unknown; there are {', '.join(sorted(known))}" if known else "is unknown; this route takes none"

@@ -1,0 +1,95 @@
+"""What every route works with: a transaction, and whoever asks.
+
+The token is resolved in the request's own transaction, so a disabled user and a changed role count at once. A
+transaction commits before the answer is made; what it left in the outbox is sent right after.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Request
+
+from events import CATALOGUE
+from shared.errors import Unauthenticated
+from shared.eventing.event import Outgoing, WireEvent
+from shared.eventing.processing import wire_event
+
+if TYPE_CHECKING:
+    from shared.eventing.event import Queued
+    from shared.eventing.publishing import PublisherAfterCommit
+    from shared.models.identity import Principal
+    from shared.store.unit_of_work import Store, UnitOfWork
+
+SOURCE = "/sentinel/api"
+_SCHEME = "bearer "
+
+Authenticate = Callable[["UnitOfWork", str], "Principal"]
+"""(open transaction, token) -> whoever the token stands for, with the roles of now. Raises Unauthenticated."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all requests share. publish: sends the outbox after a commit; None leaves it to the relay."""
+
+    store: Store
+    authenticate: Authenticate
+    publish: PublisherAfterCommit | None = None
+
+
+class Session:
+    """One request's way to the store. `principal` is known inside the transaction alone."""
+
+    principal: Principal
+
+    def __init__(self, request: Request) -> None:
+        self.request_id: str = request.scope["request_id"]
+        self._services: Services = request.app.state.services
+        self._token = _bearer(request.headers.get("authorization", ""))
+        self._queued: list[Queued] = []
+
+    @property
+    def cause(self) -> str:
+        """Names this request; ids that follow from it are the same when it is repeated under its key."""
+        return f"{SOURCE}\n{self.request_id}"
+
+    @contextmanager
+    def begin(self) -> Iterator[UnitOfWork]:
+        """A transaction that may write. Raises Unauthenticated, and StoreUnavailable."""
+        with self._services.store.begin() as work:
+            self._resolve(work)
+            yield work
+        if self._services.publish is not None:
+            self._services.publish(self._queued)
+        self._queued = []
+
+    @contextmanager
+    def read(self) -> Iterator[UnitOfWork]:
+        """A transaction that sees one moment and writes nothing. Raises Unauthenticated, and StoreUnavailable."""
+        with self._services.store.read() as work:
+            self._resolve(work)
+            yield work
+
+    def tell(self, work: UnitOfWork, *events: Outgoing) -> None:
+        """Announces events, if the transaction commits."""
+        self._queued += work.add_to_outbox([self._wire(work, event) for event in events])
+
+    def _wire(self, work: UnitOfWork, event: Outgoing) -> WireEvent:
+        return wire_event(CATALOGUE, SOURCE, event, uuid.uuid4(), work.now)
+
+    def _resolve(self, work: UnitOfWork) -> None:
+        if self._token is None:
+            raise Unauthenticated("send `Authorization: Bearer <token>`; POST /api/v1/auth/login gives a token")
+        self.principal = self._services.authenticate(work, self._token)
+
+
+CurrentSession = Annotated[Session, Depends(Session)]
+"""The parameter of a route that asks who is there."""
+
+
+def _bearer(header: str) -> str | None:
+    return header[len(_SCHEME) :].strip() or None if header[: len(_SCHEME)].lower() == _SCHEME else None
