@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from functions.api.app import build
-from functions.api.session import Services
 from shared.errors import Unauthenticated
 from shared.models.actor import Actor, ActorKind
 from shared.models.identity import Principal, Role, RoleBinding
-from shared.store.unit_of_work import Store, UnitOfWork
+from shared.store.unit_of_work import UnitOfWork
 
+NO_SERVICES: Any = None
 ADMIN = Principal(Actor(ActorKind.USER, "root"), None, (RoleBinding(Role.ADMIN),))
 
 
@@ -74,16 +75,15 @@ class Rest:
 
 
 @contextmanager
-def running(store: Store) -> Iterator[Rest]:
-    """The API on a store, in a thread."""
+def serving() -> Iterator[tuple[FastAPI, int]]:
+    """The API in a thread: the application, whose services a test sets, and its port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    rest = Rest(listener.getsockname()[1])
-    app = build(Services(store, rest.authenticate))
+    app = build(NO_SERVICES)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
-        yield rest
+        yield app, listener.getsockname()[1]
     finally:
         server.should_exit = True
         thread.join()
