@@ -29,6 +29,7 @@ class FunctionSettings:
     (CLUSTERS_DIR, only where clusters are touched), image_pull_grace (IMAGE_PULL_GRACE, for verification: how long
     after an apply an image may fail to be pulled; a duration such as 90s or PT90S), insecure_clusters
     (CLUSTERS_ALLOW_INSECURE, names with commas between them: the clusters whose certificates need not be verified),
+    loopback_clusters (CLUSTERS_ALLOW_LOOPBACK, true or false: whether clusters may be at 127.0.0.1, as on a laptop),
     statement_timeout (DATABASE_STATEMENT_TIMEOUT, default 10s) and idle_in_transaction_timeout
     (DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, default 15s): what PostgreSQL lets a function's statement and its silent
     transaction take. 0s is no limit. retention (KEEP_EVENTS, KEEP_DEAD_LETTERS and KEEP_ACTIONS, for the relay:
@@ -45,6 +46,7 @@ class FunctionSettings:
     idle_in_transaction_timeout: timedelta = DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT
     retention: Retention = DEFAULT_RETENTION
     threads: int = DEFAULT_FUNCTION_POOL
+    loopback_clusters: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -62,6 +64,7 @@ class FunctionSettings:
             _duration(environment, "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT", DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT),
             _retention(environment),
             _count(environment, "HANDLER_THREADS", size),
+            _flag(environment, "CLUSTERS_ALLOW_LOOPBACK"),
         )
 
     def required_sink(self) -> str:
@@ -82,6 +85,13 @@ def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise ConfigurationError(f"{name} must be a number from 1 to 100, not {text[:20]!r}")
     return int(text)
+
+
+def _flag(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name, "false").lower()
+    if text not in ("true", "false"):
+        raise ConfigurationError(f"{name} must be true or false, not {text[:20]!r}")
+    return text == "true"
 
 
 def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:

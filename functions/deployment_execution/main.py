@@ -7,7 +7,11 @@ from shared.clusters.directory import ClusterDirectory
 handle = runtime.event_target(
     lambda ports: build(
         on_clusters(
-            ClusterDirectory(ports.settings.required_clusters_directory(), ports.settings.insecure_clusters),
+            ClusterDirectory(
+                ports.settings.required_clusters_directory(),
+                ports.settings.insecure_clusters,
+                loopback=ports.settings.loopback_clusters,
+            ),
             ports.store,
         )
     )

@@ -10,7 +10,12 @@ from shared.clusters.directory import ClusterDirectory
 handle = runtime.event_target(
     lambda ports: build(
         partial(
-            perform, ClusterDirectory(ports.settings.required_clusters_directory(), ports.settings.insecure_clusters)
+            perform,
+            ClusterDirectory(
+                ports.settings.required_clusters_directory(),
+                ports.settings.insecure_clusters,
+                loopback=ports.settings.loopback_clusters,
+            ),
         ),
         pull_grace=ports.settings.image_pull_grace,
     )

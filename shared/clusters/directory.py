@@ -36,10 +36,12 @@ class ClusterDirectory:
     """The drivers of the clusters whose kubeconfigs lie in a directory. Thread-safe.
 
     insecure: names of the clusters whose server certificates need not be verified. The log says so at every start.
+    loopback: whether they may be at 127.0.0.1, as on a laptop.
     """
 
-    def __init__(self, path: Path, insecure: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, insecure: Collection[str] = (), *, loopback: bool = False) -> None:
         self._path = path
+        self._loopback = loopback
         self._insecure = frozenset(insecure)
         for name in sorted(self._insecure):
             logger.warning("CLUSTERS_ALLOW_INSECURE: the certificate of cluster %s need not be verified", name)
@@ -61,17 +63,22 @@ class ClusterDirectory:
         with self._lock:
             known = self._drivers.get(name)
             if known is None or known[0] != version:
-                known = self._drivers[name] = (version, _connect(name, file, name in self._insecure))
+                known = self._drivers[name] = (version, self._connected(name, file))
             return known[1]
 
+    def _connected(self, name: str, file: Path) -> ClusterDriver:
+        return _connect(name, file, allow_insecure=name in self._insecure, loopback=self._loopback)
 
-def _connect(name: str, file: Path, allow_insecure: bool) -> ClusterDriver:
+
+def _connect(name: str, file: Path, *, allow_insecure: bool, loopback: bool) -> ClusterDriver:
     from shared.clusters.kubeconfig import read_connection
     from shared.clusters.kubernetes import KubernetesDriver
     from shared.clusters.transport import Transport
 
     try:
-        return KubernetesDriver(Transport(name, read_connection(file, allow_insecure=allow_insecure)))
+        return KubernetesDriver(
+            Transport(name, read_connection(file, allow_insecure=allow_insecure), loopback=loopback)
+        )
     except ClusterError:
         raise
     # What a file says may fail in the client, in urllib3, in ssl or in a codec, each with errors of its own. It is one

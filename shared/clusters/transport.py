@@ -29,6 +29,7 @@ from typing import Any
 import urllib3
 from kubernetes.client import ApiClient, ApiException, Configuration
 
+from shared.clusters.addresses import guard
 from shared.clusters.answers import ApiAnswer
 from shared.clusters.kubeconfig import Connection
 from shared.errors import ClusterAway, ClusterError, ClusterUnavailable
@@ -47,9 +48,12 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 class Transport:
-    """Requests to one API server. Thread-safe; connections are kept alive and pooled."""
+    """Requests to one API server. Thread-safe; connections are kept alive and pooled.
 
-    def __init__(self, cluster: str, connection: Connection) -> None:
+    loopback: whether it may be at 127.0.0.1.
+    """
+
+    def __init__(self, cluster: str, connection: Connection, *, loopback: bool = False) -> None:
         self.cluster = cluster
         self._connection = connection
         configuration = Configuration(
@@ -67,6 +71,7 @@ class Transport:
             configuration.cert_file = configuration.key_file = path
         self._client = ApiClient(configuration)
         self._client.user_agent = FIELD_MANAGER
+        guard(self._client.rest_client.pool_manager, loopback=loopback)
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._ends_at: float | None = None
         self._allowed: Callable[[], bool] | None = None

@@ -120,7 +120,7 @@ class Testbed:
         self.start()
         with self.owner() as owner:
             install(owner, list(limits), {})
-        self.clusters = ClusterDirectory(directory)  # kubeconfigs past the proxies
+        self.clusters = ClusterDirectory(directory, loopback=True)  # kubeconfigs past the proxies
         for name in CLUSTERS:
             (directory / name).write_bytes(self.stand_ins[name].kubeconfig.read_bytes())
 
@@ -247,7 +247,9 @@ class Testbed:
         """Sentinel's Deployments by name, with the clusters that they are on."""
         found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         for cluster in CLUSTERS:
-            answer = Transport(cluster, read_connection(self.stand_ins[cluster].kubeconfig)).get(_DEPLOYMENTS)
+            answer = Transport(cluster, read_connection(self.stand_ins[cluster].kubeconfig), loopback=True).get(
+                _DEPLOYMENTS
+            )
             assert answer.ok, answer
             assert answer.body is not None
             for each in answer.body["items"]:

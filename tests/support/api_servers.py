@@ -36,7 +36,7 @@ class ScriptedServer:
         return self
 
     def driver(self) -> KubernetesDriver:
-        return KubernetesDriver(Transport("eu", Connection(self.url, token="t")))
+        return KubernetesDriver(Transport("eu", Connection(self.url, token="t"), loopback=True))
 
 
 def status(code: int, message: str = "", **details: Any) -> dict[str, Any]:

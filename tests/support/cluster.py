@@ -72,7 +72,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self.directory.mkdir(exist_ok=True)
-        self._clusters = ClusterDirectory(self.directory)
+        self._clusters = ClusterDirectory(self.directory, loopback=True)
         self.come_back()
 
     def driver(self, name: str) -> ClusterDriver:

@@ -57,7 +57,7 @@ class RunningPlatform:
     def __init__(self, state: Path, options: Sequence[str] = ("--port", "0")) -> None:
         self.state = state
         self._options = options
-        self.cluster = ClusterDirectory(state / "clusters")
+        self.cluster = ClusterDirectory(state / "clusters", loopback=True)
         self._process: subprocess.Popen[bytes] | None = None
         self._engine: sa.Engine | None = None
         self.store: Store
@@ -193,7 +193,7 @@ class RunningPlatform:
     def objects(self, path: str, cluster: str = "local") -> list[dict[str, Any]]:
         """What a list of the Kubernetes API holds: `/apis/apps/v1/namespaces/flows/deployments`."""
         connection = read_connection(self.state / "clusters" / cluster)
-        answer = Transport(cluster, connection).get(path)
+        answer = Transport(cluster, connection, loopback=True).get(path)
         assert answer.ok, answer
         assert answer.body is not None
         found: list[dict[str, Any]] = answer.body.get("items") or []

@@ -41,6 +41,7 @@ def service_spec(
     env = {
         **inherited,
         "K_SERVICE": metadata.name,
+        "CLUSTERS_ALLOW_LOOPBACK": "true",  # a laptop's clusters are there
         **_bound_sinks(name, manifests, base_url),
         **environment(spec, secrets),
         **overriding,

@@ -584,13 +584,13 @@ class ClusterContract:
 
     def test_a_path_that_is_not_served_is_not_mistaken_for_an_absent_object(self, world: World) -> None:
         elsewhere = KubernetesDriver(
-            Transport("test", replace(world.connection, server=f"{world.connection.server}/x"))
+            Transport("test", replace(world.connection, server=f"{world.connection.server}/x"), loopback=True)
         )
         with pytest.raises((ClusterRefused, ClusterUnavailable), match="404"):
             elsewhere.observe(ObjectReference("Deployment", world.namespace, "web"), "some-instance")
 
     def test_credentials_that_are_not_taken_may_yet_be(self, world: World) -> None:
-        stranger = KubernetesDriver(Transport("test", replace(world.connection, token="not-the-token")))
+        stranger = KubernetesDriver(Transport("test", replace(world.connection, token="not-the-token"), loopback=True))
         with pytest.raises(ClusterUnavailable, match="401"):
             stranger.gpus()
 

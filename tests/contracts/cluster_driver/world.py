@@ -63,7 +63,7 @@ class World:
     namespace: str = field(default_factory=lambda: f"contract-{uuid.uuid4().hex[:12]}")
 
     def __post_init__(self) -> None:
-        self.transport = Interrupted("test", self.connection)
+        self.transport = Interrupted("test", self.connection, loopback=True)
         self.driver = KubernetesDriver(self.transport)
         self.someone = Someone(self.connection)
 

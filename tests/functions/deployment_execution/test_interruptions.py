@@ -345,7 +345,11 @@ def test_a_process_that_is_killed_in_the_middle_is_made_up_for(chain: Chain, dat
     approved = chain.until_approved()
     with troubled(0, tmp_path) as hanging:
         chain.site.go_away(hanging.kubeconfig)
-        variables = {"DATABASE_URL": database_url, "CLUSTERS_DIR": str(chain.site.directory)}
+        variables = {
+            "DATABASE_URL": database_url,
+            "CLUSTERS_DIR": str(chain.site.directory),
+            "CLUSTERS_ALLOW_LOOPBACK": "true",
+        }
         with (
             served(["deployment_execution"], tmp_path, **variables) as process,
             ThreadPoolExecutor(1) as pool,

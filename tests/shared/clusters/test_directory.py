@@ -28,19 +28,19 @@ def register(directory: Path, name: str, server: str, token: str = "t") -> None:
 def test_a_cluster_is_reached_as_its_file_says(tmp_path: Path, server: ScriptedServer) -> None:
     register(tmp_path, "eu", server.url, "secret")
     server.will(200, {"items": []})
-    assert ClusterDirectory(tmp_path).driver("eu").gpus() == {}
+    assert ClusterDirectory(tmp_path, loopback=True).driver("eu").gpus() == {}
     assert server.asked[0].headers["Authorization"] == "Bearer secret"
 
 
 def test_a_driver_is_kept_while_its_file_stays(tmp_path: Path, server: ScriptedServer) -> None:
     register(tmp_path, "eu", server.url)
-    directory = ClusterDirectory(tmp_path)
+    directory = ClusterDirectory(tmp_path, loopback=True)
     assert directory.driver("eu") is directory.driver("eu")
 
 
 def test_rotated_credentials_are_used_at_once(tmp_path: Path, server: ScriptedServer) -> None:
     register(tmp_path, "eu", server.url, "old")
-    directory = ClusterDirectory(tmp_path)
+    directory = ClusterDirectory(tmp_path, loopback=True)
     server.will(200, {"items": []})
     directory.driver("eu").gpus()
     register(tmp_path, "eu", server.url, "new")
@@ -52,7 +52,7 @@ def test_clusters_do_not_share_drivers(tmp_path: Path, server: ScriptedServer) -
     with scripted_server() as other:
         register(tmp_path, "eu", server.url)
         register(tmp_path, "us", other.url)
-        directory = ClusterDirectory(tmp_path)
+        directory = ClusterDirectory(tmp_path, loopback=True)
         other.will(200, {"items": []})
         directory.driver("eu")
         directory.driver("us").gpus()
@@ -62,7 +62,7 @@ def test_clusters_do_not_share_drivers(tmp_path: Path, server: ScriptedServer) -
 def test_an_unknown_cluster_says_which_file_it_misses_and_may_come_later(
     tmp_path: Path, server: ScriptedServer
 ) -> None:
-    directory = ClusterDirectory(tmp_path)
+    directory = ClusterDirectory(tmp_path, loopback=True)
     with pytest.raises(ClusterUnavailable, match=f"expected a file {tmp_path}/eu .No such file"):
         directory.driver("eu")
     register(tmp_path, "eu", server.url)
@@ -71,7 +71,7 @@ def test_an_unknown_cluster_says_which_file_it_misses_and_may_come_later(
 
 def test_a_file_that_spoils_is_named_and_may_be_mended(tmp_path: Path, server: ScriptedServer) -> None:
     register(tmp_path, "eu", server.url)
-    directory = ClusterDirectory(tmp_path)
+    directory = ClusterDirectory(tmp_path, loopback=True)
     directory.driver("eu")
     (tmp_path / "eu").write_text("")
     with pytest.raises(ClusterUnavailable, match=r"eu: is not a mapping"):
@@ -105,7 +105,7 @@ def test_an_insecure_cluster_is_said_at_every_start_and_others_stay_verified(
         text = (tmp_path / name).read_text()
         (tmp_path / name).write_text(text.replace('"server"', '"insecure-skip-tls-verify": true, "server"'))
     with caplog.at_level("WARNING", "sentinel.clusters"):
-        directory = ClusterDirectory(tmp_path, {"eu"})
+        directory = ClusterDirectory(tmp_path, {"eu"}, loopback=True)
     assert caplog.messages == ["CLUSTERS_ALLOW_INSECURE: the certificate of cluster eu need not be verified"]
     assert directory.driver("eu")
     with pytest.raises(ClusterUnavailable, match="insecure-skip-tls-verify needs the operator's word"):
@@ -138,4 +138,4 @@ def test_an_address_that_nobody_can_connect_to_makes_its_cluster_unavailable(
     }
     (tmp_path / "c").write_text(json.dumps(document))
     with pytest.raises(ClusterUnavailable):
-        ClusterDirectory(tmp_path).driver("c").gpus()
+        ClusterDirectory(tmp_path, loopback=True).driver("c").gpus()

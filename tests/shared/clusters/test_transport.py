@@ -26,7 +26,9 @@ from tests.support.api_servers import ScriptedServer, scripted_server
 
 def test_a_get_asks_for_json_as_sentinel(server: ScriptedServer) -> None:
     server.will(200, {"kind": "x"})
-    answer = Transport("eu", Connection(server.url, token="secret")).get("/api", labelSelector="a=b,c in (d)")
+    answer = Transport("eu", Connection(server.url, token="secret"), loopback=True).get(
+        "/api", labelSelector="a=b,c in (d)"
+    )
     assert (answer.ok, answer.body) == (True, {"kind": "x"})
     (asked,) = server.asked
     assert (asked.method, asked.path) == ("GET", "/api?labelSelector=a%3Db%2Cc%20in%20%28d%29")
@@ -37,13 +39,13 @@ def test_a_get_asks_for_json_as_sentinel(server: ScriptedServer) -> None:
 
 def test_without_a_token_none_is_sent(server: ScriptedServer) -> None:
     server.will(200, {})
-    Transport("eu", Connection(server.url)).get("/api")
+    Transport("eu", Connection(server.url), loopback=True).get("/api")
     assert "Authorization" not in server.asked[0].headers
 
 
 def test_writes_carry_their_bodies_and_types(server: ScriptedServer) -> None:
     server.will(200, {})
-    client = Transport("eu", Connection(server.url))
+    client = Transport("eu", Connection(server.url), loopback=True)
     client.post("/a", {"x": 1}, fieldManager="m")
     client.apply("/a", {"x": "é"}, force="true")
     client.delete("/a", {"kind": "DeleteOptions"})
@@ -67,7 +69,7 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ClusterUnavailable, match=r"cluster eu: GET /api: .*refused"):
-            Transport("eu", Connection(url)).get("/api")
+            Transport("eu", Connection(url), loopback=True).get("/api")
 
 
 def test_a_server_that_never_answers_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +77,7 @@ def test_a_server_that_never_answers_is_unavailable(monkeypatch: pytest.MonkeyPa
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ClusterUnavailable, match="timed out"):
-            Transport("eu", Connection(url)).get("/api")
+            Transport("eu", Connection(url), loopback=True).get("/api")
 
 
 def test_an_answer_that_comes_in_drops_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,15 +95,15 @@ def test_an_answer_that_comes_in_drops_ends_in_time(monkeypatch: pytest.MonkeyPa
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
         thread.submit(drip, server)
         with pytest.raises(ClusterAway, match="timed out"):
-            Transport("eu", Connection(f"http://127.0.0.1:{server.getsockname()[1]}")).get("/api")
+            Transport("eu", Connection(f"http://127.0.0.1:{server.getsockname()[1]}"), loopback=True).get("/api")
         stop.set()
 
 
 def test_no_request_is_made_for_a_task_that_is_over(server: ScriptedServer) -> None:
     with pytest.raises(ClusterUnavailable, match="no time was left") as raised:
-        Transport("eu", Connection(server.url)).within(0).get("/api")
+        Transport("eu", Connection(server.url), loopback=True).within(0).get("/api")
     with pytest.raises(ClusterUnavailable, match="the lease of this execution has ended"):
-        Transport("eu", Connection(server.url)).within(60, lambda: False).get("/api")
+        Transport("eu", Connection(server.url), loopback=True).within(60, lambda: False).get("/api")
     assert not isinstance(raised.value, ClusterAway)
     assert server.asked == []
 
@@ -110,7 +112,7 @@ def test_few_requests_wait_for_one_server(server: ScriptedServer, monkeypatch: p
     monkeypatch.setattr(transport, "AT_ONCE", 1)
     monkeypatch.setattr(transport, "SLOT_SECONDS", 0.01)
     with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as thread:
-        client = Transport("eu", Connection(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        client = Transport("eu", Connection(f"http://127.0.0.1:{silent.getsockname()[1]}"), loopback=True)
         waiting = thread.submit(client.get, "/api")
         connection, _ = silent.accept()
         with connection, pytest.raises(ClusterUnavailable, match="1 requests wait for an answer already"):
@@ -161,13 +163,15 @@ def test_a_client_certificate_opens_the_door(strict: ScriptedServer, authority: 
     connection = Connection(
         strict.url, certificate_authority=authority.ca, client_certificate=authority.certificate + authority.key
     )
-    assert KubernetesDriver(Transport("eu", connection)).gpus() == {}
+    assert KubernetesDriver(Transport("eu", connection, loopback=True)).gpus() == {}
 
 
 def test_without_verification_any_server_will_do(strict: ScriptedServer, authority: Authority) -> None:
     pair = authority.certificate + authority.key
     with pytest.warns(Warning, match="Unverified HTTPS request"):
-        assert Transport("eu", Connection(strict.url, verify=False, client_certificate=pair)).get("/api").ok
+        assert (
+            Transport("eu", Connection(strict.url, verify=False, client_certificate=pair), loopback=True).get("/api").ok
+        )
 
 
 @pytest.mark.parametrize(
@@ -185,5 +189,5 @@ def test_what_tls_refuses_is_unavailable(
         client_certificate=authority.certificate + authority.key if pair == b"" else pair,
     )
     with pytest.raises(ClusterUnavailable, match="cluster eu: GET /api"):
-        Transport("eu", connection).get("/api")
+        Transport("eu", connection, loopback=True).get("/api")
     assert not strict.asked

@@ -99,7 +99,7 @@ def _prepare(clusters: Path, store: Store) -> DemoGpus:
 
     The capacity of a cluster without GPUs is left unknown, so that plans for GPUs still come before policy.
     """
-    gpus = ClusterDirectory(clusters).driver(CLUSTER).gpus()
+    gpus = ClusterDirectory(clusters, loopback=True).driver(CLUSTER).gpus()
     with store.begin() as work:
         work.catalogue.register_cluster(Cluster(CLUSTER, gpus=gpus or None))
         for policy in POLICIES:

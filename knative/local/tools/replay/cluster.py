@@ -36,7 +36,7 @@ async def _create(cluster: ClusterApi, node: Node, gate: asyncio.Semaphore) -> N
 
 def register(platform: Platform, engine: sa.Engine) -> dict[str, int]:
     """Writes the cluster's GPUs and the invented prices to the store. Returns GPUs by SKU. Raises TraceError."""
-    gpus = ClusterDirectory(platform.state.path / "clusters").driver(CLUSTER).gpus()
+    gpus = ClusterDirectory(platform.state.path / "clusters", loopback=True).driver(CLUSTER).gpus()
     with engine.begin() as connection:
         catalogue = CatalogueRows(connection)
         catalogue.set_prices(invented_prices())
