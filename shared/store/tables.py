@@ -463,6 +463,70 @@ dead_letters = Table(
     Index("ix_dead_letters_redriven", "redriven_at", postgresql_where=text("redriven_at IS NOT NULL")),
 )
 
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("kind"),
+    _text("name"),
+    _text("issuer", default=""),
+    _text("password_hash", nullable=True),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("revision", BigInteger, nullable=False, server_default=text("1")),
+    *_kept(),
+    UniqueConstraint("kind", "issuer", "name"),
+)
+
+role_bindings = Table(
+    "role_bindings",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("account_id", Uuid, nullable=False),
+    _text("role"),
+    _text("team", default=""),
+    *_kept(),
+    UniqueConstraint("account_id", "role", "team"),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("family", Uuid, nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    _moment("expires_at", nullable=False),
+    _moment("used_at"),
+    _moment("revoked_at"),
+    *_kept(),
+    Index(None, "family"),
+    Index(None, "account_id"),
+    Index(None, "expires_at"),
+)
+
+account_tokens = Table(
+    "account_tokens",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("account_id", Uuid, nullable=False),
+    _text("description", default=""),
+    _moment("expires_at", nullable=False),
+    _moment("revoked_at"),
+    *_kept(),
+    Index(None, "account_id"),
+    Index(None, "expires_at"),
+)
+
+login_attempts = Table(
+    "login_attempts",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    _moment("blocked_until"),
+    *_kept(),
+    Index(None, "updated_at"),
+)
+
 audit_log = Table(
     "audit_log",
     metadata,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shared.store.deployments import DeploymentRows
     from shared.store.facts import FactRows
     from shared.store.history import HistoryRows
+    from shared.store.identity import IdentityRows
     from shared.store.ledger import Ledger
     from shared.store.ledger_records import LedgerRecordRows
     from shared.store.plans import PlanRows
@@ -128,6 +129,12 @@ class UnitOfWork:
         from shared.store.facts import FactRows
 
         return FactRows(self._connection)
+
+    @cached_property
+    def identity(self) -> "IdentityRows":
+        from shared.store.identity import IdentityRows
+
+        return IdentityRows(self._connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -1,0 +1,186 @@
+"""Logins: passwords, refresh tokens and their families, limits, and what counts at once."""
+
+from datetime import timedelta
+
+import pytest
+from argon2 import PasswordHasher
+
+from shared.errors import NotFound, OperationRefused, Unauthenticated
+from shared.identity.passwords import Passwords, generated, problem_of
+from shared.identity.tokens import Claims
+from shared.models.account import Account, AccountKind
+from shared.models.actor import Actor
+from shared.models.identity import Permission, Role, RoleBinding
+from shared.operations.identity import accounts, login
+from shared.operations.identity.authenticate import authenticate
+from shared.operations.identity.login import LoggedIn, Login, TooManyLogins
+from shared.store.unit_of_work import Store
+from tests.support.builders import TESTS
+
+PASSWORDS = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+SECRET = "correct horse battery"
+HERE = "192.0.2.7"
+
+
+def user(store: Store, name: str = "ada") -> Account:
+    with store.begin() as work:
+        return accounts.create(work, AccountKind.USER, name, PASSWORDS.hash(SECRET), TESTS)
+
+
+def tried(store: Store, password: str = SECRET, name: str = "ada", address: str = HERE) -> LoggedIn | None:
+    attempt = Login(name, password, address)
+    with store.begin() as work:
+        account, stored = login.check_attempt(work, attempt)
+    matches = PASSWORDS.verify(stored, password)
+    with store.begin() as work:
+        return login.conclude(work, attempt, account, matches=matches)
+
+
+def logged_in(store: Store) -> LoggedIn:
+    found = tried(store)
+    assert found is not None
+    return found
+
+
+def refreshed(store: Store, token: str) -> LoggedIn | None:
+    with store.begin() as work:
+        return login.refresh(work, token)
+
+
+def actions(store: Store, subject: str) -> list[tuple[str, str]]:
+    with store.begin() as work:
+        return [(entry.action, entry.actor) for entry in work.audit_entries(subject)]
+
+
+def test_a_password_logs_in_and_each_attempt_is_audited(store: Store) -> None:
+    ada = user(store)
+    assert tried(store, "wrong") is None
+    assert tried(store, name="nobody") is None
+    assert logged_in(store).account == ada
+    assert actions(store, "login") == [("login.failed", "user:ada"), ("login.failed", "user:nobody")]
+    assert actions(store, f"account/{ada.id}")[-1] == ("login.succeeded", "user:ada")
+
+
+def test_a_refresh_token_counts_once_and_a_second_use_ends_its_family(store: Store) -> None:
+    user(store)
+    first = logged_in(store)
+    second = refreshed(store, first.refresh_token)
+    assert second is not None
+    assert second.refresh_expires_at == first.refresh_expires_at
+    other = logged_in(store)
+    assert refreshed(store, first.refresh_token) is None
+    with pytest.raises(Unauthenticated):
+        refreshed(store, second.refresh_token)
+    assert refreshed(store, other.refresh_token) is not None
+    assert ("login.revoked", "user:ada") in actions(store, f"account/{first.account.id}")
+
+
+def test_a_logout_ends_a_login(store: Store) -> None:
+    user(store)
+    token = logged_in(store).refresh_token
+    for _ in range(2):
+        with store.begin() as work:
+            login.log_out(work, token)
+    with pytest.raises(Unauthenticated):
+        refreshed(store, token)
+
+
+def test_failures_make_the_next_login_wait_from_there_and_lock_nobody_out_elsewhere(store: Store) -> None:
+    user(store)
+    for _ in range(login.FREE_FOR_ACCOUNT + 1):
+        assert tried(store, "wrong") is None
+    with pytest.raises(TooManyLogins) as refused:
+        tried(store)
+    assert timedelta(0) < refused.value.wait <= login.LONGEST_WAIT
+    assert tried(store, address="192.0.2.8") is not None
+    with pytest.raises(TooManyLogins):
+        tried(store)
+
+
+def test_an_address_that_guesses_names_waits_too(store: Store) -> None:
+    for number in range(login.FREE_FOR_ADDRESS + 1):
+        assert tried(store, name=f"user-{number}", address="2001:db8::1") is None
+    with pytest.raises(TooManyLogins):
+        tried(store, name="another", address="2001:db8::ffff")
+
+
+def test_a_disabled_user_and_a_changed_role_count_at_once(store: Store) -> None:
+    ada = user(store)
+    user(store, "root")
+    token = logged_in(store).refresh_token
+    claims = Claims(ada.id, None, ada.created_at or pytest.fail("not stored"))
+    with store.begin() as work:
+        assert not authenticate(work, claims).may(Permission.READ_WORKLOADS, "search")
+        accounts.bind(work, ada, RoleBinding(Role.VIEWER, "search"), TESTS)
+        assert authenticate(work, claims).may(Permission.READ_WORKLOADS, "search")
+        root = accounts.bind(work, named(store, "root"), RoleBinding(Role.ADMIN), TESTS)
+        accounts.unbind(work, ada, RoleBinding(Role.VIEWER, "search"), TESTS)
+        assert not authenticate(work, claims).may(Permission.READ_WORKLOADS, "search")
+        accounts.set_disabled(work, ada, True, TESTS)
+        with pytest.raises(Unauthenticated):
+            authenticate(work, claims)
+    assert root.principal.may(Permission.WRITE_IDENTITY, None)
+    assert tried(store) is None
+    with pytest.raises(Unauthenticated):
+        refreshed(store, token)
+
+
+def named(store: Store, name: str) -> Account:
+    with store.begin() as work:
+        found = work.identity.account_named(AccountKind.USER, name)
+    assert found is not None
+    return found
+
+
+def test_the_last_admin_stays(store: Store) -> None:
+    with store.begin() as work:
+        admin = accounts.create_first_admin(work, PASSWORDS.hash(SECRET), TESTS)
+        assert admin is not None
+        assert accounts.create_first_admin(work, PASSWORDS.hash(SECRET), TESTS) is None
+    with pytest.raises(OperationRefused, match="nobody would be admin"), store.begin() as work:
+        accounts.set_disabled(work, admin, True, TESTS)
+    with pytest.raises(OperationRefused, match="nobody would be admin"), store.begin() as work:
+        accounts.unbind(work, admin, RoleBinding(Role.ADMIN), TESTS)
+    with store.begin() as work:
+        assert accounts.get(work, AccountKind.USER, admin.id) == admin
+
+
+def test_a_service_accounts_token_counts_until_it_is_revoked(store: Store) -> None:
+    with store.begin() as work:
+        robot = accounts.create(work, AccountKind.SERVICE_ACCOUNT, "ci", None, TESTS)
+        token = accounts.create_token(work, robot, timedelta(days=1), "pipeline", TESTS)
+        claims = Claims(robot.id, token.id, token.expires_at)
+        assert authenticate(work, claims).actor == Actor(robot.actor.kind, "ci")
+        accounts.revoke_token(work, robot, token.id, TESTS)
+        with pytest.raises(Unauthenticated):
+            authenticate(work, claims)
+        with pytest.raises(NotFound):
+            accounts.revoke_token(work, robot, token.id, TESTS)
+        with pytest.raises(OperationRefused, match="at most 365d"):
+            accounts.create_token(work, robot, timedelta(days=366), "", TESTS)
+        assert accounts.list_accounts(work, AccountKind.SERVICE_ACCOUNT, "", 10).accounts == [robot]
+
+
+@pytest.mark.parametrize("name", ["", "Ada", "a b", "-a", "a-", "a" * 129, "a\n", "ä"])
+def test_a_name_that_others_could_not_tell_apart_is_refused(store: Store, name: str) -> None:
+    with pytest.raises(OperationRefused, match="must be 1 to 128"), store.begin() as work:
+        accounts.create(work, AccountKind.USER, name, None, TESTS)
+
+
+def test_names_are_taken_once_and_pages_go_on_behind_the_last(store: Store) -> None:
+    for name in ("b", "a", "c"):
+        user(store, name)
+    with pytest.raises(OperationRefused, match="b is taken by another user"):
+        user(store, "b")
+    with store.begin() as work:
+        page = accounts.list_accounts(work, AccountKind.USER, "", 2)
+        rest = accounts.list_accounts(work, AccountKind.USER, page.next or "", 2)
+    assert [one.name for one in (*page.accounts, *rest.accounts)] == ["a", "b", "c"]
+    assert rest.next is None
+
+
+def test_a_password_is_long_enough_and_a_generated_one_is() -> None:
+    assert problem_of("short") == "must have at least 12 characters"
+    assert problem_of("é" * 600) == "must have at most 1024 bytes"
+    assert problem_of(generated()) is None
+    assert not PASSWORDS.verify("not a hash", "x")
