@@ -136,7 +136,8 @@ class _Simulation:
     def outlooks(self, spec: WorkloadSpec) -> list[Outlook]:
         """By cluster; none for a submission that is known already. Raises OperationRefused where intake rejects it."""
         known = self._work.workloads.get(spec.id)
-        generation = next_generation(spec, known)
+        withdrawn = 0 if known else self._work.workloads.withdrawn_generation(spec.id)
+        generation = next_generation(spec, known, withdrawn)
         if generation is None:
             return []
         chosen = place(spec, known, self._clusters, self._reserved)

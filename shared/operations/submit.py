@@ -36,8 +36,8 @@ def submit(work: UnitOfWork, command: SubmitWorkload, actor: Actor) -> ActionPla
     Raises OperationRefused, which names the bad field.
     """
     spec = command.spec
-    known = work.workloads.get(spec.id, lock=True)
-    generation = next_generation(spec, known)
+    known, withdrawn = work.workloads.lock_with_withdrawal(spec.id)
+    generation = next_generation(spec, known, withdrawn)
     if generation is None:
         return None
     clusters = work.catalogue.clusters()

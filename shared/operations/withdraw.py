@@ -1,4 +1,8 @@
-"""Withdraw a workload: a plan is proposed that removes what runs of it."""
+"""Withdraw a workload: a plan is proposed that removes what runs of it.
+
+A withdrawal with a generation may come before the first submission of its workload. It is remembered, so that no
+submission up to this generation is taken after it.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +37,20 @@ class WithdrawWorkload:
 
 
 def withdraw(work: UnitOfWork, command: WithdrawWorkload, actor: Actor) -> ActionPlan | None:
-    """The plan that was proposed; None when the workload is withdrawn already. Raises OperationRefused.
+    """The plan that was proposed; None when there is nothing to remove. Raises OperationRefused.
 
     A withdrawal that has failed is taken again.
     """
-    known = work.workloads.get(workload_id(command.team, command.namespace, command.name), lock=True)
+    identity = workload_id(command.team, command.namespace, command.name)
+    known, withdrawn = work.workloads.lock_with_withdrawal(identity)
     if known is None:
-        full_name = f"{command.team}/{command.namespace}/{command.name}"
-        raise OperationRefused("name", f"there is no workload {full_name}")
+        if command.generation is None:
+            full_name = f"{command.team}/{command.namespace}/{command.name}"
+            raise OperationRefused("name", f"there is no workload {full_name}")
+        if command.generation > withdrawn:
+            work.workloads.remember_withdrawal(identity, command.generation)
+            work.audit("workload.withdrawn", str(identity), actor, generation=command.generation)
+        return None
     if known.withdrawn and known.phase is not Phase.FAILED:
         if command.generation is not None and command.generation > known.generation:
             work.workloads.replace(replace(known, generation=command.generation))

@@ -29,14 +29,22 @@ class Proposal:
     plan: ActionPlan
 
 
-def next_generation(spec: WorkloadSpec, known: Workload | None) -> int | None:
+def next_generation(spec: WorkloadSpec, known: Workload | None, withdrawn: int = 0) -> int | None:
     """The generation that a submission becomes; None when it is the present one already. Raises OperationRefused.
 
     A number that the caller gives orders its own submissions: a higher one is taken, the present one with the same
     content is the same submission, anything else is refused.
+
+    withdrawn: the generation up to which an unknown workload was withdrawn already; 0 when it was not.
     """
     if known is None:
-        return spec.generation or 1
+        if spec.generation is not None and spec.generation <= withdrawn:
+            raise OperationRefused(
+                "generation",
+                f"the workload was withdrawn at generation {withdrawn}, before this came; "
+                "give a higher number, or none to be next in line",
+            )
+        return spec.generation or withdrawn + 1
     if spec.generation is None or spec.generation > known.generation:
         return spec.generation or known.generation + 1
     same = spec.content() == known.spec.content() and not known.withdrawn

@@ -23,6 +23,9 @@ NOT_UNDERSTOOD = (ValueError, TypeError, LookupError, AttributeError, Arithmetic
 POLICY_SET_LOCK = 5_718_243_906_112_574_839
 """The advisory lock that a decision shares and a change of policies takes alone, both until their commit."""
 
+WORKLOAD_LOCKS = 5_471_003
+"""The class of the advisory locks of workload ids. A submission and a withdrawal take one before any other lock."""
+
 MONTH_START = sa.func.date_trunc("month", sa.func.now(), "UTC")
 """When the calendar month began; money is counted by the month."""
 

@@ -103,6 +103,15 @@ workloads = Table(
     Index("ix_workloads_queued_plan_id", "id", postgresql_where=text("queued_plan_id IS NOT NULL")),
 )
 
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    *_kept(),
+    Index(None, "updated_at"),
+)
+
 action_plans = Table(
     "action_plans",
     metadata,

@@ -1,5 +1,7 @@
 """Workload rows. The row lock of a workload orders everything that is done to it.
 
+A withdrawal may come before the first submission of its workload: then its generation is remembered here.
+
 A row that cannot be understood raises RowUnreadable where it alone is asked for, and is left out of every page.
 """
 
@@ -16,8 +18,8 @@ from shared.models.lifecycle import PHASES, SETTLED_PHASES, Phase
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
 from shared.store.deployments import may_be_present
-from shared.store.rows import NOT_UNDERSTOOD, Row, readable, unreadable
-from shared.store.tables import deployments, reservations, workloads
+from shared.store.rows import NOT_UNDERSTOOD, WORKLOAD_LOCKS, Row, readable, unreadable
+from shared.store.tables import deployments, reservations, withdrawals, workloads
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,28 @@ class WorkloadRows:
         """A workload; with `lock` nobody else changes it until this transaction ends."""
         row = self.connection.execute(_LOCK if lock else _GET, {"workload": workload_id}).one_or_none()
         return None if row is None else _workload(row)
+
+    def lock_with_withdrawal(self, workload_id: uuid.UUID) -> tuple[Workload | None, int]:
+        """A workload, locked even before it is added, and the generation that was withdrawn before it came; 0: none.
+
+        The withdrawal may be one that was committed while this waited for the lock. `add` and `remember_withdrawal`
+        notice that.
+        """
+        row = self.connection.execute(_LOCK_WITH_WITHDRAWAL, {"workload": workload_id}).one()
+        return None if row.id is None else _workload(row), row.withdrawn_generation or 0
+
+    def withdrawn_generation(self, workload_id: uuid.UUID) -> int:
+        """The generation up to which a workload was withdrawn before its first submission; 0: it was not."""
+        return self.connection.execute(_WITHDRAWN_GENERATION, {"workload": workload_id}).scalar_one_or_none() or 0
+
+    def remember_withdrawal(self, workload_id: uuid.UUID, generation: int) -> None:
+        """Submissions of an unknown workload count only above this generation.
+
+        Raises AlreadyInProgress when another transaction has added the workload. The caller has locked it.
+        """
+        done = self.connection.execute(_REMEMBER_WITHDRAWAL, {"workload": workload_id, "withdrawn": generation})
+        if done.rowcount == 0:
+            raise AlreadyInProgress(f"workload {workload_id} is being taken in right now")
 
     def get_many(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
         """Several workloads by id; those that are not there, or cannot be read, are absent."""
@@ -57,12 +81,13 @@ class WorkloadRows:
         return [(row[0], row[1]) for row in self.connection.execute(statement.order_by(own).limit(limit))]
 
     def add(self, workload: Workload) -> None:
-        """Inserts a workload. Raises AlreadyInProgress when another transaction was faster with the same one."""
+        """Inserts a workload. The caller has locked it.
+
+        Raises AlreadyInProgress when another transaction was faster with the same one, or with its withdrawal.
+        """
         spec = workload.spec
-        statement = insert(workloads).values(
-            id=workload.id, team=spec.team, namespace=spec.namespace, name=spec.name, **_changing(workload)
-        )
-        done = self.connection.execute(statement.on_conflict_do_nothing())
+        values = {"team": spec.team, "namespace": spec.namespace, "name": spec.name, **_changing(workload)}
+        done = self.connection.execute(_INSERT, {"id": workload.id, **values})
         if done.rowcount == 0:
             raise AlreadyInProgress(f"workload {spec.team}/{spec.namespace}/{spec.name} is being taken in right now")
 
@@ -162,6 +187,45 @@ def _workload(row: Row) -> Workload:
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
 _GET = sa.select(workloads).where(workloads.c.id == sa.bindparam("workload"))
 _LOCK = _GET.with_for_update()
+_WITHDRAWN_GENERATION = sa.select(withdrawals.c.generation).where(withdrawals.c.id == sa.bindparam("workload"))
+
+
+def _lock_with_withdrawal() -> sa.Select[Any]:
+    """One row. The lock of the id comes first: PostgreSQL needs what the subquery returns to look for the row."""
+    key = sa.bindparam("workload", type_=sa.Uuid)
+    lock = sa.func.pg_advisory_xact_lock(WORKLOAD_LOCKS, sa.func.hashtext(sa.cast(key, sa.Text))).table_valued("void")
+    locked = sa.select(key).select_from(lock).scalar_subquery()
+    known = sa.select(workloads).where(workloads.c.id == locked).with_for_update().cte("known")
+    one = sa.select(key.label("id")).subquery("one")
+    both = one.outerjoin(known, sa.true()).outerjoin(withdrawals, withdrawals.c.id == one.c.id)
+    return sa.select(known, withdrawals.c.generation.label("withdrawn_generation")).select_from(both)
+
+
+def _insert() -> sa.Executable:
+    """Inserts a row, unless it is there, or its generation was withdrawn."""
+    given = [one for one in workloads.columns if one.name not in ("created_at", "updated_at")]
+    values = {one.name: sa.bindparam(one.name, type_=one.type) for one in given}
+    withdrawn = sa.exists().where(withdrawals.c.id == values["id"], withdrawals.c.generation >= values["generation"])
+    row = sa.select(*values.values()).where(~withdrawn)
+    return insert(workloads).from_select(list(values), row).on_conflict_do_nothing()
+
+
+def _remember_withdrawal() -> sa.Executable:
+    """Inserts or raises a generation, unless its workload is there."""
+    key = sa.bindparam("workload", type_=sa.Uuid)
+    row = sa.select(key, sa.bindparam("withdrawn", type_=sa.BigInteger))
+    statement = insert(withdrawals).from_select(
+        ["id", "generation"], row.where(~sa.exists().where(workloads.c.id == key))
+    )
+    highest = sa.func.greatest(withdrawals.c.generation, statement.excluded.generation)
+    return statement.on_conflict_do_update(
+        index_elements=[withdrawals.c.id], set_={"generation": highest, "updated_at": sa.func.now()}
+    )
+
+
+_LOCK_WITH_WITHDRAWAL = _lock_with_withdrawal()
+_INSERT = _insert()
+_REMEMBER_WITHDRAWAL = _remember_withdrawal()
 _QUEUED_PLAN = (
     sa.select(workloads)
     .where(workloads.c.queued_plan_id.is_not(None), workloads.c.phase.in_(SETTLED_PHASES))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -127,6 +127,21 @@ def test_r2_every_permutation_of_a_few_events_ends_alike(chain: Chain, nightly: 
 
 
 @pytest.mark.xdist_group("r2")
+@pytest.mark.parametrize("last", ["withdrawal", "submission"])
+def test_r2_every_permutation_with_a_withdrawal_ends_alike(chain: Chain, last: str) -> None:
+    """Two submissions, a withdrawal and a tick. The withdrawal may be the first that is heard of the workload."""
+    for number, order in enumerate(itertools.permutations(range(4))):
+        name = f"{last[0]}{number}"
+        generations = (1, 2, 3) if last == "withdrawal" else (1, 3, 2)
+        events = [*_edits(chain, name, generations[:2]), chain.withdrawn(name, generation=generations[2]), _tick()]
+        chain.run([events[index] for index in order])
+        if last == "submission":
+            _is_the_last_edit(chain, name, 3, f"in the order {order}")
+        else:
+            _is_gone(chain, name, f"in the order {order}")
+
+
+@pytest.mark.xdist_group("r2")
 def test_r2_seeded_orders_of_eight_events_delivered_twice_end_alike(chain: Chain, nightly: bool, seed: int) -> None:
     for number in range(seed, seed + (ORDERS_NIGHTLY if nightly else ORDERS)):
         name = f"o{number}"
@@ -136,12 +151,20 @@ def test_r2_seeded_orders_of_eight_events_delivered_twice_end_alike(chain: Chain
 
 def _events(chain: Chain, name: str, count: int) -> list[Message]:
     """Edits and ticks in turn, the first an edit. Replicas and image say which edit it is."""
-    edits = [
-        chain.submitted(name, image=f"fate.test/ready:{g}", replicas=g, generation=g, resources=NO_GPU)
-        for g in range(1, (count + 1) // 2 + 1)
-    ]
-    ticks = [request(TICK, {}, subject=None) for _ in range(count // 2)]
+    edits = _edits(chain, name, range(1, (count + 1) // 2 + 1))
+    ticks = [_tick() for _ in range(count // 2)]
     return [event for pair in itertools.zip_longest(edits, ticks) for event in pair if event is not None]
+
+
+def _edits(chain: Chain, name: str, generations: Iterable[int]) -> list[Message]:
+    return [
+        chain.submitted(name, image=f"fate.test/ready:{g}", replicas=g, generation=g, resources=NO_GPU)
+        for g in generations
+    ]
+
+
+def _tick() -> Message:
+    return request(TICK, {}, subject=None)
 
 
 def _is_the_last_edit(chain: Chain, name: str, generation: int, note: str = "") -> None:
@@ -153,5 +176,14 @@ def _is_the_last_edit(chain: Chain, name: str, generation: int, note: str = "") 
     assert live["spec"]["template"]["spec"]["containers"][0]["image"] == f"fate.test/ready:{generation}", note
     assert sum(amounts.replicas for amounts in chain.reserved(name).values()) == generation, note
     chain.withdraw(name)
-    chain.until(lambda: chain.workload(name), lambda w: w.phase is Phase.REMOVED)
+    _is_gone(chain, name, note)
+
+
+def _is_gone(chain: Chain, name: str, note: str = "") -> None:
+    """Removed, or never begun: nothing is on the cluster or in the ledger."""
+    with chain.store.begin() as work:
+        begun = work.workloads.get(chain.id(name)) is not None
+    if begun:
+        chain.workload_is(Phase.REMOVED, name)
+    assert name not in {each["metadata"]["name"] for each in chain.site.objects("Deployment")}, note
     assert chain.usage() == Amounts(), note

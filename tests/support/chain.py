@@ -126,8 +126,9 @@ class Chain:
     def withdraw(self, name: str = "web") -> None:
         self.run([self.withdrawn(name)])
 
-    def withdrawn(self, name: str = "web", team: str = "search") -> Message:
-        return request(WITHDRAWN, {"name": name, "team": team, "namespace": self.site.namespace}, subject=None)
+    def withdrawn(self, name: str = "web", team: str = "search", **fields: Any) -> Message:
+        withdrawal = {"name": name, "team": team, "namespace": self.site.namespace, **fields}
+        return request(WITHDRAWN, withdrawal, subject=None)
 
     def until_approved(self, name: str = "web", **fields: Any) -> HttpAnswer:
         """Posts a workload and stops at policy's answer: the plan.approved that nobody has acted on."""

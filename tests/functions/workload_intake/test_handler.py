@@ -1,6 +1,7 @@
 """Intake through the endpoint core, on PostgreSQL: bad input, generations, placement, prices, verbs, withdrawal."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -15,13 +16,17 @@ from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import PlanSource, Verb
 from shared.models.stored import Workload
-from shared.models.workload import workload_id
+from shared.models.workload import WorkloadSpec, workload_id
+from shared.operations.submit import SubmitWorkload, submit
+from shared.operations.withdraw import WithdrawWorkload, withdraw
+from shared.store.rows import WORKLOAD_LOCKS
 from shared.store.unit_of_work import Store
 from tests.support.builders import (
     INTAKE,
     PROPOSED,
     REJECTED,
     SUBMITTED,
+    TESTS,
     WITHDRAWN,
     Deliver,
     connection_of,
@@ -33,6 +38,7 @@ from tests.support.builders import (
     told,
     withdrawal,
 )
+from tests.support.running import eventually
 
 _STATUS_IN = {
     phase: RevisionStatus(phase)
@@ -77,6 +83,13 @@ def running(store: Store, name: str = "test-inference", phase: Phase = Phase.HEA
         plan = work.plans.get(known.plan_id)
         assert plan is not None
         work.deployments.add(revision_of(known, plan, _STATUS_IN.get(phase, RevisionStatus.HEALTHY)))
+
+
+def waiting_for_the_workload(engine: sa.Engine) -> bool:
+    """Whether a transaction waits until another one is done with the same id of a workload."""
+    with engine.connect() as connection:
+        waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND classid = :locks)"
+        return bool(connection.execute(sa.text(waiting), {"locks": WORKLOAD_LOCKS}).scalar_one())
 
 
 # A new workload ------------------------------------------------------------------------------------------------------
@@ -464,6 +477,58 @@ def test_a_withdrawal_has_its_place_among_the_submissions(deliver: Deliver, stor
     assert f"the workload is at generation {withdrawn}" in errors(deliver.submit(generation=withdrawn))["generation"]
     assert stored(store).withdrawn
     assert proposed(deliver.submit(generation=withdrawn + 1)).generation == withdrawn + 1
+
+
+def test_a_withdrawal_before_the_first_submission_is_remembered(deliver: Deliver, owner_engine: sa.Engine) -> None:
+    answers = [deliver.withdraw(generation=number) for number in (3, 5, 4)]
+    assert [(answer.status, answer.body) for answer in answers] == [(202, b"")] * 3
+    for number in (1, 5):
+        assert (
+            "was withdrawn at generation 5, before this came" in errors(deliver.submit(generation=number))["generation"]
+        )
+    assert rows(owner_engine, "workloads") == rows(owner_engine, "action_plans") == []
+    actions = [row["action"] for row in rows(owner_engine, "audit_log") if row["subject"] == str(id_of())]
+    assert actions == ["workload.withdrawn"] * 2 + ["workload.rejected"] * 2
+    assert errors(deliver.withdraw()).keys() == {"name"}, "without a number it is about no submission that may come"
+
+
+@pytest.mark.parametrize("given", [None, 6, 9])
+def test_a_submission_that_is_newer_than_an_early_withdrawal_is_taken(deliver: Deliver, given: int | None) -> None:
+    deliver.withdraw(generation=5)
+    answer = deliver.submit() if given is None else deliver.submit(generation=given)
+    assert proposed(answer).generation == (given or 6)
+    assert proposed(deliver.withdraw(generation=10)).generation == 10
+
+
+def test_a_withdrawal_and_the_first_submission_at_once_leave_nothing_that_runs(
+    deliver: Deliver, store: Store, owner_engine: sa.Engine
+) -> None:
+    """Whichever commits first, the other one waits for it, and is delivered again or sees it."""
+    command = WithdrawWorkload("search", "search", "test-inference", "a cause", generation=2)
+    with ThreadPoolExecutor(1) as thread:
+        with store.begin() as work:
+            assert withdraw(work, command, TESTS) is None
+            submitted = thread.submit(deliver, INTAKE, SUBMITTED, submission(generation=1), subject=None, event_id="e")
+            eventually(partial(waiting_for_the_workload, owner_engine), bool)
+        assert submitted.result().status == 409
+    assert errors(deliver(INTAKE, SUBMITTED, submission(generation=1), subject=None, event_id="e")).keys() == {
+        "generation"
+    }
+    assert rows(owner_engine, "workloads") == []
+
+
+def test_a_first_submission_and_its_withdrawal_at_once_propose_a_removal(
+    deliver: Deliver, store: Store, owner_engine: sa.Engine
+) -> None:
+    spec = WorkloadSpec.model_validate(submission(generation=1))
+    with ThreadPoolExecutor(1) as thread:
+        with store.begin() as work:
+            assert submit(work, SubmitWorkload(spec, "a cause"), TESTS)
+            withdrawn = thread.submit(deliver.withdraw, generation=2)
+            eventually(partial(waiting_for_the_workload, owner_engine), bool)
+        assert withdrawn.result().status == 409
+    assert proposed(deliver.withdraw(generation=2)).decision.verb is Verb.REMOVE
+    assert rows(owner_engine, "withdrawals") == []
 
 
 def test_a_second_withdrawal_with_a_higher_number_counts_without_a_second_removal(

@@ -168,6 +168,18 @@ def test_old_published_events_are_forgotten_a_page_at_a_time(store: Store, owner
     assert [bytes(row["body"]) for row in rows(owner_engine, "outbox")] == [b"0"]
 
 
+def test_early_withdrawals_are_forgotten_with_the_events_of_their_time(store: Store, owner_engine: sa.Engine) -> None:
+    with store.begin() as work:
+        for number in range(3):
+            work.workloads.remember_withdrawal(uuid.UUID(int=number), 1)
+    with owner_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE withdrawals SET updated_at = now() - interval '8 days'"))
+    with store.begin() as work:
+        work.workloads.remember_withdrawal(uuid.UUID(int=0), 2)
+        work.forget_old(DEFAULT_RETENTION, 10)
+    assert [row["id"] for row in rows(owner_engine, "withdrawals")] == [uuid.UUID(int=0)]
+
+
 class Sink:
     """Takes events, but for some: by the last digit of their id."""
 
