@@ -51,11 +51,8 @@ class Session:
         self._services: Services = request.app.state.services
         self._token = _bearer(request.headers.get("authorization", ""))
         self._queued: list[Queued] = []
-
-    @property
-    def cause(self) -> str:
-        """Names this request; ids that follow from it are the same when it is repeated under its key."""
-        return f"{SOURCE}\n{self.request_id}"
+        self.cause = f"{SOURCE}\n{uuid.uuid4()}"
+        """Names this request: the ids of what it leads to follow from this. The caller has no say in it."""
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:

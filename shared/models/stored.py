@@ -1,4 +1,4 @@
-"""A workload as Sentinel stores it: the newest submission, and how far it has come."""
+"""A workload as Sentinel stores it: the newest submission, and how far it has come; and which of them are listed."""
 
 import uuid
 from dataclasses import dataclass
@@ -8,7 +8,21 @@ from decimal import Decimal
 from pydantic import JsonValue
 
 from shared.models.lifecycle import Phase
+from shared.models.selector import Requirement
 from shared.models.workload import WorkloadSpec
+
+
+@dataclass(frozen=True)
+class WorkloadFilter:
+    """Which workloads are listed: what is None takes any. teams: of which; labels: what a selector asks of them."""
+
+    team: str | None = None
+    namespace: str | None = None
+    name: str | None = None
+    phase: Phase | None = None
+    cluster: str | None = None
+    labels: tuple[Requirement, ...] = ()
+    teams: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from shared.errors import AmbiguousName, NotFound
 from shared.models.lifecycle import Phase
+from shared.models.stored import WorkloadFilter
 
 if TYPE_CHECKING:
+    from shared.models.page import Page, PageRequest
     from shared.models.plan import ActionPlan
     from shared.models.stored import Workload
     from shared.policy.decision import DecisionRecord
@@ -33,24 +35,6 @@ class WorkloadReference:
             return uuid.UUID(self.text)
         except ValueError:
             return None
-
-
-@dataclass(frozen=True)
-class WorkloadFilter:
-    """Which workloads are listed; None takes any."""
-
-    team: str | None = None
-    namespace: str | None = None
-    name: str | None = None
-    phase: Phase | None = None
-
-
-@dataclass(frozen=True)
-class WorkloadPage:
-    """The first workloads that fit, in the order of team, namespace and name. more: there are others."""
-
-    workloads: list[Workload]
-    more: bool
 
 
 @dataclass(frozen=True)
@@ -78,12 +62,9 @@ class QueuePage:
     more: bool
 
 
-def list_workloads(work: UnitOfWork, wanted: WorkloadFilter, limit: int) -> WorkloadPage:
-    """At most `limit` workloads."""
-    found = work.workloads.find(
-        team=wanted.team, namespace=wanted.namespace, name=wanted.name, phase=wanted.phase, limit=limit + 1
-    )
-    return WorkloadPage(found[:limit], len(found) > limit)
+def list_workloads(work: UnitOfWork, wanted: WorkloadFilter, request: PageRequest) -> Page[Workload]:
+    """A page of workloads, sorted by `name` (team, namespace and name) or `createdAt`."""
+    return work.workloads.page(wanted, request)
 
 
 def get(work: UnitOfWork, reference: WorkloadReference) -> Workload:
@@ -92,11 +73,11 @@ def get(work: UnitOfWork, reference: WorkloadReference) -> Workload:
     if reference.id is not None:
         found = [w for w in [work.workloads.get(reference.id)] if w is not None]
     else:
-        found = work.workloads.find(name=name, team=team, namespace=namespace, limit=_LISTED + 1)
+        found = work.workloads.find(WorkloadFilter(team, namespace, name), _LISTED + 1)
     if len(found) > 1:
         raise AmbiguousName(f"{name} may mean {_listed(found)}")
     if not found:
-        others = work.workloads.find(name=name, limit=_LISTED + 1)
+        others = work.workloads.find(WorkloadFilter(name=name), _LISTED + 1)
         hint = f"; of that name there is {_listed(others)}" if others else ""
         where = f" in team {team}" * (team is not None) + f" in namespace {namespace}" * (namespace is not None)
         raise NotFound(f"there is no workload {name}{where}{hint}")

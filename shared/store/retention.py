@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from shared.models.retention import Retention
 from shared.store import inbox
 from shared.store.rows import MONTH_START, one_of
-from shared.store.tables import UNUSED, actions, dead_letters, outbox, usage, withdrawals
+from shared.store.tables import UNUSED, actions, dead_letters, idempotency_keys, outbox, usage, withdrawals
 
 
 def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
@@ -23,6 +23,7 @@ def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
     inbox.forget_old(connection, retention.events, limit)
     _forget(connection, outbox.c.published_at, _ago(retention.events), limit)
     _forget(connection, withdrawals.c.updated_at, _ago(retention.events), limit)
+    _forget(connection, idempotency_keys.c.created_at, _ago(retention.events), limit)
     _forget(connection, outbox.c.updated_at, _ago(retention.letters), limit, outbox.c.refused.is_not(None))
     _forget(connection, dead_letters.c.redriven_at, _ago(retention.letters), limit)
     _forget(connection, actions.c.taken_at, _ago(retention.actions), limit)

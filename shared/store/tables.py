@@ -99,7 +99,13 @@ workloads = Table(
     Column("queued_plan_id", Uuid),
     *_kept(),
     UniqueConstraint("team", "namespace", "name"),
-    Index(None, "phase"),
+    Index(None, "phase", "team", "namespace", "name"),
+    Index(None, "cluster", "team", "namespace", "name"),
+    Index(None, "name", "team", "namespace"),
+    Index(None, "created_at", "id"),
+    Index(
+        "ix_workloads_labels", text("(spec -> 'labels')"), postgresql_using="gin", postgresql_with={"fastupdate": "off"}
+    ),
     Index("ix_workloads_queued_plan_id", "id", postgresql_where=text("queued_plan_id IS NOT NULL")),
 )
 
@@ -446,6 +452,21 @@ outbox = Table(
     Index("ix_outbox_pending", "created_at", "id", postgresql_where=text("published_at IS NULL AND refused IS NULL")),
     Index("ix_outbox_refused", "updated_at", postgresql_where=text("refused IS NOT NULL")),
     Index(None, "published_at"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("owner"),
+    _text("key"),
+    Column("digest", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    *_kept(),
+    UniqueConstraint("owner", "key"),
+    Index(None, "created_at"),
 )
 
 dead_letters = Table(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shared.store.deployments import DeploymentRows
     from shared.store.facts import FactRows
     from shared.store.history import HistoryRows
+    from shared.store.idempotency import IdempotencyRows
     from shared.store.identity import IdentityRows
     from shared.store.ledger import Ledger
     from shared.store.ledger_records import LedgerRecordRows
@@ -111,6 +112,12 @@ class UnitOfWork:
         from shared.store.history import HistoryRows
 
         return HistoryRows(self._connection)
+
+    @cached_property
+    def idempotency(self) -> "IdempotencyRows":
+        from shared.store.idempotency import IdempotencyRows
+
+        return IdempotencyRows(self._connection)
 
     @cached_property
     def telemetry(self) -> "TelemetryRows":

@@ -6,17 +6,20 @@ A row that cannot be understood raises RowUnreadable where it alone is asked for
 """
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from shared.errors import AlreadyInProgress
 from shared.models.lifecycle import PHASES, SETTLED_PHASES, Phase
-from shared.models.stored import Workload
+from shared.models.page import Page, PageRequest
+from shared.models.selector import Operator, Requirement
+from shared.models.stored import Workload, WorkloadFilter
 from shared.models.workload import WorkloadSpec
+from shared.store import pages
 from shared.store.deployments import may_be_present
 from shared.store.rows import NOT_UNDERSTOOD, WORKLOAD_LOCKS, Row, readable, unreadable
 from shared.store.tables import deployments, reservations, withdrawals, workloads
@@ -124,24 +127,42 @@ class WorkloadRows:
         changed = {"phase": PHASES.advance(workload.phase, Phase.APPLYING), "revision": revision}
         self.connection.execute(_UPDATE, {"workload": workload.id, **changed})
 
-    def find(
-        self,
-        *,
-        team: str | None = None,
-        namespace: str | None = None,
-        phase: str | None = None,
-        name: str | None = None,
-        limit: int = 1000,
-    ) -> list[Workload]:
-        """Workloads in the order of team, namespace and name."""
-        statement = sa.select(workloads).order_by(
-            workloads.c.team, workloads.c.namespace, workloads.c.name, workloads.c.id
-        )
-        wanted = {"team": team, "namespace": namespace, "phase": phase, "name": name}
-        for column, value in wanted.items():
-            if value is not None:
-                statement = statement.where(workloads.c[column] == value)
-        return list(readable(self.connection.execute(statement.limit(limit)), _workload, workloads.name))
+    def find(self, wanted: WorkloadFilter, limit: int) -> list[Workload]:
+        """The first workloads that fit, in the order of team, namespace and name."""
+        return list(self.page(wanted, PageRequest(limit, "name")).items)
+
+    def page(self, wanted: WorkloadFilter, request: PageRequest) -> Page[Workload]:
+        """A page of the workloads that fit."""
+        statement = sa.select(workloads).where(*_conditions(wanted))
+        return pages.fetch(self.connection, statement, SORTS, request, _workload)
+
+
+SORTS = {
+    "name": (workloads.c.team, workloads.c.namespace, workloads.c.name),
+    "createdAt": (workloads.c.created_at, workloads.c.id),
+}
+_LABELS = sa.literal_column("(workloads.spec -> 'labels')", JSONB)
+"""The expression of the index ix_workloads_labels."""
+
+
+def _conditions(wanted: WorkloadFilter) -> Iterator[sa.ColumnElement[bool]]:
+    for name in ("team", "namespace", "name", "phase", "cluster"):
+        if (value := getattr(wanted, name)) is not None:
+            yield workloads.c[name] == value
+    if wanted.teams is not None:
+        yield workloads.c.team == sa.any_(sa.literal(sorted(wanted.teams), ARRAY(sa.Text)))
+    for requirement in wanted.labels:
+        yield _has(requirement)
+
+
+def _has(requirement: Requirement) -> sa.ColumnElement[bool]:
+    match requirement.operator:
+        case Operator.EXISTS:
+            return _LABELS.has_key(requirement.key)
+        case Operator.DOES_NOT_EXIST:
+            return ~_LABELS.has_key(requirement.key)
+    fits = sa.or_(*(_LABELS.contains({requirement.key: value}) for value in requirement.values))
+    return fits if requirement.operator is Operator.IN else ~fits
 
 
 def _changing(workload: Workload) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from rich.table import Table
 from events.workload import WorkloadSubmitted
 from knative.local.runtime.scratch import scratch_platform
 from knative.local.tools.publisher import IngressPublisher
+from shared.models.stored import WorkloadFilter
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
 
@@ -79,7 +80,7 @@ def _wait(database_url: str) -> None:
     try:
         while time.monotonic() < end:
             with store.read() as work:
-                if len(work.workloads.find(limit=WORKLOADS)) == WORKLOADS:
+                if len(work.workloads.find(WorkloadFilter(), WORKLOADS)) == WORKLOADS:
                     return
             time.sleep(0.1)
     finally:

@@ -15,6 +15,7 @@ import pytest
 
 from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
+from shared.models.stored import WorkloadFilter
 from shared.store import audit
 from tests.support.builders import connection_of
 from tests.support.running import SUBMITTED, RunningPlatform, binary, eventually, workload
@@ -162,7 +163,9 @@ def test_a_forged_approval_deploys_nothing(platform: RunningPlatform) -> None:
 def test_the_same_id_with_other_data_is_refused_and_recorded(platform: RunningPlatform) -> None:
     name, event_id = f"twice-{uuid.uuid4().hex[:12]}", str(uuid.uuid4())
     platform.publish(SUBMITTED, workload(name, replicas=0), id=event_id)
-    first = eventually(lambda: platform.read(lambda work: work.workloads.find(name=name)), lambda found: bool(found))[0]
+    first = eventually(
+        lambda: platform.read(lambda work: work.workloads.find(WorkloadFilter(name=name), 9)), lambda found: bool(found)
+    )[0]
     other = json.dumps(workload(name, replicas=5)).encode()
     platform.publish(SUBMITTED, other, id=event_id)
     letter = dead_letter(platform, event_id)
@@ -177,5 +180,5 @@ def test_the_same_event_twice_is_one_wish(platform: RunningPlatform) -> None:
     name, event_id = f"again-{uuid.uuid4().hex[:12]}", str(uuid.uuid4())
     for _ in range(3):
         platform.publish(SUBMITTED, workload(name, replicas=0), id=event_id)
-    [found] = eventually(lambda: platform.read(lambda work: work.workloads.find(name=name)), bool)
+    [found] = eventually(lambda: platform.read(lambda work: work.workloads.find(WorkloadFilter(name=name), 9)), bool)
     assert platform.reaches(found.id, Phase.HEALTHY).generation == 1

@@ -14,8 +14,10 @@ from functions.cli.references import naming_hint
 from functions.cli.views import workloads as views
 from functions.cli.views.printing import print_data, print_table
 from shared.models.lifecycle import Phase
+from shared.models.page import PageRequest
+from shared.models.stored import WorkloadFilter
 from shared.operations import workloads as operations
-from shared.operations.workloads import WorkloadFilter, WorkloadReference
+from shared.operations.workloads import WorkloadReference
 
 app = typer.Typer(**PLAIN)
 
@@ -44,13 +46,13 @@ def get(
 
 def _list(platform: PlatformReference, wanted: WorkloadFilter, limit: int, output: Format) -> None:
     with open_store(platform) as store, store.begin() as work:
-        page = operations.list_workloads(work, wanted, limit)
+        page = operations.list_workloads(work, wanted, PageRequest(limit, "name"))
         now = work.now
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(workload, now) for workload in page.workloads])
+        print_table(views.HEADER, [views.cells(workload, now) for workload in page.items])
     else:
-        print_data([workload.as_json() for workload in page.workloads], output)
-    if page.more:
+        print_data([workload.as_json() for workload in page.items], output)
+    if page.next is not None:
         complain(f"only the first {limit} are shown; see the rest with --limit, or narrow with --team or --phase")
 
 

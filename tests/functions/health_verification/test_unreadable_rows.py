@@ -9,11 +9,13 @@ import yaml
 from shared import metrics
 from shared.errors import RowUnreadable
 from shared.models.lifecycle import Phase
+from shared.models.page import PageRequest
+from shared.models.stored import WorkloadFilter
 from shared.operations import ledger_check
 from shared.operations import workloads as operations
 from shared.operations.observe import ObservationTask, Observed, observe
 from shared.operations.verify import RevisionReconciler
-from shared.operations.workloads import WorkloadFilter, WorkloadReference
+from shared.operations.workloads import WorkloadReference
 from shared.store.tables import deployments
 from tests.support.builders import connection_of
 from tests.support.chain import Chain
@@ -36,8 +38,8 @@ def failures(chain: Chain, name: str) -> int:
 
 def listed(chain: Chain) -> list[str]:
     with chain.store.read() as work:
-        page = operations.list_workloads(work, WorkloadFilter(), 10)
-    return [workload.spec.name for workload in page.workloads]
+        page = operations.list_workloads(work, WorkloadFilter(), PageRequest(10, "name"))
+    return [workload.spec.name for workload in page.items]
 
 
 def test_a_spec_that_the_rules_of_today_refuse_is_verified_listed_and_checked(chain: Chain) -> None:

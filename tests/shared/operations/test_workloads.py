@@ -4,8 +4,10 @@ import pytest
 
 from shared.errors import AmbiguousName, NotFound
 from shared.models.lifecycle import Phase
+from shared.models.page import PageRequest
+from shared.models.stored import WorkloadFilter
 from shared.operations import workloads
-from shared.operations.workloads import WorkloadFilter, WorkloadReference
+from shared.operations.workloads import WorkloadReference
 from shared.store.unit_of_work import Store
 from tests.support.builders import Deliver, id_of
 
@@ -14,10 +16,10 @@ def test_a_page_says_whether_there_are_more(store: Store, deliver: Deliver) -> N
     for name in ("a", "b", "c"):
         deliver.submit(name)
     with store.begin() as work:
-        page = workloads.list_workloads(work, WorkloadFilter(), 2)
-        assert ([one.spec.name for one in page.workloads], page.more) == (["a", "b"], True)
-        whole = workloads.list_workloads(work, WorkloadFilter(name="c", phase=Phase.PROPOSED), 2)
-        assert ([one.spec.name for one in whole.workloads], whole.more) == (["c"], False)
+        page = workloads.list_workloads(work, WorkloadFilter(), PageRequest(2, "name"))
+        assert ([one.spec.name for one in page.items], page.next) == (["a", "b"], ("search", "search", "b"))
+        whole = workloads.list_workloads(work, WorkloadFilter(name="c", phase=Phase.PROPOSED), PageRequest(2, "name"))
+        assert ([one.spec.name for one in whole.items], whole.next) == (["c"], None)
 
 
 def test_a_workload_is_found_by_id_and_by_its_name(store: Store, deliver: Deliver) -> None:

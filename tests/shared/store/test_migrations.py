@@ -20,11 +20,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import ProgrammingError
 
 from knative.local.runtime.postgres import EmbeddedPostgres
+from shared.models.page import PageRequest
+from shared.models.stored import WorkloadFilter
 from shared.models.workload import workload_id
 from shared.operations import ledger_check
 from shared.operations.apply import TaskPostponed
 from shared.operations.observe import Observed
-from shared.operations.workloads import WorkloadFilter, list_workloads
+from shared.operations.workloads import list_workloads
 from shared.policy.resources import keys_of
 from shared.rollout.pricing import default_prices
 from shared.store import migrate
@@ -159,11 +161,11 @@ def test_rows_of_every_earlier_release_are_listed_verified_and_checked(fresh_url
     observed = ChainFunctions(lambda _: TaskPostponed(""), lambda task: Observed({})).verification
     assert Deliver(store)(observed, TICK, {}, subject=None).status == 202
     with store.begin() as work:
-        page = list_workloads(work, WorkloadFilter(), 100)
+        page = list_workloads(work, WorkloadFilter(), PageRequest(100, "name"))
         ledger_check.check(work)
-        assert [workload.spec.name for workload in page.workloads] == [f"of-{release}" for release in releases]
-        assert {one.spec.deadline for one in page.workloads} == {timedelta(days=365)}
-        for workload in page.workloads:
+        assert [workload.spec.name for workload in page.items] == [f"of-{release}" for release in releases]
+        assert {one.spec.deadline for one in page.items} == {timedelta(days=365)}
+        for workload in page.items:
             [revision] = work.deployments.live(workload.id)
             assert revision.reason == ""
             assert revision.observed_at is not None

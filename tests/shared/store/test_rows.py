@@ -17,7 +17,7 @@ from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.models.reservation import Reservation
-from shared.models.stored import Workload
+from shared.models.stored import Workload, WorkloadFilter
 from shared.models.telemetry import Sample
 from shared.models.workload import WorkloadSpec
 from shared.rollout.pricing import Price, PriceKind, Prices
@@ -219,10 +219,13 @@ def test_workloads_are_found_in_order(store: Store, deliver: Deliver) -> None:
     for name, team in (("b", "x"), ("a", "x"), ("c", "a")):
         deliver.submit(name, team=team)
     with store.begin() as work:
-        assert [w.spec.name for w in work.workloads.find()] == ["c", "a", "b"]
-        assert [w.spec.name for w in work.workloads.find(team="x", phase="proposed")] == ["a", "b"]
-        assert [w.spec.name for w in work.workloads.find(name="a")] == ["a"]
-        assert len(work.workloads.find(limit=1)) == 1
+        assert [w.spec.name for w in work.workloads.find(WorkloadFilter(), 9)] == ["c", "a", "b"]
+        assert [w.spec.name for w in work.workloads.find(WorkloadFilter(team="x", phase=Phase.PROPOSED), 9)] == [
+            "a",
+            "b",
+        ]
+        assert [w.spec.name for w in work.workloads.find(WorkloadFilter(name="a"), 9)] == ["a"]
+        assert len(work.workloads.find(WorkloadFilter(), 1)) == 1
         locked = work.workloads.lock_many([id_of("a", "x"), id_of("b", "x"), uuid.uuid4()])
     assert locked.keys() == {id_of("a", "x"), id_of("b", "x")}
 
