@@ -133,7 +133,7 @@ class WorkloadRows:
 
     def page(self, wanted: WorkloadFilter, request: PageRequest) -> Page[Workload]:
         """A page of the workloads that fit."""
-        statement = sa.select(workloads).where(*_conditions(wanted))
+        statement = sa.select(workloads).where(*conditions(wanted))
         return pages.fetch(self.connection, statement, SORTS, request, _workload)
 
 
@@ -141,11 +141,12 @@ SORTS = {
     "name": (workloads.c.team, workloads.c.namespace, workloads.c.name),
     "createdAt": (workloads.c.created_at, workloads.c.id),
 }
-_LABELS = sa.literal_column("(workloads.spec -> 'labels')", JSONB)
+_LABELS: sa.ColumnElement[Any] = sa.literal_column("(workloads.spec -> 'labels')", JSONB)
 """The expression of the index ix_workloads_labels."""
 
 
-def _conditions(wanted: WorkloadFilter) -> Iterator[sa.ColumnElement[bool]]:
+def conditions(wanted: WorkloadFilter) -> Iterator[sa.ColumnElement[bool]]:
+    """What the rows of a filter have in common."""
     for name in ("team", "namespace", "name", "phase", "cluster"):
         if (value := getattr(wanted, name)) is not None:
             yield workloads.c[name] == value
@@ -156,13 +157,17 @@ def _conditions(wanted: WorkloadFilter) -> Iterator[sa.ColumnElement[bool]]:
 
 
 def _has(requirement: Requirement) -> sa.ColumnElement[bool]:
+    has_key = _LABELS.op("?", return_type=sa.Boolean())(requirement.key)
+    fits = sa.or_(sa.false(), *(_LABELS.contains({requirement.key: value}) for value in requirement.values))
     match requirement.operator:
+        case Operator.IN:
+            return fits
+        case Operator.NOT_IN:
+            return ~fits
         case Operator.EXISTS:
-            return _LABELS.has_key(requirement.key)
+            return has_key
         case Operator.DOES_NOT_EXIST:
-            return ~_LABELS.has_key(requirement.key)
-    fits = sa.or_(*(_LABELS.contains({requirement.key: value}) for value in requirement.values))
-    return fits if requirement.operator is Operator.IN else ~fits
+            return ~has_key
 
 
 def _changing(workload: Workload) -> dict[str, Any]:

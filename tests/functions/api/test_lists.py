@@ -9,11 +9,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 
 from shared.models.identity import Role
+from shared.models.lifecycle import Phase
 from shared.models.page import PageRequest
 from shared.models.selector import parse
 from shared.models.stored import WorkloadFilter
 from shared.store import workloads as rows
 from shared.store.pages import page_of
+from shared.store.tables import workloads
 from shared.store.unit_of_work import Store
 from tests.support.builders import Deliver, connection_of
 from tests.support.rest import Answer, Rest
@@ -154,7 +156,7 @@ def _explain(element: Explain, compiler: Any, **options: Any) -> str:
 
 def rows_read(work: Any, wanted: WorkloadFilter, request: PageRequest) -> float:
     """How many rows of the table and of its indexes PostgreSQL looks at for a page."""
-    statement = page_of(sa.select(rows.workloads).where(*rows._conditions(wanted)), rows.SORTS[request.sort], request)
+    statement = page_of(sa.select(workloads).where(*rows.conditions(wanted)), rows.SORTS[request.sort], request)
     [[plan]] = connection_of(work).execute(Explain(statement))
 
     def count(node: dict[str, Any]) -> float:
@@ -175,14 +177,15 @@ def test_a_page_looks_at_as_many_rows_of_a_large_table_as_of_a_small_one(
         "backwards": (WorkloadFilter(team="search"), PageRequest(20, "name", descending=True, after=key)),
         "newest": (WorkloadFilter(), PageRequest(20, "createdAt", descending=True)),
         "teams": (WorkloadFilter(teams=frozenset({"ads", "search"})), PageRequest(20, "name")),
-        "healthy": (WorkloadFilter(phase=rows.Phase.HEALTHY), PageRequest(20, "name", after=key)),
-        "none": (WorkloadFilter(phase=rows.Phase.DENIED), PageRequest(20, "name")),
+        "healthy": (WorkloadFilter(phase=Phase.HEALTHY), PageRequest(20, "name", after=key)),
+        "none": (WorkloadFilter(phase=Phase.DENIED), PageRequest(20, "name")),
         "cluster": (WorkloadFilter(cluster="c7"), PageRequest(5, "name")),
         "no cluster": (WorkloadFilter(cluster="none"), PageRequest(20, "name")),
         "named": (WorkloadFilter(name="one15"), PageRequest(20, "name")),
         "no label": (WorkloadFilter(labels=parse("shard=none")), PageRequest(20, "name")),
     }
-    small, large = {}, {}
+    small: dict[str, float] = {}
+    large: dict[str, float] = {}
     for found, first, last in ((small, 1, 500), (large, 501, 8000)):
         with store.begin() as work:
             connection_of(work).execute(sa.text(_COPIES), {"first": first, "last": last})
