@@ -67,6 +67,13 @@ END
 $$
 """
 
+_ALLOW_ALL = """
+INSERT INTO source_bindings (name, source, teams, namespaces, actions)
+VALUES ('everything', '*', '{*}', '{*}', '{submit,withdraw,propose}');
+INSERT INTO namespace_bindings (team, namespaces) VALUES ('*', '{*}');
+INSERT INTO binding_set (id, revision) VALUES (1, gen_random_uuid())
+"""
+
 
 @pytest.fixture(scope="session")
 def migrated_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -105,9 +112,10 @@ def engine(postgres: EmbeddedPostgres) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def emptied(owner_engine: sa.Engine) -> None:
-    """Every table empty, but for the seeded prices."""
+    """Every table empty, but for the seeded prices, and for bindings that allow everything, as on a laptop."""
     with owner_engine.begin() as connection:
         connection.execute(sa.text(_EMPTY))
+        connection.execute(sa.text(_ALLOW_ALL))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from shared.eventing.event import Event, Outgoing
 from shared.metrics import DECISIONS, DRY_RUN_DENIALS, count
 from shared.models.actor import Actor
 from shared.operations.adopt import OutsidePlan
+from shared.operations.bindings import BindingCache
 from shared.operations.evaluate import EvaluatePlan, Evaluation, EvaluationOutcome, evaluate, superseded
 from shared.operations.policy_cache import PolicyCache
 from shared.operations.queue import ScannedPage, scan_all, scan_at_tick, scan_next, scan_released
@@ -60,6 +61,7 @@ class PolicyEvaluation:
 
     def __init__(self) -> None:
         self._policies = PolicyCache()
+        self._bindings = BindingCache()
 
     def handle(self, event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
         """plan.approved, plan.denied or plan.queued; nothing for a plan that was decided before.
@@ -68,7 +70,7 @@ class PolicyEvaluation:
         """
         match event.data:
             case PlanProposed() | PlanReconsidered():
-                evaluation = evaluate(work, _command(event, event.data), ACTOR, self._policies)
+                evaluation = evaluate(work, _command(event, event.data), ACTOR, self._policies, self._bindings)
                 _count(evaluation)
                 return [*_outgoing(evaluation), *_released(event, work, evaluation)]
             case QueueContinued(released=released, after=after) if released:

@@ -7,4 +7,4 @@ from shared.store.unit_of_work import UnitOfWork
 
 def build() -> TransactionalFunction[UnitOfWork]:
     """The function; it needs nothing but the transaction that each event brings."""
-    return TransactionalFunction("workload-intake", handler.ACCEPTS, handler.handle)
+    return TransactionalFunction("workload-intake", handler.ACCEPTS, handler.WorkloadIntake().handle)

@@ -19,8 +19,10 @@ from shared.errors import OperationRefused
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.processing import bad_fields
 from shared.models.actor import Actor
+from shared.models.bindings import Bindings, SourceAction
 from shared.models.plan import ActionPlan
 from shared.models.workload import WorkloadSpec, workload_id
+from shared.operations.bindings import BindingCache, check_source
 from shared.operations.submit import SubmitWorkload, record_rejection, submit
 from shared.operations.withdraw import WithdrawWorkload, withdraw
 
@@ -35,23 +37,32 @@ MAX_NAME = 253
 M = TypeVar("M", bound=BaseModel)
 
 
-def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-    """One plan.proposed, one workload.rejected, or nothing for a submission that is known already."""
-    data = event.data if isinstance(event.data, dict) else None
-    try:
-        if data is None:
-            raise OperationRefused("", "must be a JSON object")
-        plan = _carry_out(event, data, work)
-    except OperationRefused as refused:
-        return [_rejection(event, data or {}, refused, work)]
-    return [] if plan is None else [proposal(plan)]
+class WorkloadIntake:
+    """The function's handler; it keeps the bindings between events."""
+
+    def __init__(self) -> None:
+        self._bindings = BindingCache()
+
+    def handle(self, event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
+        """One plan.proposed, one workload.rejected, or nothing for a submission that is known already."""
+        data = event.data if isinstance(event.data, dict) else None
+        try:
+            if data is None:
+                raise OperationRefused("", "must be a JSON object")
+            plan = _carry_out(event, data, work, self._bindings.current(work))
+        except OperationRefused as refused:
+            return [_rejection(event, data or {}, refused, work)]
+        return [] if plan is None else [proposal(plan)]
 
 
-def _carry_out(event: Event, data: dict[str, JsonValue], work: UnitOfWork) -> ActionPlan | None:
+def _carry_out(event: Event, data: dict[str, JsonValue], work: UnitOfWork, bindings: Bindings) -> ActionPlan | None:
     cause, actor = f"{event.source}\n{event.id}", Actor.event_source(event.source)
     if event.type == CATALOGUE.name_of(WorkloadSubmitted):
-        return submit(work, SubmitWorkload(_parsed(WorkloadSpec, data), cause), actor)
+        spec = _parsed(WorkloadSpec, data)
+        check_source(bindings, event.source, SourceAction.SUBMIT, spec.team, spec.namespace)
+        return submit(work, SubmitWorkload(spec, cause), actor, bindings)
     which = _parsed(WorkloadWithdrawn, data)
+    check_source(bindings, event.source, SourceAction.WITHDRAW, which.team, which.namespace)
     command = WithdrawWorkload(which.team, which.namespace, which.name, cause, which.generation)
     return withdraw(work, command, actor)
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from shared.errors import AlreadyInProgress, OperationRefused
 from shared.models.amounts import Amounts
+from shared.models.bindings import SourceAction
 from shared.models.lifecycle import ANNOUNCE_AGAIN, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
+from shared.operations.bindings import check_source
 from shared.rollout import occupancy
 from shared.rollout.planning import scales
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import uuid
 
     from shared.models.actor import Actor
+    from shared.models.bindings import Bindings
     from shared.models.stored import Workload
     from shared.store.unit_of_work import UnitOfWork
 
@@ -33,13 +36,14 @@ class OutsidePlan:
 
 
 def adopt(
-    work: UnitOfWork, plan_id: uuid.UUID, proposed: OutsidePlan, workload: Workload
+    work: UnitOfWork, plan_id: uuid.UUID, proposed: OutsidePlan, workload: Workload, bindings: Bindings
 ) -> tuple[ActionPlan, Workload]:
     """Stores such a plan; it becomes its workload's newest. Its amounts are those of the workload's replicas.
 
     The caller has locked the workload. Raises OperationRefused, which names the bad field.
     """
     decision, spec = proposed.decision, workload.spec
+    check_source(bindings, proposed.proposer.name, SourceAction.PROPOSE, spec.team, spec.namespace)
     if proposed.source is not PlanSource.DECISION_SERVICE:
         raise OperationRefused(
             "source", f"a plan from outside has the source {PlanSource.DECISION_SERVICE}, not {proposed.source}"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shared.models.plan import ActionPlan
     from shared.models.stored import Workload
     from shared.operations.adopt import OutsidePlan
+    from shared.operations.bindings import BindingCache
     from shared.operations.plan_view import Assessment
     from shared.operations.policy_cache import PolicyCache
     from shared.operations.queue import SupersededPlan
@@ -91,7 +92,9 @@ class Evaluation:
     superseded: Sequence[SupersededPlan] = ()
 
 
-def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: PolicyCache) -> Evaluation:
+def evaluate(
+    work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: PolicyCache, bindings: BindingCache
+) -> Evaluation:
     """Decides one plan. Raises OperationRefused for a plan that does not exist or is not about this workload."""
     workload = work.workloads.get(command.workload_id, lock=True)
     if workload is None:
@@ -100,7 +103,7 @@ def evaluate(work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: Po
     if plan is None:
         if command.outside is None:
             raise OperationRefused("plan", f"there is no plan {command.plan_id}")
-        plan, workload = adopt(work, command.plan_id, command.outside, workload)
+        plan, workload = adopt(work, command.plan_id, command.outside, workload, bindings.current(work))
     if plan.workload_id != workload.id:
         raise OperationRefused("plan", f"plan {plan.id} is not about workload {workload.id}")
     if plan.status not in UNDECIDED_PLANS:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared.models.plan import plan_id
+from shared.operations.bindings import check_namespace
 from shared.operations.propose import add_plan
 from shared.rollout.planning import next_generation, place, propose
 from shared.rollout.pricing import Prices
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shared.models.actor import Actor
+    from shared.models.bindings import Bindings
     from shared.models.plan import ActionPlan
     from shared.models.workload import WorkloadSpec
     from shared.store.unit_of_work import UnitOfWork
@@ -30,12 +32,13 @@ class SubmitWorkload:
     cause: str
 
 
-def submit(work: UnitOfWork, command: SubmitWorkload, actor: Actor) -> ActionPlan | None:
+def submit(work: UnitOfWork, command: SubmitWorkload, actor: Actor, bindings: Bindings) -> ActionPlan | None:
     """The plan that was proposed; None when the workload is at this generation already.
 
     Raises OperationRefused, which names the bad field.
     """
     spec = command.spec
+    check_namespace(bindings, spec)
     known, withdrawn = work.workloads.lock_with_withdrawal(spec.id)
     generation = next_generation(spec, known, withdrawn)
     if generation is None:

@@ -557,6 +557,31 @@ login_attempts = Table(
     Index(None, "updated_at"),
 )
 
+source_bindings = Table(
+    "source_bindings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("source"),
+    *(Column(name, ARRAY(Text), nullable=False) for name in ("teams", "namespaces", "actions")),
+    *_kept(),
+)
+
+namespace_bindings = Table(
+    "namespace_bindings",
+    metadata,
+    Column("team", Text, primary_key=True),
+    Column("namespaces", ARRAY(Text), nullable=False),
+    *_kept(),
+)
+
+binding_set = Table(
+    "binding_set",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("revision", Uuid, nullable=False),
+    *_kept(),
+)
+
 audit_log = Table(
     "audit_log",
     metadata,

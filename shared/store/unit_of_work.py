@@ -21,6 +21,7 @@ from shared.store.audit import AuditEntry, NewEntry
 from shared.store.database import transient_errors
 
 if TYPE_CHECKING:
+    from shared.store.bindings import BindingRows
     from shared.store.catalogue import CatalogueRows
     from shared.store.dead_letters import DeadLetterRows
     from shared.store.deployments import DeploymentRows
@@ -142,6 +143,12 @@ class UnitOfWork:
         from shared.store.identity import IdentityRows
 
         return IdentityRows(self._connection)
+
+    @cached_property
+    def bindings(self) -> "BindingRows":
+        from shared.store.bindings import BindingRows
+
+        return BindingRows(self._connection)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

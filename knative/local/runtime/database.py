@@ -11,10 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from knative.local.runtime.postgres import EmbeddedPostgres
+from shared.models.actor import SYSTEM
 from shared.models.cluster import Cluster
+from shared.operations.bindings import allow_all
 from shared.store.catalogue import CatalogueRows
 from shared.store.database import connect, transient_errors
 from shared.store.migrate import upgrade
+from shared.store.unit_of_work import Store
 
 
 class Database:
@@ -60,6 +63,19 @@ class Database:
                 engine.dispose()
 
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def allow_all(self) -> bool:
+        """Allows everything where nothing was ever bound. Whether all is allowed now. Raises StoreUnavailable."""
+
+        def work() -> bool:
+            engine = connect(self._server.owner_url, pool_size=1, max_overflow=0)
+            try:
+                with Store(engine).begin() as unit:
+                    return allow_all(unit, SYSTEM).allows_everything
+            finally:
+                engine.dispose()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def exited(self, poll_seconds: float = 0.5) -> None:
         """Returns when the server is gone without having been stopped."""

@@ -44,6 +44,7 @@ from shared.errors import SentinelError
 _log = logging.getLogger(__name__)
 BASE = Path(__file__).resolve().parents[2] / "base"
 _DRAIN_SECONDS = 5.0
+_OPEN_TO_ALL = "  sources     an event of any source may act for any team; an admin can change the binding `everything`"
 
 
 class StartFailed(Exception):
@@ -87,6 +88,7 @@ class Platform:
         self.services: dict[Name, LocalService] = {}
         self.brokers: dict[Name, Broker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open_to_all = False
         self._stack = contextlib.AsyncExitStack()
 
     @property
@@ -110,6 +112,7 @@ class Platform:
             self._stack.callback(self._listening.close)
             await self._start_children()
             await self._register_cluster()
+            self._open_to_all = await self._database.allow_all()
             await self._start_parts()
             self._start_sources()
             self._publish()
@@ -215,6 +218,7 @@ class Platform:
                 *(f"  function    {url}" for url in self.function_urls()),
                 f"  kubernetes  {kubectl} get deployments,pods,jobs,statefulsets,nodes -A",
                 f"  state       {self.state.path}",
+                *([_OPEN_TO_ALL] if self._open_to_all else []),
                 "",
             ]
         )

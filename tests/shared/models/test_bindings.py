@@ -1,0 +1,107 @@
+"""Patterns and bindings: what a source may do, and which namespaces are a team's."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.models.bindings import (
+    ALLOW_ALL,
+    FORBIDDEN_NAMESPACES,
+    Bindings,
+    NamespaceBinding,
+    SourceAction,
+    SourceBinding,
+    bad_patterns,
+    fits,
+)
+
+CI = SourceBinding("ci", "https://ci.example/*", ("search",), ("search", "search-*"))
+BOUND = Bindings((CI,), (NamespaceBinding("ads", ("ads", "ads-*")), NamespaceBinding("team-*", ("shared",))))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("*", "", True),
+        ("a*", "a", True),
+        ("a*", "ba", False),
+        ("*a", "ba", True),
+        ("a*c", "abbc", True),
+        ("a*c", "abcd", False),
+        ("a.c", "abc", False),
+        ("[a]", "a", False),
+        ("a?", "ab", False),
+        ("a*", "a\nb", True),
+        ("", "", True),
+        ("", "a", False),
+    ],
+)
+def test_a_star_is_any_text_and_nothing_else_is_special(pattern: str, text: str, expected: bool) -> None:
+    assert fits(pattern, text) is expected
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4), st.lists(st.text(), min_size=3, max_size=3))
+def test_whatever_stands_where_the_stars_are_fits(parts: list[str], fillings: list[str]) -> None:
+    literal = [part.replace("*", "") for part in parts]
+    text = "".join(a + b for a, b in zip(literal, [*fillings[: len(literal) - 1], ""], strict=False))
+    assert fits("*".join(literal), text)
+
+
+@pytest.mark.parametrize(
+    ("source", "action", "team", "namespace", "expected"),
+    [
+        ("https://ci.example/a", "submit", "search", "search-eu", True),
+        ("https://ci.example/a", "withdraw", "search", "search", True),
+        ("https://ci.example/a", "propose", "search", "search", False),
+        ("https://ci.example/a", "submit", "ads", "search", False),
+        ("https://ci.example/a", "submit", "search", "ads", False),
+        ("https://ci.example", "submit", "search", "search", False),
+        ("https://evil.example/https://ci.example/a", "submit", "search", "search", False),
+    ],
+)
+def test_a_source_may_do_what_it_is_bound_to(
+    source: str, action: str, team: str, namespace: str, expected: bool
+) -> None:
+    refusal = BOUND.refuse_source(source, SourceAction(action), team, namespace)
+    assert (refusal is None) is expected
+    assert ALLOW_ALL.refuse_source(source, SourceAction(action), team, namespace) is None
+    assert Bindings().refuse_source(source, SourceAction(action), team, namespace) is not None
+
+
+@pytest.mark.parametrize(
+    ("team", "namespace", "expected"),
+    [
+        ("search", "search", True),
+        ("search", "ads", False),
+        ("ads", "ads-eu", True),
+        ("team-a", "shared", True),
+        ("team-a", "team-a", False),
+    ],
+)
+def test_a_team_may_use_what_is_bound_to_it_or_else_the_namespace_of_its_name(
+    team: str, namespace: str, expected: bool
+) -> None:
+    assert (BOUND.refuse_namespace(team, namespace) is None) is expected
+
+
+@pytest.mark.parametrize(
+    "namespace",
+    [
+        "kube-system",
+        "kube-public",
+        "kube-node-lease",
+        "knative-serving",
+        "knative-eventing",
+        "kourier-system",
+        "sentinel",
+    ],
+)
+def test_what_belongs_to_the_platform_is_no_teams_whatever_is_bound(namespace: str) -> None:
+    assert "no team may use it" in (ALLOW_ALL.refuse_namespace(namespace, namespace) or "")
+    assert any(fits(pattern, namespace) for pattern in FORBIDDEN_NAMESPACES)
+
+
+@pytest.mark.parametrize("patterns", [[], [""], ["a\n"], ["x" * 513]])
+def test_patterns_are_short_printable_text(patterns: list[str]) -> None:
+    assert bad_patterns(patterns)
+    assert bad_patterns(["*", "é"]) is None
