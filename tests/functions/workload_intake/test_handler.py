@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from events.plan import PlanProposed
 from events.workload import WorkloadRejected
 from shared.eventing.processing import HttpAnswer
+from shared.models.bindings import ALLOW_ALL
 from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import PlanSource, Verb
@@ -523,7 +524,7 @@ def test_a_first_submission_and_its_withdrawal_at_once_propose_a_removal(
     spec = WorkloadSpec.model_validate(submission(generation=1))
     with ThreadPoolExecutor(1) as thread:
         with store.begin() as work:
-            assert submit(work, SubmitWorkload(spec, "a cause"), TESTS)
+            assert submit(work, SubmitWorkload(spec, "a cause"), TESTS, ALLOW_ALL)
             withdrawn = thread.submit(deliver.withdraw, generation=2)
             eventually(partial(waiting_for_the_workload, owner_engine), bool)
         assert withdrawn.result().status == 409
