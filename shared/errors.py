@@ -152,6 +152,10 @@ class ClusterAway(ClusterUnavailable):
     """The whole cluster is away: no connection, no answer in time, or one that says so of every request."""
 
 
+class ArrivalUnknown(ClusterUnavailable):
+    """A write was refused, and the read that would show whether an earlier attempt at it arrived was refused too."""
+
+
 class ClusterConflict(ClusterError):
     """409: the object changed since it was read, or another field manager owns a field."""
 

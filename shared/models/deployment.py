@@ -60,3 +60,4 @@ class Deployment:
     reason: str = field(default="")
     object_digest: str | None = None
     suspected_at: datetime | None = None
+    created_at: datetime | None = None

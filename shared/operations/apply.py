@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from shared.errors import ClusterAway, ClusterConflict, ClusterRefused, ClusterUnavailable, ForeignObject
+from shared.errors import (
+    ArrivalUnknown,
+    ClusterAway,
+    ClusterConflict,
+    ClusterRefused,
+    ClusterUnavailable,
+    ForeignObject,
+)
 from shared.rollout.observation import belongs_to, is_managed, revision_of
 
 if TYPE_CHECKING:
@@ -103,10 +110,14 @@ class TaskRefused:
 
 @dataclass(frozen=True)
 class TaskPostponed:
-    """The cluster did not answer, or asked for patience. away: whether it does so whatever it is asked."""
+    """The cluster did not answer, or asked for patience. away: whether it does so whatever it is asked.
+
+    unseen: it refused, and does not show whether an earlier attempt arrived.
+    """
 
     message: str
     away: bool = False
+    unseen: bool = False
 
 
 TaskOutcome = TaskDone | TaskRefused | TaskPostponed
@@ -126,7 +137,8 @@ def carry_out(clusters: Clusters, leases: LeaseRenewal, task: ClusterTask) -> Ta
     except ClusterUnavailable as error:
         if task.apply is None and not any(deletion.expected for deletion in task.delete):
             return TaskDone(None)
-        return TaskPostponed(str(error), away=isinstance(error, ClusterAway))
+        unseen = isinstance(error, ArrivalUnknown)
+        return TaskPostponed(str(error), away=isinstance(error, ClusterAway), unseen=unseen)
     except ClusterConflict as error:
         return TaskRefused("Conflict", str(error))
     except ClusterRefused as error:
@@ -147,13 +159,13 @@ def _apply(driver: ClusterDriver, task: ClusterTask, revision: Deployment) -> Ta
 def _applied_before(driver: ClusterDriver, task: ClusterTask, revision: Deployment, refusal: str) -> str | None:
     """The uid of the object, when it is of this revision. What was changed in it since is for verification to judge.
 
-    Raises ClusterUnavailable when nobody can tell: then the revision must not count as one that is not there.
+    Raises ArrivalUnknown when nobody can tell: then the revision must not count as one that is not there.
     """
     reference = replace(revision.reference, uid=task.uid)
     try:
         live = driver.observe(reference, task.instance).object
     except ClusterRefused as error:
-        raise ClusterUnavailable(f"{refusal}; whether an earlier attempt arrived cannot be seen: {error}") from error
+        raise ArrivalUnknown(f"{refusal}; whether an earlier attempt arrived cannot be seen: {error}") from error
     if live is None or revision_of(live) != revision.revision:
         return None
     if not is_managed(live, task.uid) or not belongs_to(live, task.instance, task.uid):

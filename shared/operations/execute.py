@@ -34,6 +34,7 @@ from shared.models.reservation import Reservation
 from shared.operations.apply import ClusterTask, ObjectDeletion, TaskDone, TaskPostponed, TaskRefused
 from shared.operations.clusters import FIRST_BACKOFF, LONGEST_BACKOFF, mark_away
 from shared.operations.lease import LEASE
+from shared.operations.place_again import place_again
 from shared.operations.reservations import lines_to_retain, release
 from shared.operations.results import (
     PlanWasProposed,
@@ -68,15 +69,17 @@ class ExecutePlan:
 
 
 def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask | PlanWasProposed | None:
-    """The task for the cluster; a plan whose hold has expired; or None when there is nothing left to execute.
+    """The task for the cluster; a plan that policy has to decide; or None when there is nothing to execute now.
+
+    Policy decides again when the plan's hold has expired, or its cluster was cordoned before anything came there.
 
     Raises OperationRefused for a plan that was not approved, AlreadyInProgress while another execution has its lease.
     """
     workload = work.workloads.get(command.workload_id, lock=True)
     found = work.plans.get_with_cluster(command.plan_id)
-    if workload is None or found is None or found[0].workload_id != workload.id:
+    if workload is None or found is None or found.plan.workload_id != workload.id:
         raise OperationRefused("plan", f"there is no plan {command.plan_id} for a workload {command.workload_id}")
-    plan, away = found
+    plan, away = found.plan, found.away
     if plan.status in ENDED_PLANS:
         return None
     if plan.status not in PLANS_UNDER_WAY:
@@ -87,12 +90,35 @@ def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask
         raise AlreadyInProgress(f"plan {leased.id} of this workload is being executed, until {leased.lease_until}")
     if workload.plan_id != plan.id or workload.phase is Phase.FAILED:  # failed, and its object came all the same
         return _clean_up(work, plan, workload, away, actor)
+    if plan.decision.verb.applies and found.cordoned and not _has_begun(work, plan, workload):
+        return _leave_cordoned(work, plan, workload, actor)
     if plan.decision.verb.applies and not work.ledger.commit(plan.id, work.now):
         return _propose_again(work, plan, workload, actor)
     if away is not None and _touches_cluster(work, plan, workload):
         _postpone(work, plan, workload, away, True, actor)
         return None
     return _intend(work, plan, workload, away)
+
+
+def _has_begun(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> bool:
+    """Whether something of the workload is, or may be, on the plan's cluster."""
+    if not workload.revision:
+        return False
+    present = work.deployments.present(workload.id)
+    return any(one.cluster == plan.decision.cluster for one in present)
+
+
+def _leave_cordoned(work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: Actor) -> PlanWasProposed | None:
+    """Places the plan on another cluster. What cannot be placed elsewhere waits until that changes."""
+    cluster = plan.decision.cluster
+    try:
+        if workload.revision and work.deployments.present(workload.id):
+            raise OperationRefused("", "it runs on another cluster")
+        return place_again(work, plan, workload, actor)
+    except OperationRefused as refused:
+        message = f"cluster {cluster} is cordoned, and the plan cannot be placed elsewhere: {refused}"
+        _postpone(work, plan, workload, message, True, actor)
+        return None
 
 
 def _touches_cluster(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> bool:
@@ -115,6 +141,10 @@ def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: A
     if plan.executions != task.plan.executions:
         raise AlreadyInProgress(f"execution {task.plan.executions} of plan {plan.id} was replaced after its lease")
     match outcome:
+        case TaskPostponed(message, unseen=True) if (
+            current and task.apply is not None and _is_overdue(work, task.apply, workload)
+        ):
+            return _refused(work, task, plan, workload, TaskRefused("ApplyRefused", message), current, actor)
         case TaskPostponed(message, away):
             if away:
                 mark_away(work, plan.decision.cluster, message)
@@ -129,6 +159,13 @@ def conclude(work: UnitOfWork, task: ClusterTask, outcome: TaskOutcome, actor: A
             return []
         case TaskDone():
             return _removed(work, task, plan, workload, outcome, current, actor)
+
+
+def _is_overdue(work: UnitOfWork, revision: Deployment, workload: Workload) -> bool:
+    """Whether a revision had its deadline, counted from when it was first executed, to come to its cluster."""
+    stored = work.deployments.get(revision.id)
+    begun = stored.created_at if stored is not None else None
+    return begun is not None and begun + (revision.deadline or workload.spec.deadline) <= work.now
 
 
 def renew(work: UnitOfWork, task: ClusterTask) -> bool:

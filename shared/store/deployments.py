@@ -476,6 +476,7 @@ def revision_of_row(row: Row) -> Deployment:
             reason=row.reason,
             object_digest=row.object_digest,
             suspected_at=row.suspected_at,
+            created_at=row.created_at,
         )
     except NOT_UNDERSTOOD as error:
         raise unreadable(f"revision {row.revision} of workload {row.workload_id}", error) from error

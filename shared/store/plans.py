@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import AlreadyInProgress
+from shared.models.cluster import ClusterState
 from shared.models.lifecycle import ANNOUNCED_PLANS, PLAN_STATUSES, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource
 from shared.models.validation import read_stored
@@ -18,6 +19,15 @@ from shared.store.rows import NOT_UNDERSTOOD, POLICY_SET_LOCK, Row, amounts_from
 from shared.store.tables import action_plans, clusters, policy_decisions
 
 _PAGE = 500
+
+
+@dataclass(frozen=True)
+class PlanWithCluster:
+    """A plan to execute. away: why its cluster is away; None when that answers, as far as is known."""
+
+    plan: ActionPlan
+    away: str | None
+    cordoned: bool
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,13 @@ class PlanRows:
         row = self.connection.execute(_GET, {"plan": plan_id}).one_or_none()
         return None if row is None else _plan(row)
 
-    def get_with_cluster(self, plan_id: uuid.UUID) -> tuple[ActionPlan, str | None] | None:
-        """A plan, and why its cluster is away; None when that answers, as far as is known."""
+    def get_with_cluster(self, plan_id: uuid.UUID) -> PlanWithCluster | None:
+        """A plan, and what is known of its cluster."""
         row = self.connection.execute(_GET_WITH_CLUSTER, {"plan": plan_id}).one_or_none()
-        return None if row is None else (_plan(row), row.away_reason)
+        if row is None:
+            return None
+        away = None if row.away_until is None else row.away_reason
+        return PlanWithCluster(_plan(row), away, row.cluster_state == ClusterState.CORDONED)
 
     def get_to_decide(self, plan_id: uuid.UUID, workload_id: uuid.UUID) -> tuple[ActionPlan | None, list[uuid.UUID]]:
         """A plan that is about to be decided, and the other plans of its workload that are in the queue.
@@ -282,10 +295,11 @@ def _decision(row: sa.Row[tuple[object, ...]]) -> DecisionRecord:
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
 
 _GET = sa.select(action_plans).where(action_plans.c.id == sa.bindparam("plan"))
-_IS_AWAY = sa.and_(clusters.c.name == action_plans.c.decision["cluster"].astext, clusters.c.away_until.is_not(None))
+_IS_ITS_CLUSTER = clusters.c.name == action_plans.c.decision["cluster"].astext
+_IS_AWAY = sa.and_(_IS_ITS_CLUSTER, clusters.c.away_until.is_not(None))
 _GET_WITH_CLUSTER = (
-    sa.select(action_plans, clusters.c.away_reason)
-    .outerjoin_from(action_plans, clusters, _IS_AWAY)
+    sa.select(action_plans, clusters.c.away_until, clusters.c.away_reason, clusters.c.state.label("cluster_state"))
+    .outerjoin_from(action_plans, clusters, _IS_ITS_CLUSTER)
     .where(action_plans.c.id == sa.bindparam("plan"))
 )
 _POLICIES_HELD = sa.select(sa.func.pg_advisory_xact_lock_shared(POLICY_SET_LOCK).label("locked")).subquery()

@@ -20,6 +20,7 @@ from shared.operations.lost_cluster import Fate, LossOutcome, LostWorkload
 from shared.store.unit_of_work import Store
 from tests.support.builders import TESTS, connection_of
 from tests.support.chain import Chain
+from tests.support.cluster import Crash
 
 NEVER = "fate.test/never-ready"
 NO_GPU = {"cpu": "10m", "memory": "6Mi"}
@@ -62,6 +63,11 @@ def declare_lost(chain: Chain, fate: Fate) -> dict[str, LostWorkload]:
         after = page.workloads[-1].id
 
 
+def cordon(chain: Chain, name: str) -> None:
+    with chain.store.begin() as work:
+        clusters.cordon(work, name, TESTS)
+
+
 def uncordon(chain: Chain, name: str) -> None:
     with chain.store.begin() as work:
         clusters.uncordon(work, name, TESTS)
@@ -75,13 +81,67 @@ def reserved_at(chain: Chain, cluster: str, name: str = "web") -> int:
 def test_what_runs_on_a_cordoned_cluster_stays_and_is_edited_there(chain: Chain, spare: str) -> None:
     chain.submit(resources=NO_GPU)
     chain.settle()
-    with chain.store.begin() as work:
-        clusters.cordon(work, "local", TESTS)
+    cordon(chain, "local")
     uncordon(chain, spare)
     chain.submit(resources=NO_GPU, replicas=2)
     chain.submit("other", resources=NO_GPU)
     assert (chain.settle().phase, chain.workload().cluster) == (Phase.HEALTHY, "local")
     assert (chain.settle("other").phase, chain.workload("other").cluster) == (Phase.HEALTHY, spare)
+
+
+def test_a_plan_that_was_approved_before_its_cluster_was_cordoned_is_placed_elsewhere(chain: Chain, spare: str) -> None:
+    approved = chain.until_approved(resources=NO_GPU)
+    first = chain.plan()
+    cordon(chain, "local")
+    uncordon(chain, spare)
+    chain.follow(approved)
+    assert (chain.settle().phase, chain.workload().cluster) == (Phase.HEALTHY, spare)
+    assert [one.cluster for one in chain.revisions()] == [spare]
+    assert (reserved_at(chain, "local"), reserved_at(chain, spare)) == (0, 1)
+    with chain.store.begin() as work:
+        ended = work.plans.get(first.id)
+    assert ended is not None
+    assert ended.status is PlanStatus.SUPERSEDED
+    assert chain.actions().count("plan.proposed") == 2
+
+
+def test_a_plan_that_waited_in_the_queue_while_its_cluster_was_cordoned_is_placed_elsewhere(
+    chain: Chain, spare: str
+) -> None:
+    chain.limit_gpus(1)
+    chain.submit("first")
+    chain.settle("first")
+    chain.submit("second", queue=True)
+    assert chain.workload("second").phase is Phase.QUEUED
+    cordon(chain, "local")
+    uncordon(chain, spare)
+    chain.withdraw("first")
+    chain.workload_is(Phase.REMOVED, "first")
+    assert (chain.settle("second").phase, chain.workload("second").cluster) == (Phase.HEALTHY, spare)
+
+
+def test_a_plan_that_no_other_cluster_takes_waits_until_its_own_is_uncordoned(chain: Chain, spare: str) -> None:
+    approved = chain.until_approved()
+    cordon(chain, "local")
+    chain.follow(approved)
+    assert chain.workload().phase is Phase.WAITING
+    assert chain.workload().reason.startswith("cluster local is cordoned, and the plan cannot be placed elsewhere: ")
+    assert "spare: it is cordoned" in chain.workload().reason
+    assert chain.revisions() == []
+    uncordon(chain, "local")
+    assert (chain.settle().phase, chain.workload().cluster) == (Phase.HEALTHY, "local")
+
+
+def test_an_execution_that_had_begun_before_its_cluster_was_cordoned_goes_on(chain: Chain, spare: str) -> None:
+    approved = chain.until_approved(resources=NO_GPU)
+    chain.site.late_crashes = 1
+    with pytest.raises(Crash):
+        chain.forward(approved)
+    cordon(chain, "local")
+    uncordon(chain, spare)
+    chain.pass_plan_time(60)
+    chain.follow(approved)
+    assert (chain.settle().phase, chain.workload().cluster) == (Phase.HEALTHY, "local")
 
 
 def test_a_lost_cluster_fails_its_workloads_and_gives_their_holdings_back(chain: Chain) -> None:

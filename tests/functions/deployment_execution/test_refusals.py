@@ -229,6 +229,24 @@ def test_what_may_have_arrived_and_cannot_be_seen_waits(chain: Chain, tmp_path: 
     assert chain.settle().phase is Phase.HEALTHY
 
 
+def test_what_cannot_be_seen_until_its_deadline_has_failed(chain: Chain, tmp_path: Path) -> None:
+    approved = chain.until_approved(deadline="PT1M")
+    chain.site.crashes = 1
+    with pytest.raises(Crash):
+        chain.forward(approved)
+    chain.pass_plan_time(60)
+    with troubled(403, tmp_path) as server:
+        chain.site.go_away(server.kubeconfig)
+        chain.follow(approved)
+        assert chain.workload().phase is Phase.WAITING
+        chain.pass_time(61, created_at=True)
+        chain.pass_plan_time(60)
+        chain.tick()
+    assert (chain.workload().phase, chain.plan().status) == (Phase.FAILED, PlanStatus.FAILED)
+    assert "whether an earlier attempt arrived cannot be seen" in chain.workload().reason
+    assert chain.reserved() == {}
+
+
 def test_a_conflict_fails_what_never_arrived(chain: Chain) -> None:
     chain.submit(replicas=1)
     chain.settle()
