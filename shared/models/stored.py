@@ -2,12 +2,13 @@
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 from pydantic import JsonValue
 
 from shared.models.lifecycle import Phase
+from shared.models.moments import rfc3339
 from shared.models.selector import Requirement
 from shared.models.workload import WorkloadSpec
 
@@ -70,11 +71,7 @@ class Workload:
             "image": self.spec.image,
             "plan": str(self.plan_id),
             "withdrawn": self.withdrawn,
-            "createdAt": _moment(self.created_at),
-            "updatedAt": _moment(self.updated_at),
+            "createdAt": rfc3339(self.created_at),
+            "updatedAt": rfc3339(self.updated_at),
         }
         return view | {"spec": self.spec.model_dump(mode="json", by_alias=True)} if spec else view
-
-
-def _moment(value: datetime | None) -> str | None:
-    return None if value is None else value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

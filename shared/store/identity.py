@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.account import Account, AccountKind, AccountToken, RefreshToken
 from shared.models.identity import Role, RoleBinding
+from shared.store.rows import IDENTITY_LOCK
 from shared.store.tables import account_tokens, accounts, login_attempts, refresh_tokens, role_bindings
 
 _BINDINGS = (
@@ -26,12 +27,16 @@ _BINDINGS = (
     .scalar_subquery()
     .label("bindings")
 )
+_LOCK_CHANGES = sa.select(sa.func.pg_advisory_xact_lock(IDENTITY_LOCK))
 _ACCOUNT = sa.select(accounts, _BINDINGS)
 _BY_ID = _ACCOUNT.where(accounts.c.id == sa.bindparam("account"))
 _BY_NAME = _ACCOUNT.where(
     accounts.c.kind == sa.bindparam("kind"),
     accounts.c.issuer == sa.bindparam("issuer"),
     accounts.c.name == sa.bindparam("name"),
+)
+_OF_LOGIN = _BY_ID.where(
+    ~sa.exists().where(refresh_tokens.c.family == sa.bindparam("login"), refresh_tokens.c.revoked_at.is_not(None))
 )
 _WITH_TOKEN = _BY_ID.where(
     sa.exists().where(
@@ -49,10 +54,15 @@ class IdentityRows:
 
     connection: sa.Connection
 
-    def account(self, account_id: uuid.UUID, token_id: uuid.UUID | None = None) -> Account | None:
-        """An account; with `token_id` only while that token of a service account counts."""
-        if token_id is None:
-            row = self.connection.execute(_BY_ID, {"account": account_id}).one_or_none()
+    def account(self, account_id: uuid.UUID) -> Account | None:
+        """An account."""
+        row = self.connection.execute(_BY_ID, {"account": account_id}).one_or_none()
+        return None if row is None else _account(row)
+
+    def account_of(self, account_id: uuid.UUID, login: uuid.UUID | None, token_id: uuid.UUID | None) -> Account | None:
+        """The account of a token: while its login has not ended, or while the service account's own token counts."""
+        if login is not None:
+            row = self.connection.execute(_OF_LOGIN, {"account": account_id, "login": login}).one_or_none()
         else:
             row = self.connection.execute(_WITH_TOKEN, {"account": account_id, "token": token_id}).one_or_none()
         return None if row is None else _account(row)
@@ -63,10 +73,12 @@ class IdentityRows:
         row = self.connection.execute(_BY_NAME, values).one_or_none()
         return None if row is None else _account(row)
 
-    def lock(self, account_id: uuid.UUID) -> Account | None:
-        """An account that nobody else changes until this transaction ends."""
-        self.connection.execute(sa.select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
-        return self.account(account_id)
+    def lock_changes(self) -> None:
+        """Nobody else changes accounts and roles until this transaction ends.
+
+        One lock for all: two admins who take away each other's role at once would leave none.
+        """
+        self.connection.execute(_LOCK_CHANGES)
 
     def password_hash(self, account_id: uuid.UUID) -> str | None:
         """The hash of an account's password; None for one that has none here."""
@@ -82,10 +94,6 @@ class IdentityRows:
     def anyone(self) -> bool:
         """Whether there is any account."""
         return bool(self.connection.execute(sa.select(sa.exists().select_from(accounts))).scalar_one())
-
-    def lock_accounts(self) -> None:
-        """Nobody else adds an account until this transaction ends."""
-        self.connection.execute(sa.text("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE"))
 
     def add(self, account: Account, password_hash: str | None) -> bool:
         """Adds an account; False when its name is taken."""
@@ -131,14 +139,14 @@ class IdentityRows:
         self._change(account_id)
         return True
 
-    def admins(self) -> int:
-        """How many accounts that are not disabled are admin of everything."""
+    def admins(self) -> list[uuid.UUID]:
+        """The accounts that are admin of everything and not disabled."""
         statement = (
-            sa.select(sa.func.count())
-            .select_from(role_bindings.join(accounts, accounts.c.id == role_bindings.c.account_id))
+            sa.select(accounts.c.id)
+            .join(role_bindings, role_bindings.c.account_id == accounts.c.id)
             .where(role_bindings.c.role == Role.ADMIN.value, role_bindings.c.team == "", ~accounts.c.disabled)
         )
-        return int(self.connection.execute(statement).scalar_one())
+        return list(self.connection.execute(statement).scalars())
 
     def add_token(self, token: AccountToken) -> None:
         """Records a token of a service account."""

@@ -12,7 +12,21 @@ import sqlalchemy as sa
 from shared.models.retention import Retention
 from shared.store import inbox
 from shared.store.rows import MONTH_START, one_of
-from shared.store.tables import UNUSED, actions, dead_letters, idempotency_keys, outbox, usage, withdrawals
+from shared.store.tables import (
+    UNUSED,
+    account_tokens,
+    actions,
+    dead_letters,
+    idempotency_keys,
+    login_attempts,
+    outbox,
+    refresh_tokens,
+    usage,
+    withdrawals,
+)
+
+_EXPIRED = timedelta(days=1)
+"""A refresh token is over once it has expired, and so is a count of failed logins when its window has passed."""
 
 
 def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
@@ -27,6 +41,9 @@ def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
     _forget(connection, outbox.c.updated_at, _ago(retention.letters), limit, outbox.c.refused.is_not(None))
     _forget(connection, dead_letters.c.redriven_at, _ago(retention.letters), limit)
     _forget(connection, actions.c.taken_at, _ago(retention.actions), limit)
+    _forget(connection, refresh_tokens.c.expires_at, _ago(_EXPIRED), limit)
+    _forget(connection, account_tokens.c.expires_at, _ago(retention.letters), limit)
+    _forget(connection, login_attempts.c.updated_at, _ago(_EXPIRED), limit)
     _forget(connection, usage.c.accrued_at, MONTH_START, limit, sa.text(UNUSED))
 
 
@@ -41,7 +58,8 @@ def _forget(
     limit: int,
     *over: sa.ColumnElement[bool] | sa.TextClause,
 ) -> None:
-    """Deletes rows of a table whose key is `id` and whose `moment` is before another; NULL is no moment."""
+    """Deletes rows of a table with one key column whose `moment` is before another; NULL is no moment."""
     table = moment.table
-    old = sa.select(table.c.id).where(*over, moment < before).order_by(moment).limit(limit)
-    connection.execute(sa.delete(table).where(one_of(table.c.id, old.with_for_update(skip_locked=True))))
+    (key,) = table.primary_key
+    old = sa.select(key).where(*over, moment < before).order_by(moment).limit(limit)
+    connection.execute(sa.delete(table).where(one_of(key, old.with_for_update(skip_locked=True))))

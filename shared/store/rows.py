@@ -26,6 +26,9 @@ POLICY_SET_LOCK = 5_718_243_906_112_574_839
 WORKLOAD_LOCKS = 5_471_003
 """The class of the advisory locks of workload ids. A submission and a withdrawal take one before any other lock."""
 
+IDENTITY_LOCK = 5_718_243_906_112_574_840
+"""The advisory lock that a change of accounts and roles takes."""
+
 MONTH_START = sa.func.date_trunc("month", sa.func.now(), "UTC")
 """When the calendar month began; money is counted by the month."""
 

@@ -38,8 +38,10 @@ def list_accounts(work: UnitOfWork, kind: AccountKind, after: str, limit: int) -
 
 
 def get(work: UnitOfWork, kind: AccountKind, account_id: uuid.UUID, *, lock: bool = False) -> Account:
-    """An account. Raises NotFound."""
-    account = work.identity.lock(account_id) if lock else work.identity.account(account_id)
+    """An account. lock: nobody else changes it until this transaction ends. Raises NotFound."""
+    if lock:
+        work.identity.lock_changes()
+    account = work.identity.account(account_id)
     if account is None or account.kind is not kind:
         raise NotFound(f"there is no {_WORD[kind]} {account_id}")
     return account
@@ -67,10 +69,10 @@ def set_disabled(work: UnitOfWork, account: Account, disabled: bool, actor: Acto
     The last admin cannot be disabled: nobody could undo it.
     """
     if account.disabled != disabled:
-        work.identity.set_disabled(account.id, disabled)
         if disabled:
+            _refuse_last_admin(work, account, "disabled")
             work.identity.revoke_logins(account.id)
-            _refuse_without_admins(work, "disabled")
+        work.identity.set_disabled(account.id, disabled)
         verb = "disabled" if disabled else "enabled"
         work.audit(f"{account.kind.value}.{verb}", _subject(account), actor, name=account.name)
     return get(work, account.kind, account.id)
@@ -95,10 +97,11 @@ def bind(work: UnitOfWork, account: Account, binding: RoleBinding, actor: Actor)
 
 def unbind(work: UnitOfWork, account: Account, binding: RoleBinding, actor: Actor) -> Account:
     """Takes a role away. Raises OperationRefused for the last admin's, and NotFound for one that is not bound."""
+    if binding == RoleBinding(Role.ADMIN):
+        _refuse_last_admin(work, account, "role")
     if not work.identity.unbind(account.id, binding):
         where = "all teams" if binding.team is None else f"team {binding.team}"
         raise NotFound(f"{account.name} has no role {binding.role.value} for {where}")
-    _refuse_without_admins(work, "role")
     work.audit("role.unbound", _subject(account), actor, name=account.name, **_binding(binding))
     return get(work, account.kind, account.id)
 
@@ -128,7 +131,7 @@ def revoke_token(work: UnitOfWork, account: Account, token_id: uuid.UUID, actor:
 
 def create_first_admin(work: UnitOfWork, password_hash: str, actor: Actor) -> Account | None:
     """The admin of an installation that has no account yet; None where it has one."""
-    work.identity.lock_accounts()
+    work.identity.lock_changes()
     if work.identity.anyone():
         return None
     account = create(work, AccountKind.USER, FIRST_ADMIN, password_hash, actor)
@@ -146,6 +149,7 @@ def _binding(binding: RoleBinding) -> dict[str, JsonValue]:
     return {"role": binding.role.value, "team": binding.team}
 
 
-def _refuse_without_admins(work: UnitOfWork, field: str) -> None:
-    if work.identity.admins() == 0:
+def _refuse_last_admin(work: UnitOfWork, account: Account, field: str) -> None:
+    work.identity.lock_changes()
+    if work.identity.admins() == [account.id]:
         raise OperationRefused(field, "nobody would be admin any more; bind that role to another account first")

@@ -52,9 +52,10 @@ class Login:
 
 @dataclass(frozen=True)
 class LoggedIn:
-    """A login, or what follows from one. refresh_token: shown once, and stored as a digest only."""
+    """A login, or what follows from one. family: its id. refresh_token: shown once, stored as a digest only."""
 
     account: Account
+    family: uuid.UUID
     refresh_token: str
     refresh_expires_at: datetime
 
@@ -77,11 +78,13 @@ def conclude(work: UnitOfWork, login: Login, account: Account | None, *, matches
     if account is None or not matches:
         for key, free in zip(_keys(login), (FREE_FOR_ADDRESS, FREE_FOR_ACCOUNT), strict=True):
             work.identity.count_failure(key, free, WINDOW, LONGEST_WAIT)
-        actor = Actor(ActorKind.USER, login.name[:128])
-        work.audit("login.failed", "login", actor, address=login.address)
+        if account is None:  # what was typed may be a password in the wrong field, so it is not written down
+            work.audit("login.failed", "login", Actor(ActorKind.USER, ""), address=login.address)
+        else:
+            work.audit("login.failed", _subject(account), account.actor, address=login.address)
         return None
     work.identity.forget_failures(_keys(login)[1:])
-    work.audit("login.succeeded", f"account/{account.id}", account.actor, address=login.address)
+    work.audit("login.succeeded", _subject(account), account.actor, address=login.address)
     return _issue(work, account, uuid.uuid4(), work.now + REFRESH_LIFE)
 
 
@@ -98,7 +101,7 @@ def refresh(work: UnitOfWork, token: str) -> LoggedIn | None:
         raise Unauthenticated(_REFRESH_REFUSED)
     if known.used_at is not None:
         work.identity.revoke_family(known.family)
-        work.audit("login.revoked", f"account/{account.id}", account.actor, why="a refresh token was used twice")
+        work.audit("login.revoked", _subject(account), account.actor, why="a refresh token was used twice")
         return None
     work.identity.use_refresh_token(known.id)
     return _issue(work, account, known.family, known.expires_at)
@@ -112,7 +115,7 @@ def log_out(work: UnitOfWork, token: str) -> None:
     account = work.identity.account(known.account_id)
     work.identity.revoke_family(known.family)
     if account is not None:
-        work.audit("logout", f"account/{account.id}", account.actor)
+        work.audit("logout", _subject(account), account.actor)
 
 
 def wrong() -> Unauthenticated:
@@ -129,7 +132,11 @@ def _issue(work: UnitOfWork, account: Account, family: uuid.UUID, expires_at: da
     """The life of a family ends where it was meant to at login: it does not grow with its use."""
     secret = secrets.token_urlsafe(32)
     work.identity.add_refresh_token(RefreshToken(uuid.uuid4(), family, account.id, expires_at), _digest(secret))
-    return LoggedIn(account, secret, expires_at)
+    return LoggedIn(account, family, secret, expires_at)
+
+
+def _subject(account: Account) -> str:
+    return f"account/{account.id}"
 
 
 def _digest(token: str) -> bytes:
