@@ -16,8 +16,8 @@ from typing import Generic, Protocol, TypeVar
 
 from shared.eventing.event import Envelope, Event, EventType, Outgoing, Queued, WireEvent
 
-MAX_ATTEMPTS = 30
-"""How often an event may crash its function or meet a defect of ours: with the waits of our Triggers, within 47 s."""
+MAX_ATTEMPTS = 42
+"""How often an event may crash its function or meet a defect of ours: with the waits of our Triggers, within 45 s."""
 
 U_co = TypeVar("U_co", bound="Transaction", covariant=True)
 U = TypeVar("U", bound="Transaction")

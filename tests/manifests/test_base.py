@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -98,7 +99,8 @@ def waits(delivery: DeliverySpec) -> list[float]:
     return [seconds for seconds in found if seconds is not None]
 
 
-def test_no_event_waits_for_more_than_10_seconds_and_none_is_given_up_within_8_minutes(manifests: Manifests) -> None:
+def test_no_event_and_no_dead_letter_is_given_up_within_two_days(manifests: Manifests) -> None:
+    """A dead letter has the retries of its Trigger. Kafka keeps a record for seven days."""
     deliveries = [broker.spec.delivery for broker in manifests.brokers.values()]
     deliveries += [
         trigger.spec.delivery
@@ -106,10 +108,14 @@ def test_no_event_waits_for_more_than_10_seconds_and_none_is_given_up_within_8_m
         if trigger.spec.delivery is not None and not CATALOGUE[taken(trigger)].repeated
     ]
     for delivery in deliveries:
-        assert max(waits(delivery)) == pytest.approx(10)
-        assert sum(waits(delivery)) == pytest.approx(505)
+        found = waits(delivery)
+        assert 2 * 86_400 < sum(found) < 7 * 86_400 / 2
+        # No wait is longer than 10 s in an outage of a quarter of an hour, and none than 20 s in one of an hour.
+        lasted = list(itertools.accumulate(found))
+        assert max(wait for wait, before in zip(found, [0.0, *lasted], strict=False) if before < 900) < 10
+        assert max(wait for wait, before in zip(found, [0.0, *lasted], strict=False) if before < 3600) < 20
         # Whoever crashes on an event is asked again until long after a short disturbance, and then no more.
-        assert 40 < sum(waits(delivery)[:MAX_ATTEMPTS]) < 60
+        assert 40 < sum(found[:MAX_ATTEMPTS]) < 60
 
 
 def test_what_the_tick_repeats_is_given_up_before_the_next_tick(manifests: Manifests) -> None:
