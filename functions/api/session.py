@@ -58,6 +58,7 @@ class Session:
     def begin(self) -> Iterator[UnitOfWork]:
         """A transaction that may write. Raises Unauthenticated, and StoreUnavailable."""
         with self._services.store.begin() as work:
+            work.cause = {"request": self.request_id}
             self._resolve(work)
             yield work
         if self._services.publish is not None:

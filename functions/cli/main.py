@@ -38,6 +38,7 @@ GROUPS = {
     "policy": Deferred("policies", "Policies that plans are held against."),
     "price": Deferred("prices", "Prices of GPUs, CPU cores and memory."),
     "ledger": Deferred("ledger", "What workloads hold, and whether the ledger is right."),
+    "audit": Deferred("audit", "The audit log: verify it, export it."),
 }
 
 

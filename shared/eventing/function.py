@@ -72,8 +72,8 @@ class EventStore(Protocol[U_co]):
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
         """Leaves an audit row of an event that was refused, in a transaction of its own."""
 
-    def transaction(self, now: datetime) -> AbstractContextManager[U_co]:
-        """A unit of work that commits at the end of the block."""
+    def transaction(self, now: datetime, event: Envelope | None = None) -> AbstractContextManager[U_co]:
+        """A unit of work that commits at the end of the block. event: what led to it, for the audit log."""
 
 
 @dataclass(frozen=True)

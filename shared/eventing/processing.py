@@ -159,20 +159,20 @@ class Processor:
     def _committed(self, event: Event, wants_reply: bool) -> Finished:
         function, now = self.function, event.received_at
         if isinstance(function, TransactionalFunction):
-            with self.store.transaction(now) as transaction:
+            with self.store.transaction(now, event.envelope) as transaction:
                 return self._finish(event, function.handle(event, transaction), transaction, wants_reply)
-        with self.store.transaction(now) as transaction:
+        with self.store.transaction(now, event.envelope) as transaction:
             work = function.prepare(event, transaction)
             if isinstance(work, Done):
                 return self._finish(event, work.outgoing, transaction, wants_reply)
         result = function.perform(work)
         try:
-            with self.store.transaction(now) as transaction:
+            with self.store.transaction(now, event.envelope) as transaction:
                 outgoing = function.conclude(event, work, result, transaction)
                 return self._finish(event, outgoing, transaction, wants_reply)
         except AlreadyInProgress:
             if function.overtaken is not None:
-                with self.store.transaction(now) as transaction:
+                with self.store.transaction(now, event.envelope) as transaction:
                     function.overtaken(work, result, transaction)
             raise
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shared.errors import NotFound, OperationRefused
 from shared.models.account import NAME, NAME_RULE
 from shared.models.bindings import ALLOW_ALL, Bindings, NamespaceBinding, SourceAction, SourceBinding, bad_patterns
+from shared.models.changes import changes
 
 if TYPE_CHECKING:
     from shared.models.actor import Actor
@@ -59,7 +60,9 @@ def put_source(work: UnitOfWork, binding: SourceBinding, actor: Actor) -> bool:
     if known.get(binding.name) == binding:
         return False
     work.bindings.put_source(binding)
-    work.audit("source.bound", f"source-binding/{binding.name}", actor, **asdict(binding))
+    after = asdict(binding)
+    changed = changes(asdict(known[binding.name]) if binding.name in known else None, after)
+    work.audit("source.bound", f"source-binding/{binding.name}", actor, **after, changes=changed)
     return True
 
 
@@ -77,10 +80,18 @@ def put_namespaces(work: UnitOfWork, binding: NamespaceBinding, actor: Actor) ->
     for field, patterns in (("team", (binding.team,)), ("namespaces", binding.namespaces)):
         if (problem := bad_patterns(patterns)) is not None:
             raise OperationRefused(field, problem)
-    if binding in work.bindings.lock().namespaces:
+    known = {one.team: one for one in work.bindings.lock().namespaces}
+    if known.get(binding.team) == binding:
         return False
     work.bindings.put_namespaces(binding)
-    work.audit("namespaces.bound", f"namespace-binding/{binding.team}", actor, namespaces=[*binding.namespaces])
+    changed = changes(asdict(known[binding.team]) if binding.team in known else None, asdict(binding))
+    work.audit(
+        "namespaces.bound",
+        f"namespace-binding/{binding.team}",
+        actor,
+        namespaces=[*binding.namespaces],
+        changes=changed,
+    )
     return True
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import NotFound, OperationRefused
+from shared.models.changes import changes
 from shared.models.cluster import ClusterState
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ _COUNTED = 1000
 
 def register(work: UnitOfWork, cluster: Cluster, actor: Actor) -> None:
     """Adds a cluster, or replaces what is known of it: it may have room for plans that wait."""
+    before = work.catalogue.cluster(cluster.name)
     work.catalogue.register_cluster(cluster)
     work.queue.want_all()
-    known: dict[str, JsonValue] = {
-        "labels": dict(cluster.labels),
-        "gpus": None if cluster.gpus is None else dict(cluster.gpus),
-    }
-    work.audit("cluster.registered", f"cluster/{cluster.name}", actor, **known)
+    known = _registered(cluster)
+    changed = changes(None if before is None else _registered(before), known)
+    work.audit("cluster.registered", f"cluster/{cluster.name}", actor, **known, changes=changed)
 
 
 def cordon(work: UnitOfWork, name: str, actor: Actor) -> bool:
@@ -95,5 +95,11 @@ def _become(work: UnitOfWork, cluster: Cluster, state: ClusterState, action: str
     if cluster.state is state:
         return False
     work.catalogue.set_state(cluster, state)
-    work.audit(action, f"cluster/{cluster.name}", actor, before=cluster.state)
+    changed = changes({"state": cluster.state}, {"state": state})
+    work.audit(action, f"cluster/{cluster.name}", actor, before=cluster.state, changes=changed)
     return True
+
+
+def _registered(cluster: Cluster) -> dict[str, JsonValue]:
+    """What an operator says of a cluster."""
+    return {"labels": dict(cluster.labels), "gpus": None if cluster.gpus is None else dict(cluster.gpus)}

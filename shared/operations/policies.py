@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from shared.errors import NotFound
+from shared.models.changes import changes
 from shared.policy.history import PolicyChange, PolicyVersion, differences
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class HistoryEntry:
 
 def put(work: UnitOfWork, document: PolicyDocument, author: str, actor: Actor) -> ChangedPolicy | None:
     """Adds a policy, or replaces the one of its name; None when it is the same already."""
+    before = work.policies.get(document.name)
     stored = work.policies.put(document, author)
     if stored is None:
         return None
     change = PolicyChange.ADDED if stored.version == 1 else PolicyChange.REPLACED
-    return _record(work, stored, change, author, actor)
+    return _record(work, before, stored, change, author, actor)
 
 
 def enable(work: UnitOfWork, name: str, author: str, actor: Actor) -> ChangedPolicy | None:
@@ -91,13 +93,21 @@ def history(work: UnitOfWork, name: str) -> list[HistoryEntry]:
 
 
 def _switch(work: UnitOfWork, name: str, author: str, actor: Actor, *, enabled: bool) -> ChangedPolicy | None:
+    before = work.policies.get(name)
     stored = work.policies.set_enabled(name, author, enabled=enabled)
     if stored is None:
         return None
-    return _record(work, stored, PolicyChange.ENABLED if enabled else PolicyChange.DISABLED, author, actor)
+    return _record(work, before, stored, PolicyChange.ENABLED if enabled else PolicyChange.DISABLED, author, actor)
 
 
-def _record(work: UnitOfWork, stored: StoredPolicy, change: PolicyChange, author: str, actor: Actor) -> ChangedPolicy:
+def _record(
+    work: UnitOfWork,
+    before: StoredPolicy | None,
+    stored: StoredPolicy,
+    change: PolicyChange,
+    author: str,
+    actor: Actor,
+) -> ChangedPolicy:
     work.audit(
         f"policy.{change}",
         f"policy/{stored.name}",
@@ -105,6 +115,7 @@ def _record(work: UnitOfWork, stored: StoredPolicy, change: PolicyChange, author
         version=stored.version,
         author=author,
         document=stored.as_json(),
+        changes=changes(None if before is None else before.as_json(), stored.as_json()),
     )
     return ChangedPolicy(stored.name, stored.version, change, author)
 

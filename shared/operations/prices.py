@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from shared.models.changes import changes
+
 if TYPE_CHECKING:
     from shared.models.actor import Actor
     from shared.rollout.pricing import Price
@@ -13,9 +15,16 @@ if TYPE_CHECKING:
 
 def set_prices(work: UnitOfWork, prices: Sequence[Price], actor: Actor) -> None:
     """Adds prices; a price of the same thing is replaced. One audit row tells all of them."""
+    before = {_thing(p): f"{p.usd_per_hour:f}" for p in work.catalogue.prices()}
     work.catalogue.set_prices(prices)
-    lines = [f"{p.kind} {p.sku} {p.cluster}".strip() + f" {p.usd_per_hour:f}" for p in prices]
-    work.audit("prices.set", "prices", actor, prices=list(lines))
+    after = {_thing(p): f"{p.usd_per_hour:f}" for p in prices}
+    lines = [f"{thing} {usd}" for thing, usd in after.items()]
+    work.audit("prices.set", "prices", actor, prices=[*lines], changes=changes(before, {**before, **after}))
+
+
+def _thing(price: Price) -> str:
+    """What a price is of, for instance `gpu H100 eu`."""
+    return f"{price.kind} {price.sku} {price.cluster}".strip()
 
 
 def list_prices(work: UnitOfWork) -> list[Price]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from shared.models.changes import changes
 from shared.models.plan import plan_id
 from shared.operations.bindings import check_namespace
 from shared.operations.propose import add_plan
@@ -56,7 +57,8 @@ def submit(work: UnitOfWork, command: SubmitWorkload, actor: Actor, bindings: Bi
         plan_id=plan_id(spec.id, command.cause),
         generation=generation,
     )
-    plan = add_plan(work, proposal.plan, actor, image=spec.image)
+    before = None if known is None else known.spec.content()
+    plan = add_plan(work, proposal.plan, actor, image=spec.image, changes=changes(before, spec.content()))
     workload = replace(proposal.workload, plan_id=plan.id)
     if known is None:
         work.workloads.add(workload)

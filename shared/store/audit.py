@@ -3,12 +3,17 @@
 A row's hash covers the bytes that are stored, the moment, and the hash before it. Chains are sharded by subject, so
 that two workloads rarely wait for each other; the shard's lock is taken by the `audit_append` function
 in the database and held to the end of the transaction, so it is the last thing that a transaction takes.
-The columns beside the bytes are an index: what they say must be what the bytes say.
+The columns beside the bytes are an index: what they say must be what the bytes say. Where the bytes name no team, the
+column `team` is that of the workload that the row is about.
+
+A chain whose newest rows are cut off, or that is written anew as a whole, is right in itself. Only heads that were
+exported and signed before show it; see shared.operations.audit_export.
 """
 
 import hashlib
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,11 +23,12 @@ from pydantic import JsonValue
 
 from shared.eventing import strict_json
 from shared.models.actor import SYSTEM, Actor
+from shared.models.audit import ChainHead
 from shared.store.tables import audit_log
 
 SHARDS = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_APPEND = sa.text("SELECT audit_append(CAST(:shard AS smallint), :action, :subject, :body, :actor)")
+_APPEND = sa.text("SELECT audit_append(CAST(:shard AS smallint), :action, :subject, :body, :actor, :team)")
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,9 @@ def append(connection: sa.Connection, entry: NewEntry, at: datetime) -> None:
     """Adds a row to the chain of the subject's shard."""
     columns = {"action": entry.action, "subject": entry.subject, "actor": str(entry.actor)}
     body = strict_json.canonical({**entry.detail, **columns, "at": at.isoformat()})
-    connection.execute(_APPEND, {"shard": shard_of(entry.subject), **columns, "body": body})
+    team = entry.detail.get("team")
+    named = team if isinstance(team, str) else None
+    connection.execute(_APPEND, {"shard": shard_of(entry.subject), **columns, "body": body, "team": named})
 
 
 def shard_of(subject: str) -> int:
@@ -64,6 +72,31 @@ def entries(connection: sa.Connection, subject: str) -> list[AuditEntry]:
         sa.select(audit_log).where(audit_log.c.subject == subject).order_by(audit_log.c.shard, audit_log.c.sequence)
     )
     return [AuditEntry(row.recorded_at, row.action, row.subject, row.actor, _detail(bytes(row.body))) for row in rows]
+
+
+def heads(connection: sa.Connection) -> list[ChainHead]:
+    """The head of every chain that has a row."""
+    last = sa.select(audit_log.c.shard, sa.func.max(audit_log.c.sequence)).group_by(audit_log.c.shard)
+    key = sa.tuple_(audit_log.c.shard, audit_log.c.sequence)
+    newest = sa.select(audit_log).where(key.in_(last)).order_by(audit_log.c.shard)
+    return [ChainHead(row.shard, row.sequence, bytes(row.hash)) for row in connection.execute(newest)]
+
+
+def missing_heads(connection: sa.Connection, known: Sequence[ChainHead]) -> list[str]:
+    """What became of heads of an earlier time: each must still be a row of its chain. Empty is good."""
+    problems = []
+    for head in known:
+        statement = sa.select(audit_log.c.hash).where(
+            audit_log.c.shard == head.shard, audit_log.c.sequence == head.sequence
+        )
+        found = connection.execute(statement).scalar_one_or_none()
+        if found is None:
+            problems.append(
+                f"shard {head.shard}: row {head.sequence}, which was exported, is missing: the chain was cut"
+            )
+        elif bytes(found) != head.hash:
+            problems.append(f"shard {head.shard}: row {head.sequence} is not the one that was exported")
+    return problems
 
 
 def verify(connection: sa.Connection) -> list[str]:
@@ -90,7 +123,9 @@ def _indexed(row: sa.Row[tuple[object, ...]], body: bytes) -> bool:
     try:
         said = json.loads(body)
         actor = said.get("actor", str(SYSTEM))  # rows of earlier releases name none
-        return bool((row.action, row.subject, row.actor) == (said["action"], said["subject"], actor))
+        named = said.get("team")
+        of_team = not isinstance(named, str) or row.team == named or row.transaction_id == 0  # an earlier release
+        return bool((row.action, row.subject, row.actor) == (said["action"], said["subject"], actor) and of_team)
     except (ValueError, KeyError, TypeError):
         return False
 

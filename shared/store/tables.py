@@ -582,6 +582,10 @@ binding_set = Table(
     *_kept(),
 )
 
+CURRENT_TRANSACTION = "((pg_current_xact_id())::text)::bigint"
+AUDIT_ORDER = ("transaction_id", "recorded_at", "shard", "sequence")
+"""The order in which rows of the audit log became visible; see shared.store.audit."""
+
 audit_log = Table(
     "audit_log",
     metadata,
@@ -591,9 +595,11 @@ audit_log = Table(
     _text("action"),
     _text("subject"),
     _text("actor", default="system"),
+    _text("team", nullable=True),
+    Column("transaction_id", BigInteger, nullable=False, server_default=text(CURRENT_TRANSACTION)),
     Column("body", LargeBinary, nullable=False),
     Column("previous_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    Index(None, "subject"),
-    Index(None, "actor"),
+    Index("ix_audit_log_transaction_id", *AUDIT_ORDER),
+    *(Index(f"ix_audit_log_{name}", name, *AUDIT_ORDER) for name in ("subject", "actor", "action", "team")),
 )

@@ -1,7 +1,7 @@
 """One transaction, and the store that opens them for the endpoint."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
@@ -21,6 +21,7 @@ from shared.store.audit import AuditEntry, NewEntry
 from shared.store.database import transient_errors
 
 if TYPE_CHECKING:
+    from shared.store.audit_rows import AuditRows
     from shared.store.bindings import BindingRows
     from shared.store.catalogue import CatalogueRows
     from shared.store.dead_letters import DeadLetterRows
@@ -52,6 +53,8 @@ class UnitOfWork:
     def __init__(self, connection: sa.Connection, now: datetime) -> None:
         self._connection = connection
         self.now = now
+        self.cause: Mapping[str, JsonValue] = {}
+        """What led to this transaction, on every audit row: `event` with its source and id, or `request`, an id."""
         self._audits: list[NewEntry] = []
 
     @cached_property
@@ -162,8 +165,17 @@ class UnitOfWork:
             raise
 
     def audit(self, action: str, subject: str, actor: Actor, **detail: JsonValue) -> None:
-        """Records what `actor` does to `subject`, if this transaction commits. `detail` must hold no secret."""
-        self._audits.append(NewEntry(action, subject, actor, detail))
+        """Records what `actor` does to `subject`, if this transaction commits. `detail` must hold no secret.
+
+        The row is the team's that `detail` names, or else the one of the workload that it is about.
+        """
+        self._audits.append(NewEntry(action, subject, actor, {**self.cause, **detail}))
+
+    @cached_property
+    def audit_log(self) -> "AuditRows":
+        from shared.store.audit_rows import AuditRows
+
+        return AuditRows(self._connection)
 
     def audit_entries(self, subject: str) -> list[AuditEntry]:
         """All that was done to one subject, oldest first."""
@@ -264,10 +276,12 @@ class Store:
             )
 
     @contextmanager
-    def transaction(self, now: datetime) -> Iterator[UnitOfWork]:
-        """A unit of work at a moment that PostgreSQL has given before."""
+    def transaction(self, now: datetime, event: Envelope | None = None) -> Iterator[UnitOfWork]:
+        """A unit of work at a moment that PostgreSQL has given before. event: what led to it."""
         with transient_errors(), self._engine.begin() as connection:
             work = UnitOfWork(connection, now)
+            if event is not None:
+                work.cause = {"event": {"source": event.source, "id": event.id}}
             yield work
             work.write_audits()
 

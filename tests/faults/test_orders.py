@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from shared.eventing.event import Envelope
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import Phase
 from shared.store import audit
@@ -50,8 +51,8 @@ class CrashingStore(Store):
         self.delivery, self._commits = delivery, 0
 
     @contextmanager
-    def transaction(self, now: datetime) -> Iterator[UnitOfWork]:
-        with super().transaction(now) as work:
+    def transaction(self, now: datetime, event: Envelope | None = None) -> Iterator[UnitOfWork]:
+        with super().transaction(now, event) as work:
             yield work
             self._crash_at(2 * self._commits)
         self._crash_at(2 * self._commits + 1)

@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 import sqlalchemy as sa
 
+from shared.eventing.event import Envelope
 from shared.models.amounts import Amounts
 from shared.models.lifecycle import Phase
 from shared.store import audit
@@ -26,9 +27,9 @@ class CrashingStore(Store):
     seed: random.Random | None = None
 
     @contextmanager
-    def transaction(self, now: datetime) -> Iterator[UnitOfWork]:
+    def transaction(self, now: datetime, event: Envelope | None = None) -> Iterator[UnitOfWork]:
         fate = self.seed.random() if self.seed else 1.0
-        with super().transaction(now) as work:
+        with super().transaction(now, event) as work:
             yield work
             if fate < 0.1:
                 raise Crash
