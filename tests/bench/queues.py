@@ -25,7 +25,7 @@ from shared.store.database import connect
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
 from tests.support.builders import APPROVED, POLICY, Deliver, told
-from tests.support.queueing import RECONSIDERED, RELEASED, TICK, approved, free, gpus, policy, queued, wish, workload
+from tests.support.queueing import RECONSIDERED, RELEASED, TICK, approved, free, gpus, policy, queued, submit, workload
 
 WAITING = (1, 400, 10_000)
 ROUNDS = 7
@@ -103,8 +103,8 @@ def _database(count: int, rounds: int) -> Iterator[str]:
         policy(store, gpus(rounds))
         deliver = Deliver(store)
         for number in range(rounds):
-            approved(wish(deliver, f"holds-{number}", 1))
-        queued(wish(deliver, "waits", 1))
+            approved(submit(deliver, f"holds-{number}", 1))
+        queued(submit(deliver, "waits", 1))
         store.close()
         engine = connect(server.owner_url)
         with engine.begin() as connection:

@@ -17,8 +17,8 @@ from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
 from shared.models.workload import workload_id
 from shared.policy.documents import PolicyDocument
-from tests.faults.proxies import COMMITS, WRITES, Answer, Cut, Fault, Hang, LoseAnswer, Refuse, Slow
-from tests.faults.testbed import AWAY, CLUSTERS, Testbed
+from tests.faults.proxies import COMMITS, WRITES, AnswerWith, Cut, Fault, Hang, LoseAnswer, Refuse, Slow
+from tests.faults.testbed import CLUSTERS, UNAVAILABLE, Testbed
 
 WORKLOADS = 10
 CAPPED = "capped"
@@ -34,8 +34,8 @@ QUOTA = PolicyDocument.model_validate(
 EVERYWHERE: tuple[Fault, ...] = (Refuse(), Hang(), Cut(300), Slow(0.2))
 HTTP: tuple[Fault, ...] = (
     LoseAnswer(WRITES),
-    Answer("429 Too Many Requests", ("Retry-After: 1",)),
-    Answer("500 Internal Server Error"),
+    AnswerWith("429 Too Many Requests", ("Retry-After: 1",)),
+    AnswerWith("500 Internal Server Error"),
 )
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "kubernetes-local": EVERYWHERE + HTTP,
@@ -50,6 +50,7 @@ KILLED = (
     "deployment-execution",
     "health-verification",
     "event-relay",
+    "dead-letter",
     "postgres",
     "local",
     "everything",
@@ -213,25 +214,25 @@ class Run:
         known.submission, known.withdrawn = step, False
 
     def _withdraw(self, number: int) -> None:
-        """Only of what is known, for a withdrawal of anything else is refused. It says which generation it means."""
+        """Says which generation it means, and so may overtake the submission."""
         known = self.acknowledged.get(number)
-        if known is None or known.withdrawn or self._row(number) is None:
+        if known is None or known.withdrawn:
             return
         self.testbed.withdraw(self._name(number), _team(number), generation=known.generation)
         known.withdrawn = True
 
     def _row(self, number: int) -> Workload | None:
         try:
-            return self.testbed.look(
+            return self.testbed.read(
                 lambda work: work.workloads.get(workload_id(_team(number), "flows", self._name(number)))
             )
-        except AWAY:
+        except UNAVAILABLE:
             return None
 
     def _check_the_books(self) -> None:
         try:
             found = self.testbed.broken()
-        except AWAY:
+        except UNAVAILABLE:
             return
         assert not found, found
 
@@ -242,7 +243,9 @@ class Run:
         if known.submission is None:
             return []
         if row is None:
-            return [f"{name} was acknowledged and is not known"]
+            return (
+                [] if known.withdrawn and not live else [f"{name} was acknowledged, is not known, and is on {places}"]
+            )
         if known.withdrawn:
             gone = row.phase is Phase.REMOVED and not live
             return [] if gone else [f"{name} was withdrawn, is {row.phase}, and is on {places}"]
@@ -307,5 +310,5 @@ def _generous(replicas: int) -> PolicyDocument:
 def _ignoring_outages(act: Callable[[], object]) -> None:
     try:
         act()
-    except (*AWAY, StoreUnavailable):
+    except (*UNAVAILABLE, StoreUnavailable):
         return

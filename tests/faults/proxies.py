@@ -3,15 +3,15 @@
 A proxy passes bytes on as they come, over TCP or Unix sockets. With TLS settings it ends TLS and begins it anew, so
 that it can tell requests apart and answer them itself. One fault at a time applies, to open connections too:
 
-| fault      | what the client sees                                                             |
-|------------|----------------------------------------------------------------------------------|
-| Refuse     | nobody listens; open connections are reset                                       |
-| Hang       | connections are accepted and nothing passes until the fault ends                 |
-| Cut        | a connection is reset after so many bytes of answers                             |
-| LoseAnswer | a request that matches reaches the server, and the connection is reset after     |
-| Answer     | a request that matches is answered by the proxy and does not reach the server    |
-| Slow       | every piece of an answer comes so many seconds late                              |
-| Delay      | a request that matches reaches the server so late, if the client still waits     |
+| fault        | what the client sees                                                          |
+|--------------|-------------------------------------------------------------------------------|
+| Refuse       | nobody listens; open connections are reset                                    |
+| Hang         | connections are accepted and nothing passes until the fault ends              |
+| Cut          | a connection is reset after so many bytes of answers                          |
+| LoseAnswer   | a request that matches reaches the server, and the connection is reset after  |
+| AnswerWith   | a request that matches is answered by the proxy and does not reach the server |
+| Slow         | every piece of an answer comes so many seconds late                           |
+| DelayRequest | a request that matches reaches the server so late, if the client still waits  |
 
 Requests are told apart by the first bytes that a client sends after an answer, which is enough for clients without
 pipelining: urllib3, aiohttp, and pg8000 at a commit.
@@ -66,7 +66,7 @@ class LoseAnswer:
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerWith:
     """status: with its reason, as in a status line. headers: further lines. to: as in LoseAnswer."""
 
     status: str
@@ -80,7 +80,7 @@ class Slow:
 
 
 @dataclass(frozen=True)
-class Delay:
+class DelayRequest:
     """As an API server waits for an admission webhook: a client that leaves takes its request back.
 
     to: as in LoseAnswer.
@@ -90,7 +90,7 @@ class Delay:
     to: bytes = EVERYTHING
 
 
-Fault = Refuse | Hang | Cut | LoseAnswer | Answer | Slow | Delay
+Fault = Refuse | Hang | Cut | LoseAnswer | AnswerWith | Slow | DelayRequest
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Proxy:
         self._moving = asyncio.Event()
         self._moving.set()
         self.fault: Fault | None = None
-        self.struck = 0
+        self.hits = 0
         """How many connections or requests the present fault has met."""
         self.address: Address = listen or ("127.0.0.1", _free_port())
         loop.run(self._listen())
@@ -168,14 +168,14 @@ class Proxy:
         self._loop.run(self._close())
 
     async def _set(self, fault: Fault | None) -> None:
-        self.fault, self.struck = fault, 0
+        self.fault, self.hits = fault, 0
         if isinstance(fault, Hang):
             self._moving.clear()
         else:
             self._moving.set()
         if isinstance(fault, Refuse):
             self._stop_listening()
-            self.struck += 1  # nobody can count who is refused
+            self.hits += 1  # nobody can count who is refused
             for connection in tuple(self._connections):
                 connection.reset()
         elif self._listening is None:
@@ -232,7 +232,7 @@ class Proxy:
     async def moving(self) -> None:
         """Returns when nothing hangs."""
         if not self._moving.is_set():
-            self.struck += 1
+            self.hits += 1
             await self._moving.wait()
 
     def request(self, sent: bytes) -> bytes:
@@ -280,8 +280,8 @@ class _Connection:
         while sent := await reader.read(_CHUNK):
             await self._proxy.moving()
             match self._proxy.fault:
-                case Answer(to=pattern) as answer if re.search(pattern, sent):
-                    self._proxy.struck += 1
+                case AnswerWith(to=pattern) as answer if re.search(pattern, sent):
+                    self._proxy.hits += 1
                     await _rest_of_request(reader, sent)
                     lines = [f"HTTP/1.1 {answer.status}", *answer.headers, "Content-Length: 0", "Connection: close"]
                     self._client[1].write("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
@@ -289,10 +289,10 @@ class _Connection:
                     self._client[1].close()
                     return
                 case LoseAnswer(to=pattern) if re.search(pattern, sent):
-                    self._proxy.struck += 1
+                    self._proxy.hits += 1
                     self._lost = True
-                case Delay(seconds, to=pattern) if re.search(pattern, sent):
-                    self._proxy.struck += 1
+                case DelayRequest(seconds, to=pattern) if re.search(pattern, sent):
+                    self._proxy.hits += 1
                     await asyncio.sleep(seconds)
                     if reader.at_eof():
                         return
@@ -311,12 +311,12 @@ class _Connection:
                 return
             match self._proxy.fault:
                 case Slow(seconds):
-                    self._proxy.struck += 1
+                    self._proxy.hits += 1
                     await asyncio.sleep(seconds)
                 case Cut(after):
                     self._answered += len(received)
                     if self._answered > after:
-                        self._proxy.struck += 1
+                        self._proxy.hits += 1
                         writer.write(received[: max(0, len(received) - (self._answered - after))])
                         await writer.drain()
                         return

@@ -26,13 +26,13 @@ POLICY, EXECUTION, VERIFICATION = (
 def test_r11_every_change_names_its_actor_after_faults_too(testbed: Testbed) -> None:
     with testbed.failing("kubernetes-local", LoseAnswer(WRITES)):
         workload = testbed.submit("acted-on", "local")
-        eventually(lambda: testbed.struck("kubernetes-local"), bool)
+        eventually(lambda: testbed.hits("kubernetes-local"), bool)
     testbed.converged(lambda: testbed.exactly_once(["acted-on"], ["local"]))
     testbed.withdraw("acted-on")
     testbed.converged(lambda: testbed.remaining(["acted-on"]))
 
     query = sa.select(audit_log.c.action, audit_log.c.actor).where(audit_log.c.subject == str(workload))
-    rows = testbed.look(lambda work: connection_of(work).execute(query.distinct()).all())
+    rows = testbed.read(lambda work: connection_of(work).execute(query.distinct()).all())
     actors: dict[str, set[str]] = {}
     for row in rows:
         actors.setdefault(row.action, set()).add(row.actor)

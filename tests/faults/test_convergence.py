@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.faults.proxies import COMMITS, WRITES, Answer, Cut, Fault, Hang, LoseAnswer, Refuse, Slow
+from tests.faults.proxies import COMMITS, WRITES, AnswerWith, Cut, Fault, Hang, LoseAnswer, Refuse, Slow
 from tests.faults.testbed import CLUSTERS, Testbed
 from tests.support.running import eventually
 
@@ -22,8 +22,8 @@ _numbers = itertools.count(1)
 EVERYWHERE: dict[str, Fault] = {"refuse": Refuse(), "hang": Hang(), "cut": Cut(200), "slow": Slow(0.3)}
 HTTP: dict[str, Fault] = {
     "lost-answer": LoseAnswer(WRITES),
-    "429": Answer("429 Too Many Requests", ("Retry-After: 1",)),
-    "500": Answer("500 Internal Server Error"),
+    "429": AnswerWith("429 Too Many Requests", ("Retry-After: 1",)),
+    "500": AnswerWith("500 Internal Server Error"),
 }
 SQL: dict[str, Fault] = {"lost-answer": LoseAnswer(COMMITS)}
 FAULTS: dict[str, dict[str, Fault]] = {
@@ -47,7 +47,7 @@ def test_r5_everything_converges_after_a_fault_between_two_processes(testbed: Te
         for number, name in enumerate(names):
             submit(name, CLUSTERS[number % 2])
         time.sleep(FAULT_SECONDS)
-        eventually(lambda: testbed.struck(link), bool)
+        eventually(lambda: testbed.hits(link), bool)
     testbed.converged(lambda: testbed.exactly_once(names))
 
 

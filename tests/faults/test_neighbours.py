@@ -13,7 +13,7 @@ from shared.models.dead_letter import DeadLetter
 from shared.models.lifecycle import Phase
 from shared.store import audit
 from shared.store.tables import workloads
-from tests.faults.proxies import WRITES, Answer, Delay, Hang, LoseAnswer
+from tests.faults.proxies import WRITES, AnswerWith, DelayRequest, Hang, LoseAnswer
 from tests.faults.testbed import Testbed
 from tests.support.running import SUBMITTED, eventually, workload
 from tests.support.someone import Someone
@@ -59,7 +59,7 @@ def test_r6_a_rollback_restores_what_sentinel_owns_and_nothing_of_others(testbed
     testbed.submit(name, "local", image="fate.test/crash", replicas=3, env={"A": "b"}, deadline="PT60S")
     eventually(lambda: testbed.phases([name])[name], lambda phase: phase is Phase.VERIFYING)
     with testbed.failing("kubernetes-local", LoseAnswer(WRITES)):
-        eventually(lambda: testbed.struck("kubernetes-local"), bool)
+        eventually(lambda: testbed.hits("kubernetes-local"), bool)
 
     def rolled_back() -> list[str]:
         phase = testbed.phases([name])[name]
@@ -81,7 +81,7 @@ def _without_revision(found: dict[str, Any]) -> dict[str, Any]:
 def test_r7_a_poison_event_delays_nobody_and_its_dead_letter_says_why(testbed: Testbed) -> None:
     """One is refused at once, and one is answered 500 at every attempt; others pass meanwhile."""
     retried, names = f"retried-{uuid.uuid4()}", [f"beside-{number}" for number in range(6)]
-    with testbed.failing("workload-intake", Answer("500 Internal Server Error", to=retried.encode())):
+    with testbed.failing("workload-intake", AnswerWith("500 Internal Server Error", to=retried.encode())):
         testbed.platform.publish(
             SUBMITTED, workload("retried", clusters={"matchLabels": {"place": "local"}}), id=retried
         )
@@ -89,11 +89,11 @@ def test_r7_a_poison_event_delays_nobody_and_its_dead_letter_says_why(testbed: T
         for name in names:
             testbed.submit(name, "local")
         testbed.converged(lambda: testbed.exactly_once(names, ["local"]))
-        assert testbed.struck("workload-intake") >= 2
+        assert testbed.hits("workload-intake") >= 2
         assert testbed.phases(["retried"]) == {}
 
         def find() -> DeadLetter | None:
-            letters = testbed.look(lambda work: work.dead_letters.find(limit=1000))
+            letters = testbed.read(lambda work: work.dead_letters.find(limit=1000))
             return next((letter for letter in letters if letter.event_id == refused), None)
 
         letter = eventually(find, lambda found: found is not None)
@@ -109,7 +109,7 @@ def test_r12_a_cluster_that_hangs_delays_nobody_on_the_other(testbed: Testbed) -
     with testbed.failing("kubernetes-far", Hang()):
         for name in hung:
             testbed.submit(name, "far")
-        eventually(lambda: testbed.struck("kubernetes-far"), bool)
+        eventually(lambda: testbed.hits("kubernetes-far"), bool)
         for name in healthy:
             testbed.submit(name, "local")
         eventually(lambda: testbed.exactly_once(healthy, ["local"]), lambda wrong: not wrong)
@@ -139,7 +139,7 @@ def test_r12_a_stored_row_that_cannot_be_read_delays_nobody(testbed: Testbed) ->
 
 def test_an_admission_webhook_of_17_seconds_is_waited_for(testbed: Testbed) -> None:
     """An API server gives a webhook up to 30 s, and takes the request back from a client that leaves before."""
-    with testbed.failing("kubernetes-local", Delay(17.0, rb"\APATCH ")):
+    with testbed.failing("kubernetes-local", DelayRequest(17.0, rb"\APATCH ")):
         testbed.submit("admitted", "local")
         eventually(lambda: testbed.exactly_once(["admitted"], ["local"]), lambda wrong: not wrong)
-        assert testbed.struck("kubernetes-local") == 1
+        assert testbed.hits("kubernetes-local") == 1

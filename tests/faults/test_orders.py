@@ -94,9 +94,9 @@ def test_r1_workloads_delivered_three_times_shuffled_with_a_crash_at_every_commi
 ) -> None:
     chain = CrashingChain(CrashingStore(engine), site)
     names = [f"w{number:04}" for number in range(WORKLOADS_NIGHTLY if nightly else WORKLOADS)]
-    wishes = [chain.submitted(name, resources=NO_GPU) for name in names]
-    random.Random(seed).shuffle(wishes)
-    chain.run(wishes, shuffle=random.Random(seed), copies=COPIES)
+    submissions = [chain.submitted(name, resources=NO_GPU) for name in names]
+    random.Random(seed).shuffle(submissions)
+    chain.run(submissions, shuffle=random.Random(seed), copies=COPIES)
     assert isinstance(chain.store, CrashingStore)
     # Two points for each of intake, policy and verification, and four for execution.
     assert chain.store.crashes.total() >= 10 * len(names)

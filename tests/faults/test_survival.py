@@ -10,7 +10,7 @@ import pytest
 from shared.models.lifecycle import Phase
 from tests.faults.proxies import WRITES, LoseAnswer, Refuse, Slow
 from tests.faults.testbed import CLUSTERS, Testbed
-from tests.support.running import eventually
+from tests.support.running import SUBMITTED, eventually
 
 pytestmark = pytest.mark.xdist_group("testbed-2")
 
@@ -46,6 +46,21 @@ def test_r4_what_is_acknowledged_survives_sigkill_of_a_process(testbed: Testbed,
         eventually(lambda: testbed.pids(process) or process == "everything", bool)
         testbed.kill(process)
     testbed.converged(lambda: testbed.exactly_once(names))
+
+
+def test_r4_dead_letters_survive_sigkill_of_the_function_that_keeps_them(testbed: Testbed) -> None:
+    """It runs only while there is a dead letter, so it is killed as soon as it has been started for some."""
+    refused: set[str] = set()
+    for _ in range(KILLS):
+        refused |= {testbed.platform.publish(SUBMITTED, b"{not json") for _ in range(6)}
+        eventually(lambda: testbed.pids("dead-letter"), bool)
+        testbed.kill("dead-letter")
+
+    def lost() -> set[str]:
+        kept = testbed.read(lambda work: work.dead_letters.find(limit=1000))
+        return refused - {letter.event_id for letter in kept}
+
+    eventually(lost, lambda missing: not missing)
 
 
 def test_r5_an_execution_that_is_killed_while_the_cluster_works_is_taken_up_within_30_seconds(
@@ -89,5 +104,5 @@ def test_r4_a_withdrawal_survives_answers_that_are_lost(testbed: Testbed) -> Non
     with testbed.failing("kubernetes-local", LoseAnswer(WRITES)):
         for name in names:
             testbed.withdraw(name)
-        eventually(lambda: testbed.struck("kubernetes-local"), bool)
+        eventually(lambda: testbed.hits("kubernetes-local"), bool)
     testbed.converged(lambda: testbed.remaining(names))

@@ -78,7 +78,7 @@ _IN_PROGRESS = (
     .where(workloads.c.phase.not_in(AT_REST))
 )
 _DEPLOYMENTS = "/apis/apps/v1/deployments?limit=500"
-AWAY = (SQLAlchemyError, StoreUnavailable, OSError, ClusterUnavailable)
+UNAVAILABLE = (SQLAlchemyError, StoreUnavailable, OSError, ClusterUnavailable)
 
 T = TypeVar("T")
 
@@ -128,7 +128,7 @@ class Testbed:
         """Starts the platform, with both clusters registered."""
         self.platform.start()
         for name in CLUSTERS:
-            self.look(partial(_register, Cluster(name, {"place": name})))
+            self.read(partial(_register, Cluster(name, {"place": name})))
 
     def close(self) -> None:
         self.mend()
@@ -160,9 +160,9 @@ class Testbed:
             for proxy in proxies if link in (None, name) else ():
                 proxy.set(None)
 
-    def struck(self, link: str) -> int:
+    def hits(self, link: str) -> int:
         """How often the present fault of a link was met."""
-        return sum(proxy.struck for proxy in self.links[link])
+        return sum(proxy.hits for proxy in self.links[link])
 
     def pids(self, process: str) -> list[int]:
         """Of "broker" (which is the platform), "postgres" with its backends, a cluster, or a function; or none."""
@@ -225,12 +225,12 @@ class Testbed:
         self.platform.withdraw(name, team, **more)
 
     def put(self, policy: PolicyDocument) -> None:
-        self.look(lambda work: work.policies.put(policy, "tests"))
+        self.read(lambda work: work.policies.put(policy, "tests"))
 
     # -- what tests look at
 
-    def look(self, ask: Callable[[UnitOfWork], T]) -> T:
-        """Asks the store, which may have another address than last time."""
+    def read(self, ask: Callable[[UnitOfWork], T]) -> T:
+        """Asks the store in a transaction of its own; it may have another address than last time."""
         if self._published() not in (None, self.platform.database_url):
             self.platform.connect()
         return self.platform.read(ask)
@@ -240,7 +240,7 @@ class Testbed:
         query = sa.select(workloads.c.name, workloads.c.phase)
         if names:
             query = query.where(workloads.c.name.in_(names))
-        rows = self.look(lambda work: connection_of(work).execute(query).all())
+        rows = self.read(lambda work: connection_of(work).execute(query).all())
         return {row.name: Phase(row.phase) for row in rows}
 
     def objects(self) -> dict[str, list[tuple[str, dict[str, Any]]]]:
@@ -283,8 +283,8 @@ class Testbed:
 
         def wrong() -> list[str]:
             try:
-                return self.look(_in_progress) or list(good()) or self.inconsistencies()
-            except AWAY as error:
+                return self.read(_in_progress) or list(good()) or self.inconsistencies()
+            except UNAVAILABLE as error:
                 return [f"{type(error).__name__}: {error}"]
 
         eventually(wrong, lambda found: not found, CONVERGENCE_SECONDS)
@@ -292,7 +292,7 @@ class Testbed:
 
     def inconsistencies(self) -> list[str]:
         """What is wrong with the books, whatever was asked for: between the ledger, the records, and the clusters."""
-        found = self.look(_of_the_ledger)
+        found = self.read(_of_the_ledger)
         on_clusters = cluster_check.check(self.platform.store, self.clusters)
         found += [f"cluster: {one}" for one in on_clusters.discrepancies] + list(on_clusters.notes)
         return found + self.broken()

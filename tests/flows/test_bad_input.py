@@ -176,7 +176,7 @@ def test_the_same_id_with_other_data_is_refused_and_recorded(platform: RunningPl
     next_good_event_is_handled(platform)
 
 
-def test_the_same_event_twice_is_one_wish(platform: RunningPlatform) -> None:
+def test_the_same_event_twice_is_one_submission(platform: RunningPlatform) -> None:
     name, event_id = f"again-{uuid.uuid4().hex[:12]}", str(uuid.uuid4())
     for _ in range(3):
         platform.publish(SUBMITTED, workload(name, replicas=0), id=event_id)

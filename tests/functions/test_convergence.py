@@ -53,8 +53,8 @@ def test_the_highest_generation_wins_in_every_order(crashing: Chain, seed: int) 
     chain = crashing
     assert isinstance(chain.store, CrashingStore)
     shuffle = chain.store.seed = random.Random(seed)
-    wishes = [chain.submitted(image=f"fate.test/ready:{g}", replicas=g, generation=g) for g in (1, 2, 3)]
-    chain.run([*wishes, *ticks(3)], shuffle=shuffle, copies=2)
+    submissions = [chain.submitted(image=f"fate.test/ready:{g}", replicas=g, generation=g) for g in (1, 2, 3)]
+    chain.run([*submissions, *ticks(3)], shuffle=shuffle, copies=2)
     chain.store.seed = None
     workload = chain.settle()
     assert (workload.phase, workload.generation) == (Phase.HEALTHY, 3)
@@ -74,14 +74,14 @@ def test_the_highest_generation_wins_in_every_order(crashing: Chain, seed: int) 
 
 @pytest.mark.parametrize("seed", range(ORDERS // 2))
 def test_a_removal_that_is_taken_in_last_leaves_nothing(crashing: Chain, seed: int) -> None:
-    """Intake has the say on the order of wishes; what comes after it may come in any order, twice, with crashes."""
+    """Intake decides on the order of submissions; what comes after it may come in any order, twice, with crashes."""
     chain = crashing
-    wishes = [
+    submissions = [
         chain.submitted(image="fate.test/ready:1"),
         chain.submitted(image="fate.test/never-ready", replicas=2),
         chain.withdrawn(),
     ]
-    answers = [chain.send(wish) for wish in wishes]
+    answers = [chain.send(submission) for submission in submissions]
     assert isinstance(chain.store, CrashingStore)
     shuffle = chain.store.seed = random.Random(seed)
     chain.run([*((a.headers, a.body) for a in answers), *ticks(2)], shuffle=shuffle, copies=2)
@@ -94,10 +94,10 @@ def test_a_removal_that_is_taken_in_last_leaves_nothing(crashing: Chain, seed: i
 def test_twenty_workloads_delivered_three_times_with_crashes_are_one_object_each(crashing: Chain) -> None:
     chain = crashing
     names = [f"w{number}" for number in range(20)]
-    wishes = [chain.submitted(name, resources=NO_GPU) for name in names]
+    submissions = [chain.submitted(name, resources=NO_GPU) for name in names]
     assert isinstance(chain.store, CrashingStore)
     shuffle = chain.store.seed = random.Random(20)
-    chain.run(wishes, shuffle=shuffle, copies=3)
+    chain.run(submissions, shuffle=shuffle, copies=3)
     chain.store.seed = None
     for name in names:
         assert chain.settle(name).phase is Phase.HEALTHY

@@ -79,7 +79,7 @@ class Chain:
         self.run([self.submitted(name, **fields)])
 
     def submitted(self, name: str = "web", **fields: Any) -> Message:
-        wish = {
+        submission = {
             "name": name,
             "type": "inference",
             "image": "fate.test/ready",
@@ -89,7 +89,7 @@ class Chain:
             "bake": "PT0S",
             **fields,
         }
-        return request(SUBMITTED, wish, subject=None)
+        return request(SUBMITTED, submission, subject=None)
 
     def limit_gpus(self, most: int) -> None:
         """A policy: no team may hold more GPUs."""

@@ -128,18 +128,18 @@ class _Process:
         self._routes = {**ChainFunctions(self._perform, self._observe).routes, _TICK: POLICY}
 
     def step(self, step: int, again: int) -> None:
-        """One wish, or one cue, and what follows from it."""
+        """One submission, or one cue, and what follows from it."""
         key = f"{self._load.seed}/{self._number}/{step}"
         self._luck, self._fate = random.Random(key), random.Random(f"{key}/{again}")
-        name, wish = self._workload()
+        name, submission = self._workload()
         event: dict[str, Any] = {"event_id": f"{self._number}-{step}", "subject": None}
         match self._luck.choices(("submit", "withdraw", "scale", "join", "cue"), (52, 8, 30, 5, 5))[0]:
             case "submit":
-                wish["replicas"] = self._luck.choice((1, 1, 2, 2, 3, 4, 6))
-                wish["image"] = f"nginx:1.{self._luck.randrange(3)}"
-                self._follow(request(SUBMITTED, wish, **event))
+                submission["replicas"] = self._luck.choice((1, 1, 2, 2, 3, 4, 6))
+                submission["image"] = f"nginx:1.{self._luck.randrange(3)}"
+                self._follow(request(SUBMITTED, submission, **event))
             case "withdraw":
-                self._follow(request(WITHDRAWN, withdrawal(name, wish["team"]), **event))
+                self._follow(request(WITHDRAWN, withdrawal(name, submission["team"]), **event))
             case "scale":
                 self._scale(event)
             case "join":
@@ -152,7 +152,7 @@ class _Process:
         """A workload of this process, or one that all share. What it asks for follows from its name."""
         name = self._luck.choice(self._own if self._luck.random() < 0.8 else self._shared)
         team, shape = self._shape(name)
-        wish = {
+        submission = {
             "name": name,
             "namespace": "search",
             "team": team,
@@ -165,8 +165,8 @@ class _Process:
             "deadline": "PT0.000001S",
         }
         if shape.random() < 0.25:
-            wish |= {"clusters": {"matchLabels": {"region": CAPPED}}, "queue": True}
-        return name, wish
+            submission |= {"clusters": {"matchLabels": {"region": CAPPED}}, "queue": True}
+        return name, submission
 
     def _shape(self, name: str) -> tuple[str, random.Random]:
         """The team of a workload, and what the rest of it is drawn from."""

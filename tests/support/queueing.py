@@ -1,4 +1,4 @@
-"""What tests of the queue do and look at: wishes that wait, cues, releases, a cluster on which all succeeds at once."""
+"""What tests of the queue do and look at: submissions that wait, cues, releases, a cluster that takes everything."""
 
 import uuid
 from typing import Any
@@ -45,7 +45,7 @@ def gpus(count: int, scope: str = "team") -> dict[str, Any]:
     return {"type": "quota", "scope": scope, "gpus": count}
 
 
-def wish(deliver: Deliver, name: str, size: int, **fields: Any) -> HttpAnswer:
+def submit(deliver: Deliver, name: str, size: int, **fields: Any) -> HttpAnswer:
     """Policy's answer to a workload that takes `size` GPUs, and waits when they are not there."""
     return deliver.decide(name, replicas=size, **{"queue": True, "bake": "PT0S", **fields})
 

@@ -30,9 +30,9 @@ def instance_of(document: dict[str, Any]) -> str:
 
 class ApplyContract:
     def test_an_apply_makes_the_namespace_and_the_object(self, world: World) -> None:
-        wish = world.manifest()
-        applied = world.driver.apply(wish)
-        live = world.live(wish)
+        desired = world.manifest()
+        applied = world.driver.apply(desired)
+        live = world.live(desired)
         assert (live["metadata"]["uid"], live["metadata"]["generation"]) == (applied.uid, applied.generation)
         assert live["spec"]["replicas"] == 2
         namespace = world.someone.get(f"/api/v1/namespaces/{world.namespace}")
@@ -58,12 +58,12 @@ class ApplyContract:
 
     def test_an_object_of_someone_else_is_never_taken_over(self, world: World) -> None:
         world.driver.ensure_namespace(world.namespace)
-        wish = world.manifest()
-        theirs = {**wish, "metadata": {"name": "web", "labels": {"app.kubernetes.io/managed-by": "Helm"}}}
-        made = world.someone.create(world.path(wish).rpartition("/")[0], theirs)
+        desired = world.manifest()
+        theirs = {**desired, "metadata": {"name": "web", "labels": {"app.kubernetes.io/managed-by": "Helm"}}}
+        made = world.someone.create(world.path(desired).rpartition("/")[0], theirs)
         with pytest.raises(ClusterRefused, match="managed by Helm; rename the workload"):
             world.driver.apply(world.manifest(image="fate.test/ready:2"), failure="")
-        assert world.live(wish)["spec"] == made["spec"]
+        assert world.live(desired)["spec"] == made["spec"]
 
     def test_an_object_of_another_workload_is_never_taken_over(self, world: World) -> None:
         first = world.manifest()
@@ -73,30 +73,30 @@ class ApplyContract:
         assert instance_of(world.live(first)) == instance_of(first)
 
     def test_a_field_that_someone_else_owns_is_a_conflict_that_names_both(self, world: World) -> None:
-        wish = world.manifest()
-        world.driver.apply(wish)
-        world.someone.patch(world.path(wish), {"spec": {"progressDeadlineSeconds": 77}})
+        desired = world.manifest()
+        world.driver.apply(desired)
+        world.someone.patch(world.path(desired), {"spec": {"progressDeadlineSeconds": 77}})
         with pytest.raises(ClusterConflict, match=r'\.spec\.progressDeadlineSeconds: conflict with "kubectl-edit"'):
             world.driver.apply(world.manifest(2, image="fate.test/ready:2"))
-        assert container_of(world.live(wish))["image"] == "fate.test/ready"
+        assert container_of(world.live(desired))["image"] == "fate.test/ready"
 
     def test_replicas_that_someone_else_owns_are_left_to_them(self, world: World) -> None:
-        wish = world.manifest()
-        world.driver.apply(wish)
-        world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 1}})
+        desired = world.manifest()
+        world.driver.apply(desired)
+        world.someone.patch(f"{world.path(desired)}/scale", {"spec": {"replicas": 1}})
         applied = world.driver.apply(world.manifest(2, image="fate.test/ready:2"))
         assert (applied.taken, applied.left) == ((), (OwnedField(".spec.replicas", "kubectl-edit"),))
-        live = world.live(wish)
+        live = world.live(desired)
         assert (live["spec"]["replicas"], container_of(live)["image"]) == (1, "fate.test/ready:2")
 
     def test_a_rollback_takes_what_may_have_broken_a_revision_and_leaves_the_rest(self, world: World) -> None:
-        wish = world.manifest(labels={"tier": "gold"})
-        world.driver.apply(wish)
-        container = container_of(world.live(wish))
+        desired = world.manifest(labels={"tier": "gold"})
+        world.driver.apply(desired)
+        container = container_of(world.live(desired))
         theirs = {**container, "image": "fate.test/image-pull", "resources": {"limits": {"cpu": "200m"}}}
         template = {"spec": {"containers": [theirs]}}
         changes = {"replicas": 1, "progressDeadlineSeconds": 77, "template": template}
-        world.someone.patch(world.path(wish), {"metadata": {"labels": {"tier": "lead"}}, "spec": changes})
+        world.someone.patch(world.path(desired), {"metadata": {"labels": {"tier": "lead"}}, "spec": changes})
         applied = world.driver.apply(world.manifest(2, labels={"tier": "gold"}), failure="ImagePullBackOff")
         pod = '.spec.template.spec.containers[name="main"]'
         assert applied.taken == (OwnedField(f"{pod}.image", "kubectl-edit"),)
@@ -106,7 +106,7 @@ class ApplyContract:
             ".spec.replicas",
             f"{pod}.resources.limits.cpu",
         }
-        live = world.live(wish)
+        live = world.live(desired)
         assert container_of(live)["image"] == "fate.test/ready"
         assert container_of(live)["resources"]["limits"]["cpu"] == "200m"
         assert (live["spec"]["replicas"], live["metadata"]["labels"]["tier"]) == (1, "lead")
@@ -114,12 +114,12 @@ class ApplyContract:
 
     def test_an_autoscaler_keeps_the_replicas_that_it_has_chosen(self, world: World) -> None:
         """Sentinel owns them no longer, so that they are nobody's but the autoscaler's to change."""
-        wish = world.manifest(replicas={"min": 2, "max": 6})
-        world.driver.apply(wish)
-        assert world.live(wish)["spec"]["replicas"] == 2
-        world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 4}})
+        desired = world.manifest(replicas={"min": 2, "max": 6})
+        world.driver.apply(desired)
+        assert world.live(desired)["spec"]["replicas"] == 2
+        world.someone.patch(f"{world.path(desired)}/scale", {"spec": {"replicas": 4}})
         applied = world.driver.apply(world.manifest(2, image="fate.test/ready:2", replicas={"min": 2, "max": 6}))
-        live = world.live(wish)
+        live = world.live(desired)
         assert (live["spec"]["replicas"], applied.left) == (4, ())
         owners = [entry["manager"] for entry in live["metadata"]["managedFields"] if "f:replicas" in str(entry)]
         assert "sentinel" not in owners
@@ -128,25 +128,25 @@ class ApplyContract:
     def test_replicas_that_are_given_to_an_autoscaler_stay_until_it_changes_them(
         self, world: World, before: int, after: int
     ) -> None:
-        wish = world.manifest(replicas=before, resources={"cpu": "10m"}, image="fate.test/never-ready")
-        world.driver.apply(wish)
+        desired = world.manifest(replicas=before, resources={"cpu": "10m"}, image="fate.test/never-ready")
+        world.driver.apply(desired)
         for revision in (2, 3):
             left = {"replicas": {"min": 2, "max": 6}, "image": f"fate.test/never-ready:{revision}"}
             world.driver.apply(world.manifest(revision, **left))
-            assert world.live(wish)["spec"]["replicas"] == after
+            assert world.live(desired)["spec"]["replicas"] == after
 
     def test_a_field_that_sentinel_does_not_name_stays_with_its_owner(self, world: World) -> None:
-        wish = world.manifest()
-        world.driver.apply(wish)
-        world.someone.patch(world.path(wish), {"metadata": {"annotations": {"example.org/note": "kept"}}})
+        desired = world.manifest()
+        world.driver.apply(desired)
+        world.someone.patch(world.path(desired), {"metadata": {"annotations": {"example.org/note": "kept"}}})
         world.driver.apply(world.manifest(2, image="fate.test/ready:2"), failure="")
-        assert world.live(wish)["metadata"]["annotations"]["example.org/note"] == "kept"
+        assert world.live(desired)["metadata"]["annotations"]["example.org/note"] == "kept"
 
     def test_a_field_that_a_new_revision_leaves_out_is_removed(self, world: World) -> None:
-        wish = world.manifest(env={"A": "1", "B": "2"})
-        world.driver.apply(wish)
+        desired = world.manifest(env={"A": "1", "B": "2"})
+        world.driver.apply(desired)
         world.driver.apply(world.manifest(2, env={"B": "2"}))
-        container = world.live(wish)["spec"]["template"]["spec"]["containers"][0]
+        container = world.live(desired)["spec"]["template"]["spec"]["containers"][0]
         assert container["env"] == [{"name": "B", "value": "2"}]
 
     def test_tolerations_and_node_selectors_come_change_and_go(self, world: World) -> None:
@@ -157,37 +157,37 @@ class ApplyContract:
             {},
         ]
         for revision, wanted in enumerate(fields, start=1):
-            wish = world.manifest(revision, replicas=0, **wanted)
-            world.driver.apply(wish)
-            pod = world.live(wish)["spec"]["template"]["spec"]
+            desired = world.manifest(revision, replicas=0, **wanted)
+            world.driver.apply(desired)
+            pod = world.live(desired)["spec"]["template"]["spec"]
             assert {name: pod[name] for name in ("tolerations", "nodeSelector") if name in pod} == wanted
 
     def test_tolerations_that_someone_else_changed_are_a_conflict_until_a_rollback_takes_them_back(
         self, world: World
     ) -> None:
         gpu = {"gpu": {"count": 1}}
-        wish = world.manifest(resources=gpu, replicas=0)
-        world.driver.apply(wish)
+        desired = world.manifest(resources=gpu, replicas=0)
+        world.driver.apply(desired)
         theirs = {"template": {"spec": {"tolerations": [{"operator": "Exists"}]}}}
-        world.someone.patch(world.path(wish), {"spec": theirs})
+        world.someone.patch(world.path(desired), {"spec": theirs})
         with pytest.raises(ClusterConflict, match=r'tolerations: conflict with "kubectl-edit"'):
             world.driver.apply(world.manifest(2, resources=gpu, replicas=0))
         world.driver.apply(world.manifest(3, resources=gpu, replicas=0), failure="")
-        pod = world.live(wish)["spec"]["template"]["spec"]
-        assert pod["tolerations"] == wish["spec"]["template"]["spec"]["tolerations"]
+        pod = world.live(desired)["spec"]["template"]["spec"]
+        assert pod["tolerations"] == desired["spec"]["template"]["spec"]["tolerations"]
 
     def test_another_order_of_the_environment_arrives(self, world: World) -> None:
         for revision, names in enumerate(["AB", "BA", "CBA", "BCA"], start=1):
-            wish = world.manifest(revision, env=dict.fromkeys(names, "x"), replicas=0)
-            world.driver.apply(wish)
-            env = world.live(wish)["spec"]["template"]["spec"]["containers"][0]["env"]
+            desired = world.manifest(revision, env=dict.fromkeys(names, "x"), replicas=0)
+            world.driver.apply(desired)
+            env = world.live(desired)["spec"]["template"]["spec"]["containers"][0]["env"]
             assert [entry["name"] for entry in env] == list(names)
 
     def test_text_of_every_plane_arrives_as_it_was_sent(self, world: World) -> None:
         text = '"\\ \x01\x7f\x85\u2028\ufeff\uffff😀\U0010fffd \\ud83d'
-        wish = world.manifest(env={"A": text}, replicas=0)
-        world.driver.apply(wish)
-        assert world.live(wish)["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] == text
+        desired = world.manifest(env={"A": text}, replicas=0)
+        world.driver.apply(desired)
+        assert world.live(desired)["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] == text
 
     def test_a_jobs_template_cannot_change(self, world: World) -> None:
         world.driver.apply(world.manifest(type="batch", image="fate.test/never-ready"))
@@ -195,47 +195,49 @@ class ApplyContract:
             world.driver.apply(world.manifest(type="batch", image="fate.test/never-ready:2"))
 
     def test_a_field_that_does_not_exist_is_refused(self, world: World) -> None:
-        wish = world.manifest()
-        wish["spec"]["replicaz"] = 3
+        desired = world.manifest()
+        desired["spec"]["replicaz"] = 3
         with pytest.raises(ClusterRefused, match="replicaz"):
-            world.driver.apply(wish)
+            world.driver.apply(desired)
 
     def test_a_value_that_cannot_be_is_refused(self, world: World) -> None:
-        wish = world.manifest()
-        wish["spec"]["template"]["spec"]["restartPolicy"] = "Never"
+        desired = world.manifest()
+        desired["spec"]["template"]["spec"]["restartPolicy"] = "Never"
         with pytest.raises(ClusterRefused, match="restartPolicy"):
-            world.driver.apply(wish)
+            world.driver.apply(desired)
 
 
 class InterruptedContract:
     def test_a_read_that_went_stale_is_repeated(self, world: World) -> None:
-        wish = world.manifest()
-        first = world.driver.apply(wish)
-        world.transport.before_write = once(lambda: touch(world, wish))
+        desired = world.manifest()
+        first = world.driver.apply(desired)
+        world.transport.before_write = once(lambda: touch(world, desired))
         assert world.driver.apply(world.manifest(2)).uid == first.uid
 
     def test_an_object_that_never_holds_still_is_tried_later(self, world: World) -> None:
-        wish = world.manifest()
-        world.driver.apply(wish)
-        world.transport.before_write = lambda: touch(world, wish)
+        desired = world.manifest()
+        world.driver.apply(desired)
+        world.transport.before_write = lambda: touch(world, desired)
         with pytest.raises(ClusterUnavailable, match="keeps changing; 5 tries"):
             world.driver.apply(world.manifest(2))
 
     def test_an_object_deleted_between_read_and_write_is_made_anew(self, world: World) -> None:
-        wish = world.manifest()
-        first = world.driver.apply(wish)
-        world.transport.before_write = once(lambda: world.someone.delete(world.path(wish)))
+        desired = world.manifest()
+        first = world.driver.apply(desired)
+        world.transport.before_write = once(lambda: world.someone.delete(world.path(desired)))
         assert world.driver.apply(world.manifest(2)).uid != first.uid
 
     def test_an_object_made_by_someone_else_between_read_and_write_is_left_alone(self, world: World) -> None:
         world.driver.ensure_namespace(world.namespace)
-        wish = world.manifest()
-        theirs = {**wish, "metadata": {"name": "web"}}
-        theirs["spec"] = {**wish["spec"], "replicas": 1}
-        world.transport.before_write = once(lambda: world.someone.create(world.path(wish).rpartition("/")[0], theirs))
+        desired = world.manifest()
+        theirs = {**desired, "metadata": {"name": "web"}}
+        theirs["spec"] = {**desired["spec"], "replicas": 1}
+        world.transport.before_write = once(
+            lambda: world.someone.create(world.path(desired).rpartition("/")[0], theirs)
+        )
         with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
-            world.driver.apply(wish, failure="")
-        assert world.live(wish)["spec"]["replicas"] == 1
+            world.driver.apply(desired, failure="")
+        assert world.live(desired)["spec"]["replicas"] == 1
 
     def test_a_create_does_not_overwrite_a_newer_revision_that_came_since_the_read(self, world: World) -> None:
         world.driver.ensure_namespace(world.namespace)
@@ -265,60 +267,60 @@ class InterruptedContract:
         assert world.driver.delete(world.reference(newer), instance_of(newer), revision=2)
 
     def test_an_object_that_is_being_deleted_is_waited_for(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        world.driver.apply(wish)
-        world.someone.patch(world.path(wish), {"metadata": {"finalizers": ["example.org/hold"]}})
-        world.someone.delete(world.path(wish))
+        desired = world.manifest(replicas=0)
+        world.driver.apply(desired)
+        world.someone.patch(world.path(desired), {"metadata": {"finalizers": ["example.org/hold"]}})
+        world.someone.delete(world.path(desired))
         with pytest.raises(ClusterUnavailable, match="is being deleted"):
             world.driver.apply(world.manifest(2, replicas=0))
-        world.someone.patch(world.path(wish), {"metadata": {"finalizers": None}})
+        world.someone.patch(world.path(desired), {"metadata": {"finalizers": None}})
 
     def test_a_delete_finds_the_object_that_took_its_place(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        world.driver.apply(wish)
+        desired = world.manifest(replicas=0)
+        world.driver.apply(desired)
 
         def replace() -> None:
-            world.someone.delete(world.path(wish))
-            world.someone.create(world.path(wish).rpartition("/")[0], wish)
+            world.someone.delete(world.path(desired))
+            world.someone.create(world.path(desired).rpartition("/")[0], desired)
 
         world.transport.before_write = once(replace)
-        assert world.driver.delete(world.reference(wish), instance_of(wish))
-        assert world.driver.observe(world.reference(wish), instance_of(wish)).object is None
+        assert world.driver.delete(world.reference(desired), instance_of(desired))
+        assert world.driver.observe(world.reference(desired), instance_of(desired)).object is None
 
     def test_a_delete_that_comes_second_finds_nothing(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        world.driver.apply(wish)
-        world.transport.before_write = once(lambda: world.someone.delete(world.path(wish)))
-        assert not world.driver.delete(world.reference(wish), instance_of(wish))
+        desired = world.manifest(replicas=0)
+        world.driver.apply(desired)
+        world.transport.before_write = once(lambda: world.someone.delete(world.path(desired)))
+        assert not world.driver.delete(world.reference(desired), instance_of(desired))
 
 
 class DeleteContract:
     @pytest.mark.parametrize("kind", ["inference", "stateful", "batch"])
     def test_a_delete_takes_the_pods_along(self, world: World, kind: str) -> None:
-        wish = world.manifest(type=kind, image="fate.test/never-ready")
-        reference, instance = world.reference(wish), instance_of(wish)
-        world.driver.apply(wish)
+        desired = world.manifest(type=kind, image="fate.test/never-ready")
+        reference, instance = world.reference(desired), instance_of(desired)
+        world.driver.apply(desired)
         eventually(lambda: world.driver.observe(reference, instance), lambda seen: seen.occupying == 2)
         assert world.driver.delete(reference, instance)
         eventually(lambda: world.driver.observe(reference, instance), lambda seen: seen.gone and not seen.pods)
 
     def test_deleting_what_is_not_there_says_so(self, world: World) -> None:
-        wish = world.manifest()
-        assert not world.driver.delete(world.reference(wish), instance_of(wish))
+        desired = world.manifest()
+        assert not world.driver.delete(world.reference(desired), instance_of(desired))
 
     def test_an_object_of_another_workload_is_not_deleted(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        world.driver.apply(wish)
+        desired = world.manifest(replicas=0)
+        world.driver.apply(desired)
         with pytest.raises(ClusterRefused, match="belongs to workload"):
-            world.driver.delete(world.reference(wish), instance_of(world.manifest(team="rivals")))
-        assert world.live(wish)["kind"] == "Deployment"
+            world.driver.delete(world.reference(desired), instance_of(world.manifest(team="rivals")))
+        assert world.live(desired)["kind"] == "Deployment"
 
 
 class ObservationContract:
     def test_nothing_is_gone(self, world: World) -> None:
-        wish = world.manifest()
-        assert world.driver.observe(world.reference(wish), instance_of(wish)).gone
-        assert world.verdict(wish).state is State.MISSING
+        desired = world.manifest()
+        assert world.driver.observe(world.reference(desired), instance_of(desired)).gone
+        assert world.verdict(desired).state is State.MISSING
 
     @pytest.mark.parametrize("kind", ["inference", "stateful"])
     def test_a_failing_revision_is_told_from_the_one_that_still_serves(self, world: World, kind: str) -> None:
@@ -349,28 +351,28 @@ class ObservationContract:
         assert world.wait_for(broken, State.UNHEALTHY).reason == "CrashLoopBackOff"
 
     def test_a_job_runs_to_its_end(self, world: World) -> None:
-        wish = world.manifest(type="training", replicas=3)
-        world.driver.apply(wish)
-        world.wait_for(wish, State.COMPLETED)
-        assert world.driver.observe(world.reference(wish), instance_of(wish)).occupying == 0
+        desired = world.manifest(type="training", replicas=3)
+        world.driver.apply(desired)
+        world.wait_for(desired, State.COMPLETED)
+        assert world.driver.observe(world.reference(desired), instance_of(desired)).occupying == 0
 
     def test_a_job_that_fails_says_how(self, world: World) -> None:
-        wish = world.manifest(type="training", image="fate.test/fail")
-        world.driver.apply(wish)
-        seen = world.wait_for(wish, State.UNHEALTHY)
+        desired = world.manifest(type="training", image="fate.test/fail")
+        world.driver.apply(desired)
+        seen = world.wait_for(desired, State.UNHEALTHY)
         assert seen.reason == "JobFailed"
         assert "exit code 1" in seen.message
 
     def test_what_fits_no_node_is_unschedulable_in_the_schedulers_words(self, world: World) -> None:
-        wish = world.manifest(resources={"gpu": {"count": 64}}, replicas=1)
-        world.driver.apply(wish)
-        eventually(lambda: world.verdict(wish).reason, lambda reason: reason == "Unschedulable")
-        assert "Insufficient nvidia.com/gpu" in world.verdict(wish, expired=True).message
+        desired = world.manifest(resources={"gpu": {"count": 64}}, replicas=1)
+        world.driver.apply(desired)
+        eventually(lambda: world.verdict(desired).reason, lambda reason: reason == "Unschedulable")
+        assert "Insufficient nvidia.com/gpu" in world.verdict(desired, expired=True).message
 
     def test_zero_replicas_are_healthy(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        world.driver.apply(wish)
-        assert world.wait_for(wish, State.HEALTHY).reason == "ScaledToZero"
+        desired = world.manifest(replicas=0)
+        world.driver.apply(desired)
+        assert world.wait_for(desired, State.HEALTHY).reason == "ScaledToZero"
 
 
 class GpuNodeContract:
@@ -399,103 +401,103 @@ class GpuNodeContract:
         self, world: World, product: str, sku: str
     ) -> None:
         with world.gpu_node(product=product) as node:
-            wish = world.manifest(replicas=1, resources={"gpu": {"count": 1, "sku": sku}})
-            world.driver.apply(wish)
-            world.wait_for(wish, State.HEALTHY)
+            desired = world.manifest(replicas=1, resources={"gpu": {"count": 1, "sku": sku}})
+            world.driver.apply(desired)
+            world.wait_for(desired, State.HEALTHY)
             pods = world.someone.get(f"/api/v1/namespaces/{world.namespace}/pods")["items"]
             assert [pod["spec"]["nodeName"] for pod in pods] == [node]
 
     def test_a_workload_runs_where_its_own_toleration_lets_it(self, world: World) -> None:
         with world.gpu_node(taints=[{"key": "dedicated", "value": "ml", "effect": "NoSchedule"}]) as node:
             there: dict[str, Any] = {"nodeSelector": {"kubernetes.io/hostname": node}}
-            wish = world.manifest(replicas=1, tolerations=[{"key": "dedicated", "value": "ml"}], **there)
-            world.driver.apply(wish)
-            world.wait_for(wish, State.HEALTHY)
+            desired = world.manifest(replicas=1, tolerations=[{"key": "dedicated", "value": "ml"}], **there)
+            world.driver.apply(desired)
+            world.wait_for(desired, State.HEALTHY)
 
 
 class IdentityContract:
     """Somebody strips the labels by which an object is known as Sentinel's; the uid that was applied tells it."""
 
     def test_an_object_without_its_labels_is_still_sentinels_by_its_uid(self, world: World) -> None:
-        wish = world.manifest()
-        uid = world.driver.apply(wish).uid
-        strip(world, wish)
+        desired = world.manifest()
+        uid = world.driver.apply(desired).uid
+        strip(world, desired)
         with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
             world.driver.apply(world.manifest(2))
         assert world.driver.apply(world.manifest(2, image="fate.test/ready:2"), uid=uid).uid == uid
-        live = world.live(wish)
-        assert live["metadata"]["labels"] == wish["metadata"]["labels"]
+        live = world.live(desired)
+        assert live["metadata"]["labels"] == desired["metadata"]["labels"]
         assert live["metadata"]["annotations"]["sentinel.dev/revision"] == "2"
 
     def test_the_uid_of_an_object_that_is_gone_says_nothing_of_its_successor(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        uid = world.driver.apply(wish).uid
-        world.someone.delete(world.path(wish))
-        theirs = {**wish, "metadata": {"name": "web"}}
-        world.someone.create(world.path(wish).rpartition("/")[0], theirs)
+        desired = world.manifest(replicas=0)
+        uid = world.driver.apply(desired).uid
+        world.someone.delete(world.path(desired))
+        theirs = {**desired, "metadata": {"name": "web"}}
+        world.someone.create(world.path(desired).rpartition("/")[0], theirs)
         with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
             world.driver.apply(world.manifest(2), uid=uid)
         with pytest.raises(ClusterRefused, match="not managed by Sentinel"):
-            world.driver.delete(replace(world.reference(wish), uid=uid), instance_of(wish))
+            world.driver.delete(replace(world.reference(desired), uid=uid), instance_of(desired))
 
     def test_an_object_without_its_labels_is_deleted_by_its_uid(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        reference = replace(world.reference(wish), uid=world.driver.apply(wish).uid)
-        strip(world, wish)
-        assert world.driver.delete(reference, instance_of(wish))
+        desired = world.manifest(replicas=0)
+        reference = replace(world.reference(desired), uid=world.driver.apply(desired).uid)
+        strip(world, desired)
+        assert world.driver.delete(reference, instance_of(desired))
 
     def test_what_was_stripped_is_restored_and_nothing_else_is_touched(self, world: World) -> None:
-        wish = world.manifest(labels={"tier": "gold"})
-        world.driver.apply(wish)
-        world.someone.patch(world.path(wish), {"metadata": {"annotations": {"example.org/note": "kept"}}})
-        world.someone.patch(f"{world.path(wish)}/scale", {"spec": {"replicas": 1}})
-        strip(world, wish)
+        desired = world.manifest(labels={"tier": "gold"})
+        world.driver.apply(desired)
+        world.someone.patch(world.path(desired), {"metadata": {"annotations": {"example.org/note": "kept"}}})
+        world.someone.patch(f"{world.path(desired)}/scale", {"spec": {"replicas": 1}})
+        strip(world, desired)
         before: dict[str, Any] = {}
 
         def restored() -> bool:
-            before.update(world.live(wish))  # the status may change between the read and the write
-            return world.driver.restore_identity(before, wish)
+            before.update(world.live(desired))  # the status may change between the read and the write
+            return world.driver.restore_identity(before, desired)
 
         eventually(restored, bool)
-        after = world.live(wish)
-        assert after["metadata"]["labels"] == {"tier": "gold"} | wish["metadata"]["labels"]
-        kept = {"example.org/note": "kept"} | wish["metadata"]["annotations"]
+        after = world.live(desired)
+        assert after["metadata"]["labels"] == {"tier": "gold"} | desired["metadata"]["labels"]
+        kept = {"example.org/note": "kept"} | desired["metadata"]["annotations"]
         assert after["metadata"]["annotations"].items() >= kept.items()
         assert (after["spec"], after["metadata"]["uid"]) == (before["spec"], before["metadata"]["uid"])
 
     def test_what_changed_since_it_was_observed_is_left_to_the_next_look(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        world.driver.apply(wish)
-        strip(world, wish)
-        before = world.live(wish)
-        touch(world, wish)
-        assert not world.driver.restore_identity(before, wish)
-        world.someone.delete(world.path(wish))
-        assert not world.driver.restore_identity(before, wish)
+        desired = world.manifest(replicas=0)
+        world.driver.apply(desired)
+        strip(world, desired)
+        before = world.live(desired)
+        touch(world, desired)
+        assert not world.driver.restore_identity(before, desired)
+        world.someone.delete(world.path(desired))
+        assert not world.driver.restore_identity(before, desired)
 
 
 class ManyContract:
     """Many objects are observed by one LIST a kind, and each as if it had been observed alone."""
 
     def test_many_are_observed_as_each_alone(self, world: World) -> None:
-        wishes = [
+        manifests = [
             world.manifest(name="ready"),
             world.manifest(name="waits", image="fate.test/never-ready"),
             world.manifest(name="set", type="stateful", image="fate.test/never-ready"),
             world.manifest(name="job", type="batch", image="fate.test/never-ready"),
             world.manifest(name="other-job", type="batch", image="fate.test/never-ready"),
         ]
-        for wish in wishes:
-            world.driver.apply(wish)
-        for wish in wishes:
-            expected = 0 if wish["metadata"]["name"] == "ready" else 2
-            eventually(lambda w=wish: world.observe(w), lambda seen, n=expected: len(seen.pods) == n)  # type: ignore[misc]
-        eventually(lambda: world.observe(wishes[0]), lambda seen: not seen.pods_seen)
+        for desired in manifests:
+            world.driver.apply(desired)
+        for desired in manifests:
+            expected = 0 if desired["metadata"]["name"] == "ready" else 2
+            eventually(lambda w=desired: world.observe(w), lambda seen, n=expected: len(seen.pods) == n)  # type: ignore[misc]
+        eventually(lambda: world.observe(manifests[0]), lambda seen: not seen.pods_seen)
         absent = world.manifest(name="absent")
-        every = [*wishes, absent]
-        many = world.driver.observe_many([world.observed(wish) for wish in every])
-        for wish, found in zip(every, many, strict=True):
-            alone = world.observe(wish)
+        every = [*manifests, absent]
+        many = world.driver.observe_many([world.observed(desired) for desired in every])
+        for desired, found in zip(every, many, strict=True):
+            alone = world.observe(desired)
             assert not isinstance(found, ClusterRefused)
             assert found.pods_seen == alone.pods_seen
             assert (found.object or {}).get("kind") == (alone.object or {}).get("kind")
@@ -503,31 +505,31 @@ class ManyContract:
             assert names(found.replica_sets) == names(alone.replica_sets)
 
     def test_many_of_one_kind_cost_one_request_and_one_for_the_pods(self, world: World) -> None:
-        wishes = [world.manifest(name=f"job-{n}", type="batch", image="fate.test/never-ready") for n in range(4)]
-        for wish in wishes:
-            world.driver.apply(wish)
-        for wish in wishes:
-            eventually(lambda w=wish: world.observe(w), lambda seen: len(seen.pods) == 2)  # type: ignore[misc]
+        manifests = [world.manifest(name=f"job-{n}", type="batch", image="fate.test/never-ready") for n in range(4)]
+        for desired in manifests:
+            world.driver.apply(desired)
+        for desired in manifests:
+            eventually(lambda w=desired: world.observe(w), lambda seen: len(seen.pods) == 2)  # type: ignore[misc]
         world.transport.requests = 0
-        many = world.driver.observe_many([world.observed(wish) for wish in wishes])
+        many = world.driver.observe_many([world.observed(desired) for desired in manifests])
         assert [len(found.pods) for found in many if not isinstance(found, ClusterRefused)] == [2, 2, 2, 2]
         assert world.transport.requests == 2
 
     def test_one_without_labels_is_seen_among_many(self, world: World) -> None:
-        wishes = [world.manifest(name=name, replicas=0) for name in ("one", "two", "three")]
-        uid = [world.driver.apply(wish) for wish in wishes][1].uid
-        strip(world, wishes[1])
-        many = world.driver.observe_many([world.observed(wish) for wish in wishes])
+        manifests = [world.manifest(name=name, replicas=0) for name in ("one", "two", "three")]
+        uid = [world.driver.apply(desired) for desired in manifests][1].uid
+        strip(world, manifests[1])
+        many = world.driver.observe_many([world.observed(desired) for desired in manifests])
         assert [isinstance(found, ClusterRefused) or found.object is None for found in many] == [False] * 3
         assert not isinstance(many[1], ClusterRefused)
         assert many[1].object is not None
         assert many[1].object["metadata"]["uid"] == uid
 
     def test_one_that_is_refused_hides_no_other(self, world: World) -> None:
-        wish = world.manifest(replicas=0)
-        world.driver.apply(wish)
-        hidden = replace(world.observed(wish), reference=replace(world.reference(wish), name="../.."))
-        refused, found = world.driver.observe_many([hidden, world.observed(wish)])
+        desired = world.manifest(replicas=0)
+        world.driver.apply(desired)
+        hidden = replace(world.observed(desired), reference=replace(world.reference(desired), name="../.."))
+        refused, found = world.driver.observe_many([hidden, world.observed(desired)])
         assert isinstance(refused, ClusterRefused)
         assert not isinstance(found, ClusterRefused)
 
@@ -537,30 +539,30 @@ class RefusedPodsContract:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(kubernetes, "_PAGE", 2)
-        wishes = [world.manifest(name=f"web-{number}") for number in range(3)]
-        digests = [world.driver.apply(wish).digest for wish in wishes]
+        manifests = [world.manifest(name=f"web-{number}") for number in range(3)]
+        digests = [world.driver.apply(desired).digest for desired in manifests]
         other = {**world.manifest(name="other"), "metadata": {"name": "other", "labels": {}}}
-        world.someone.create(world.path(wishes[0]).rpartition("/")[0], other)
+        world.someone.create(world.path(manifests[0]).rpartition("/")[0], other)
         first = world.driver.list_managed("Deployment", world.namespace, "")
         second = world.driver.list_managed("Deployment", world.namespace, first.next_token)
         assert (len(first.objects), len(second.objects), second.next_token) == (2, 1, "")
         listed = [*first.objects, *second.objects]
         assert names(listed) == ["web-0", "web-1", "web-2"]
-        assert [owned_digest(wish, live) for wish, live in zip(wishes, listed, strict=True)] == digests
+        assert [owned_digest(desired, live) for desired, live in zip(manifests, listed, strict=True)] == digests
         assert world.driver.list_managed("Job", world.namespace, "").objects == ()
 
     def test_a_controller_that_cannot_create_pods_says_why(self, world: World) -> None:
-        wish = world.manifest(type="batch")
+        desired = world.manifest(type="batch")
         world.driver.ensure_namespace(world.namespace)
-        suspended = {**wish, "spec": {**wish["spec"], "suspend": True}}
-        live = world.someone.create(world.path(wish).rpartition("/")[0], suspended)
+        suspended = {**desired, "spec": {**desired["spec"], "suspend": True}}
+        live = world.someone.create(world.path(desired).rpartition("/")[0], suspended)
         refuse(world, live, "exceeded quota: q, requested: cpu=4, used: cpu=0, limited: cpu=1")
         refuse(world, {**live, "metadata": {**live["metadata"], "uid": "of-another"}}, "said of another object")
-        verdict = world.verdict(wish)
+        verdict = world.verdict(desired)
         assert (verdict.state, verdict.reason) == (State.PROGRESSING, "FailedCreate")
         assert verdict.message.startswith("exceeded quota: q")
-        world.someone.patch(world.path(wish), {"spec": {"suspend": False}})
-        eventually(lambda: world.observe(wish), lambda seen: len(seen.pods) == 2 and not seen.refusals)
+        world.someone.patch(world.path(desired), {"spec": {"suspend": False}})
+        eventually(lambda: world.observe(desired), lambda seen: len(seen.pods) == 2 and not seen.refusals)
 
 
 class ClusterContract:

@@ -60,27 +60,27 @@ class TestCluster(suite.ClusterContract): ...
 
 @pytest.mark.parametrize("kind", ["inference", "stateful", "batch"])
 def test_pods_that_a_quota_refuses_are_explained_before_the_deadline(world: World, kind: str) -> None:
-    wish = world.manifest(type=kind, resources={"cpu": "4"})
+    desired = world.manifest(type=kind, resources={"cpu": "4"})
     world.driver.ensure_namespace(world.namespace)
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"cpu": "1"}}}
     quotas = f"/api/v1/namespaces/{world.namespace}/resourcequotas"
     world.someone.create(quotas, quota)
     eventually(lambda: world.someone.get(f"{quotas}/q"), lambda live: bool(live.get("status", {}).get("hard")))
-    world.driver.apply(wish)
-    found = eventually(lambda: world.verdict(wish), lambda verdict: verdict.reason != "Progressing")
+    world.driver.apply(desired)
+    found = eventually(lambda: world.verdict(desired), lambda verdict: verdict.reason != "Progressing")
     assert (found.state, found.reason) == (State.PROGRESSING, "FailedCreate")
     assert "exceeded quota: q, requested: cpu=4" in found.message
 
 
 @pytest.mark.parametrize("replicas", [{"min": 2, "max": 6}, 2])
 def test_a_horizontal_pod_autoscaler_keeps_the_replicas_that_it_has_chosen(world: World, replicas: Any) -> None:
-    wish = world.manifest(replicas=replicas, resources={"cpu": "10m"})
-    world.driver.apply(wish)
+    desired = world.manifest(replicas=replicas, resources={"cpu": "10m"})
+    world.driver.apply(desired)
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
     scaler = {"scaleTargetRef": target, "minReplicas": 4, "maxReplicas": 6}
     path = f"/apis/autoscaling/v2/namespaces/{world.namespace}/horizontalpodautoscalers"
     world.someone.create(path, {"metadata": {"name": "web"}, "spec": scaler})
-    eventually(lambda: world.live(wish)["spec"]["replicas"], lambda count: count == 4)
+    eventually(lambda: world.live(desired)["spec"]["replicas"], lambda count: count == 4)
     changed = world.manifest(2, replicas=replicas, resources={"cpu": "10m"}, image="fate.test/ready:2")
     applied = world.driver.apply(changed)
     world.wait_for(changed, State.HEALTHY)
@@ -104,9 +104,9 @@ IGNORES_DRAINED_NODES = {"rules": [{"action": "Ignore", "onPodConditions": [{"ty
 def test_a_pod_that_is_lost_with_its_node_fails_a_job_that_does_not_say_otherwise(
     world: World, fields: dict[str, Any], state: State
 ) -> None:
-    wish = world.manifest(type="training", image="fate.test/never-ready", replicas=2, **fields)
-    world.driver.apply(wish)
-    eventually(lambda: world.verdict(wish), lambda seen: seen.reason == "Running")
+    desired = world.manifest(type="training", image="fate.test/never-ready", replicas=2, **fields)
+    world.driver.apply(desired)
+    eventually(lambda: world.verdict(desired), lambda seen: seen.reason == "Running")
     pods = f"/api/v1/namespaces/{world.namespace}/pods"
     first = {one["metadata"]["name"]: one["metadata"]["uid"] for one in world.someone.get(pods)["items"]}
     name = min(first)
@@ -117,7 +117,7 @@ def test_a_pod_that_is_lost_with_its_node_fails_a_job_that_does_not_say_otherwis
     def look() -> tuple[State, bool]:
         running = [one for one in world.someone.get(pods)["items"] if one["status"].get("phase") == "Running"]
         replaced = {one["metadata"]["uid"] for one in running} - set(first.values())
-        return world.verdict(wish, started=True).state, bool(replaced)
+        return world.verdict(desired, started=True).state, bool(replaced)
 
     found, replaced = eventually(look, lambda seen: seen[0] is State.UNHEALTHY or seen[1])
     assert (found, replaced) == (state, state is State.PROGRESSING)
@@ -126,10 +126,10 @@ def test_a_pod_that_is_lost_with_its_node_fails_a_job_that_does_not_say_otherwis
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=workloads)
 def test_the_api_server_takes_whatever_the_model_takes(world: World, spec: WorkloadSpec) -> None:
-    wish = manifest(spec, workload_id=spec.id, plan_id=UUID(int=1), revision=99_999, generation=1)
-    wish["metadata"]["namespace"] = world.namespace
+    desired = manifest(spec, workload_id=spec.id, plan_id=UUID(int=1), revision=99_999, generation=1)
+    desired["metadata"]["namespace"] = world.namespace
     world.driver.ensure_namespace(world.namespace)
     answer = world.transport.apply(
-        world.path(wish), wish, fieldManager="sentinel", fieldValidation="Strict", force="false", dryRun="All"
+        world.path(desired), desired, fieldManager="sentinel", fieldValidation="Strict", force="false", dryRun="All"
     )
     assert answer.ok, answer.message

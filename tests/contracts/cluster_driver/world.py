@@ -78,8 +78,8 @@ class World:
         self.someone.close()
 
     def spec(self, **fields: Any) -> WorkloadSpec:
-        wish = {"name": "web", "type": "inference", "image": "fate.test/ready", "namespace": self.namespace}
-        return WorkloadSpec.model_validate({**wish, "replicas": 2, "resources": {"cpu": "100m"}, **fields})
+        desired = {"name": "web", "type": "inference", "image": "fate.test/ready", "namespace": self.namespace}
+        return WorkloadSpec.model_validate({**desired, "replicas": 2, "resources": {"cpu": "100m"}, **fields})
 
     def manifest(self, revision: int = 1, **fields: Any) -> KubernetesObject:
         spec = self.spec(**fields)

@@ -141,8 +141,8 @@ def test_many_workloads_of_many_teams_are_verified_at_once_without_a_deadlock(
     """Pages of a tick lock many workloads and then the ledger; notices, execution and policy do so one by one."""
     monkeypatch.setattr(verify, "PAGE", 7)
     teams = ["red", "green", "blue", "grey"]
-    wishes = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, bake="PT0S") for n in range(WORKLOADS)]
-    applied = [chain.forward(chain.forward(chain.send(wish))) for wish in wishes]
+    submissions = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, bake="PT0S") for n in range(WORKLOADS)]
+    applied = [chain.forward(chain.forward(chain.send(submission))) for submission in submissions]
     chain.pass_time(3, observed_at=True)
     fault = {"node": "n", "gpu": "g", "workloads": [str(chain.id(f"w{n}", teams[n % 4])) for n in range(WORKLOADS)]}
     ticks = [request(TICK, {}, subject=None) for _ in range(6)]

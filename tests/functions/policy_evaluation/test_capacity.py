@@ -26,7 +26,7 @@ from tests.support.queueing import (
     policy,
     queued,
     runs,
-    wish,
+    submit,
     workload,
 )
 
@@ -56,11 +56,11 @@ def any_gpu(sku: str | None = None) -> dict[str, Any]:
 def test_what_its_cluster_has_too_few_gpus_for_waits_and_goes_when_some_are_released(
     deliver: Deliver, small: Store
 ) -> None:
-    approved(wish(deliver, "first", 6))
-    said = queued(wish(deliver, "second", 3, team="ads"))
+    approved(submit(deliver, "first", 6))
+    said = queued(submit(deliver, "second", 3, team="ads"))
     assert said.waits_for == ("cluster/local gpus[L4]",)
     assert said.message == "cluster local would hold 9 L4 GPUs; it has 8"
-    approved(wish(deliver, "third", 2, team="research"))
+    approved(submit(deliver, "third", 2, team="research"))
     assert cue(deliver) == []
     free(small, "first")
     assert cue(deliver) == [id_of("second", "ads")]
@@ -68,9 +68,9 @@ def test_what_its_cluster_has_too_few_gpus_for_waits_and_goes_when_some_are_rele
 
 
 def test_the_decision_keeps_what_the_cluster_had(deliver: Deliver, small: Store) -> None:
-    approved(wish(deliver, "first", 6))
-    queued(wish(deliver, "second", 3))
-    approved(wish(deliver, "third", 1, queue=False, priority=1))
+    approved(submit(deliver, "first", 6))
+    queued(submit(deliver, "second", 3))
+    approved(submit(deliver, "third", 1, queue=False, priority=1))
     with small.begin() as work:
         kept = {
             name: recorded.from_json(work.plans.decisions_on(id_of(name))[-1].facts) for name in ("second", "third")
@@ -85,46 +85,46 @@ def test_the_decision_keeps_what_the_cluster_had(deliver: Deliver, small: Store)
 def test_a_tick_finds_the_room_when_another_capacity_is_registered(
     deliver: Deliver, small: Store, gpus: dict[str, int] | None
 ) -> None:
-    approved(wish(deliver, "first", 6))
-    queued(wish(deliver, "second", 3))
+    approved(submit(deliver, "first", 6))
+    queued(submit(deliver, "second", 3))
     has(small, gpus)
     assert cue(deliver) == [id_of("second")]
     assert workload(small, "second").phase is Phase.APPROVED
 
 
 def test_a_cue_has_reconsidered_what_fits_its_cluster_together(deliver: Deliver, small: Store) -> None:
-    approved(wish(deliver, "first", HAS))
+    approved(submit(deliver, "first", HAS))
     for name, size in (("second", 5), ("third", 5), ("fourth", 2), ("fifth", 2)):
-        queued(wish(deliver, name, size, team=name))
+        queued(submit(deliver, name, size, team=name))
     free(small, "first")
     assert cue(deliver) == [id_of("second", "second"), id_of("fourth", "fourth")]
 
 
 def test_what_does_not_queue_is_left_to_the_scheduler_of_the_cluster(deliver: Deliver, small: Store) -> None:
-    approved(wish(deliver, "first", HAS))
-    approved(wish(deliver, "second", 1, queue=False))
+    approved(submit(deliver, "first", HAS))
+    approved(submit(deliver, "second", 1, queue=False))
 
 
 def test_where_the_capacity_is_not_known_everything_is(deliver: Deliver, store: Store) -> None:
     has(store, None)
-    approved(wish(deliver, "first", 1000))
+    approved(submit(deliver, "first", 1000))
 
 
 def test_what_waiting_does_not_mend_is_denied_though_capacity_refuses_too(deliver: Deliver, small: Store) -> None:
     policy(small, {"type": "cost_ceiling", "scope": "plan", "usd_per_hour": "0"})
-    rules = [violation.rule for violation in denied(wish(deliver, "first", HAS + 1)).violations]
+    rules = [violation.rule for violation in denied(submit(deliver, "first", HAS + 1)).violations]
     assert rules == ["cost_ceiling", "capacity"]
 
 
 def test_an_update_that_takes_no_more_goes_on_where_too_much_is_held(deliver: Deliver, small: Store) -> None:
     kind = {"type": "stateful"}  # its rollout has no surge
-    approved(wish(deliver, "steady", 4, **kind))
+    approved(submit(deliver, "steady", 4, **kind))
     runs(small, "steady")
-    approved(wish(deliver, "greedy", HAS, queue=False))
-    approved(wish(deliver, "steady", 4, image="nginx:1.30", **kind))
+    approved(submit(deliver, "greedy", HAS, queue=False))
+    approved(submit(deliver, "steady", 4, image="nginx:1.30", **kind))
     runs(small, "steady")
-    queued(wish(deliver, "steady", 5, image="nginx:1.30", **kind))
-    approved(wish(deliver, "steady", 3, image="nginx:1.30", **kind))
+    queued(submit(deliver, "steady", 5, image="nginx:1.30", **kind))
+    approved(submit(deliver, "steady", 3, image="nginx:1.30", **kind))
 
 
 # Who competes ---------------------------------------------------------------------------------------------------------
@@ -132,20 +132,20 @@ def test_an_update_that_takes_no_more_goes_on_where_too_much_is_held(deliver: De
 
 @pytest.mark.parametrize("queue", [True, False], ids=["queues", "does not queue"])
 def test_who_takes_gpus_of_the_cluster_goes_past_only_so_often(deliver: Deliver, small: Store, *, queue: bool) -> None:
-    approved(wish(deliver, "base", 3))
-    large = queued(wish(deliver, "large", HAS)).plan
+    approved(submit(deliver, "base", 3))
+    large = queued(submit(deliver, "large", HAS)).plan
     for number in range(MAX_OVERTAKES):
-        approved(wish(deliver, f"small-{number}", 1, team="ads", queue=queue))
+        approved(submit(deliver, f"small-{number}", 1, team="ads", queue=queue))
         free(small, f"small-{number}", "ads")
     assert newest(small, "large").overtaken == MAX_OVERTAKES
     reason = (
         f"plan {large} was overtaken {MAX_OVERTAKES} times and goes first; "
         "this plan would take cluster/local gpus[L4], which it waits for"
     )
-    answer = wish(deliver, "late", 1, team="ads", queue=queue)
+    answer = submit(deliver, "late", 1, team="ads", queue=queue)
     assert (queued(answer).message if queue else denied(answer).violations[0].message) == reason
     for name, fields in {"cores": NO_GPU, "other": any_gpu("H100"), "urgent": {"priority": 1}}.items():
-        approved(wish(deliver, name, 1, team="ads", queue=queue, **fields))
+        approved(submit(deliver, name, 1, team="ads", queue=queue, **fields))
     free(small, "urgent", "ads")
     assert cue(deliver) == []
     free(small, "base")
@@ -153,10 +153,10 @@ def test_who_takes_gpus_of_the_cluster_goes_past_only_so_often(deliver: Deliver,
 
 
 def test_a_plan_that_is_larger_than_its_cluster_waits_and_holds_up_nobody(deliver: Deliver, small: Store) -> None:
-    said = queued(wish(deliver, "large", HAS + 1))
+    said = queued(submit(deliver, "large", HAS + 1))
     assert said.waits_for == ("cluster/local capacity[L4]",)
     for number in range(MAX_OVERTAKES + 1):
-        approved(wish(deliver, "small", HAS, queue=number % 2 == 0, image=f"nginx:1.{number}"))
+        approved(submit(deliver, "small", HAS, queue=number % 2 == 0, image=f"nginx:1.{number}"))
         free(small, "small")
     assert newest(small, "large").overtaken == 0
     assert cue(deliver) == []
@@ -180,8 +180,8 @@ def test_plans_that_queue_never_take_the_last_gpu_together(
 
 
 def test_plans_at_once_do_not_go_past_more_often_than_that(deliver: Deliver, small: Store) -> None:
-    approved(wish(deliver, "base", 1))
-    large = queued(wish(deliver, "large", HAS)).plan
+    approved(submit(deliver, "base", 1))
+    large = queued(submit(deliver, "large", HAS)).plan
     overtake(small, large, MAX_OVERTAKES - 2)
     proposed = [deliver.submit(f"w-{n}", team=f"team-{n}", replicas=1) for n in range(6)]
     answers = in_parallel(*(partial(deliver.forward, POLICY, one) for one in proposed))
@@ -210,7 +210,7 @@ def test_a_cluster_is_locked_only_by_who_queues_or_finds_somebody_waiting_there(
     assert not locks(postgres, deliver, "free")
     assert not locks(postgres, deliver, "cores", queue=True, **NO_GPU)
     assert locks(postgres, deliver, "queues", queue=True)
-    queued(wish(deliver, "large", HAS))
+    queued(submit(deliver, "large", HAS))
     assert locks(postgres, deliver, "free-too")
     assert not locks(postgres, deliver, "cores-too", **NO_GPU)
     with small.begin() as work:

@@ -24,7 +24,7 @@ from tests.support.queueing import (
     policy,
     queued,
     runs,
-    wish,
+    submit,
 )
 
 H100S = 4
@@ -46,8 +46,8 @@ def few(store: Store) -> Store:
     """A store in which each team may hold H100S H100s; `large` waits for all of them, of which `base` holds two."""
     policy(store, {"type": "quota", "gpus_by_sku": {"H100": H100S}})
     deliver = Deliver(store)
-    approved(wish(deliver, "base", 2, **on("H100")))
-    assert queued(wish(deliver, "large", H100S, **on("H100"))).waits_for == ("team/search gpus[H100]",)
+    approved(submit(deliver, "base", 2, **on("H100")))
+    assert queued(submit(deliver, "large", H100S, **on("H100"))).waits_for == ("team/search gpus[H100]",)
     return store
 
 
@@ -70,12 +70,12 @@ def test_who_takes_nothing_that_a_starved_plan_waits_for_is_not_held_back(
     deliver: Deliver, few: Store, fields: dict[str, Any], *, queue: bool
 ) -> None:
     starve(few)
-    approved(wish(deliver, "other", 3, queue=queue, **fields))
+    approved(submit(deliver, "other", 3, queue=queue, **fields))
 
 
 @pytest.mark.parametrize("fields", DO_NOT.values(), ids=DO_NOT)
 def test_nor_counted_as_going_past(deliver: Deliver, few: Store, fields: dict[str, Any]) -> None:
-    approved(wish(deliver, "other", 3, **fields))
+    approved(submit(deliver, "other", 3, **fields))
     assert newest(few, "large").overtaken == 0
 
 
@@ -83,7 +83,7 @@ def test_nor_counted_as_going_past(deliver: Deliver, few: Store, fields: dict[st
 def test_who_takes_some_of_it_is_counted_and_then_held_back_or_denied_with_the_reason(
     deliver: Deliver, few: Store, fields: dict[str, Any]
 ) -> None:
-    approved(wish(deliver, "early", 1, **fields))
+    approved(submit(deliver, "early", 1, **fields))
     assert newest(few, "large").overtaken == 1
     free(few, "early")
     overtake(few, newest(few, "large").id, MAX_OVERTAKES - 1)
@@ -91,9 +91,9 @@ def test_who_takes_some_of_it_is_counted_and_then_held_back_or_denied_with_the_r
         f"plan {newest(few, 'large').id} was overtaken 8 times and goes first; "
         "this plan would take team/search gpus[H100], which it waits for"
     )
-    [violation] = denied(wish(deliver, "hasty", 1, queue=False, **fields)).violations
+    [violation] = denied(submit(deliver, "hasty", 1, queue=False, **fields)).violations
     assert (violation.rule, violation.message) == ("queue", reason)
-    late = queued(wish(deliver, "late", 1, **fields))
+    late = queued(submit(deliver, "late", 1, **fields))
     assert (late.waits_for, late.message) == (("team/search gpus[H100]",), reason)
     assert cue(deliver) == []
     free(few, "base")
@@ -102,20 +102,20 @@ def test_who_takes_some_of_it_is_counted_and_then_held_back_or_denied_with_the_r
 
 def test_an_update_competes_only_for_what_it_adds(deliver: Deliver, few: Store) -> None:
     kind = {"type": "stateful"}  # its rollout has no surge
-    approved(wish(deliver, "steady", 1, **kind, **on("H100")))
+    approved(submit(deliver, "steady", 1, **kind, **on("H100")))
     runs(few, "steady")
     starve(few)
     more_cpu = {"resources": {**on("H100")["resources"], "cpu": "9"}}
-    approved(wish(deliver, "steady", 1, **kind, **more_cpu))
-    queued(wish(deliver, "steady", 2, **kind, **more_cpu))
+    approved(submit(deliver, "steady", 1, **kind, **more_cpu))
+    queued(submit(deliver, "steady", 2, **kind, **more_cpu))
 
 
 def test_a_cue_finds_what_does_not_compete_behind_a_starved_plan(deliver: Deliver, few: Store) -> None:
     policy(few, {"type": "quota", "cpu": "6"}, name="cpu")
-    approved(wish(deliver, "batch", 4, **NO_GPU))
+    approved(submit(deliver, "batch", 4, **NO_GPU))
     starve(few)
-    assert queued(wish(deliver, "other", 3, **NO_GPU)).waits_for == ("team/search cpu",)
-    held_back = queued(wish(deliver, "late", 1, **on("H100")))
+    assert queued(submit(deliver, "other", 3, **NO_GPU)).waits_for == ("team/search cpu",)
+    held_back = queued(submit(deliver, "late", 1, **on("H100")))
     assert held_back.waits_for == ("team/search cpu",)
     free(few, "batch")
     assert cue(deliver) == [id_of("other")]
@@ -123,13 +123,13 @@ def test_a_cue_finds_what_does_not_compete_behind_a_starved_plan(deliver: Delive
 
 def test_a_cue_notes_what_a_plan_waits_for_now(deliver: Deliver, few: Store) -> None:
     policy(few, {"type": "quota", "cpu": "6"}, name="cpu")
-    approved(wish(deliver, "batch", 4, **NO_GPU))
+    approved(submit(deliver, "batch", 4, **NO_GPU))
     free(few, "base")
     assert cue(deliver) == []
     large = newest(few, "large")
     assert (large.waits_for, large.overtaken) == (("team/search cpu",), 1)  # its CPU was taken by who did not compete
     assert large.reason == "team search would hold 8 CPU; its quota is 6"
-    approved(wish(deliver, "gpus", 1, **on("H100")))
+    approved(submit(deliver, "gpus", 1, **on("H100")))
     assert cue(deliver) == []
     assert newest(few, "large").waits_for == ("team/search cpu", "team/search gpus[H100]")
 
@@ -137,13 +137,13 @@ def test_a_cue_notes_what_a_plan_waits_for_now(deliver: Deliver, few: Store) -> 
 def test_a_starved_plan_keeps_what_it_has_found(deliver: Deliver, few: Store) -> None:
     policy(few, {"type": "quota", "cpu": "6"}, name="cpu")
     starve(few)
-    approved(wish(deliver, "batch", 4, **NO_GPU))
+    approved(submit(deliver, "batch", 4, **NO_GPU))
     free(few, "base")
     assert cue(deliver) == []
     large = newest(few, "large")
     both = ("team/search cpu", "team/search gpus[H100]")
     assert (large.waits_for, large.overtaken) == (both, MAX_OVERTAKES)
-    queued(wish(deliver, "late", 1, **on("H100")))
+    queued(submit(deliver, "late", 1, **on("H100")))
     free(few, "batch")
     assert cue(deliver) == [id_of("large")]
 
@@ -164,9 +164,9 @@ def test_a_decision_on_a_plan_that_waits_notes_it_too(deliver: Deliver, few: Sto
 def test_a_plan_that_was_queued_by_an_older_version_waits_for_all_of_its_scope(deliver: Deliver, few: Store) -> None:
     starve(few)
     rewrite(few, "large", "team/search")
-    [violation] = denied(wish(deliver, "other", 1, queue=False, **NO_GPU)).violations
+    [violation] = denied(submit(deliver, "other", 1, queue=False, **NO_GPU)).violations
     assert violation.rule == "queue"
-    approved(wish(deliver, "elsewhere", 1, team="ads", **NO_GPU))
+    approved(submit(deliver, "elsewhere", 1, team="ads", **NO_GPU))
     free(few, "base")
     assert cue(deliver) == [id_of("large")]
 

@@ -50,8 +50,8 @@ def test_a_metric_called_gpu_does_not_hide_which_gpu_it_is_of(store: Store, deli
 
 
 def test_samples_of_workloads_are_stored_too(store: Store, deliver: Deliver) -> None:
-    wish = {"workload": "w", "samples": [{"observedAt": "2026-01-01T00:00:00Z", "metrics": {"latency": 0.2}}]}
-    assert deliver(INGESTION, WORKLOAD, wish).status == 202
+    sample = {"workload": "w", "samples": [{"observedAt": "2026-01-01T00:00:00Z", "metrics": {"latency": 0.2}}]}
+    assert deliver(INGESTION, WORKLOAD, sample).status == 202
     [row] = stored(store)
     assert (row["kind"], row["subject"], row["sample"]) == ("workload", "w", {"metrics": {"latency": 0.2}})
 

@@ -337,7 +337,9 @@ def test_a_higher_number_is_taken(deliver: Deliver, number: int) -> None:
     assert proposed(deliver.submit(generation=number)).generation == number
 
 
-def test_the_present_number_with_the_same_content_is_the_same_wish(deliver: Deliver, owner_engine: sa.Engine) -> None:
+def test_the_present_number_with_the_same_content_is_the_same_submission(
+    deliver: Deliver, owner_engine: sa.Engine
+) -> None:
     deliver.submit(generation=5)
     answer = deliver.submit(generation=5)
     assert (answer.status, answer.body) == (202, b"")

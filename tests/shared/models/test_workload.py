@@ -332,7 +332,7 @@ def test_the_environment_of_a_row_of_an_earlier_version_is_in_the_order_of_names
     assert list(WorkloadSpec.from_content(stored).env) == ["PG_HOST", "PG_URL", "URL"]
 
 
-def test_the_generation_is_no_part_of_the_wish() -> None:
+def test_the_generation_is_no_part_of_the_content() -> None:
     first, second = (WorkloadSpec.model_validate({**MINIMAL, "generation": n}) for n in (1, 2))
     assert first.content() == second.content()
 

@@ -21,7 +21,7 @@ from tests.support.policies import COUNTED, HOUR, NOW, known, policies, stored, 
 ONE = Amounts(1, 1000, 1024**3, 1, Decimal(1))
 
 
-def wish(replicas: int, sku: str = "L4", cluster: str = "eu") -> PlanView:
+def plan_of(replicas: int, sku: str = "L4", cluster: str = "eu") -> PlanView:
     return view(lines={sku: ONE.times(replicas)}, cluster=cluster)
 
 
@@ -32,7 +32,7 @@ def decider(
     compiled = PolicySet(found)
 
     def decide(change: Change) -> PolicyDecision:
-        plan = wish(
+        plan = plan_of(
             replicas if change.replicas is None else change.replicas, change.sku or "L4", change.cluster or "eu"
         )
         at = change.at or now

@@ -310,14 +310,14 @@ def test_the_order_of_keys_does_not_change_a_manifest_except_in_the_environment(
 
 
 def test_what_an_object_lacks_of_its_identity_is_known() -> None:
-    wish = made(labels={"tier": "gold"})
-    meta = wish["metadata"]
-    assert missing_identity(wish, wish) == {}
+    desired = made(labels={"tier": "gold"})
+    meta = desired["metadata"]
+    assert missing_identity(desired, desired) == {}
     bare = {"metadata": {"name": "web"}}
-    assert missing_identity(bare, wish) == {
+    assert missing_identity(bare, desired) == {
         "labels": {key: text for key, text in meta["labels"].items() if key != "tier"},
         "annotations": meta["annotations"],
     }
     given_away = {"metadata": {**meta, "labels": {**meta["labels"], "app.kubernetes.io/managed-by": "Helm"}}}
     newer = {"metadata": {**meta, "annotations": {**meta["annotations"], "sentinel.dev/revision": "99"}}}
-    assert missing_identity(given_away, wish) == missing_identity(newer, wish) == {}
+    assert missing_identity(given_away, desired) == missing_identity(newer, desired) == {}

@@ -1,4 +1,4 @@
-"""What a wish is beside what runs: a scale, or an update; and how much of a surge a scale takes over."""
+"""What a submission is beside what runs: a scale, or an update; and how much of a surge a scale takes over."""
 
 import json
 import uuid
@@ -22,8 +22,15 @@ REPLICA = Amounts(1, 4000, 2**33, 1, Decimal("0.965340"))
 
 def spec(**fields: Any) -> WorkloadSpec:
     gpu = {"count": 1, "sku": "L4"}
-    wish = {"name": "w", "type": "inference", "image": "nginx:1", "replicas": 4, "resources": {"gpu": gpu}, **fields}
-    return WorkloadSpec.model_validate(wish)
+    submission = {
+        "name": "w",
+        "type": "inference",
+        "image": "nginx:1",
+        "replicas": 4,
+        "resources": {"gpu": gpu},
+        **fields,
+    }
+    return WorkloadSpec.model_validate(submission)
 
 
 def revision(
