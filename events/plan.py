@@ -96,6 +96,22 @@ class PlanQueued(PlanData):
 
 
 @CATALOGUE.declare(
+    "dev.sentinel.plan.awaitingapproval.v1",
+    terminal=True,
+    example={
+        **_PLAN,
+        "approveBy": "2026-12-01T09:30:00Z",
+        "message": "more than 8 GPUs (16) needs approval: a person must approve it by 2026-12-01T09:30:00+00:00",
+    },
+)
+class PlanAwaitingApproval(PlanData):
+    """A plan that a person must approve by `approve_by`. Otherwise it is denied then."""
+
+    approve_by: datetime
+    message: str
+
+
+@CATALOGUE.declare(
     "dev.sentinel.plan.denied.v1",
     terminal=True,
     example={

@@ -20,6 +20,7 @@ A module with an error of its own derives it from SentinelError next to the code
     +-- UnknownMigProfile         a GPU cannot be divided like this
     +-- NoClusterMatches          no registered cluster may run a workload
     +-- NotFound                  nothing has the name or id that a command gave
+    +-- WrongState                what an operation may not do in the state that its object has now
     +-- AmbiguousName             several workloads have the name that a command gave
     +-- PolicyUnreadable          a policy of another version, which cannot be put into force
     +-- ClusterError              a Kubernetes API server said no, or nothing
@@ -130,6 +131,10 @@ class NoClusterMatches(SentinelError):
 
 class NotFound(SentinelError):
     """Nothing has the name or the id that was given."""
+
+
+class WrongState(SentinelError):
+    """The state of an object does not allow what was asked now; the message says what would."""
 
 
 class AmbiguousName(SentinelError):

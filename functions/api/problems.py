@@ -30,6 +30,7 @@ from shared.errors import (
     SentinelError,
     StoreUnavailable,
     Unauthenticated,
+    WrongState,
 )
 from shared.eventing.processing import advised_fields, bad_fields
 
@@ -104,6 +105,7 @@ _BY_ERROR: Mapping[type[SentinelError], str] = {
     Forbidden: "forbidden",
     NotFound: "not-found",
     AmbiguousName: "conflict",
+    WrongState: "conflict",
     AlreadyInProgress: "conflict",
     EventTooLarge: "too-large",
     OperationRefused: "invalid",

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 from events import CATALOGUE
 from events.foreign import Tick
-from events.plan import FindingData, PlanApproved, PlanDenied, PlanProposed, PlanQueued, PlanReconsidered
+from events.plan import (
+    FindingData,
+    PlanApproved,
+    PlanAwaitingApproval,
+    PlanDenied,
+    PlanProposed,
+    PlanQueued,
+    PlanReconsidered,
+)
 from events.policy import PolicyChanged, QueueContinued, ReservationReleased
 from shared.eventing.event import Event, Outgoing
 from shared.metrics import DECISIONS, DRY_RUN_DENIALS, count
@@ -53,6 +61,8 @@ _DECIDED = (
     EvaluationOutcome.DENIED,
     EvaluationOutcome.QUEUED,
     EvaluationOutcome.STILL_QUEUED,
+    EvaluationOutcome.AWAITING_APPROVAL,
+    EvaluationOutcome.STILL_AWAITING_APPROVAL,
 )
 
 
@@ -64,7 +74,7 @@ class PolicyEvaluation:
         self._bindings = BindingCache()
 
     def handle(self, event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        """plan.approved, plan.denied or plan.queued; nothing for a plan that was decided before.
+        """plan.approved, plan.denied, plan.queued or plan.awaitingapproval; nothing for a plan that was decided before.
 
         Raises OperationRefused.
         """
@@ -83,6 +93,8 @@ class PolicyEvaluation:
                 page = scan_at_tick(work, self._policies.current(work), ACTOR)
                 return [*_resumed(work), *_looked(event, work, page)]
             case PolicyChanged() | ReservationReleased() if work.queue.anyone():
+                if isinstance(event.data, PolicyChanged):
+                    work.plans.look_at_awaiting(work.now)
                 page = scan_all(work, self._policies.current(work), ACTOR)
                 return [*_resumed(work), *_looked(event, work, page)]
         return []
@@ -135,7 +147,7 @@ def _command(event: Event, data: PlanProposed | PlanReconsidered) -> EvaluatePla
 def _outgoing(evaluation: Evaluation) -> list[Outgoing]:
     plan, findings = evaluation.plan, evaluation.violations
     ended = [one for other in evaluation.superseded for one in _outgoing(superseded(other))]
-    data: PlanApproved | PlanQueued | PlanDenied
+    data: PlanApproved | PlanQueued | PlanAwaitingApproval | PlanDenied
     match evaluation.outcome:
         case EvaluationOutcome.APPROVED:
             usd = plan.amounts.usd_per_hour
@@ -144,6 +156,10 @@ def _outgoing(evaluation: Evaluation) -> list[Outgoing]:
             data = PlanQueued.of(
                 plan, waits_for=tuple(evaluation.waits_for), message=_shortened(reason(findings), MAX_MESSAGE)
             )
+        case EvaluationOutcome.AWAITING_APPROVAL:
+            assert evaluation.approve_by is not None  # of every plan that awaits one
+            message = _shortened(reason(findings), MAX_MESSAGE)
+            data = PlanAwaitingApproval.of(plan, approve_by=evaluation.approve_by, message=message)
         case EvaluationOutcome.DENIED | EvaluationOutcome.SUPERSEDED:
             data = PlanDenied.of(
                 plan,

@@ -3,7 +3,8 @@
 A workload's phase says how far its newest plan has come:
 
     proposed --> denied
-       |  '----> queued --> approved, denied
+       |  |----> queued --> approved, denied, awaiting_approval
+       |  '----> awaiting_approval --> approved, denied, queued
        v
     approved --> waiting --> applying --> verifying --> healthy <--> degraded
                     ^___________|  |          |   |---> completed   (a Job)
@@ -15,8 +16,9 @@ Any phase can be followed by PROPOSED: a user may post again, and verification m
 declare a cluster lost: then what should run there becomes FAILED, and what should go from there becomes REMOVED.
 
 A plan goes from its proposal through policy to its execution. A queued plan keeps its place while its workload is
-rolled back, and is proposed again after. A plan that has ended goes back to WAITING only when its object is on a
-cluster and has to be taken away: a late execution brought it there, or it was not deleted.
+rolled back, and is proposed again after; so does one that awaits a person's approval. A plan that has ended goes back
+to WAITING only when its object is on a cluster and has to be taken away: a late execution brought it there, or it was
+not deleted.
 
 A revision is one application of a workload to a cluster.
 
@@ -41,6 +43,7 @@ class Phase(StrEnum):
     PROPOSED = "proposed"
     DENIED = "denied"
     QUEUED = "queued"
+    AWAITING_APPROVAL = "awaiting_approval"
     APPROVED = "approved"
     WAITING = "waiting"
     APPLYING = "applying"
@@ -56,10 +59,14 @@ class Phase(StrEnum):
 
 
 class PlanStatus(StrEnum):
-    """How far a plan has come; APPLYING holds a lease until `lease_until`."""
+    """How far a plan has come.
+
+    APPLYING holds a lease until `lease_until`. AWAITING_APPROVAL waits for a person until `next_attempt_at`.
+    """
 
     PROPOSED = "proposed"
     QUEUED = "queued"
+    AWAITING_APPROVAL = "awaiting_approval"
     APPROVED = "approved"
     DENIED = "denied"
     WAITING = "waiting"
@@ -109,9 +116,10 @@ def _phases(*to: Phase) -> frozenset[Phase]:
 PHASES: StateMachine[Phase] = StateMachine(
     "workload",
     {
-        Phase.PROPOSED: _phases(Phase.APPROVED, Phase.DENIED, Phase.QUEUED),
+        Phase.PROPOSED: _phases(Phase.APPROVED, Phase.DENIED, Phase.QUEUED, Phase.AWAITING_APPROVAL),
         Phase.DENIED: _phases(),
-        Phase.QUEUED: _phases(Phase.APPROVED, Phase.DENIED),
+        Phase.QUEUED: _phases(Phase.APPROVED, Phase.DENIED, Phase.AWAITING_APPROVAL),
+        Phase.AWAITING_APPROVAL: _phases(Phase.APPROVED, Phase.DENIED, Phase.QUEUED),
         Phase.APPROVED: _phases(Phase.APPLYING, Phase.WAITING),
         Phase.WAITING: _phases(Phase.APPLYING),
         Phase.APPLYING: _phases(Phase.VERIFYING, Phase.WAITING, Phase.REMOVING),
@@ -133,11 +141,27 @@ PLAN_STATUSES: StateMachine[PlanStatus] = StateMachine(
     "plan",
     {
         PlanStatus.PROPOSED: frozenset(
-            {PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.QUEUED, PlanStatus.SUPERSEDED}
+            {
+                PlanStatus.APPROVED,
+                PlanStatus.DENIED,
+                PlanStatus.QUEUED,
+                PlanStatus.AWAITING_APPROVAL,
+                PlanStatus.SUPERSEDED,
+            }
         ),
         # A rollback that took the place of a queued plan has ended, and the plan is proposed again.
         PlanStatus.QUEUED: frozenset(
-            {PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}
+            {
+                PlanStatus.APPROVED,
+                PlanStatus.DENIED,
+                PlanStatus.AWAITING_APPROVAL,
+                PlanStatus.PROPOSED,
+                PlanStatus.SUPERSEDED,
+            }
+        ),
+        # A person has answered, or did not in time; or what asked for a person has changed.
+        PlanStatus.AWAITING_APPROVAL: frozenset(
+            {PlanStatus.APPROVED, PlanStatus.DENIED, PlanStatus.QUEUED, PlanStatus.PROPOSED, PlanStatus.SUPERSEDED}
         ),
         # A hold that expired before the execution has the plan decided again.
         PlanStatus.APPROVED: frozenset(
@@ -207,6 +231,7 @@ ANNOUNCE_AGAIN = timedelta(seconds=15)
 PHASE_LOOKS: Mapping[Phase, NextLook] = {
     Phase.PROPOSED: NextLook.BY_NEWEST_PLAN,
     Phase.QUEUED: NextLook.BY_NEWEST_PLAN,
+    Phase.AWAITING_APPROVAL: NextLook.BY_NEWEST_PLAN,
     Phase.APPROVED: NextLook.BY_NEWEST_PLAN,
     Phase.WAITING: NextLook.BY_NEWEST_PLAN,
     Phase.APPLYING: NextLook.BY_NEWEST_PLAN,
@@ -218,6 +243,7 @@ PHASE_LOOKS: Mapping[Phase, NextLook] = {
 PLAN_LOOKS: Mapping[PlanStatus, NextLook] = {
     PlanStatus.PROPOSED: NextLook.ANNOUNCED,
     PlanStatus.QUEUED: NextLook.QUEUE,
+    PlanStatus.AWAITING_APPROVAL: NextLook.ANNOUNCED,  # when the time for an approval is over
     PlanStatus.APPROVED: NextLook.ANNOUNCED,
     PlanStatus.WAITING: NextLook.ANNOUNCED,
     PlanStatus.APPLYING: NextLook.ANNOUNCED,
@@ -252,14 +278,18 @@ SETTLED_PHASES = (
 GOOD_PHASES = (Phase.HEALTHY, Phase.COMPLETED)
 """What a user asked for is there."""
 
-UNDECIDED_PLANS = (PlanStatus.PROPOSED, PlanStatus.QUEUED)
+UNDECIDED_PLANS = (PlanStatus.PROPOSED, PlanStatus.QUEUED, PlanStatus.AWAITING_APPROVAL)
 """Policy has not approved or denied them."""
 
 PLANS_UNDER_WAY = (PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
 """Approved, and not executed to the end: they hold their reservation."""
 
 PLANS_IN_PROGRESS = (PlanStatus.PROPOSED, *PLANS_UNDER_WAY)
-"""Plans that may change a cluster soon. A queued one may wait for days."""
+"""Plans that may change a cluster soon. One that is queued or awaits an approval may wait for days."""
+
+SET_ASIDE_PLANS = (PlanStatus.QUEUED, PlanStatus.AWAITING_APPROVAL)
+SET_ASIDE_PHASES = (Phase.QUEUED, Phase.AWAITING_APPROVAL)
+"""The newest plan may wait for long. A rollback goes first, and the plan is proposed again after."""
 
 ENDED_PLANS = (PlanStatus.EXECUTED, PlanStatus.FAILED, PlanStatus.SUPERSEDED)
 """Approved plans that have nothing left to do."""

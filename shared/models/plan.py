@@ -54,14 +54,28 @@ def plan_id(workload_id: uuid.UUID, cause: str) -> uuid.UUID:
 
 
 @dataclass(frozen=True)
+class Approval:
+    """What a plan needs from a person: asked for at `requested_at`, and granted or not.
+
+    granted_by: an actor as text, "" while nobody has. reason: what they said.
+    """
+
+    requested_at: datetime
+    granted_by: str = ""
+    granted_at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class ActionPlan:
     """A stored plan.
 
-    sku: of the GPUs, "" without. amounts: what the workload takes up once the plan is done. surge: what it takes up
-    beyond that while the plan is being done. overtaken: how often a later plan was let past this one in the queue.
-    waits_for: resources of scopes, such as "team/search gpus[H100]"; see shared.policy.resources. executions: how often
-    its execution was begun. With the plan's id it is the fencing token of a lease: an execution whose number is no
-    longer the plan's has been replaced.
+    team: of its workload. sku: of the GPUs, "" without. amounts: what the workload takes up once the plan is done.
+    surge: what it takes up beyond that while the plan is being done. overtaken: how often a later plan was let past
+    this one in the queue. waits_for: resources of scopes, such as "team/search gpus[H100]"; see
+    shared.policy.resources. executions: how often its execution was begun. With the plan's id it is the fencing token
+    of a lease: an execution whose number is no longer the plan's has been replaced. proposed_by: an actor as text, who
+    cannot approve it. approval: None when no policy has asked for a person.
     """
 
     id: uuid.UUID
@@ -82,3 +96,6 @@ class ActionPlan:
     queued_at: datetime | None = None
     overtaken: int = 0
     waits_for: tuple[str, ...] = ()
+    team: str = ""
+    proposed_by: str = ""
+    approval: Approval | None = None

@@ -80,6 +80,7 @@ def adopt(
     plan = ActionPlan(
         id=plan_id,
         workload_id=workload.id,
+        team=spec.team,
         generation=workload.generation,
         source=proposed.source,
         decision=decision,
@@ -88,6 +89,7 @@ def adopt(
         surge=replica.times(surge),
         status=PlanStatus.PROPOSED,
         priority=spec.priority,
+        proposed_by=str(proposed.proposer),
     )
     if not work.plans.add(plan, work.now + ANNOUNCE_AGAIN):
         raise AlreadyInProgress(f"plan {plan.id} is being proposed for another workload right now")

@@ -2,7 +2,8 @@
 
 Everything that decides is read in the deciding transaction: the plan and its workload from their rows, usage from the
 ledger after the scopes that it counts in were locked, the policy set by its revision, which stays as it is until the
-commit. A plan that only quota or capacity refuses waits in the queue, when its workload asks for that.
+commit. A plan that only quota or capacity refuses waits in the queue, when its workload asks for that. One that would
+pass but for a person's approval awaits that, and holds nothing meanwhile.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from shared.policy.resources import released
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from pydantic import JsonValue
 
@@ -70,6 +72,8 @@ class EvaluationOutcome(StrEnum):
     DENIED = "denied"
     QUEUED = "queued"
     STILL_QUEUED = "still_queued"
+    AWAITING_APPROVAL = "awaiting_approval"
+    STILL_AWAITING_APPROVAL = "still_awaiting_approval"
     SUPERSEDED = "superseded"
     DECIDED_BEFORE = "decided_before"
 
@@ -78,7 +82,8 @@ class EvaluationOutcome(StrEnum):
 class Evaluation:
     """An outcome, with the findings that led to it.
 
-    waits_for: what a queued plan waits for; see queue.waits_for. released: what others may take now, with the amount
+    waits_for: what a queued plan waits for; see queue.waits_for. approve_by: until when a person may approve the plan.
+    released: what others may take now, with the amount
     where that is known; see shared.policy.resources.released. superseded: other plans that left the queue.
     """
 
@@ -88,6 +93,7 @@ class Evaluation:
     warnings: Sequence[str] = ()
     dry_run: Sequence[Finding] = ()
     waits_for: Sequence[str] = ()
+    approve_by: datetime | None = None
     released: Mapping[str, int | None] = field(default_factory=dict)
     superseded: Sequence[SupersededPlan] = ()
 
@@ -161,8 +167,7 @@ def _decide(
         evaluation = _approve(work, plan, workload, assessment, actor)
     else:
         here = settle(work, plan, workload, lines_to_retain(work, live, assessment.view.held))
-        waits = assessment.decision.waits and workload.spec.queue
-        evaluation = (_enqueue if waits else _deny)(work, plan, workload, assessment, actor)
+        evaluation = _refuse(work, plan, workload, assessment, actor)
     less: Mapping[str, int | None] = released({**left, **here}, [workload.id])
     if evaluation.outcome is not EvaluationOutcome.STILL_QUEUED:
         less = {**less, **_released_on_leaving(plan)}
@@ -191,6 +196,31 @@ def _approve(
     return _evaluation(EvaluationOutcome.APPROVED, plan, assessment)
 
 
+def _refuse(work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment, actor: Actor) -> Evaluation:
+    decision, may_queue = assessment.decision, workload.spec.queue
+    if (approve_by := decision.approve_by(queue=may_queue)) is not None:
+        return _await_approval(work, plan, workload, assessment, approve_by, actor)
+    return (_enqueue if decision.waits and may_queue else _deny)(work, plan, workload, assessment, actor)
+
+
+def _await_approval(
+    work: UnitOfWork,
+    plan: ActionPlan,
+    workload: Workload,
+    assessment: Assessment,
+    approve_by: datetime,
+    actor: Actor,
+) -> Evaluation:
+    message = reason(assessment.decision.violations)
+    work.plans.await_approval(plan, work.now, approve_by, reason=message)
+    if plan.status is PlanStatus.AWAITING_APPROVAL:
+        return _evaluation(EvaluationOutcome.STILL_AWAITING_APPROVAL, plan, assessment)
+    work.workloads.advance(workload, Phase.AWAITING_APPROVAL, reason=message)
+    detail: dict[str, JsonValue] = {"plan": str(plan.id), "approve_by": approve_by.isoformat()}
+    work.audit("plan.awaiting_approval", str(workload.id), actor, **detail, violations=_messages(assessment))
+    return replace(_evaluation(EvaluationOutcome.AWAITING_APPROVAL, plan, assessment), approve_by=approve_by)
+
+
 def _enqueue(
     work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment, actor: Actor
 ) -> Evaluation:
@@ -201,20 +231,21 @@ def _enqueue(
     waits_for, message = queue.waits_for(findings), reason(findings)
     work.plans.enqueue(plan, work.now, waits_for, reason=message)
     work.workloads.advance(workload, Phase.QUEUED, reason=message)
-    violations: list[JsonValue] = [finding.message for finding in findings]
-    detail: dict[str, JsonValue] = {"plan": str(plan.id), "waits_for": [*waits_for], "violations": violations}
-    work.audit("plan.queued", str(workload.id), actor, **detail)
+    detail: dict[str, JsonValue] = {"plan": str(plan.id), "waits_for": [*waits_for]}
+    work.audit("plan.queued", str(workload.id), actor, **detail, violations=_messages(assessment))
     return replace(_evaluation(EvaluationOutcome.QUEUED, plan, assessment), waits_for=waits_for)
 
 
 def _deny(work: UnitOfWork, plan: ActionPlan, workload: Workload, assessment: Assessment, actor: Actor) -> Evaluation:
-    findings = assessment.decision.violations
-    message = reason(findings)
+    message = reason(assessment.decision.violations)
     work.plans.deny(plan, message)
     work.workloads.advance(workload, Phase.DENIED, reason=message)
-    violations: list[JsonValue] = [finding.message for finding in findings]
-    work.audit("plan.denied", str(workload.id), actor, plan=str(plan.id), violations=violations)
+    work.audit("plan.denied", str(workload.id), actor, plan=str(plan.id), violations=_messages(assessment))
     return _evaluation(EvaluationOutcome.DENIED, plan, assessment)
+
+
+def _messages(assessment: Assessment) -> list[JsonValue]:
+    return [finding.message for finding in assessment.decision.violations]
 
 
 def _evaluation(outcome: EvaluationOutcome, plan: ActionPlan, assessment: Assessment) -> Evaluation:
@@ -228,6 +259,7 @@ def _record(work: UnitOfWork, command: EvaluatePlan, assessment: Assessment, con
     The facts that it rested on are kept with it, and what else a policy of tomorrow may ask about this moment.
     """
     view, decision, known = assessment.view, assessment.decision, assessment.facts
+    awaits = decision.approve_by(queue=view.queue) is not None
     facts = replace(known, usage={**context.usage, **known.usage}, priced_on=known.priced_on or context.priced_on)
     work.plans.record_decision(
         DecisionRecord(
@@ -239,7 +271,7 @@ def _record(work: UnitOfWork, command: EvaluatePlan, assessment: Assessment, con
             warnings=decision.warnings,
             determining=decision.determining,
             dry_run=[recorded.finding_to_json(finding) for finding in decision.dry_run],
-            facts=recorded.to_json(view, facts, work.now, waits=decision.waits),
+            facts=recorded.to_json(view, facts, work.now, waits=decision.waits, awaits_approval=awaits),
             duration_us=assessment.microseconds,
             decided_at=work.now,
         )

@@ -170,15 +170,16 @@ class _Loss:
         reason = self._reason
         if self._fate is Fate.RESCHEDULE:
             try:
-                return LostWorkload(workload.id, label, LossOutcome.RESCHEDULED, self._reschedule(workload, live))
+                where = self._reschedule(workload, live, plan.proposed_by if plan else "")
+                return LostWorkload(workload.id, label, LossOutcome.RESCHEDULED, where)
             except OperationRefused as error:
                 reason = f"{reason}, and it cannot be placed elsewhere: {error}"
         # What is queued behind a rollback would be proposed for this cluster again.
         self._work.workloads.replace(replace(workload, phase=Phase.FAILED, reason=reason, queued_plan_id=None))
         return LostWorkload(workload.id, label, LossOutcome.FAILED, reason=reason)
 
-    def _reschedule(self, workload: Workload, live: Sequence[Deployment]) -> str:
-        """The cluster that it is placed on. Raises OperationRefused."""
+    def _reschedule(self, workload: Workload, live: Sequence[Deployment], proposed_by: str) -> str:
+        """The cluster that it is placed on. proposed_by: who proposed its newest plan. Raises OperationRefused."""
         work = self._work
         cluster = planning.place(workload.spec, workload, self._clusters, self._reserved)
         identity = plan_id(workload.id, f"cluster {self._name} lost\n{work.now.isoformat()}")
@@ -200,7 +201,7 @@ class _Loss:
                 plan_id=identity,
                 generation=workload.generation,
             )
-            plan, moved = proposal.plan, proposal.workload
+            plan, moved = replace(proposal.plan, proposed_by=proposed_by), proposal.workload
         plan = add_plan(work, plan, self._actor, reason=self._reason)
         work.workloads.replace(replace(moved, plan_id=plan.id))
         for counted in (self._reserved, self._planned):
@@ -220,6 +221,7 @@ def _restoration(workload: Workload, runs: Deployment, cluster: Cluster, identit
     return ActionPlan(
         id=identity,
         workload_id=workload.id,
+        team=workload.spec.team,
         generation=workload.generation,
         source=PlanSource.USER,
         decision=Decision(verb=Verb.ROLLBACK, cluster=cluster.name, replicas=replicas, revision=runs.revision),

@@ -39,7 +39,8 @@ def place_again(work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: A
         plan_id=plan_id(workload.id, f"plan {plan.id} placed again"),
         generation=workload.generation,
     )
-    placed = add_plan(work, proposal.plan, actor, reason=f"cluster {plan.decision.cluster} is cordoned")
+    again = replace(proposal.plan, proposed_by=plan.proposed_by)
+    placed = add_plan(work, again, actor, reason=f"cluster {plan.decision.cluster} is cordoned")
     moved = replace(proposal.workload, plan_id=placed.id)
     work.workloads.replace(moved)
     supersede(work, plan, moved, actor)

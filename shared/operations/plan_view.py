@@ -78,6 +78,7 @@ def plan_view(
         held=held,
         created_at=workload.created_at,
         queue=spec.queue,
+        approval=plan.approval,
     )
 
 

@@ -44,6 +44,7 @@ class SimulationOutcome(StrEnum):
     APPROVED = "approved"
     DENIED = "denied"
     QUEUED = "queued"
+    AWAITING_APPROVAL = "awaiting_approval"
     REJECTED = "rejected"
 
 
@@ -238,6 +239,8 @@ def _outcome(spec: WorkloadSpec, proposal: Proposal | None, decision: PolicyDeci
         return SimulationOutcome.REJECTED
     if decision.approved:
         return SimulationOutcome.APPROVED
+    if decision.approve_by(queue=spec.queue) is not None:
+        return SimulationOutcome.AWAITING_APPROVAL
     return SimulationOutcome.QUEUED if decision.waits and spec.queue else SimulationOutcome.DENIED
 
 

@@ -133,7 +133,8 @@ def _decisions(work: UnitOfWork, workload_id: uuid.UUID) -> Iterator[_Fact]:
             "warnings": list(decision.warnings),
             "duration_us": decision.duration_us,
         }
-        yield _Fact(TimelineEntry(decision.decided_at, what, detail), (what,), {"plan": str(decision.plan_id)})
+        describes = (what,) if decision.approved else (what, "plan.queued", "plan.awaiting_approval")
+        yield _Fact(TimelineEntry(decision.decided_at, what, detail), describes, {"plan": str(decision.plan_id)})
 
 
 def _revisions(work: UnitOfWork, workload_id: uuid.UUID) -> Iterator[_Fact]:

@@ -42,7 +42,9 @@ from shared.models.lifecycle import (
     ENDED_PLANS,
     OBSERVED_REVISIONS,
     PLANS_IN_PROGRESS,
+    SET_ASIDE_PHASES,
     SETTLED_REVISIONS,
+    UNDECIDED_PLANS,
     WATCHED_REVISIONS,
     Phase,
     PlanStatus,
@@ -243,7 +245,7 @@ def _verify(
 
 
 def _announcement(plan: ActionPlan) -> PlanWasProposed | PlanIsDue:
-    return PlanWasProposed(plan) if plan.status is PlanStatus.PROPOSED else PlanIsDue(plan)
+    return PlanWasProposed(plan) if plan.status in UNDECIDED_PLANS else PlanIsDue(plan)
 
 
 def _task(revisions: Sequence[Deployment]) -> ObservationTask | None:
@@ -525,7 +527,7 @@ class RevisionReconciler:
             workload,
             self._actor,
             withdrawn=False,
-            queued_plan_id=workload.plan_id if workload.phase is Phase.QUEUED else workload.queued_plan_id,
+            queued_plan_id=workload.plan_id if workload.phase in SET_ASIDE_PHASES else workload.queued_plan_id,
             revision=decision.revision,
             reason=reason,
         )

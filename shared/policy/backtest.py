@@ -27,6 +27,7 @@ class BacktestOutcome(StrEnum):
     APPROVED = "approved"
     DENIED = "denied"
     QUEUED = "queued"
+    AWAITING_APPROVAL = "awaiting_approval"
     UNKNOWN = "not known"
 
 
@@ -84,10 +85,12 @@ def replay(known: Recorded, policies: PolicySet) -> ReplayedDecision:
     unsure = {finding.policy for finding in decision.violations} & missing.keys()
     certain = tuple(finding for finding in decision.violations if finding.policy not in unsure)
     if not unsure:
+        if decision.approve_by(queue=plan.queue) is not None:
+            return ReplayedDecision(BacktestOutcome.AWAITING_APPROVAL, certain)
         waits = decision.waits and plan.queue
         return ReplayedDecision(BacktestOutcome.QUEUED if waits else BacktestOutcome.DENIED, certain)
-    # Whoever may wait is denied only for something that no release mends.
-    if any(not finding.waits_for or not plan.queue for finding in certain):
+    # Whoever may wait is denied only for something that neither a release nor a person mends.
+    if any(finding.approve_by is None and not (finding.waits_for and plan.queue) for finding in certain):
         return ReplayedDecision(BacktestOutcome.DENIED, certain)
     return ReplayedDecision(
         BacktestOutcome.UNKNOWN, certain, tuple(sorted({what for name in unsure for what in missing[name]}))
@@ -108,6 +111,8 @@ def _with_enough_actions(facts: Facts, needs: FactsNeeded) -> Facts:
 def _recorded_outcome(past: DecisionRecord, known: Recorded) -> BacktestOutcome:
     if past.approved:
         return BacktestOutcome.APPROVED
+    if known.awaits_approval:
+        return BacktestOutcome.AWAITING_APPROVAL
     return BacktestOutcome.QUEUED if known.plan.queue and known.waits else BacktestOutcome.DENIED
 
 

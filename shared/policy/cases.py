@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from shared.models.amounts import Amounts
-from shared.models.plan import Verb
+from shared.models.plan import Approval, Verb
 from shared.models.workload import Security, WorkloadType, workload_id
 from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.documents import PolicyDocument
@@ -27,6 +27,7 @@ from shared.policy.suites import (
     PlanPart,
     PolicyFile,
     Suite,
+    SuiteApproval,
     SuiteService,
     Sums,
     UnreadablePolicy,
@@ -86,7 +87,7 @@ def run(suite: Suite, policies: PolicySet, case: Case) -> CaseOutcome:
     needs = facts_needed(plan, matching, capped=known.capacity is not None)
     decision = evaluate(plan, matching, _facts(known, needs, now), now)
     unstated = decision.warnings if case.expect.warnings is None else ()
-    return CaseOutcome(decision, tuple(_mismatches(case.expect, decision)), unstated)
+    return CaseOutcome(decision, tuple(_mismatches(case.expect, plan, decision)), unstated)
 
 
 def _merged(base: Part, over: Part) -> Part:
@@ -128,7 +129,12 @@ def _plan(part: PlanPart, known: FactsPart, now: datetime) -> PlanView:
         queue=part.queue or False,
         tolerations=part.tolerations or (),
         node_selector=part.node_selector or (),
+        approval=_approval(known.approval, now),
     )
+
+
+def _approval(part: SuiteApproval | None, now: datetime) -> Approval | None:
+    return None if part is None else Approval(_moment(part.requested_at, now), part.granted_by or "")
 
 
 def _lines(holding: Holding | None) -> dict[str, Amounts]:
@@ -178,7 +184,7 @@ def _moment(when: datetime | timedelta, now: datetime) -> datetime:
     return now - when if isinstance(when, timedelta) else when
 
 
-def _mismatches(expect: Expectation, decision: PolicyDecision) -> Iterable[Mismatch]:
+def _mismatches(expect: Expectation, plan: PlanView, decision: PolicyDecision) -> Iterable[Mismatch]:
     said = "approved" if decision.approved else "denied"
     if expect.decision != said:
         yield Mismatch("decision", (expect.decision,), (said, *map(_shown, decision.violations)))
@@ -194,6 +200,9 @@ def _mismatches(expect: Expectation, decision: PolicyDecision) -> Iterable[Misma
         yield Mismatch("determining", expect.determining, decision.determining)
     if expect.waits is not None and expect.waits is not decision.waits:
         yield Mismatch("waits", (str(expect.waits).lower(),), (str(decision.waits).lower(),))
+    awaits = decision.approve_by(queue=plan.queue) is not None
+    if expect.awaits_approval is not None and expect.awaits_approval is not awaits:
+        yield Mismatch("awaits_approval", (str(expect.awaits_approval).lower(),), (str(awaits).lower(),))
 
 
 def _pair_off(wanted: Sequence[ExpectedFinding], found: Sequence[Finding]) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.plan import Verb
+from shared.models.plan import Approval, Verb
 from shared.models.workload import Security, WorkloadType
 from shared.policy.resources import ScopedResource
 from shared.policy.vocabulary import CountingScope, ScopeKind
@@ -24,7 +24,7 @@ class PlanView:
     lines: what the plan will hold, by GPU SKU. held: what its workload holds on that cluster now. created_at: when the
     workload was first taken in, None for one that is new. queue: whether its workload asks to wait rather than be
     denied. tolerations: the keys of the taints that its pods tolerate on request, "" for every taint. node_selector:
-    its keys.
+    its keys. approval: what a person was asked for and has said.
     """
 
     plan_id: uuid.UUID
@@ -45,6 +45,7 @@ class PlanView:
     queue: bool = False
     tolerations: tuple[str, ...] = ()
     node_selector: tuple[str, ...] = ()
+    approval: Approval | None = None
 
     @cached_property
     def reduces_harm(self) -> bool:
@@ -112,7 +113,8 @@ class Finding:
     """One rule that a plan goes against: the field, its limit and what was observed, and a sentence.
 
     until: when time alone mends it, where that is known. waits_for: of what a released reservation must free some for
-    it to be mended, or the capacity that a cluster must be given; nothing where neither mends it.
+    it to be mended, or the capacity that a cluster must be given; nothing where neither mends it. approve_by: until
+    when a person may approve the plan, which mends it; None where no person can.
     """
 
     policy: str
@@ -123,6 +125,7 @@ class Finding:
     message: str
     until: datetime | None = None
     waits_for: frozenset[ScopedResource] = frozenset()
+    approve_by: datetime | None = None
 
 
 def reason(findings: Iterable[Finding]) -> str:
@@ -136,7 +139,7 @@ class PolicyDecision:
 
     determining: the policies that decided it, in their order; on approval, all that took effect. dry_run: what policies
     in that mode would have denied. waits: whether every violation may be mended by a reservation that is released, or
-    by a cluster that grows.
+    by a cluster that grows. Whether a person may mend it says `approve_by`.
     """
 
     approved: bool
@@ -145,6 +148,17 @@ class PolicyDecision:
     determining: tuple[str, ...]
     dry_run: tuple[Finding, ...] = ()
     waits: bool = False
+
+    def approve_by(self, *, queue: bool) -> datetime | None:
+        """Until when a person may approve the plan; None when that would not help, or none is needed.
+
+        queue: whether the plan's workload would rather wait than be denied. Then room may come for it afterwards.
+        """
+        moments = [finding.approve_by for finding in self.violations if finding.approve_by is not None]
+        others = [finding for finding in self.violations if finding.approve_by is None]
+        if not moments or not all(queue and finding.waits_for for finding in others):
+            return None
+        return min(moments)
 
 
 @dataclass(frozen=True)

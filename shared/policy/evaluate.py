@@ -9,7 +9,9 @@
    so do missing facts. Rules on service levels exempt scale-ups too.
 5. No matching policy approves, with the warning `no_policy_matched`, unless one that matches denies the unmatched. A
    dry-run policy is no match: that it exists changes nothing.
-6. What the plan's cluster has too few GPUs for is a violation too, of no policy; see shared.policy.capacity.
+6. What a rule wants a person to approve is a violation until somebody has: the plan awaits that when nothing else
+   denies it; see shared.policy.rules.approval.
+7. What the plan's cluster has too few GPUs for is a violation too, of no policy; see shared.policy.capacity.
 """
 
 from collections.abc import Iterable, Sequence
@@ -115,6 +117,7 @@ def _check(document: PolicyDocument, rule: Rule, context: EvaluationContext, fou
                 breach.message,
                 _soonest(breach.until, document.valid_until),
                 breach.waits_for,
+                breach.approve_by,
             )
             _record(document, finding, context, exempt=_exempt(rule, plan), found=found)
     except MissingFact as missing:

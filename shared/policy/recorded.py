@@ -38,7 +38,10 @@ class _Service:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a decision rested on, in a form that survives as JSON. waits: whether what was found lets the plan wait."""
+    """What a decision rested on, in a form that survives as JSON.
+
+    waits: whether what was found lets the plan wait. awaits_approval: whether the plan awaits a person's approval.
+    """
 
     now: datetime
     plan: PlanView
@@ -48,6 +51,7 @@ class Recorded:
     priced_on: date | None
     waits: bool = False
     capacity: dict[str, int] | None = None
+    awaits_approval: bool = False
 
     @property
     def facts(self) -> Facts:
@@ -65,7 +69,9 @@ _MOMENT: TypeAdapter[datetime] = TypeAdapter(datetime)
 _ADAPTER: TypeAdapter[Recorded] = TypeAdapter(Recorded)
 
 
-def to_json(plan: PlanView, facts: Facts, now: datetime, *, waits: bool = False) -> dict[str, JsonValue]:
+def to_json(
+    plan: PlanView, facts: Facts, now: datetime, *, waits: bool = False, awaits_approval: bool = False
+) -> dict[str, JsonValue]:
     """The document to keep with a decision; `facts` may hold more than it needed."""
     recorded = Recorded(
         now,
@@ -76,6 +82,7 @@ def to_json(plan: PlanView, facts: Facts, now: datetime, *, waits: bool = False)
         facts.priced_on,
         waits,
         None if facts.capacity is None else dict(facts.capacity),
+        awaits_approval,
     )
     document: dict[str, JsonValue] = _ADAPTER.dump_python(recorded, mode="json")
     return document

@@ -123,6 +123,13 @@ class SuiteService(PolicyModel):
     newest: When = timedelta(0)
 
 
+class SuiteApproval(PolicyModel):
+    """What a person was asked for. granted_by: who has approved the plan."""
+
+    requested_at: When = timedelta(0)
+    granted_by: Text | None = None
+
+
 class SuitePrices(PolicyModel):
     """priced_on: the date of the oldest price that the plan's cost rests on."""
 
@@ -158,7 +165,8 @@ class FactsPart(PolicyModel):
 
     usage and actions are by scope: the plan's own workload, team or cluster, or global. An action is a time, or one
     with its verb. service is by window, such as PT1H. capacity: the GPUs of the plan's cluster by SKU, to which the
-    usage of the cluster belongs. created_at: when the workload was first taken in; one without is new.
+    usage of the cluster belongs. created_at: when the workload was first taken in; one without is new. approval: what a
+    person was asked for; without it nobody was.
     """
 
     usage: dict[Counted, Usage | None] | None = None
@@ -167,6 +175,7 @@ class FactsPart(PolicyModel):
     prices: SuitePrices | None = None
     capacity: dict[Sku, Count | None] | None = None
     created_at: When | None = None
+    approval: SuiteApproval | None = None
 
 
 class ExpectedFinding(PolicyModel):
@@ -185,6 +194,7 @@ class Expectation(PolicyModel):
     """What the decision must be. A list that is given is complete: every finding and warning matches one of it.
 
     warnings: parts of them. determining: names of policies, in their order. waits: whether room may come for it.
+    awaits_approval: whether the plan awaits a person's approval.
     """
 
     decision: Literal["approved", "denied"]
@@ -193,6 +203,7 @@ class Expectation(PolicyModel):
     dry_run: tuple[ExpectedFinding, ...] | None = None
     determining: tuple[str, ...] | None = None
     waits: bool | None = None
+    awaits_approval: bool | None = None
 
 
 class Case(PolicyModel):

@@ -125,6 +125,7 @@ def propose(
     plan = ActionPlan(
         id=plan_id,
         workload_id=spec.id,
+        team=spec.team,
         generation=generation,
         source=PlanSource.USER,
         decision=Decision(verb=verb, cluster=cluster.name, replicas=spec.most_replicas),

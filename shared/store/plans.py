@@ -10,8 +10,14 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import AlreadyInProgress
 from shared.models.cluster import ClusterState
-from shared.models.lifecycle import ANNOUNCED_PLANS, PLAN_STATUSES, PlanStatus
-from shared.models.plan import ActionPlan, Decision, PlanSource
+from shared.models.lifecycle import (
+    ANNOUNCED_PLANS,
+    PLAN_STATUSES,
+    SET_ASIDE_PLANS,
+    UNDECIDED_PLANS,
+    PlanStatus,
+)
+from shared.models.plan import ActionPlan, Approval, Decision, PlanSource
 from shared.models.validation import read_stored
 from shared.policy.decision import DecisionRecord
 from shared.policy.resources import keys_of
@@ -44,6 +50,8 @@ class PlanRows:
         statement = insert(action_plans).values(
             id=plan.id,
             workload_id=plan.workload_id,
+            team=plan.team,
+            proposed_by=plan.proposed_by,
             generation=plan.generation,
             source=plan.source,
             decision=plan.decision.model_dump(mode="json", by_alias=True),
@@ -70,7 +78,9 @@ class PlanRows:
         return PlanWithCluster(_plan(row), away, row.cluster_state == ClusterState.CORDONED)
 
     def get_to_decide(self, plan_id: uuid.UUID, workload_id: uuid.UUID) -> tuple[ActionPlan | None, list[uuid.UUID]]:
-        """A plan that is about to be decided, and the other plans of its workload that are in the queue.
+        """A plan that is about to be decided, and the other plans of its workload that are set aside.
+
+        Those are in the queue, or await an approval.
 
         From here on no policy changes until the transaction ends. The policies are read by a later statement, so it
         sees every change that this one has waited for.
@@ -100,7 +110,10 @@ class PlanRows:
         self._move(plan, PlanStatus.PROPOSED, reason=reason, next_attempt_at=until, lease_until=None)
 
     def propose_queued(self, plan: ActionPlan, until: datetime) -> None:
-        """Gives a plan of the queue back to policy, with its present decision and surge. It keeps its place."""
+        """Gives a plan that was set aside back to policy, with its present decision and surge.
+
+        It keeps its place in the queue, and the approval that it has.
+        """
         decision = plan.decision.model_dump(mode="json", by_alias=True)
         values = {"decision": decision, "surge": plan.surge.as_json(), "next_attempt_at": until}
         self._move(plan, PlanStatus.PROPOSED, **values)
@@ -172,7 +185,7 @@ class PlanRows:
             .where(
                 action_plans.c.status.in_(ANNOUNCED_PLANS),
                 action_plans.c.next_attempt_at <= now,
-                sa.or_(action_plans.c.status == PlanStatus.PROPOSED, ~sa.exists().where(_IS_AWAY)),
+                sa.or_(action_plans.c.status.in_(UNDECIDED_PLANS), ~sa.exists().where(_IS_AWAY)),
             )
             .order_by(action_plans.c.next_attempt_at, action_plans.c.id)
             .limit(limit)
@@ -196,6 +209,33 @@ class PlanRows:
             wait_keys=keys_of(waits_for),
             reason=reason,
         )
+
+    def await_approval(self, plan: ActionPlan, now: datetime, until: datetime, *, reason: str) -> None:
+        """Lets a plan await a person's approval until then, counted from when it was first asked for."""
+        self._move(
+            plan,
+            PlanStatus.AWAITING_APPROVAL,
+            approval_requested_at=plan.approval.requested_at if plan.approval else now,
+            next_attempt_at=until,
+            reason=reason,
+        )
+
+    def grant_approval(self, plan: ActionPlan, approval: Approval) -> None:
+        """Records the approval of a plan that awaits one; the next tick announces the plan."""
+        granted = {
+            "approved_by": approval.granted_by,
+            "approved_at": approval.granted_at,
+            "approval_reason": approval.reason,
+            "next_attempt_at": approval.granted_at,
+        }
+        self.connection.execute(_UPDATE, {"plan": plan.id, **granted})
+
+    def look_at_awaiting(self, now: datetime) -> None:
+        """Has the tick announce every plan that awaits an approval, such as after a policy has changed.
+
+        Those that another transaction works on are left out: they are being decided.
+        """
+        self.connection.execute(_LOOK_AT_AWAITING, {"now": now})
 
     def record_decision(self, record: DecisionRecord) -> None:
         """Keeps the verdict on a plan, with the facts it rested on.
@@ -271,9 +311,18 @@ def _plan(row: Row) -> ActionPlan:
             queued_at=row.queued_at,
             overtaken=row.overtaken,
             waits_for=tuple(row.waits_for),
+            team=row.team,
+            proposed_by=row.proposed_by,
+            approval=_approval(row),
         )
     except NOT_UNDERSTOOD as error:
         raise unreadable(f"plan {row.id} of workload {row.workload_id}", error) from error
+
+
+def _approval(row: Row) -> Approval | None:
+    if row.approval_requested_at is None:
+        return None
+    return Approval(row.approval_requested_at, row.approved_by, row.approved_at, row.approval_reason)
 
 
 def _decision(row: sa.Row[tuple[object, ...]]) -> DecisionRecord:
@@ -304,15 +353,23 @@ _GET_WITH_CLUSTER = (
 )
 _POLICIES_HELD = sa.select(sa.func.pg_advisory_xact_lock_shared(POLICY_SET_LOCK).label("locked")).subquery()
 _OTHERS = action_plans.alias()
-_OTHERS_QUEUED = sa.select(_OTHERS.c.id).where(
+# As in the condition of the index: PostgreSQL has to see that it is the same.
+_SET_ASIDE: list[sa.ColumnElement[str]] = [sa.literal_column(f"'{status.value}'") for status in SET_ASIDE_PLANS]
+_OTHERS_SET_ASIDE = sa.select(_OTHERS.c.id).where(
     _OTHERS.c.workload_id == sa.bindparam("workload"),
-    _OTHERS.c.status == sa.literal_column(f"'{PlanStatus.QUEUED.value}'"),
+    _OTHERS.c.status.in_(_SET_ASIDE),
     _OTHERS.c.id != sa.bindparam("plan"),
 )
 _GET_TO_DECIDE = sa.select(
-    _POLICIES_HELD.c.locked, action_plans, sa.func.array(_OTHERS_QUEUED.scalar_subquery()).label("queued")
+    _POLICIES_HELD.c.locked, action_plans, sa.func.array(_OTHERS_SET_ASIDE.scalar_subquery()).label("queued")
 ).select_from(_POLICIES_HELD.outerjoin(action_plans, action_plans.c.id == sa.bindparam("plan")))
 _UPDATE = action_plans.update().where(action_plans.c.id == sa.bindparam("plan"))
+_AWAITING = sa.select(action_plans.c.id).where(action_plans.c.status == PlanStatus.AWAITING_APPROVAL)
+_LOOK_AT_AWAITING = (
+    action_plans.update()
+    .where(action_plans.c.id.in_(_AWAITING.with_for_update(skip_locked=True)))
+    .values(next_attempt_at=sa.bindparam("now"))
+)
 _LEASE_END = sa.func.clock_timestamp() + sa.bindparam("length", type_=sa.Interval)
 _LEASE = _UPDATE.values(
     status=PlanStatus.APPLYING,

@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from shared.models.lifecycle import PlanStatus
+from shared.models.lifecycle import SET_ASIDE_PLANS, PlanStatus
 from shared.models.plan import ActionPlan
 from shared.policy.resources import keys_of
 from shared.store.plans import plans_from
@@ -66,7 +66,7 @@ class QueueRows:
         return PlanPage(list(plans_from(rows[:limit])), rows[limit - 1].id if len(rows) > limit else None)
 
     def anyone(self) -> bool:
-        """Whether any plan waits."""
+        """Whether any plan waits, for room or for a person's approval."""
         return bool(self.connection.execute(_ANYONE).scalar_one())
 
     def anyone_waits_for(self, keys: Collection[str]) -> bool:
@@ -163,7 +163,8 @@ _PLACE = sa.select(_COLUMNS.priority, _COLUMNS.queued_at).where(
     _COLUMNS.id == sa.bindparam("plan"), _COLUMNS.queued_at.is_not(None)
 )
 _FIRST = _IN_ORDER.where(_QUEUED, _IS_NEWEST).limit(sa.bindparam("most", type_=sa.Integer))
-_ANYONE = sa.select(sa.exists().where(_QUEUED))
+_SET_ASIDE = _COLUMNS.status.in_([sa.literal_column(f"'{status.value}'") for status in SET_ASIDE_PLANS])
+_ANYONE = sa.select(sa.exists().where(_SET_ASIDE))
 _CURSOR = sa.select(queue_cursor).where(queue_cursor.c.id == _ONLY_ROW).with_for_update()
 
 

@@ -37,6 +37,7 @@ from shared.models.lifecycle import (
     FINISHED_REVISIONS,
     LIVE_REVISIONS,
     OBSERVED_REVISIONS,
+    SET_ASIDE_PLANS,
     WATCHED_REVISIONS,
     PlanStatus,
 )
@@ -140,9 +141,18 @@ action_plans = Table(
     Column("overtaken", Integer, nullable=False, server_default=text("0")),
     Column("waits_for", JSONB, nullable=False, server_default=text("'[]'")),
     Column("wait_keys", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    _text("team", default=""),
+    _text("proposed_by", default=""),
+    _moment("approval_requested_at"),
+    _text("approved_by", default=""),
+    _moment("approved_at"),
+    _text("approval_reason", default=""),
     *_kept(),
     Index(None, "workload_id"),
-    Index("ix_action_plans_queued", "workload_id", postgresql_where=text(f"status = '{PlanStatus.QUEUED}'")),
+    Index(None, "created_at", "id"),
+    Index(None, "status", "created_at", "id"),
+    Index(None, "team", "created_at", "id"),
+    Index("ix_action_plans_set_aside", "workload_id", postgresql_where=_status_in(SET_ASIDE_PLANS)),
     # Without a list of pending entries, which every search would read.
     Index(
         "ix_action_plans_wait_keys",

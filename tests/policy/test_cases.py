@@ -21,7 +21,7 @@ def test_every_rule_scope_and_mode_has_a_case() -> None:
     documents = [p.document for suite in load([str(CASES)]) for p in suite.policies.policies if p.document is not None]
     rules = [rule for document in documents for rule in document.rules]
     assert {rule.type for rule in rules} == {
-        "cost_ceiling", "quota", "sla", "slo", "rate_limit", "change_freeze", "image", "security",
+        "cost_ceiling", "quota", "sla", "slo", "rate_limit", "change_freeze", "image", "security", "approval",
     }  # fmt: skip
     for kind in ("cost_ceiling", "quota"):
         scopes = {getattr(rule, "scope", "") for rule in rules if rule.type == kind}

@@ -13,17 +13,24 @@ from shared.operations.backtest import BacktestReport
 from shared.policy.backtest import BacktestOutcome, DecisionDifference
 
 _HEADER = ("WHEN", "TEAM", "WORKLOAD", "CLUSTER", "VERB", "WAS", "WOULD BE", "CAUSE", "WHY")
-_STYLES = {BacktestOutcome.APPROVED: Style.GOOD, BacktestOutcome.DENIED: Style.BAD, BacktestOutcome.QUEUED: Style.BUSY}
+_STYLES = {
+    BacktestOutcome.APPROVED: Style.GOOD,
+    BacktestOutcome.DENIED: Style.BAD,
+    BacktestOutcome.QUEUED: Style.BUSY,
+    BacktestOutcome.AWAITING_APPROVAL: Style.BUSY,
+}
 _WORDS = {
     BacktestOutcome.DENIED: "newly denied",
     BacktestOutcome.APPROVED: "newly allowed",
     BacktestOutcome.QUEUED: "newly queued",
+    BacktestOutcome.AWAITING_APPROVAL: "newly awaiting approval",
     BacktestOutcome.UNKNOWN: "not known",
 }
 _NAMES = {
     BacktestOutcome.DENIED: "newlyDenied",
     BacktestOutcome.APPROVED: "newlyAllowed",
     BacktestOutcome.QUEUED: "newlyQueued",
+    BacktestOutcome.AWAITING_APPROVAL: "newlyAwaitingApproval",
     BacktestOutcome.UNKNOWN: "notKnown",
 }
 

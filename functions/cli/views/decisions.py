@@ -15,7 +15,11 @@ from shared.policy.decision import Finding
 
 _HEADER = ("WORKLOAD", "CLUSTER", "PLACED", "OUTCOME", "VERB", "REPLICAS", "GPUS", "USD/H", "POLICIES")
 _DETAIL = ("WORKLOAD", "CLUSTER", "WHAT", "POLICY", "RULE", "LIMIT", "OBSERVED", "MESSAGE")
-_STYLES = {SimulationOutcome.APPROVED: Style.GOOD, SimulationOutcome.QUEUED: Style.BUSY}
+_STYLES = {
+    SimulationOutcome.APPROVED: Style.GOOD,
+    SimulationOutcome.QUEUED: Style.BUSY,
+    SimulationOutcome.AWAITING_APPROVAL: Style.BUSY,
+}
 
 
 def print_simulation(simulated: Sequence[SimulatedWorkload]) -> None:

@@ -9,17 +9,19 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.policy.rules.amounts import CostCeiling, Quota
+from shared.policy.rules.approval import ApprovalRule
 from shared.policy.rules.freeze import ChangeFreeze
 from shared.policy.rules.hardening import ImageRule, SecurityRule
 from shared.policy.rules.rate import RateLimit
 from shared.policy.rules.service import Sla, Slo
 
 Rule = Annotated[
-    CostCeiling | Quota | Sla | Slo | RateLimit | ChangeFreeze | ImageRule | SecurityRule,
+    CostCeiling | Quota | Sla | Slo | RateLimit | ChangeFreeze | ImageRule | SecurityRule | ApprovalRule,
     Field(discriminator="type"),
 ]
 
 __all__ = [
+    "ApprovalRule",
     "ChangeFreeze",
     "CostCeiling",
     "ImageRule",

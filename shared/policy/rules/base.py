@@ -17,7 +17,7 @@ class Breach:
     """One limit that a plan exceeds.
 
     until: when the plan would pass because of time alone, if that is known. waits_for: the resources of which a
-    released reservation must free some.
+    released reservation must free some. approve_by: until when a person may approve the plan, which mends it.
     """
 
     field: str
@@ -26,6 +26,7 @@ class Breach:
     message: str
     until: datetime | None = None
     waits_for: frozenset[ScopedResource] = frozenset()
+    approve_by: datetime | None = None
 
 
 class RuleModel(PolicyModel):
