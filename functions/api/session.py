@@ -20,6 +20,8 @@ from shared.eventing.event import Outgoing, WireEvent
 from shared.eventing.processing import wire_event
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from shared.eventing.event import Queued
     from shared.eventing.publishing import PublisherAfterCommit
     from shared.models.identity import Principal
@@ -34,11 +36,15 @@ Authenticate = Callable[["UnitOfWork", str], "Principal"]
 
 @dataclass(frozen=True)
 class Services:
-    """What all requests share. publish: sends the outbox after a commit; None leaves it to the relay."""
+    """What all requests share. publish: sends the outbox after a commit; None leaves it to the relay.
+
+    audit_key: signs exports of the audit log, where there is one.
+    """
 
     store: Store
     authenticate: Authenticate
     publish: PublisherAfterCommit | None = None
+    audit_key: Ed25519PrivateKey | None = None
 
 
 class Session:

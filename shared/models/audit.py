@@ -40,12 +40,15 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """Which rows are wanted; None takes any. teams: rows of these teams alone. since, until: [since, until)."""
+    """Which rows are wanted; None takes any. teams: rows of these teams alone. workloads: rows about
+    workloads alone. since, until: [since, until).
+    """
 
     subject: str | None = None
     actor: str | None = None
     action: str | None = None
     teams: Collection[str] | None = None
+    workloads: bool = False
     since: datetime | None = None
     until: datetime | None = None
 

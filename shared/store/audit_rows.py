@@ -15,12 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.models.audit import AuditFilter, AuditPosition, AuditRow, ChainHead, ExportedRow
-from shared.store import audit
+from shared.models.page import Page, PageRequest
+from shared.store import audit, pages
 from shared.store.tables import AUDIT_ORDER, audit_log
 
 _ORDER = tuple(audit_log.c[name] for name in AUDIT_ORDER)
+_UUID = "^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"
 _SETTLED = sa.text("audit_log.transaction_id < ((pg_snapshot_xmin(pg_current_snapshot()))::text)::bigint")
-_PER_READ = 1000
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,9 @@ class AuditRows:
 
     connection: sa.Connection
 
-    def newest(self, wanted: AuditFilter, before: AuditPosition | None, limit: int) -> list[AuditRow]:
-        """At most `limit` rows, newest first, those before a position (None: from the newest)."""
-        statement = _matching(wanted).order_by(*(column.desc() for column in _ORDER)).limit(limit)
-        if before is not None:
-            statement = statement.where(sa.tuple_(*_ORDER) < _place(before))
-        return [_row(row) for row in self.connection.execute(statement)]
+    def page(self, wanted: AuditFilter, request: PageRequest) -> Page[AuditRow]:
+        """A page of the rows that are wanted. The one sort is `time`: the order of commits."""
+        return pages.fetch(self.connection, _matching(wanted), {"time": _ORDER}, request, _row)
 
     def following(self, wanted: AuditFilter, after: AuditPosition | None, limit: int) -> list[AuditRow]:
         """At most `limit` rows, oldest first, those after a position (None: from the first)."""
@@ -54,11 +52,8 @@ class AuditRows:
         return audit.heads(self.connection)
 
     def exported(self) -> Iterator[ExportedRow]:
-        """Every row, chain by chain. They are read a thousand at a time."""
-        rows = self.connection.execution_options(yield_per=_PER_READ).execute(
-            sa.select(audit_log).order_by(audit_log.c.shard, audit_log.c.sequence)
-        )
-        for row in rows:
+        """Every row, chain by chain. A thousand are in memory at a time."""
+        for row in audit.chain_rows(self.connection):
             hashes = bytes(row.previous_hash), bytes(row.hash)
             yield ExportedRow(row.shard, row.sequence, row.recorded_at, bytes(row.body), *hashes)
 
@@ -76,6 +71,8 @@ def _matching(wanted: AuditFilter) -> sa.Select[Any]:
     ):
         if value is not None:
             statement = statement.where(column == value)
+    if wanted.workloads:
+        statement = statement.where(audit_log.c.subject.regexp_match(_UUID))
     if wanted.teams is not None:
         statement = statement.where(audit_log.c.team.in_(sorted(wanted.teams)))
     if wanted.since is not None:

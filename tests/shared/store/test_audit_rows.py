@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from shared.errors import ConfigurationError, OperationRefused
 from shared.models.audit import AuditFilter, AuditPosition, AuditRow
 from shared.models.changes import changes
+from shared.models.page import Page, PageRequest
 from shared.operations import audit_export
 from shared.store.unit_of_work import Store
 from tests.support.builders import INTAKE, SUBMITTED, TESTS, Deliver, id_of, submission
@@ -28,9 +30,15 @@ def following(store: Store, after: AuditPosition | None, wanted: AuditFilter = A
         return work.audit_log.following(wanted, after, limit)
 
 
-def newest(store: Store, wanted: AuditFilter = ALL, before: AuditPosition | None = None, limit: int = 100) -> list[str]:
+def page(
+    store: Store, wanted: AuditFilter = ALL, limit: int = 100, after: tuple[Any, ...] | None = None
+) -> Page[AuditRow]:
     with store.read() as work:
-        return [row.action for row in work.audit_log.newest(wanted, before, limit)]
+        return work.audit_log.page(wanted, PageRequest(limit, "time", True, after))
+
+
+def newest(store: Store, wanted: AuditFilter = ALL) -> list[str]:
+    return [row.action for row in page(store, wanted).items]
 
 
 def actions(rows: list[AuditRow]) -> list[str]:
@@ -87,11 +95,11 @@ def test_rows_are_found_by_what_they_are_about_who_did_it_what_and_when(store: S
 
 def test_pages_go_on_before_the_last_row_while_others_write(store: Store) -> None:
     write(store, "1", "2", "3")
-    with store.read() as work:
-        page = work.audit_log.newest(ALL, None, 2)
+    first = page(store, limit=2)
     write(store, "4")
-    assert actions(page) == ["3", "2"]
-    assert newest(store, before=page[-1].position) == ["1"]
+    rest = page(store, limit=2, after=first.next)
+    assert [actions(list(one.items)) for one in (first, rest)] == [["3", "2"], ["1"]]
+    assert rest.next is None
 
 
 def test_a_row_is_its_workloads_teams_or_the_one_that_it_names(store: Store, deliver: Deliver) -> None:
@@ -101,6 +109,7 @@ def test_a_row_is_its_workloads_teams_or_the_one_that_it_names(store: Store, del
     assert newest(store, AuditFilter(teams=["search"])) == ["plan.proposed"]
     assert newest(store, AuditFilter(teams=["ads"])) == ["bound"]
     assert newest(store, AuditFilter(teams=[])) == []
+    assert newest(store, AuditFilter(workloads=True)) == ["plan.proposed"]
 
 
 def test_a_row_names_the_event_that_led_to_it_and_what_it_changed(store: Store, deliver: Deliver) -> None:
@@ -108,8 +117,7 @@ def test_a_row_names_the_event_that_led_to_it_and_what_it_changed(store: Store, 
     deliver(
         INTAKE, SUBMITTED, submission("chat", image="nginx:1.30", env={"TOKEN": "s3cret"}), source="/ci", event_id="e-7"
     )
-    with store.read() as work:
-        last = work.audit_log.newest(AuditFilter(subject=str(id_of("chat"))), None, 1)[0]
+    last = page(store, AuditFilter(subject=str(id_of("chat")))).items[0]
     assert last.detail["event"] == {"source": "/ci", "id": "e-7"}
     changed = {one["field"]: one for one in last.detail["changes"]["changed"]}
     assert (changed["image"]["before"], changed["image"]["after"]) == ("nginx:1.29", "nginx:1.30")
