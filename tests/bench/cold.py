@@ -19,11 +19,13 @@ from events.workload import WorkloadSubmitted
 from knative.local.runtime.postgres import EmbeddedPostgres
 from knative.local.runtime.scratch import scratch_directory
 from shared.models.cluster import Cluster
-from shared.store.catalogue import CatalogueRows
+from shared.operations.bindings import allow_all
 from shared.store.database import connect
 from shared.store.migrate import upgrade
+from shared.store.unit_of_work import Store
 from tests.bench.importing import ImportBudget, import_budget
 from tests.bench.processes import First, Request, first_of_function, first_of_hello, standin
+from tests.support.builders import TESTS
 
 ROUNDS = 7
 CHAIN = ("workload_intake", "policy_evaluation", "deployment_execution", "health_verification")
@@ -76,10 +78,11 @@ def measure(said: Callable[[str], None]) -> ColdStarts:
 
 
 def _register(url: str) -> None:
-    engine = connect(url, pool_size=1)
-    with engine.begin() as connection:
-        CatalogueRows(connection).register_cluster(Cluster("local"))
-    engine.dispose()
+    store = Store(connect(url, pool_size=1))
+    with store.begin() as work:
+        work.catalogue.register_cluster(Cluster("local"))
+        allow_all(work, TESTS)
+    store.close()
 
 
 def _round(

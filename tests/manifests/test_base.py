@@ -231,6 +231,16 @@ def test_no_secret_is_among_them() -> None:
     assert not [document for document in raw() if document["kind"] == "Secret"]
 
 
+def test_the_closed_component_lets_nothing_but_sentinels_own_events_into_the_broker(manifests: Manifests) -> None:
+    directory = BASE.parent / "components" / "closed"
+    names = yaml.safe_load((directory / "kustomization.yaml").read_text())["resources"]
+    [policy] = [document for name in names for document in yaml.safe_load_all((directory / name).read_text())]
+    [broker] = manifests.brokers
+    assert (policy["kind"], policy["metadata"]["namespace"]) == ("EventPolicy", broker.namespace)
+    assert [target["ref"]["name"] for target in policy["spec"]["to"]] == [broker.name]
+    assert policy["spec"]["from"] == [{"sub": f"system:serviceaccount:{broker.namespace}:*"}]
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
 def test_kubectl_renders_what_the_files_hold() -> None:
     rendered = subprocess.run(["kubectl", "kustomize", str(BASE)], capture_output=True, text=True, check=True).stdout

@@ -46,5 +46,10 @@ def test_the_api_server_accepts_every_object(namespace: None) -> None:
     assert len(accepted) == len(raw()), "\n".join(answered)
 
 
+def test_the_api_server_accepts_the_closed_component(namespace: None) -> None:
+    policies = BASE.parent / "components" / "closed" / "event-policies.yaml"
+    assert "created" in kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(policies))
+
+
 def test_strict_validation_finds_no_unknown_field(namespace: None) -> None:
     kubectl("apply", "--dry-run=server", "--validate=strict", "-k", str(BASE))
