@@ -61,7 +61,7 @@ class BadField(Wire):
     },
 )
 class WorkloadRejected(EventData):
-    """A submission or withdrawal that was not taken in; nothing changed."""
+    """A submission, a withdrawal or a plan from outside that was not taken in; nothing changed."""
 
     workload: uuid.UUID | None
     name: str

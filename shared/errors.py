@@ -11,6 +11,7 @@ A module with an error of its own derives it from SentinelError next to the code
     |   +-- EventTooLarge         413  over the body cap (permanent)
     |   +-- PoisonEvent           422  a CloudEvent that may not be acted on (permanent)
     |   +-- OperationRefused      422  what an operation may not do, now or later, with the field to mend (permanent)
+    |   |   +-- NotBound          422  what an event's source may not ask for
     |   +-- RowUnreadable         422  a stored row that this release cannot understand (permanent)
     |   +-- AlreadyInProgress     409  the same work is being done right now (transient)
     |   +-- StoreUnavailable      503  our own database is away (transient)
@@ -89,6 +90,10 @@ class OperationRefused(EventError):
     def __init__(self, field: str, message: str, *others: tuple[str, str]) -> None:
         self.errors = ((field, message), *others)
         super().__init__("; ".join(f"{name}: {said}" if name else said for name, said in self.errors))
+
+
+class NotBound(OperationRefused):
+    """What an event's source may not ask for, because it is not bound to it."""
 
 
 class RowUnreadable(EventError):

@@ -1,6 +1,7 @@
 """What policy evaluation does with its events: it calls operations, and tells of their results.
 
-plan.proposed and plan.reconsidered have one plan evaluated. A released reservation, a changed policy and the tick have
+plan.proposed and plan.reconsidered have one plan evaluated. A plan from outside whose source is not bound to the
+workload's team ends in a workload.rejected. A released reservation, a changed policy and the tick have
 the queue looked through; see shared.operations.queue.
 
 A look through the queue goes on with an event of its own, page by page, and so does what a decision releases. Such
@@ -24,6 +25,8 @@ from events.plan import (
     PlanReconsidered,
 )
 from events.policy import PolicyChanged, QueueContinued, ReservationReleased
+from events.workload import BadField, WorkloadRejected
+from shared.errors import NotBound
 from shared.eventing.event import Event, Outgoing
 from shared.metrics import DECISIONS, DRY_RUN_DENIALS, count
 from shared.models.actor import Actor
@@ -33,6 +36,7 @@ from shared.operations.evaluate import EvaluatePlan, Evaluation, EvaluationOutco
 from shared.operations.policy_cache import PolicyCache
 from shared.operations.queue import ScannedPage, scan_all, scan_at_tick, scan_next, scan_released
 from shared.operations.resume import resume_queued
+from shared.operations.submit import record_rejection
 from shared.policy.decision import Finding, reason
 
 if TYPE_CHECKING:
@@ -74,13 +78,17 @@ class PolicyEvaluation:
         self._bindings = BindingCache()
 
     def handle(self, event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        """plan.approved, plan.denied, plan.queued or plan.awaitingapproval; nothing for a plan that was decided before.
+        """plan.approved, plan.denied, plan.queued, plan.awaitingapproval or workload.rejected.
 
-        Raises OperationRefused.
+        Nothing for a plan that was decided before. Raises OperationRefused.
         """
         match event.data:
             case PlanProposed() | PlanReconsidered():
-                evaluation = evaluate(work, _command(event, event.data), ACTOR, self._policies, self._bindings)
+                command = _command(event, event.data)
+                try:
+                    evaluation = evaluate(work, command, ACTOR, self._policies, self._bindings)
+                except NotBound as refused:  # nothing was written so far
+                    return [_rejection(event, work, command.workload_id, refused)]
                 _count(evaluation)
                 return [*_outgoing(evaluation), *_released(event, work, evaluation)]
             case QueueContinued(released=released, after=after) if released:
@@ -135,6 +143,14 @@ def _released(event: Event, work: UnitOfWork, evaluation: Evaluation) -> list[Ou
 
 def _reconsidered(plan: ActionPlan) -> Outgoing:
     return Outgoing(PlanReconsidered.of(plan), str(plan.workload_id))
+
+
+def _rejection(event: Event, work: UnitOfWork, workload_id: uuid.UUID, refused: NotBound) -> Outgoing:
+    record_rejection(work, str(workload_id), refused.errors, Actor.event_source(event.source))
+    known = work.workloads.get(workload_id)
+    errors = tuple(BadField(field=field, message=message) for field, message in refused.errors)
+    data = WorkloadRejected(workload=workload_id, name=known.spec.name if known else "", errors=errors)
+    return Outgoing(data, str(workload_id))
 
 
 def _command(event: Event, data: PlanProposed | PlanReconsidered) -> EvaluatePlan:

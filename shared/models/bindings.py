@@ -7,7 +7,6 @@ is named like the team. Both hold patterns, in which `*` stands for any text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -69,7 +68,7 @@ class Bindings:
             return None
         return (
             f"events of source {source[:200]} may not {action.value} for team {team} in namespace {namespace};"
-            " an admin can bind the source"
+            " an admin can bind the source (PUT /api/v1/source-bindings/NAME)"
         )
 
     def refuse_namespace(self, team: str, namespace: str) -> str | None:
@@ -79,7 +78,10 @@ class Bindings:
         patterns = self._patterns_of(team)
         if any(fits(one, namespace) for one in patterns):
             return None
-        return f"team {team} may use {', '.join(patterns)}, not {namespace}; an admin can bind it to the team"
+        return (
+            f"team {team} may use {', '.join(patterns)}, not {namespace};"
+            f" an admin can bind it to the team (PUT /api/v1/namespace-bindings/{team})"
+        )
 
     def _patterns_of(self, team: str) -> tuple[str, ...]:
         bound = [pattern for one in self.namespaces if fits(one.team, team) for pattern in one.namespaces]
@@ -102,9 +104,19 @@ ALLOW_ALL = Bindings(
 
 def fits(pattern: str, text: str) -> bool:
     """Whether a text is what a pattern means: `*` stands for any text, everything else for itself."""
-    if ANYTHING not in pattern:
+    first, *rest = pattern.split(ANYTHING)
+    if not rest:
         return pattern == text
-    return re.fullmatch(".*".join(map(re.escape, pattern.split(ANYTHING))), text, re.DOTALL) is not None
+    *middle, last = rest
+    if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
+        return False
+    # The first place of each part is the best: no text takes longer than its length times the pattern's.
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        if (at := text.find(part, at, end)) < 0:
+            return False
+        at += len(part)
+    return True
 
 
 def bad_patterns(patterns: Iterable[str]) -> str | None:

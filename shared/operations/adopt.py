@@ -40,7 +40,8 @@ def adopt(
 ) -> tuple[ActionPlan, Workload]:
     """Stores such a plan; it becomes its workload's newest. Its amounts are those of the workload's replicas.
 
-    The caller has locked the workload. Raises OperationRefused, which names the bad field.
+    The caller has locked the workload. Raises NotBound before anything is written, and OperationRefused, which names
+    the bad field.
     """
     decision, spec = proposed.decision, workload.spec
     check_source(bindings, proposed.proposer.name, SourceAction.PROPOSE, spec.team, spec.namespace)

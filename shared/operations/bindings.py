@@ -6,7 +6,7 @@ import uuid
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from shared.errors import NotFound, OperationRefused
+from shared.errors import NotBound, NotFound, OperationRefused
 from shared.models.account import NAME, NAME_RULE
 from shared.models.bindings import ALLOW_ALL, Bindings, NamespaceBinding, SourceAction, SourceBinding, bad_patterns
 from shared.models.changes import changes
@@ -32,9 +32,9 @@ class BindingCache:
 
 
 def check_source(bindings: Bindings, source: str, action: SourceAction, team: str, namespace: str) -> None:
-    """Raises OperationRefused for an event whose source is not bound to what it asks for."""
+    """Raises NotBound for an event whose source is not bound to what it asks for."""
     if (reason := bindings.refuse_source(source, action, team, namespace)) is not None:
-        raise OperationRefused("team", reason)
+        raise NotBound("source", reason)
 
 
 def check_namespace(bindings: Bindings, spec: WorkloadSpec) -> None:

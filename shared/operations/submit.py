@@ -68,6 +68,6 @@ def submit(work: UnitOfWork, command: SubmitWorkload, actor: Actor, bindings: Bi
 
 
 def record_rejection(work: UnitOfWork, subject: str, errors: Sequence[tuple[str, str]], actor: Actor) -> None:
-    """Keeps the first errors of a submission or withdrawal that was refused. errors: (field, message)."""
+    """Keeps the first errors of what an event asked for and was refused. errors: (field, message)."""
     messages = [f"{field}: {message}"[:MAX_RECORDED_CHARACTERS] for field, message in errors[:MAX_RECORDED_ERRORS]]
     work.audit("workload.rejected", subject, actor, errors=[*messages])

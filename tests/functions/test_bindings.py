@@ -1,5 +1,7 @@
 """Events are a way in: whoever is not bound to a team cannot act for it, and everybody stays in their namespaces."""
 
+import uuid
+
 import pytest
 import sqlalchemy as sa
 
@@ -68,9 +70,9 @@ def test_who_is_not_bound_is_told_so_and_audited_and_changes_nothing(
     data = submission(image="evil:1") if verb == "submit" else withdrawal()
     [error] = rejected(deliver, type_name, data, ELSE)
     assert error == {
-        "field": "team",
+        "field": "source",
         "message": f"events of source {ELSE} may not {verb} for team search in namespace search;"
-        " an admin can bind the source",
+        " an admin can bind the source (PUT /api/v1/source-bindings/NAME)",
     }
     assert rows(owner_engine, "workloads") == before
     with bound.begin() as work:
@@ -106,9 +108,12 @@ def test_a_plan_from_outside_needs_a_source_that_may_propose(deliver: Deliver, b
         "decisions": [{"verb": "scale", "cluster": "local", "replicas": 1}],
         "source": "decision_service",
     }
-    answer = deliver(POLICY, PROPOSED, plan, source=CI)
-    assert (answer.status, b"may not propose for team search" in answer.body) == (422, True)
+    refused = told(deliver(POLICY, PROPOSED, plan, source=CI))
+    assert (refused.type, b"may not propose for team search" in refused.body) == (REJECTED, True)
     with bound.begin() as work:
+        last = work.audit_entries(str(known.id))[-1]
+        assert (last.action, last.actor) == ("workload.rejected", f"event_source:{CI}")
+        assert work.plans.get(uuid.UUID(plan["plan"])) is None
         bindings.put_source(work, SourceBinding("ci", CI, actions=(SourceAction.PROPOSE,)), TESTS)
     answer = deliver(POLICY, PROPOSED, plan, source=CI)
     assert b"may not propose" not in answer.body

@@ -1,5 +1,7 @@
 """Patterns and bindings: what a source may do, and which namespaces are a team's."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,10 +36,24 @@ BOUND = Bindings((CI,), (NamespaceBinding("ads", ("ads", "ads-*")), NamespaceBin
         ("a*", "a\nb", True),
         ("", "", True),
         ("", "a", False),
+        ("ab*ba", "aba", False),
+        ("*a*b*", "ba", False),
+        ("*aa*a", "aaa", True),
+        ("*a*a*a*", "aa", False),
+        ("**", "", True),
+        ("a*" * 250 + "b", "a" * 10_000, False),
     ],
 )
 def test_a_star_is_any_text_and_nothing_else_is_special(pattern: str, text: str, expected: bool) -> None:
     assert fits(pattern, text) is expected
+
+
+_FEW = st.text("ab*", max_size=8)
+
+
+@given(_FEW, st.text("ab", max_size=8))
+def test_a_pattern_means_what_the_same_expression_means(pattern: str, text: str) -> None:
+    assert fits(pattern, text) is (re.fullmatch(pattern.replace("*", ".*"), text) is not None)
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4), st.lists(st.text(), min_size=3, max_size=3))

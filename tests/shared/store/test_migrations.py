@@ -20,11 +20,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import ProgrammingError
 
 from knative.local.runtime.postgres import EmbeddedPostgres
+from shared.models.bindings import ALLOW_ALL, Bindings
 from shared.models.page import PageRequest
 from shared.models.stored import WorkloadFilter
 from shared.models.workload import workload_id
 from shared.operations import ledger_check
 from shared.operations.apply import TaskPostponed
+from shared.operations.bindings import BindingCache
 from shared.operations.observe import Observed
 from shared.operations.workloads import list_workloads
 from shared.policy.resources import keys_of
@@ -171,6 +173,27 @@ def test_rows_of_every_earlier_release_are_listed_verified_and_checked(fresh_url
             assert revision.observed_at is not None
             assert revision.observed_at > work.now - timedelta(seconds=30)
     engine.dispose()
+
+
+@pytest.mark.parametrize(("used", "bound"), [(True, ALLOW_ALL), (False, Bindings())], ids=["used", "new"])
+def test_what_was_used_before_goes_on_and_what_is_new_binds_nothing(
+    fresh_url: str, used: bool, bound: Bindings
+) -> None:
+    upgrade(fresh_url, "0023")
+    engine = connect(fresh_url)
+    if used:
+        with engine.begin() as connection:
+            connection.execute(sa.text(_OLD_AUDIT_ROW))
+    upgrade(fresh_url)
+    with Store(engine).begin() as work:
+        assert BindingCache().current(work) == bound
+    engine.dispose()
+
+
+_OLD_AUDIT_ROW = """
+    INSERT INTO audit_log (shard, sequence, action, subject, actor, body, previous_hash, hash)
+    VALUES (0, 1, 'cluster.added', 'cluster/eu', 'system', '', '', '')
+"""
 
 
 def test_prices_that_somebody_set_are_left_alone(fresh_url: str) -> None:

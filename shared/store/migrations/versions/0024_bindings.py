@@ -1,7 +1,7 @@
 """Which event sources may act for which teams, and which namespaces teams may use.
 
-An installation that has workloads goes on as before: everything is allowed until an admin binds what is meant. A new
-one begins with nothing bound.
+An installation that was used before goes on as before: everything is allowed until an admin binds what is meant. A new
+one has neither workloads nor audit rows, and begins with nothing bound.
 """
 
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ _TABLES = ("source_bindings", "namespace_bindings", "binding_set")
 _ALLOW_ALL = """
 DO $$
 BEGIN
-    IF EXISTS (SELECT FROM workloads) THEN
+    IF EXISTS (SELECT FROM workloads) OR EXISTS (SELECT FROM audit_log) THEN
         INSERT INTO source_bindings (name, source, teams, namespaces, actions)
         VALUES ('everything', '*', '{*}', '{*}', '{submit,withdraw,propose}');
         INSERT INTO namespace_bindings (team, namespaces) VALUES ('*', '{*}');
