@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from functions.api.session import Services
 
 PREFIX = "/api/v1"
-RESOURCES = ("workloads", "stream", "audit_logs")
+RESOURCES = ("workloads", "bindings", "stream", "audit_logs")
 """The modules of functions.api.routes, in the order of /docs."""
 
 

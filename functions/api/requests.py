@@ -16,11 +16,13 @@ from fastapi import APIRouter, Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
+from pydantic import ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from functions.api.problems import RequestRefused
 from shared.eventing import strict_json
+from shared.models.fields import Wire
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +33,12 @@ _SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
 ]
+
+
+class Body(Wire):
+    """Base of a request's body: camelCase, no unknown field. FastAPI needs its validator at once."""
+
+    model_config = ConfigDict(defer_build=False)
 
 
 class StrictRequest(Request):

@@ -7,13 +7,20 @@ is named like the team. Both hold patterns, in which `*` stands for any text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 ANYTHING = "*"
 MAX_PATTERN = 512
+MAX_PATTERNS = 100
+_LABEL_PATTERN = re.compile(r"[a-z0-9*-]{1,128}")
 FORBIDDEN_NAMESPACES = ("kube-*", "knative-*", "kourier-system", "istio-system", "sentinel")
 """Namespaces that no team may use, whatever is bound: of Kubernetes itself, whose names begin with `kube-`
 (kubernetes.io, Namespaces), of Knative and its networks, and Sentinel's own."""
@@ -37,6 +44,17 @@ class SourceBinding:
     namespaces: tuple[str, ...] = (ANYTHING,)
     actions: tuple[SourceAction, ...] = (SourceAction.SUBMIT, SourceAction.WITHDRAW)
 
+    def as_json(self) -> dict[str, JsonValue]:
+        """As the command line and the API show it."""
+        actions: list[JsonValue] = [action.value for action in self.actions]
+        return {
+            "name": self.name,
+            "source": self.source,
+            "teams": [*self.teams],
+            "namespaces": [*self.namespaces],
+            "actions": actions,
+        }
+
     def allows(self, source: str, action: SourceAction, team: str, namespace: str) -> bool:
         """Whether this binding lets an event of `source` do that."""
         return (
@@ -53,6 +71,10 @@ class NamespaceBinding:
 
     team: str
     namespaces: tuple[str, ...]
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """As the command line and the API show it."""
+        return {"team": self.team, "namespaces": [*self.namespaces]}
 
 
 @dataclass(frozen=True)
@@ -73,7 +95,7 @@ class Bindings:
 
     def refuse_namespace(self, team: str, namespace: str) -> str | None:
         """Why a team may not use a namespace, with the fix; None when it may."""
-        if any(fits(one, namespace) for one in FORBIDDEN_NAMESPACES):
+        if is_forbidden(namespace):
             return f"{namespace} belongs to Kubernetes, Knative or Sentinel, and no team may use it"
         patterns = self._patterns_of(team)
         if any(fits(one, namespace) for one in patterns):
@@ -119,11 +141,22 @@ def fits(pattern: str, text: str) -> bool:
     return True
 
 
-def bad_patterns(patterns: Iterable[str]) -> str | None:
-    """What is wrong with a list of patterns; None for good ones."""
-    found = list(patterns)
-    if not found:
-        return "must have at least one pattern; `*` is all"
-    if any(not one or len(one) > MAX_PATTERN or not one.isprintable() for one in found):
-        return f"patterns must have 1 to {MAX_PATTERN} printable characters"
+def is_forbidden(namespace: str) -> bool:
+    """Whether no team may use a namespace, whatever is bound."""
+    return any(fits(one, namespace) for one in FORBIDDEN_NAMESPACES)
+
+
+def bad_source(pattern: str) -> str | None:
+    """What is wrong with a pattern of sources; None for a good one."""
+    if not pattern or len(pattern) > MAX_PATTERN or not pattern.isprintable():
+        return f"must have 1 to {MAX_PATTERN} printable characters; `*` stands for any text"
+    return None
+
+
+def bad_labels(patterns: Sequence[str]) -> str | None:
+    """What is wrong with patterns of teams or namespaces, which are DNS labels; None for good ones."""
+    if not 1 <= len(patterns) <= MAX_PATTERNS:
+        return f"must hold 1 to {MAX_PATTERNS} patterns; `*` is all"
+    if any(_LABEL_PATTERN.fullmatch(one) is None for one in patterns):
+        return "a pattern must have 1 to 128 of a-z, 0-9, `-` and `*`, which stands for any text"
     return None

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.bindings import Bindings, NamespaceBinding, SourceAction, SourceBinding
+from shared.store import pages
 from shared.store.tables import binding_set, namespace_bindings, source_bindings
+
+if TYPE_CHECKING:
+    from shared.models.page import Page, PageRequest
+    from shared.store.rows import Row
 
 _ONLY_ROW = 1
 _REVISION = sa.select(binding_set.c.revision)
@@ -29,19 +35,17 @@ class BindingRows:
         """Every binding, by name."""
         sources = self.connection.execute(sa.select(source_bindings).order_by(source_bindings.c.name))
         namespaces = self.connection.execute(sa.select(namespace_bindings).order_by(namespace_bindings.c.team))
-        return Bindings(
-            tuple(
-                SourceBinding(
-                    row.name,
-                    row.source,
-                    tuple(row.teams),
-                    tuple(row.namespaces),
-                    tuple(SourceAction(action) for action in row.actions),
-                )
-                for row in sources
-            ),
-            tuple(NamespaceBinding(row.team, tuple(row.namespaces)) for row in namespaces),
-        )
+        return Bindings(tuple(map(_source, sources)), tuple(map(_namespaces, namespaces)))
+
+    def page_of_sources(self, request: PageRequest) -> Page[SourceBinding]:
+        """A page of the source bindings. Sorts: name."""
+        sorts = {"name": [source_bindings.c.name]}
+        return pages.fetch(self.connection, sa.select(source_bindings), sorts, request, _source)
+
+    def page_of_namespaces(self, request: PageRequest) -> Page[NamespaceBinding]:
+        """A page of the namespace bindings. Sorts: team."""
+        sorts = {"team": [namespace_bindings.c.team]}
+        return pages.fetch(self.connection, sa.select(namespace_bindings), sorts, request, _namespaces)
 
     def put_source(self, binding: SourceBinding) -> None:
         """Adds a source binding, or replaces the one of its name."""
@@ -76,3 +80,12 @@ class BindingRows:
             statement.on_conflict_do_update(index_elements=["id"], set_={**values, "updated_at": sa.func.now()})
         )
         return self.all()
+
+
+def _source(row: Row) -> SourceBinding:
+    actions = tuple(SourceAction(action) for action in row.actions)
+    return SourceBinding(row.name, row.source, tuple(row.teams), tuple(row.namespaces), actions)
+
+
+def _namespaces(row: Row) -> NamespaceBinding:
+    return NamespaceBinding(row.team, tuple(row.namespaces))

@@ -113,7 +113,7 @@ def test_a_plan_from_outside_needs_a_source_that_may_propose(deliver: Deliver, b
     with bound.begin() as work:
         last = work.audit_entries(str(known.id))[-1]
         assert (last.action, last.actor) == ("workload.rejected", f"event_source:{CI}")
-        assert work.plans.get(uuid.UUID(plan["plan"])) is None
+        assert work.plans.get(uuid.UUID(str(plan["plan"]))) is None
         bindings.put_source(work, SourceBinding("ci", CI, actions=(SourceAction.PROPOSE,)), TESTS)
     answer = deliver(POLICY, PROPOSED, plan, source=CI)
     assert b"may not propose" not in answer.body

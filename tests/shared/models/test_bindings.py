@@ -13,7 +13,8 @@ from shared.models.bindings import (
     NamespaceBinding,
     SourceAction,
     SourceBinding,
-    bad_patterns,
+    bad_labels,
+    bad_source,
     fits,
 )
 
@@ -117,7 +118,13 @@ def test_what_belongs_to_the_platform_is_no_teams_whatever_is_bound(namespace: s
     assert any(fits(pattern, namespace) for pattern in FORBIDDEN_NAMESPACES)
 
 
-@pytest.mark.parametrize("patterns", [[], [""], ["a\n"], ["x" * 513]])
-def test_patterns_are_short_printable_text(patterns: list[str]) -> None:
-    assert bad_patterns(patterns)
-    assert bad_patterns(["*", "é"]) is None
+@pytest.mark.parametrize("pattern", ["", "a\n", "a\0", "\ud800", "x" * 513])
+def test_a_pattern_of_sources_is_short_printable_text(pattern: str) -> None:
+    assert bad_source(pattern)
+    assert bad_source("/é*") is None
+
+
+@pytest.mark.parametrize("patterns", [[], [""], ["A"], ["a/b"], ["a\n"], ["x" * 129], ["a"] * 101])
+def test_patterns_of_teams_and_namespaces_are_of_dns_labels(patterns: list[str]) -> None:
+    assert bad_labels(patterns)
+    assert bad_labels(["*", "team-*", "a"]) is None
