@@ -22,6 +22,7 @@ A module with an error of its own derives it from SentinelError next to the code
     +-- NoClusterMatches          no registered cluster may run a workload
     +-- NotFound                  nothing has the name or id that a command gave
     +-- WrongState                what an operation may not do in the state that its object has now
+    +-- AlreadyExists             another object has the name that a new one should get
     +-- AmbiguousName             several workloads have the name that a command gave
     +-- PolicyUnreadable          a policy of another version, which cannot be put into force
     +-- ClusterError              a Kubernetes API server said no, or nothing
@@ -140,6 +141,10 @@ class NotFound(SentinelError):
 
 class WrongState(SentinelError):
     """The state of an object does not allow what was asked now; the message says what would."""
+
+
+class AlreadyExists(SentinelError):
+    """Another object has the name that a new one should get; the message names it."""
 
 
 class AmbiguousName(SentinelError):

@@ -80,6 +80,30 @@ class FunctionSettings:
         return self.clusters_directory
 
 
+@dataclass(frozen=True)
+class IdentitySettings:
+    """What the api needs of its environment to know who asks.
+
+    keys_directory (SIGNING_KEYS_DIR: see shared.identity.keys), issuer (TOKEN_ISSUER, the `iss` of tokens, by default
+    `sentinel`), first_admin_password (FIRST_ADMIN_PASSWORD_FILE: a file with the password of the first admin, read when
+    `admin` logs in and there is no account yet).
+    """
+
+    keys_directory: Path
+    issuer: str = "sentinel"
+    first_admin_password: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "IdentitySettings":
+        """Raises ConfigurationError that names the variable."""
+        password = environment.get("FIRST_ADMIN_PASSWORD_FILE")
+        return cls(
+            Path(required(environment, "SIGNING_KEYS_DIR", "the directory of the keys that sign tokens")),
+            environment.get("TOKEN_ISSUER") or "sentinel",
+            Path(password) if password else None,
+        )
+
+
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name, str(default))
     if not text.isdecimal() or not 1 <= int(text) <= 100:

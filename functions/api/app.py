@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from functions.api.session import Services
 
 PREFIX = "/api/v1"
-RESOURCES = ("workloads", "bindings", "stream", "audit_logs")
+RESOURCES = (
+    "auth",
+    "workloads",
+    "stream",
+    "users",
+    "service_accounts",
+    "role_bindings",
+    "bindings",
+    "audit_logs",
+)
 """The modules of functions.api.routes, in the order of /docs."""
 
 
@@ -36,6 +45,7 @@ def build(services: Services) -> FastAPI:
     for name in RESOURCES:
         api.include_router(_router(name))
     app.include_router(api)
+    app.include_router(_router("jwks"))
     return app
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from functions.api.app import build as build_app
+from functions.api.identity import Identity
 from functions.api.session import Services
-from shared.errors import Unauthenticated
+from shared.identity.keys import KeyDirectory
+from shared.identity.passwords import Passwords
+from shared.identity.tokens import Tokens
+from shared.operations.identity.authenticate import authenticate
+from shared.settings import IdentitySettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from functions.runtime import Ports
-    from shared.models.identity import Principal
-    from shared.store.unit_of_work import UnitOfWork
-
-
-def _nobody(work: UnitOfWork, token: str) -> Principal:
-    raise Unauthenticated("no token counts yet")
 
 
 def build(ports: Ports) -> FastAPI:
-    """The application on what its environment says."""
-    return build_app(Services(ports.store, _nobody, ports.publish_after_commit()))
+    """The application on what its environment says. Raises ConfigurationError."""
+    settings = IdentitySettings.from_environment()
+    tokens = Tokens(settings.issuer, KeyDirectory(settings.keys_directory).current)
+    identity = Identity(tokens, Passwords(), settings.first_admin_password)
+    whose = partial(authenticate, tokens=tokens)
+    return build_app(Services(ports.store, whose, ports.publish_after_commit(), identity=identity))

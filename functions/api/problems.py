@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from shared.errors import (
+    AlreadyExists,
     AlreadyInProgress,
     AmbiguousName,
     EventTooLarge,
@@ -33,6 +35,8 @@ from shared.errors import (
     WrongState,
 )
 from shared.eventing.processing import advised_fields, bad_fields
+from shared.identity.passwords import PasswordsBusy
+from shared.operations.identity.login import TooManyLogins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,6 +102,9 @@ KINDS: Mapping[str, Kind] = {
 }
 """Every kind of problem, by the last part of its `type`."""
 
+_AGAIN = ("unavailable", "too-many-requests")
+"""The caller may ask again after a while; see Retry-After."""
+
 _BY_STATUS = {kind.status: name for name, kind in KINDS.items()}
 _BY_ERROR: Mapping[type[SentinelError], str] = {
     MalformedEvent: "bad-request",
@@ -106,7 +113,10 @@ _BY_ERROR: Mapping[type[SentinelError], str] = {
     NotFound: "not-found",
     AmbiguousName: "conflict",
     WrongState: "conflict",
+    AlreadyExists: "conflict",
     AlreadyInProgress: "conflict",
+    PasswordsBusy: "too-many-requests",
+    TooManyLogins: "too-many-requests",
     EventTooLarge: "too-large",
     OperationRefused: "invalid",
     RowUnreadable: "conflict",
@@ -151,7 +161,7 @@ def document(
         errors=[BadField(field=field, message=said[:_MAX_TEXT]) for field, said in errors[:_MAX_FIELDS]],
     )
     more = {"www-authenticate": "Bearer"} if name == "unauthenticated" else {}
-    more |= {"retry-after": str(RETRY_AFTER_SECONDS)} if name == "unavailable" else {}
+    more |= {"retry-after": str(RETRY_AFTER_SECONDS)} if name in _AGAIN else {}
     body = json.dumps(problem.model_dump()).encode()
     return Response(body, kind.status, {**more, **(headers or {})}, MEDIA_TYPE)
 
@@ -162,6 +172,9 @@ def _refused(request: Request, error: Exception) -> Response:
             return document(request, error.kind, str(error), error.errors, error.headers)
         case OperationRefused():
             return document(request, "invalid", str(error), error.errors)
+        case TooManyLogins():
+            after = {"retry-after": str(math.ceil(error.wait.total_seconds()))}
+            return document(request, "too-many-requests", str(error), (), after)
     name = next((_BY_ERROR[known] for known in type(error).mro() if known in _BY_ERROR), None)
     return _defect(request, error) if name is None else document(request, name, str(error))
 

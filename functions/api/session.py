@@ -22,6 +22,7 @@ from shared.eventing.processing import wire_event
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from functions.api.identity import Identity
     from shared.eventing.event import Queued
     from shared.eventing.publishing import PublisherAfterCommit
     from shared.models.identity import Principal
@@ -38,13 +39,14 @@ Authenticate = Callable[["UnitOfWork", str], "Principal"]
 class Services:
     """What all requests share. publish: sends the outbox after a commit; None leaves it to the relay.
 
-    audit_key: signs exports of the audit log, where there is one.
+    audit_key: signs exports of the audit log, where there is one. identity: what logins need; None where nobody can.
     """
 
     store: Store
     authenticate: Authenticate
     publish: PublisherAfterCommit | None = None
     audit_key: Ed25519PrivateKey | None = None
+    identity: Identity | None = None
 
 
 class Session:
@@ -76,6 +78,13 @@ class Session:
         """A transaction that sees one moment and writes nothing. Raises Unauthenticated, and StoreUnavailable."""
         with self._services.store.read() as work:
             self._resolve(work)
+            yield work
+
+    @contextmanager
+    def anonymous(self) -> Iterator[UnitOfWork]:
+        """A transaction that may write, of somebody who is not known yet. Raises StoreUnavailable."""
+        with self._services.store.begin() as work:
+            work.cause = {"request": self.request_id}
             yield work
 
     def tell(self, work: UnitOfWork, *events: Outgoing) -> None:

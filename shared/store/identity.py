@@ -10,8 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.models.account import Account, AccountKind, AccountToken, RefreshToken
+from shared.models.account import Account, AccountKind, AccountRole, AccountToken, RefreshToken
 from shared.models.identity import Role, RoleBinding
+from shared.models.page import Page, PageRequest
+from shared.store import pages
 from shared.store.rows import IDENTITY_LOCK
 from shared.store.tables import account_tokens, accounts, login_attempts, refresh_tokens, role_bindings
 
@@ -28,7 +30,16 @@ _BINDINGS = (
     .label("bindings")
 )
 _LOCK_CHANGES = sa.select(sa.func.pg_advisory_xact_lock(IDENTITY_LOCK))
-_ACCOUNT = sa.select(accounts, _BINDINGS)
+_ACCOUNT: sa.Select[Any] = sa.select(accounts, _BINDINGS)
+_ROLE: sa.Select[Any] = sa.select(
+    role_bindings.c.id,
+    role_bindings.c.role,
+    role_bindings.c.team,
+    role_bindings.c.created_at,
+    *(accounts.c[name].label(f"account_{name}") for name in ("id", "kind", "name", "issuer")),
+).join(accounts, accounts.c.id == role_bindings.c.account_id)
+SORTS = {"name": (accounts.c.name, accounts.c.issuer)}
+ROLE_SORTS = {"createdAt": (role_bindings.c.created_at, role_bindings.c.id)}
 _BY_ID = _ACCOUNT.where(accounts.c.id == sa.bindparam("account"))
 _BY_NAME = _ACCOUNT.where(
     accounts.c.kind == sa.bindparam("kind"),
@@ -85,11 +96,40 @@ class IdentityRows:
         statement = sa.select(accounts.c.password_hash).where(accounts.c.id == account_id)
         return self.connection.execute(statement).scalar_one_or_none()
 
-    def accounts(self, kind: AccountKind, after: str, limit: int) -> list[Account]:
-        """At most `limit` accounts in the order of their names, those behind `after` ("" for the first)."""
-        key = accounts.c.name + sa.literal("\x1f") + accounts.c.issuer
-        statement = _ACCOUNT.where(accounts.c.kind == kind.value, key > after).order_by(key).limit(limit)
-        return [_account(row) for row in self.connection.execute(statement)]
+    def page(self, kind: AccountKind, request: PageRequest, name: str | None = None) -> Page[Account]:
+        """A page of accounts, sorted by `name`. name: only accounts of this name."""
+        statement = _ACCOUNT.where(accounts.c.kind == kind.value)
+        if name is not None:
+            statement = statement.where(accounts.c.name == name)
+        return pages.fetch(self.connection, statement, SORTS, request, _account)
+
+    def roles(
+        self, request: PageRequest, *, account_id: uuid.UUID | None, team: str | None, teams: frozenset[str] | None
+    ) -> Page[AccountRole]:
+        """A page of role bindings, sorted by `createdAt`. teams: only those to one of these; None for all."""
+        statement = _ROLE
+        if account_id is not None:
+            statement = statement.where(role_bindings.c.account_id == account_id)
+        if team is not None:
+            statement = statement.where(role_bindings.c.team == team)
+        if teams is not None:
+            statement = statement.where(role_bindings.c.team.in_(sorted(teams)))
+        return pages.fetch(self.connection, statement, ROLE_SORTS, request, _role)
+
+    def role(self, binding_id: uuid.UUID) -> AccountRole | None:
+        """One role binding."""
+        row = self.connection.execute(_ROLE.where(role_bindings.c.id == binding_id)).one_or_none()
+        return None if row is None else _role(row)
+
+    def role_of(self, account_id: uuid.UUID, binding: RoleBinding) -> AccountRole | None:
+        """The binding of a role to an account."""
+        theirs = _ROLE.where(
+            role_bindings.c.account_id == account_id,
+            role_bindings.c.role == binding.role.value,
+            role_bindings.c.team == (binding.team or ""),
+        )
+        row = self.connection.execute(theirs).one_or_none()
+        return None if row is None else _role(row)
 
     def anyone(self) -> bool:
         """Whether there is any account."""
@@ -163,7 +203,7 @@ class IdentityRows:
             .order_by(account_tokens.c.created_at.desc(), account_tokens.c.id)
         )
         return [
-            AccountToken(row.id, row.account_id, row.description, row.expires_at, row.revoked_at)
+            AccountToken(row.id, row.account_id, row.description, row.expires_at, row.revoked_at, row.created_at)
             for row in self.connection.execute(statement)
         ]
 
@@ -264,3 +304,8 @@ def _account(row: sa.Row[Any]) -> Account:
 
 def _order(binding: RoleBinding) -> tuple[str, str]:
     return (binding.role.value, binding.team or "")
+
+
+def _role(row: sa.Row[Any]) -> AccountRole:
+    account = Account(row.account_id, AccountKind(row.account_kind), row.account_name, row.account_issuer)
+    return AccountRole(row.id, account, RoleBinding(Role(row.role), row.team or None), row.created_at)

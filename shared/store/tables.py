@@ -514,7 +514,7 @@ accounts = Table(
     Column("disabled", Boolean, nullable=False, server_default=text("false")),
     Column("revision", BigInteger, nullable=False, server_default=text("1")),
     *_kept(),
-    UniqueConstraint("kind", "issuer", "name"),
+    UniqueConstraint("kind", "name", "issuer"),
 )
 
 role_bindings = Table(
@@ -526,6 +526,7 @@ role_bindings = Table(
     _text("team", default=""),
     *_kept(),
     UniqueConstraint("account_id", "role", "team"),
+    Index(None, "created_at", "id"),
 )
 
 refresh_tokens = Table(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.errors import NotFound, OperationRefused
-from shared.models.account import NAME, NAME_RULE, Account, AccountKind, AccountToken
+from shared.errors import AlreadyExists, NotFound, OperationRefused
+from shared.models.account import NAME, NAME_RULE, Account, AccountKind, AccountRole, AccountToken
 from shared.models.identity import Role, RoleBinding
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from shared.models.actor import Actor
+    from shared.models.page import Page, PageRequest
     from shared.store.unit_of_work import UnitOfWork
 
 LONGEST_TOKEN = timedelta(days=365)
@@ -22,19 +22,9 @@ FIRST_ADMIN = "admin"
 MAX_DESCRIPTION = 200
 
 
-@dataclass(frozen=True)
-class AccountPage:
-    """Accounts in the order of their names. next: what the next page begins after; None on the last."""
-
-    accounts: list[Account]
-    next: str | None
-
-
-def list_accounts(work: UnitOfWork, kind: AccountKind, after: str, limit: int) -> AccountPage:
-    """At most `limit` accounts behind `after`, which is "" for the first page."""
-    found = work.identity.accounts(kind, after, limit + 1)
-    last = found[limit - 1] if len(found) > limit else None
-    return AccountPage(found[:limit], None if last is None else f"{last.name}\x1f{last.issuer}")
+def list_accounts(work: UnitOfWork, kind: AccountKind, request: PageRequest, name: str | None = None) -> Page[Account]:
+    """A page of accounts, sorted by `name`. name: only accounts of this name, at whatever issuer."""
+    return work.identity.page(kind, request, name)
 
 
 def get(work: UnitOfWork, kind: AccountKind, account_id: uuid.UUID, *, lock: bool = False) -> Account:
@@ -47,10 +37,15 @@ def get(work: UnitOfWork, kind: AccountKind, account_id: uuid.UUID, *, lock: boo
     return account
 
 
+def find(work: UnitOfWork, account_id: uuid.UUID) -> Account | None:
+    """An account of either kind."""
+    return work.identity.account(account_id)
+
+
 def create(
     work: UnitOfWork, kind: AccountKind, name: str, password_hash: str | None, actor: Actor, issuer: str = ""
 ) -> Account:
-    """Adds an account without any role. Raises OperationRefused for a name that is bad or taken.
+    """Adds an account without any role. Raises OperationRefused (a bad name) and AlreadyExists (a taken one).
 
     issuer: an external one, where `name` is what its tokens call `sub`.
     """
@@ -58,7 +53,7 @@ def create(
         raise OperationRefused("name", NAME_RULE)
     account = Account(uuid.uuid4(), kind, name, issuer)
     if not work.identity.add(account, password_hash):
-        raise OperationRefused("name", f"{name} is taken by another {_WORD[kind]}")
+        raise AlreadyExists(f"the name {name} is taken by another {_WORD[kind]}")
     work.audit(f"{kind.value}.created", _subject(account), actor, name=name, issuer=issuer)
     return get(work, kind, account.id)
 
@@ -95,15 +90,47 @@ def bind(work: UnitOfWork, account: Account, binding: RoleBinding, actor: Actor)
     return get(work, account.kind, account.id)
 
 
+def list_roles(
+    work: UnitOfWork,
+    request: PageRequest,
+    *,
+    account_id: uuid.UUID | None = None,
+    team: str | None = None,
+    teams: frozenset[str] | None = None,
+) -> Page[AccountRole]:
+    """A page of role bindings, sorted by `createdAt`. teams: only those to one of these; None for all."""
+    return work.identity.roles(request, account_id=account_id, team=team, teams=teams)
+
+
+def get_role(work: UnitOfWork, binding_id: uuid.UUID) -> AccountRole:
+    """One role binding. Raises NotFound."""
+    found = work.identity.role(binding_id)
+    if found is None:
+        raise NotFound(f"there is no role binding {binding_id}")
+    return found
+
+
+def role_of(work: UnitOfWork, account: Account, binding: RoleBinding) -> AccountRole:
+    """The binding of a role to an account. Raises NotFound."""
+    found = work.identity.role_of(account.id, binding)
+    if found is None:
+        raise NotFound(f"{account.name} has no role {_named(binding)}")
+    return found
+
+
 def unbind(work: UnitOfWork, account: Account, binding: RoleBinding, actor: Actor) -> Account:
     """Takes a role away. Raises OperationRefused for the last admin's, and NotFound for one that is not bound."""
     if binding == RoleBinding(Role.ADMIN):
         _refuse_last_admin(work, account, "role")
     if not work.identity.unbind(account.id, binding):
-        where = "all teams" if binding.team is None else f"team {binding.team}"
-        raise NotFound(f"{account.name} has no role {binding.role.value} for {where}")
+        raise NotFound(f"{account.name} has no role {_named(binding)}")
     work.audit("role.unbound", _subject(account), actor, name=account.name, **_binding(binding))
     return get(work, account.kind, account.id)
+
+
+def list_tokens(work: UnitOfWork, account: Account) -> list[AccountToken]:
+    """The tokens of a service account, the newest first."""
+    return work.identity.tokens(account.id)
 
 
 def create_token(work: UnitOfWork, account: Account, life: timedelta, description: str, actor: Actor) -> AccountToken:
@@ -116,7 +143,7 @@ def create_token(work: UnitOfWork, account: Account, life: timedelta, descriptio
         raise OperationRefused("expiresIn", f"must be more than 0s and at most {LONGEST_TOKEN.days}d")
     if len(description) > MAX_DESCRIPTION:
         raise OperationRefused("description", f"must have at most {MAX_DESCRIPTION} characters")
-    token = AccountToken(uuid.uuid4(), account.id, description, work.now + life)
+    token = AccountToken(uuid.uuid4(), account.id, description, work.now + life, created_at=work.now)
     work.identity.add_token(token)
     work.audit("token.created", _subject(account), actor, token=str(token.id), expires_at=token.expires_at.isoformat())
     return token
@@ -127,6 +154,11 @@ def revoke_token(work: UnitOfWork, account: Account, token_id: uuid.UUID, actor:
     if not work.identity.revoke_token(account.id, token_id):
         raise NotFound(f"{account.name} has no token {token_id} that counts")
     work.audit("token.revoked", _subject(account), actor, token=str(token_id))
+
+
+def anyone(work: UnitOfWork) -> bool:
+    """Whether there is any account."""
+    return work.identity.anyone()
 
 
 def create_first_admin(work: UnitOfWork, password_hash: str, actor: Actor) -> Account | None:
@@ -143,6 +175,10 @@ _WORD = {AccountKind.USER: "user", AccountKind.SERVICE_ACCOUNT: "service account
 
 def _subject(account: Account) -> str:
     return f"account/{account.id}"
+
+
+def _named(binding: RoleBinding) -> str:
+    return f"{binding.role.value} for {'all teams' if binding.team is None else f'team {binding.team}'}"
 
 
 def _binding(binding: RoleBinding) -> dict[str, JsonValue]:

@@ -63,26 +63,29 @@ class LoggedIn:
 def check_attempt(work: UnitOfWork, login: Login) -> tuple[Account | None, str | None]:
     """The account that is meant and the hash of its password, if there is one. Raises TooManyLogins.
 
-    The caller compares the password outside the transaction, because that takes long, and then calls `conclude`.
+    The caller compares the password outside the transaction, because that takes long, and then calls `succeed` or
+    `fail`. A disabled account has no hash.
     """
     if (until := work.identity.blocked_until(_keys(login))) is not None:
         raise TooManyLogins(max(until - work.now, timedelta(seconds=1)))
     account = work.identity.account_named(AccountKind.USER, login.name)
     if account is None or account.disabled:
-        return None, None
+        return account, None
     return account, work.identity.password_hash(account.id)
 
 
-def conclude(work: UnitOfWork, login: Login, account: Account | None, *, matches: bool) -> LoggedIn | None:
-    """Counts a failed login and returns None; or begins a family of refresh tokens. Either is audited."""
-    if account is None or not matches:
-        for key, free in zip(_keys(login), (FREE_FOR_ADDRESS, FREE_FOR_ACCOUNT), strict=True):
-            work.identity.count_failure(key, free, WINDOW, LONGEST_WAIT)
-        if account is None:  # what was typed may be a password in the wrong field, so it is not written down
-            work.audit("login.failed", "login", Actor(ActorKind.USER, ""), address=login.address)
-        else:
-            work.audit("login.failed", _subject(account), account.actor, address=login.address)
-        return None
+def fail(work: UnitOfWork, login: Login, account: Account | None) -> None:
+    """Counts a login that has failed, and audits it. account: the one that was meant, if there is one."""
+    for key, free in zip(_keys(login), (FREE_FOR_ADDRESS, FREE_FOR_ACCOUNT), strict=True):
+        work.identity.count_failure(key, free, WINDOW, LONGEST_WAIT)
+    if account is None:  # what was typed may be a password in the wrong field, so it is not written down
+        work.audit("login.failed", "login", Actor(ActorKind.USER, ""), address=login.address)
+    else:
+        work.audit("login.failed", _subject(account), account.actor, address=login.address)
+
+
+def succeed(work: UnitOfWork, login: Login, account: Account) -> LoggedIn:
+    """Begins a family of refresh tokens for an account whose password was right."""
     work.identity.forget_failures(_keys(login)[1:])
     work.audit("login.succeeded", _subject(account), account.actor, address=login.address)
     return _issue(work, account, uuid.uuid4(), work.now + REFRESH_LIFE)

@@ -1,11 +1,19 @@
 """The API on the emptied store. Building it takes long, so one application serves all tests of a process."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 
+from functions.api.identity import Identity
 from functions.api.session import Services
+from shared.identity import keys
+from shared.identity.keys import KeyDirectory
+from shared.identity.passwords import Passwords
+from shared.identity.tokens import Tokens
+from shared.operations.identity.authenticate import authenticate
 from shared.store.unit_of_work import Store
 from tests.support.rest import Rest, serving
 
@@ -16,10 +24,27 @@ def api() -> Iterator[tuple[FastAPI, int]]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    """Keys, and passwords whose hashes cost little."""
+    place = tmp_path_factory.mktemp("keys")
+    keys.init(place)
+    quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    return Identity(Tokens("sentinel", KeyDirectory(place).current), quick)
+
+
 @pytest.fixture
-def rest(api: tuple[FastAPI, int], store: Store) -> Rest:
+def rest(api: tuple[FastAPI, int], store: Store, identity: Identity) -> Rest:
     """Asks the API; `rest.bind` makes users."""
     app, port = api
     rest = Rest(port)
-    app.state.services = Services(store, rest.authenticate)
+    app.state.services = Services(store, rest.authenticate, identity=identity)
     return rest
+
+
+@pytest.fixture
+def signed_in(api: tuple[FastAPI, int], store: Store, identity: Identity) -> Rest:
+    """Asks the API, where tokens are those that it has made: `user` is a token."""
+    app, port = api
+    app.state.services = Services(store, partial(authenticate, tokens=identity.tokens), identity=identity)
+    return Rest(port)

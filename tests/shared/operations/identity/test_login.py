@@ -7,13 +7,14 @@ import pytest
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 
-from shared.errors import NotFound, OperationRefused, Unauthenticated
+from shared.errors import AlreadyExists, NotFound, OperationRefused, Unauthenticated
 from shared.identity import keys
 from shared.identity.passwords import Passwords, generated, problem_of
 from shared.identity.tokens import ACCESS_LIFE, Tokens
 from shared.models.account import Account, AccountKind
 from shared.models.actor import Actor
 from shared.models.identity import Permission, Role, RoleBinding
+from shared.models.page import PageRequest
 from shared.operations.identity import accounts, login
 from shared.operations.identity.authenticate import authenticate
 from shared.operations.identity.login import LoggedIn, Login, TooManyLogins
@@ -36,7 +37,10 @@ def tried(store: Store, password: str = SECRET, name: str = "ada", address: str 
         account, stored = login.check_attempt(work, attempt)
     matches = PASSWORDS.verify(stored, password)
     with store.begin() as work:
-        return login.conclude(work, attempt, account, matches=matches)
+        if matches and account is not None:
+            return login.succeed(work, attempt, account)
+        login.fail(work, attempt, account)
+    return None
 
 
 def logged_in(store: Store) -> LoggedIn:
@@ -236,7 +240,7 @@ def test_a_service_accounts_token_counts_until_it_is_revoked(store: Store, token
             accounts.revoke_token(work, robot, made.id, TESTS)
         with pytest.raises(OperationRefused, match="at most 365d"):
             accounts.create_token(work, robot, timedelta(days=366), "", TESTS)
-        assert accounts.list_accounts(work, AccountKind.SERVICE_ACCOUNT, "", 10).accounts == [robot]
+        assert accounts.list_accounts(work, AccountKind.SERVICE_ACCOUNT, PageRequest(10, "name")).items == [robot]
 
 
 @pytest.mark.parametrize("name", ["", "Ada", "a b", "-a", "a-", "a" * 129, "a\n", "ä"])
@@ -248,12 +252,12 @@ def test_a_name_that_others_could_not_tell_apart_is_refused(store: Store, name: 
 def test_names_are_taken_once_and_pages_go_on_behind_the_last(store: Store) -> None:
     for name in ("b", "a", "c"):
         user(store, name)
-    with pytest.raises(OperationRefused, match="b is taken by another user"):
+    with pytest.raises(AlreadyExists, match="b is taken by another user"):
         user(store, "b")
     with store.begin() as work:
-        page = accounts.list_accounts(work, AccountKind.USER, "", 2)
-        rest = accounts.list_accounts(work, AccountKind.USER, page.next or "", 2)
-    assert [one.name for one in (*page.accounts, *rest.accounts)] == ["a", "b", "c"]
+        page = accounts.list_accounts(work, AccountKind.USER, PageRequest(2, "name"))
+        rest = accounts.list_accounts(work, AccountKind.USER, PageRequest(2, "name", after=page.next))
+    assert [one.name for one in (*page.items, *rest.items)] == ["a", "b", "c"]
     assert rest.next is None
 
 

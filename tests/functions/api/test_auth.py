@@ -1,0 +1,162 @@
+"""Logins by HTTP: tokens, refresh, logout, limits, the first admin, and nothing of a secret in any log."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import jwt
+import pytest
+from fastapi import FastAPI
+
+from functions.api.identity import Identity
+from functions.api.session import Services
+from shared.models.account import Account, AccountKind
+from shared.models.identity import Role, RoleBinding
+from shared.operations.identity import accounts, login
+from shared.store.unit_of_work import Store
+from tests.support.builders import TESTS
+from tests.support.rest import Answer, Rest
+
+SECRET = "correct horse battery"
+
+
+@pytest.fixture
+def ada(store: Store, identity: Identity) -> Account:
+    """A submitter of the team search."""
+    with store.begin() as work:
+        made = accounts.create(work, AccountKind.USER, "ada", identity.passwords.hash(SECRET), TESTS)
+        return accounts.bind(work, made, RoleBinding(Role.SUBMITTER, "search"), TESTS)
+
+
+def log_in(rest: Rest, password: str = SECRET, name: str = "ada") -> Answer:
+    return rest("POST", "/auth/login", {"name": name, "password": password}, user=None)
+
+
+def refresh(rest: Rest, token: str) -> Answer:
+    return rest("POST", "/auth/refresh", {"refreshToken": token}, user=None)
+
+
+def test_a_login_gives_an_access_token_and_says_who_it_is(signed_in: Rest, ada: Account) -> None:
+    found = log_in(signed_in)
+    assert (found.status, found.json["tokenType"], found.json["expiresIn"]) == (200, "Bearer", 900)
+    assert found.headers["cache-control"] == "no-store"
+    me = signed_in("GET", "/auth/me", user=found.json["accessToken"])
+    assert me.json == {"actor": "user:ada", "id": str(ada.id), "roles": [{"role": "submitter", "team": "search"}]}
+
+
+@pytest.mark.parametrize(("name", "password"), [("ada", "wrong"), ("nobody", SECRET), ("", ""), ("ada\u2028", SECRET)])
+def test_a_wrong_name_and_a_wrong_password_are_told_alike(
+    name: str, password: str, signed_in: Rest, ada: Account
+) -> None:
+    answer = log_in(signed_in, password, name)
+    assert (answer.status, answer.json["detail"]) == (401, "the user or the password is wrong")
+
+
+def test_a_refresh_token_counts_once_and_a_second_use_ends_the_login(signed_in: Rest, ada: Account) -> None:
+    first = log_in(signed_in).json
+    second = refresh(signed_in, first["refreshToken"])
+    assert second.status == 200
+    assert second.json["refreshExpiresAt"] == first["refreshExpiresAt"]
+    assert signed_in("GET", "/auth/me", user=second.json["accessToken"]).status == 200
+    assert refresh(signed_in, first["refreshToken"]).status == 401
+    assert refresh(signed_in, second.json["refreshToken"]).status == 401
+    for token in (first["accessToken"], second.json["accessToken"]):
+        assert signed_in("GET", "/auth/me", user=token).status == 401
+
+
+def test_a_logout_ends_the_login_at_once(signed_in: Rest, ada: Account) -> None:
+    found = log_in(signed_in).json
+    for _ in range(2):
+        assert signed_in("POST", "/auth/logout", {"refreshToken": found["refreshToken"]}, user=None).status == 204
+    assert refresh(signed_in, found["refreshToken"]).status == 401
+    assert signed_in("GET", "/auth/me", user=found["accessToken"]).status == 401
+
+
+def test_failed_logins_have_to_wait_and_are_told_for_how_long(signed_in: Rest, ada: Account) -> None:
+    for _ in range(login.FREE_FOR_ACCOUNT + 1):
+        assert log_in(signed_in, "wrong").status == 401
+    refused = log_in(signed_in)
+    assert (refused.status, refused.json["type"]) == (429, "/problems/too-many-requests")
+    assert 1 <= int(refused.headers["retry-after"]) <= 900
+
+
+def test_a_password_is_changed_by_who_knows_it_and_ends_the_logins_of_before(signed_in: Rest, ada: Account) -> None:
+    before = log_in(signed_in).json
+    body = {"current": "wrong", "new": "a much better password"}
+    assert signed_in("PUT", "/auth/password", body, user=before["accessToken"]).status == 401
+    short = signed_in("PUT", "/auth/password", {"current": SECRET, "new": "short"}, user=before["accessToken"])
+    assert (short.status, short.json["errors"][0]["field"]) == (422, "new")
+    changed = signed_in("PUT", "/auth/password", {**body, "current": SECRET}, user=before["accessToken"])
+    assert changed.status == 200
+    assert signed_in("GET", "/auth/me", user=before["accessToken"]).status == 401
+    assert signed_in("GET", "/auth/me", user=changed.json["accessToken"]).status == 200
+    assert (log_in(signed_in).status, log_in(signed_in, "a much better password").status) == (401, 200)
+
+
+def test_the_first_login_of_the_admin_takes_the_password_of_the_secret(
+    api: tuple[FastAPI, int], signed_in: Rest, identity: Identity, tmp_path: Path
+) -> None:
+    app, _ = api
+    services: Services = app.state.services
+    secret = tmp_path / "password"
+    app.state.services = replace(services, identity=replace(identity, first_password=secret))
+    assert log_in(signed_in, SECRET, "admin").status == 401  # nothing is mounted
+    secret.write_text(f"{SECRET}\n")
+    assert log_in(signed_in, "another one than that", "admin").status == 401
+    found = log_in(signed_in, SECRET, "admin")
+    me = signed_in("GET", "/auth/me", user=found.json["accessToken"]).json
+    assert me["roles"] == [{"role": "admin", "team": None}]
+    secret.write_text("a later password")
+    assert log_in(signed_in, "a later password", "admin").status == 401
+
+
+def test_the_public_keys_verify_a_token(signed_in: Rest, ada: Account) -> None:
+    token = log_in(signed_in).json["accessToken"]
+    answer = signed_in("GET", "//.well-known/jwks.json", user=None)
+    kid = jwt.get_unverified_header(token)["kid"]
+    (key,) = [jwt.PyJWK(one) for one in answer.json["keys"] if one["kid"] == kid]
+    assert jwt.decode(token, key, ["EdDSA"], audience="sentinel", issuer="sentinel")["sub"] == str(ada.id)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": "ada"},
+        {"name": "ada", "password": SECRET, "role": "admin"},
+        {"name": ["ada"], "password": SECRET},
+        {"name": "ada", "password": {"$ne": ""}},
+        {"name": "ada", "password": "x" * 2000},
+        b'{"name": "ada", "name": "bob", "password": "x"}',
+        b'{"name": "a\\u0000", "password": "x"}',
+        b'{"name": "a\\ud800", "password": "x"}',
+        b"[" * 100_000,
+    ],
+    ids=range(10),
+)
+def test_a_body_that_is_not_plainly_a_login_is_a_problem_and_says_no_password(
+    body: object, signed_in: Rest, ada: Account
+) -> None:
+    answer = signed_in("POST", "/auth/login", body, user=None)
+    assert answer.status in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert SECRET.encode() not in answer.body
+
+
+def test_no_secret_is_logged_or_audited(
+    signed_in: Rest, ada: Account, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    found = log_in(signed_in).json
+    typed_wrong = "a password in the field of the name"
+    log_in(signed_in, "wrong secret", "ada")
+    log_in(signed_in, SECRET, typed_wrong)
+    signed_in("GET", "/auth/me", user=found["accessToken"])
+    signed_in("GET", "/auth/me", user=found["accessToken"] + "x")
+    refresh(signed_in, found["refreshToken"])
+    with store.read() as work:
+        audited = [*work.audit_entries("login"), *work.audit_entries(f"account/{ada.id}")]
+    assert {"login.failed", "login.succeeded"} <= {entry.action for entry in audited}
+    for secret in (SECRET, "wrong secret", typed_wrong, found["accessToken"][-40:], found["refreshToken"]):
+        assert secret not in caplog.text
+        assert secret not in str(audited)
