@@ -80,6 +80,10 @@ class FunctionSettings:
         return self.clusters_directory
 
 
+DEFAULT_ISSUER = "sentinel"
+"""What tokens name as their issuer."""
+
+
 @dataclass(frozen=True)
 class IdentitySettings:
     """What the api needs of its environment to know who asks.
@@ -90,7 +94,7 @@ class IdentitySettings:
     """
 
     keys_directory: Path
-    issuer: str = "sentinel"
+    issuer: str = DEFAULT_ISSUER
     first_admin_password: Path | None = None
 
     @classmethod
@@ -99,7 +103,7 @@ class IdentitySettings:
         password = environment.get("FIRST_ADMIN_PASSWORD_FILE")
         return cls(
             Path(required(environment, "SIGNING_KEYS_DIR", "the directory of the keys that sign tokens")),
-            environment.get("TOKEN_ISSUER") or "sentinel",
+            environment.get("TOKEN_ISSUER") or DEFAULT_ISSUER,
             Path(password) if password else None,
         )
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from knative.local.resources.loader import ManifestError
-from knative.local.runtime import logs
+from knative.local.runtime import first_start, logs
 from knative.local.runtime.platform import BASE, Platform, StartFailed
 from knative.local.runtime.state_directory import InUse
 from shared.errors import SentinelError
@@ -49,7 +49,7 @@ async def _run(options: argparse.Namespace, log_format: str) -> int:
             where = {"broker": platform.broker_url, "kubeconfig": platform.kubeconfig, "state": platform.state.path}
             _log.info("serving", extra={"fields": {name: str(value) for name, value in where.items()}})
         else:
-            print(f"{platform.index()}\nCtrl-C stops it; the state stays.\n", flush=True)
+            print(f"{platform.index()}{_admin(platform.state.path)}\nCtrl-C stops it; the state stays.\n", flush=True)
         platform.failed.add_done_callback(lambda _: stop.set())
         await stop.wait()
         _log.info("stopping")
@@ -57,6 +57,15 @@ async def _run(options: argparse.Namespace, log_format: str) -> int:
         print(f"sentinel: {platform.failed.result()}", file=sys.stderr)
         return 1
     return 0
+
+
+def _admin(state: Path) -> str:
+    """A terminal is shown the first admin's password, once; a pipe or a file is told where it is."""
+    if not (state / first_start.PASSWORD).exists():
+        return ""
+    if sys.stdout.isatty():
+        return f"\nThe user admin has the password {first_start.show_password(state)} (shown this once)\n"
+    return f"\nThe password of the user admin is in {state / first_start.PASSWORD}\n"
 
 
 def _configure_log() -> str:

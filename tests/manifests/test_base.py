@@ -148,16 +148,24 @@ def test_each_function_runs_its_own_directory(manifests: Manifests, name: str) -
     assert (ROOT / "functions" / directory / "main.py").is_file()
 
 
-def test_only_functions_that_touch_clusters_get_their_credentials(manifests: Manifests) -> None:
-    def reaches_clusters(service: Service) -> bool:
-        spec = service.spec.template.spec
-        names = {variable.name for variable in spec.containers[0].env}
-        mounted = {mount.mount_path for mount in spec.containers[0].volume_mounts}
-        assert ("CLUSTERS_DIR" in names) is ("/etc/sentinel/clusters" in mounted)
-        return bool(mounted)
+@pytest.mark.parametrize(
+    ("variable", "path", "functions"),
+    [
+        ("CLUSTERS_DIR", "/etc/sentinel/clusters", {"deployment-execution", "health-verification"}),
+        ("SIGNING_KEYS_DIR", "/etc/sentinel/signing-keys", {"api"}),
+        ("FIRST_ADMIN_PASSWORD_FILE", "/etc/sentinel/first-admin", {"api"}),
+    ],
+)
+def test_only_functions_that_need_a_mounted_secret_get_it(
+    variable: str, path: str, functions: set[str], manifests: Manifests
+) -> None:
+    def gets(service: Service) -> bool:
+        (container,) = service.spec.template.spec.containers
+        mounted = path in {mount.mount_path for mount in container.volume_mounts}
+        assert (variable in {one.name for one in container.env}) is mounted
+        return mounted
 
-    reaching = {name.name for name, service in manifests.services.items() if reaches_clusters(service)}
-    assert reaching == {"deployment-execution", "health-verification"}
+    assert {name.name for name, service in manifests.services.items() if gets(service)} == functions
 
 
 def test_every_function_that_fills_the_outbox_can_publish_it(manifests: Manifests) -> None:

@@ -230,6 +230,6 @@ def _check_service(where: str, service: Service, secrets: frozenset[tuple[str, s
             raise ManifestError(
                 f"{where}: {at}.containers[0].volumeMounts[{index}].name: there is no volume {mount.name}"
             )
-        secret = volumes[mount.name].secret.secret_name
-        if (secret, None) not in secrets:
-            raise ManifestError(f"{where}: {at}.volumes: the platform has no Secret {secret} to mount")
+        secret = volumes[mount.name].secret
+        if (secret.secret_name, None) not in secrets and not secret.optional:
+            raise ManifestError(f"{where}: {at}.volumes: the platform has no Secret {secret.secret_name} to mount")

@@ -203,6 +203,7 @@ class VolumeMount(Model):
 
 class SecretVolume(Model):
     secret_name: str
+    optional: bool = False
 
 
 class PodVolume(Model):

@@ -10,6 +10,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from knative.local.runtime import first_start
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.actor import SYSTEM
 from shared.models.cluster import Cluster
@@ -76,6 +77,18 @@ class Database:
                 engine.dispose()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def prepare_identity(self, state: Path) -> None:
+        """See `first_start.prepare`."""
+
+        def work() -> None:
+            engine = connect(self._server.owner_url, pool_size=1, max_overflow=0)
+            try:
+                first_start.prepare(Store(engine), state)
+            finally:
+                engine.dispose()
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def exited(self, poll_seconds: float = 0.5) -> None:
         """Returns when the server is gone without having been stopped."""

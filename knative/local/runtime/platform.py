@@ -31,7 +31,7 @@ from knative.local.cluster import heartbeats
 from knative.local.cluster.kubeconfig import CLUSTER, flatten
 from knative.local.resources import loader
 from knative.local.resources.loader import Name
-from knative.local.runtime import assembly, secrets
+from knative.local.runtime import assembly, first_start, secrets
 from knative.local.runtime.database import Database
 from knative.local.runtime.secrets import Secrets
 from knative.local.runtime.standin import StandInApi, StandInFailed
@@ -43,6 +43,7 @@ from shared.errors import SentinelError
 
 _log = logging.getLogger(__name__)
 BASE = Path(__file__).resolve().parents[2] / "base"
+_API = "api"
 _DRAIN_SECONDS = 5.0
 _OPEN_TO_ALL = "  sources     an event of any source may act for any team; an admin can change the binding `everything`"
 
@@ -106,12 +107,19 @@ class Platform:
         """The ingress of the first broker."""
         return assembly.broker_url(self.base_url, next(iter(self.manifests.brokers)))
 
+    @property
+    def api_url(self) -> str | None:
+        """The REST face, without /api/v1; None where the manifests have none."""
+        found = (name for name in self.services if name.name == _API)
+        return next((f"http://{name.name}.{name.namespace}.localhost:{self.port}" for name in found), None)
+
     async def __aenter__(self) -> Self:
         try:
             self._stack.callback(self.state.release)
             self._stack.callback(self._listening.close)
             await self._start_children()
             await self._register_cluster()
+            await self._database.prepare_identity(self.state.path)
             self._open_to_all = await self._database.allow_all()
             await self._start_parts()
             self._start_sources()
@@ -186,7 +194,11 @@ class Platform:
         await web.SockSite(runner, self._listening).start()
 
     def _service_spec(self, name: Name) -> LocalServiceSpec:
-        supplied = Secrets({secrets.DATABASE: self.database_url}, {secrets.CLUSTERS: self.state.directory("clusters")})
+        directories = {
+            secrets.CLUSTERS: self.state.directory("clusters"),
+            secrets.SIGNING_KEYS: self.state.path / first_start.KEYS,
+        }
+        supplied = Secrets({secrets.DATABASE: self.database_url}, directories)
         # The platform logs every delivery itself; from functions it wants what is out of the ordinary.
         level = "debug" if _log.isEnabledFor(logging.DEBUG) else "warning"
         logs = {"LOG_FORMAT": self._log_format, "LOG_LEVEL": level}
@@ -216,12 +228,21 @@ class Platform:
                 "",
                 *(f"  events      POST {url}" for url in brokers),
                 *(f"  function    {url}" for url in self.function_urls()),
+                *([] if self.api_url is None else self._api(self.api_url)),
                 f"  kubernetes  {kubectl} get deployments,pods,jobs,statefulsets,nodes -A",
                 f"  state       {self.state.path}",
                 *([_OPEN_TO_ALL] if self._open_to_all else []),
                 "",
             ]
         )
+
+    def _api(self, url: str) -> list[str]:
+        body = """'{"name": "admin", "password": "..."}'"""
+        return [
+            f"  api         {url}/docs",
+            f"  log in      curl {url}/api/v1/auth/login -H 'content-type: application/json' -d {body}",
+            f"  token       {self.state.path / first_start.TOKEN}, of an admin, until the next start",
+        ]
 
     async def _keep_database(self) -> None:
         while True:

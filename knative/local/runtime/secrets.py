@@ -10,7 +10,8 @@ from knative.local.resources.manifests import RevisionSpec
 
 DATABASE = ("sentinel-database", "url")
 CLUSTERS = "sentinel-clusters"
-SUPPLIED: frozenset[tuple[str, str | None]] = frozenset({DATABASE, (CLUSTERS, None)})
+SIGNING_KEYS = "sentinel-signing-keys"
+SUPPLIED: frozenset[tuple[str, str | None]] = frozenset({DATABASE, (CLUSTERS, None), (SIGNING_KEYS, None)})
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ def environment(spec: RevisionSpec, secrets: Secrets) -> dict[str, str]:
     """The environment that the manifest states.
 
     Values from Secrets are filled in. A value at or below a mount path is rewritten to the directory that is mounted
-    there, since one machine has no mounts of its own for each process.
+    there, since one machine has no mounts of its own for each process. An optional Secret that is not supplied is not
+    mounted.
     """
     container, volumes = spec.containers[0], {volume.name: volume.secret.secret_name for volume in spec.volumes}
-    mounts = {mount.mount_path: secrets.directories[volumes[mount.name]] for mount in container.volume_mounts}
+    mounted = {mount.mount_path: volumes[mount.name] for mount in container.volume_mounts}
+    mounts = {path: secrets.directories[name] for path, name in mounted.items() if name in secrets.directories}
     env = {}
     for variable in container.env:
         if variable.value_from is not None:

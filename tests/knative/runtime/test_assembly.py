@@ -15,7 +15,10 @@ from knative.local.runtime.platform import BASE
 from knative.local.runtime.secrets import Secrets
 from knative.local.serving.services import LocalService, LocalServiceSpec
 
-SUPPLIED = Secrets({secrets.DATABASE: "postgresql://secret"}, {secrets.CLUSTERS: Path("/state/clusters")})
+SUPPLIED = Secrets(
+    {secrets.DATABASE: "postgresql://secret"},
+    {secrets.CLUSTERS: Path("/state/clusters"), secrets.SIGNING_KEYS: Path("/state/keys")},
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,12 @@ def test_the_process_of_a_service(manifests: Manifests) -> None:
     assert found.env["DATABASE_URL"] == "postgresql://secret"
     assert found.env["CLUSTERS_DIR"] == "/state/clusters"
     assert found.env["K_SERVICE"] == "deployment-execution"
+
+
+def test_an_optional_secret_that_is_not_there_is_not_mounted(manifests: Manifests) -> None:
+    found = spec(manifests, "api")
+    assert found.env["SIGNING_KEYS_DIR"] == "/state/keys"
+    assert found.env["FIRST_ADMIN_PASSWORD_FILE"] == "/etc/sentinel/first-admin/password"
 
 
 def test_only_the_bound_service_has_a_sink(manifests: Manifests) -> None:
