@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
 from pydantic import ConfigDict
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -26,6 +28,9 @@ from shared.models.fields import Wire
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# FastAPI hides this where it makes the validator of a body itself; our models put that off to the first request.
+warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID_HEADER = b"x-request-id"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
@@ -18,6 +18,7 @@ from events import CATALOGUE
 from shared.errors import Unauthenticated
 from shared.eventing.event import Outgoing, WireEvent
 from shared.eventing.processing import wire_event
+from shared.operations.bindings import BindingCache
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from functions.api.identity import Identity
     from shared.eventing.event import Queued
     from shared.eventing.publishing import PublisherAfterCommit
+    from shared.models.bindings import Bindings
     from shared.models.identity import Principal
     from shared.store.unit_of_work import Store, UnitOfWork
 
@@ -47,6 +49,7 @@ class Services:
     publish: PublisherAfterCommit | None = None
     audit_key: Ed25519PrivateKey | None = None
     identity: Identity | None = None
+    bindings: BindingCache = field(default_factory=BindingCache)
 
 
 class Session:
@@ -86,6 +89,10 @@ class Session:
         with self._services.store.begin() as work:
             work.cause = {"request": self.request_id}
             yield work
+
+    def bindings(self, work: UnitOfWork) -> Bindings:
+        """Which namespaces belong to which teams."""
+        return self._services.bindings.current(work)
 
     def tell(self, work: UnitOfWork, *events: Outgoing) -> None:
         """Announces events, if the transaction commits."""

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BeforeValidator,
     Discriminator,
     Field,
@@ -398,7 +399,10 @@ class ClusterSelector(Wire):
 
 
 class WorkloadSpec(Wire):
-    """A workload as anyone may post it. Everything but name, type and image has a default."""
+    """A workload as anyone may post it. Everything but name, type and image has a default.
+
+    restarted_at: when all pods were last asked to be replaced; another moment replaces them once more.
+    """
 
     name: DnsLabel
     type: WorkloadType
@@ -422,6 +426,7 @@ class WorkloadSpec(Wire):
     bake: Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=1))] = timedelta(seconds=10)
     backoff_limit: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = 0
     pod_failure_policy: PodFailurePolicy | None = None
+    restarted_at: AwareDatetime | None = None
     queue: bool = False
     priority: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
     generation: Generation | None = None

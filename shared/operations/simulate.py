@@ -29,7 +29,7 @@ from shared.policy.facts import Facts, FactsNeeded
 from shared.policy.policy_set import PolicySet
 from shared.policy.queue import held_back
 from shared.rollout.placement import obstacle
-from shared.rollout.planning import Proposal, next_generation, place, present, propose
+from shared.rollout.planning import Proposal, keep_restart, next_generation, place, present, propose
 from shared.rollout.pricing import Prices
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ class _Simulation:
         """By cluster; none for a submission that is known already. Raises OperationRefused where intake rejects it."""
         known = self._work.workloads.get(spec.id)
         withdrawn = 0 if known else self._work.workloads.withdrawn_generation(spec.id)
+        spec = keep_restart(spec, known)
         generation = next_generation(spec, known, withdrawn)
         if generation is None:
             return []

@@ -9,7 +9,7 @@ from shared.models.changes import changes
 from shared.models.plan import plan_id
 from shared.operations.bindings import check_namespace
 from shared.operations.propose import add_plan
-from shared.rollout.planning import next_generation, place, propose
+from shared.rollout.planning import keep_restart, next_generation, place, propose
 from shared.rollout.pricing import Prices
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def submit(work: UnitOfWork, command: SubmitWorkload, actor: Actor, bindings: Bi
     spec = command.spec
     check_namespace(bindings, spec)
     known, withdrawn = work.workloads.lock_with_withdrawal(spec.id)
+    spec = keep_restart(spec, known)
     generation = next_generation(spec, known, withdrawn)
     if generation is None:
         return None

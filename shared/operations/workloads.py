@@ -84,6 +84,13 @@ def get(work: UnitOfWork, reference: WorkloadReference) -> Workload:
     return found[0]
 
 
+def lock(work: UnitOfWork, workload_id: uuid.UUID) -> Workload:
+    """A workload that nobody else changes until the transaction ends. Raises NotFound."""
+    if (found := work.workloads.get(workload_id, lock=True)) is None:
+        raise NotFound(f"there is no workload {workload_id}")
+    return found
+
+
 def get_with_decisions(work: UnitOfWork, workload_id: uuid.UUID) -> DecidedWorkload:
     """A workload with what policy decided on it. Raises NotFound."""
     workload = get(work, WorkloadReference(str(workload_id)))

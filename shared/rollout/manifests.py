@@ -36,6 +36,8 @@ MANAGED_BY = "sentinel"
 GENERATION_ANNOTATION = "sentinel.dev/generation"
 PLAN_ANNOTATION = "sentinel.dev/plan"
 REVISION_ANNOTATION = "sentinel.dev/revision"
+RESTARTED_AT_ANNOTATION = "sentinel.dev/restarted-at"
+"""On pods: when they were last asked to be replaced. A change of it replaces them, as that of any pod template."""
 REPLICAS_ANNOTATION = "sentinel.dev/replicas"
 """The range that an autoscaler has been given, such as "1-6"; absent where Sentinel sets the replicas."""
 _IDENTITY_LABELS = (
@@ -86,6 +88,7 @@ def manifest(
     """
     labels = _labels(spec, workload_id)
     kind = spec.type.kind
+    pods = {"metadata": _pod_metadata(spec, labels), "spec": _pod(spec, products)}
     return {
         "apiVersion": "batch/v1" if kind == "Job" else "apps/v1",
         "kind": kind,
@@ -100,7 +103,7 @@ def manifest(
                 **({} if spec.autoscaling is None else {REPLICAS_ANNOTATION: str(spec.autoscaling)}),
             },
         },
-        "spec": _SPECS[kind](spec, workload_id, {"metadata": {"labels": labels}, "spec": _pod(spec, products)}),
+        "spec": _SPECS[kind](spec, workload_id, pods),
     }
 
 
@@ -177,6 +180,12 @@ def hardening_of(document: KubernetesObject) -> Hardening:
 
 def _toleration_keys(tolerations: Iterable[KubernetesObject], *, gpus: bool) -> tuple[str, ...]:
     return tuple(t.get("key", "") for t in tolerations if not (gpus and t == GPU_TOLERATION))
+
+
+def _pod_metadata(spec: WorkloadSpec, labels: dict[str, str]) -> KubernetesObject:
+    if spec.restarted_at is None:
+        return {"labels": labels}
+    return {"labels": labels, "annotations": {RESTARTED_AT_ANNOTATION: spec.restarted_at.isoformat()}}
 
 
 def _labels(spec: WorkloadSpec, workload_id: uuid.UUID) -> dict[str, str]:

@@ -29,6 +29,13 @@ class Proposal:
     plan: ActionPlan
 
 
+def keep_restart(spec: WorkloadSpec, known: Workload | None) -> WorkloadSpec:
+    """A submission that says nothing of restarts leaves the last one as it is: its pods are not replaced for that."""
+    if known is None or known.withdrawn or spec.restarted_at is not None or known.spec.restarted_at is None:
+        return spec
+    return spec.model_copy(update={"restarted_at": known.spec.restarted_at})
+
+
 def next_generation(spec: WorkloadSpec, known: Workload | None, withdrawn: int = 0) -> int | None:
     """The generation that a submission becomes; None when it is the present one already. Raises OperationRefused.
 

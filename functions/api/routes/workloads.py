@@ -1,35 +1,66 @@
-"""Workloads: what users want to run, and how it stands."""
+"""Workloads: what users want to run, and how it stands.
+
+A write is carried out by the chain: it answers 202 with the resource as it is then, and `plan.proposed` goes out with
+the commit. What may be done depends on the team of the workload that was read.
+"""
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Query, Response
+from fastapi import Body, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import Field, JsonValue
 
+from events.rollout import proposal
+from functions.api.idempotency import IDEMPOTENCY, IdempotencyKey
 from functions.api.paging import Listing, ListQuery, sorts
-from functions.api.preconditions import etag
+from functions.api.preconditions import PRECONDITIONS, MayMatch, MustMatch, Precondition, etag
 from functions.api.problems import RequestRefused, responses
 from functions.api.requests import router as new_router
 from functions.api.session import CurrentSession, Session
+from functions.api.waiting import NO_WAIT, Outlook, Wait, WaitQuery
 from shared.errors import NotFound
 from shared.models import selector
-from shared.models.fields import DnsLabel
+from shared.models.fields import DnsLabel, Wire
 from shared.models.identity import Permission
-from shared.models.lifecycle import Phase
+from shared.models.lifecycle import GOOD_PHASES, SETTLED_PHASES, Phase
 from shared.models.stored import Workload, WorkloadFilter
+from shared.models.workload import Replicas, WorkloadSpec
+from shared.operations import edit
 from shared.operations import workloads as operations
 from shared.operations.authorize import require, require_of_team
+from shared.operations.rollback import RollBackWorkload, roll_back
+from shared.operations.submit import SubmitWorkload
+from shared.operations.withdraw import WithdrawWorkload, withdraw
 from shared.operations.workloads import WorkloadReference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shared.models.plan import ActionPlan
     from shared.store.unit_of_work import UnitOfWork
 
 router = new_router("workloads")
 
 _SORTS = sorts(name=(str, str, str), createdAt=(datetime, uuid.UUID))
+_MERGE_PATCH = "application/merge-patch+json"
+_CHANGES = ("not-found", *IDEMPOTENCY, PRECONDITIONS[0])
+
+
+class Scale(Wire):
+    """How many replicas there should be: a number, or a range in which an autoscaler chooses."""
+
+    replicas: Replicas
+
+
+class Rollback(Wire):
+    """Which revision to go back to; without one, the newest that was healthy before what runs."""
+
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)] | None = None
 
 
 @router.get("/workloads", response_model=Listing, responses=responses())
@@ -56,6 +87,20 @@ def list_workloads(
     return page.answer(found, Workload.as_json)
 
 
+@router.post("/workloads", status_code=202, responses=responses(*IDEMPOTENCY))
+def create_workload(
+    spec: WorkloadSpec, request: Request, session: CurrentSession, key: IdempotencyKey, wait: WaitQuery
+) -> Response:
+    """Creates a workload. One that there is, is replaced or patched under its id."""
+    with session.begin() as work:
+        if (earlier := key.earlier(work, session.principal)) is None:
+            require(session.principal, Permission.WRITE_WORKLOADS, spec.team)
+            bindings = session.bindings(work)
+            plan = edit.create(work, SubmitWorkload(spec, session.cause), session.principal.actor, bindings)
+            earlier = key.keep(work, _accepted(work, session, request, spec.id, plan))
+    return _waited(wait, session, earlier, spec.id)
+
+
 @router.get("/workloads/{workload_id}", responses=responses("not-found"))
 def read_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
     """One workload, with its spec."""
@@ -64,15 +109,179 @@ def read_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
     return _answer(workload)
 
 
+@router.put("/workloads/{workload_id}", status_code=202, responses=responses("not-found", *IDEMPOTENCY, *PRECONDITIONS))
+def replace_workload(
+    workload_id: uuid.UUID,
+    spec: WorkloadSpec,
+    request: Request,
+    session: CurrentSession,
+    match: MustMatch,
+    key: IdempotencyKey,
+    wait: WaitQuery,
+) -> Response:
+    """Replaces a workload as a whole: what the body leaves out gets its default."""
+
+    def change(work: UnitOfWork, workload: Workload) -> ActionPlan | None:
+        command = edit.ReplaceWorkload(workload, spec, session.cause)
+        return edit.replace(work, command, session.principal.actor, session.bindings(work))
+
+    return _changed(request, session, workload_id, Permission.WRITE_WORKLOADS, match, key, wait, change)
+
+
+@router.patch("/workloads/{workload_id}", status_code=202, responses=responses(*_CHANGES))
+def patch_workload(
+    workload_id: uuid.UUID,
+    patch: Annotated[dict[str, JsonValue], Body(media_type=_MERGE_PATCH)],
+    request: Request,
+    session: CurrentSession,
+    match: MayMatch,
+    key: IdempotencyKey,
+    wait: WaitQuery,
+) -> Response:
+    """Changes what the body names, as a JSON merge patch (RFC 7396): null gives a field its default."""
+
+    def change(work: UnitOfWork, workload: Workload) -> ActionPlan | None:
+        command = edit.PatchWorkload(workload, patch, session.cause)
+        return edit.patch(work, command, session.principal.actor, session.bindings(work))
+
+    return _changed(request, session, workload_id, Permission.WRITE_WORKLOADS, match, key, wait, change)
+
+
+@router.delete("/workloads/{workload_id}", status_code=202, responses=responses(*_CHANGES))
+def delete_workload(
+    workload_id: uuid.UUID, request: Request, session: CurrentSession, match: MayMatch, key: IdempotencyKey
+) -> Response:
+    """Removes what runs of a workload; its history stays. 200 when nothing is left of it already."""
+
+    def change(work: UnitOfWork, workload: Workload) -> ActionPlan | None:
+        spec = workload.spec
+        command = WithdrawWorkload(spec.team, spec.namespace, spec.name, session.cause)
+        return withdraw(work, command, session.principal.actor)
+
+    return _changed(request, session, workload_id, Permission.WRITE_WORKLOADS, match, key, NO_WAIT, change)
+
+
+@router.post("/workloads/{workload_id}/scale", status_code=202, responses=responses(*_CHANGES))
+def scale_workload(
+    workload_id: uuid.UUID,
+    scale: Scale,
+    request: Request,
+    session: CurrentSession,
+    match: MayMatch,
+    key: IdempotencyKey,
+    wait: WaitQuery,
+) -> Response:
+    """Sets the replicas, and nothing else."""
+
+    def change(work: UnitOfWork, workload: Workload) -> ActionPlan | None:
+        command = edit.PatchWorkload(workload, scale.model_dump(mode="json", by_alias=True), session.cause)
+        return edit.patch(work, command, session.principal.actor, session.bindings(work))
+
+    return _changed(request, session, workload_id, Permission.WRITE_WORKLOADS, match, key, wait, change)
+
+
+@router.post("/workloads/{workload_id}/restart", status_code=202, responses=responses(*_CHANGES))
+def restart_workload(
+    workload_id: uuid.UUID,
+    request: Request,
+    session: CurrentSession,
+    match: MayMatch,
+    key: IdempotencyKey,
+    wait: WaitQuery,
+) -> Response:
+    """Replaces all pods, one after the other. A training or batch workload runs once more."""
+
+    def change(work: UnitOfWork, workload: Workload) -> ActionPlan | None:
+        command = edit.RestartWorkload(workload, session.cause)
+        return edit.restart(work, command, session.principal.actor, session.bindings(work))
+
+    return _changed(request, session, workload_id, Permission.OPERATE_WORKLOADS, match, key, wait, change)
+
+
+@router.post("/workloads/{workload_id}/rollback", status_code=202, responses=responses(*_CHANGES))
+def roll_back_workload(
+    workload_id: uuid.UUID,
+    request: Request,
+    session: CurrentSession,
+    match: MayMatch,
+    key: IdempotencyKey,
+    wait: WaitQuery,
+    rollback: Rollback | None = None,
+) -> Response:
+    """Restores a revision that was healthy. The workload's spec stays what it is."""
+
+    def change(work: UnitOfWork, workload: Workload) -> ActionPlan | None:
+        command = RollBackWorkload(workload, session.cause, rollback.revision if rollback else None)
+        return roll_back(work, command, session.principal.actor)
+
+    reached = (*GOOD_PHASES, Phase.ROLLED_BACK)
+    return _changed(request, session, workload_id, Permission.OPERATE_WORKLOADS, match, key, wait, change, reached)
+
+
+def _changed(
+    request: Request,
+    session: Session,
+    workload_id: uuid.UUID,
+    permission: Permission,
+    match: Precondition,
+    key: IdempotencyKey,
+    wait: Wait,
+    change: Callable[[UnitOfWork, Workload], ActionPlan | None],
+    reached: tuple[Phase, ...] = GOOD_PHASES,
+) -> Response:
+    """Carries out a change of a workload: once under its key, by who may, in the state that they have seen."""
+    with session.begin() as work:
+        if (answer := key.earlier(work, session.principal)) is None:
+            workload = operations.lock(work, workload_id)
+            _require(session, permission, workload)
+            match.check(_etag(workload))
+            answer = key.keep(work, _accepted(work, session, request, workload_id, change(work, workload)))
+    return _waited(wait, session, answer, workload_id, reached)
+
+
+def _accepted(
+    work: UnitOfWork, session: Session, request: Request, workload_id: uuid.UUID, plan: ActionPlan | None
+) -> Response:
+    """202 with the workload as it is with its plan; 200 when nothing is to be done."""
+    if plan is not None:
+        session.tell(work, proposal(plan))
+    answer = _answer(operations.lock(work, workload_id), 202 if plan is not None else 200)
+    answer.headers["location"] = request.url_for("read_workload", workload_id=str(workload_id)).path
+    return answer
+
+
+def _waited(
+    wait: Wait, session: Session, first: Response, workload_id: uuid.UUID, reached: tuple[Phase, ...] = GOOD_PHASES
+) -> Response:
+    """The answer once the workload has settled. What was submitted later, or withdrawn, is not waited for."""
+    if not wait.wanted:
+        return first
+    generation = json.loads(bytes(first.body))["generation"]
+
+    def look() -> Outlook:
+        with session.read() as work:
+            workload = _readable(work, session, workload_id)
+        overtaken = workload.withdrawn or workload.generation > generation
+        done = workload.phase in reached and not overtaken
+        settled = overtaken or workload.phase in SETTLED_PHASES
+        return Outlook(_answer(workload, 200 if done else 202), settled)
+
+    return wait.answer(first, look)
+
+
 def _readable(work: UnitOfWork, session: Session, workload_id: uuid.UUID) -> Workload:
-    absent = NotFound(f"there is no workload {workload_id}")
     workload = operations.get(work, WorkloadReference(str(workload_id)))
-    require_of_team(session.principal, Permission.READ_WORKLOADS, Permission.READ_WORKLOADS, workload.spec.team, absent)
+    _require(session, Permission.READ_WORKLOADS, workload)
     return workload
 
 
-def _answer(workload: Workload) -> Response:
-    return JSONResponse(workload.as_json(spec=True), 200, {"etag": _etag(workload)})
+def _require(session: Session, permission: Permission, workload: Workload) -> None:
+    absent = NotFound(f"there is no workload {workload.id}")
+    require_of_team(session.principal, Permission.READ_WORKLOADS, permission, workload.spec.team, absent)
+
+
+def _answer(workload: Workload, status: int = 200) -> Response:
+    return JSONResponse(workload.as_json(spec=True), status, {"etag": _etag(workload)})
 
 
 def _etag(workload: Workload) -> str:
