@@ -1,7 +1,7 @@
 """The records of the ledger as a whole: what a check compares, and what a repair of usage writes."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.deployment import Deployment
-from shared.models.lifecycle import LIVE_REVISIONS, PLANS_UNDER_WAY
+from shared.models.lifecycle import LIVE_REVISIONS, PLANS_UNDER_WAY, SETTLED_REVISIONS, RevisionStatus
+from shared.models.plan import Verb
 from shared.models.reservation import Reservation, UsageKey
 from shared.models.workload import WorkloadType
 from shared.store.deployments import revision_columns, revision_of_row
@@ -69,14 +70,15 @@ class LedgerRecordRows:
         """The next workloads, by id, whose reservation is not obviously right.
 
         They have a reservation, a live revision, or a plan under way. Obviously right is a workload that has no plan
-        under way, one live revision, and one line that is exactly what the revision takes up. Nearly all are: so
-        PostgreSQL passes over them, and a check reads the others alone.
+        under way, one live revision, and one line that is exactly what the revision takes up, or, while that rolls
+        out, no more than its plan takes up with its surge. Nearly all are: so PostgreSQL passes over them, and a check
+        reads the others alone.
         """
         own = workloads.c.id
         live = sa.and_(deployments.c.workload_id == own, deployments.c.status.in_(LIVE_REVISIONS))
         line = reservations.c.workload_id == own
-        alike = [reservations.c[name] == _amount_of_revision(name) for name in AMOUNT_COLUMNS]
-        same = (reservations.c.cluster == deployments.c.cluster, reservations.c.sku == deployments.c.sku, *alike)
+        same = (reservations.c.cluster == deployments.c.cluster, reservations.c.sku == deployments.c.sku)
+        alike = [reservations.c[name] == _amount(deployments.c.amounts, name) for name in AMOUNT_COLUMNS]
         plan_under_way = sa.exists().where(
             action_plans.c.id == workloads.c.plan_id, action_plans.c.status.in_(PLANS_UNDER_WAY)
         )
@@ -84,8 +86,10 @@ class LedgerRecordRows:
         revisions = _count(deployments, live)
         lines = _count(reservations, line)
         both = deployments.join(reservations, reservations.c.workload_id == deployments.c.workload_id)
-        exact = _count(both, live, *same)
-        right = sa.and_(revisions == 1, lines == 1, exact == 1)
+        exact = _count(both, live, *same, *alike)
+        with_plan = both.join(action_plans, action_plans.c.id == deployments.c.plan_id)
+        rolls_out = _count(with_plan, live, *same, *_rolls_out())
+        right = sa.and_(revisions == 1, lines == 1, sa.or_(exact == 1, rolls_out == 1))
         concerned = sa.or_(plan_under_way, sa.and_(revisions + lines > 0, ~right))
         columns = (own, workloads.c.team, workloads.c.namespace, workloads.c.name, workloads.c.plan_id)
         statement: sa.Select[Any] = sa.select(*columns, workloads.c.spec["type"].astext.label("type"))
@@ -201,8 +205,21 @@ def _count(rows: sa.FromClause, *where: sa.ColumnElement[bool]) -> sa.ScalarSele
     return sa.select(sa.func.count()).select_from(rows).where(*where).scalar_subquery()
 
 
-def _amount_of_revision(name: str) -> sa.ColumnElement[Any]:
-    return sa.cast(deployments.c.amounts[name].astext, reservations.c[name].type)
+def _rolls_out() -> Iterator[sa.ColumnElement[bool]]:
+    """A revision rolls out as `occupancy.is_rolling_out` says, and its line is between that and all of its plan."""
+    yield deployments.c.kind != "Job"
+    yield deployments.c.status.not_in((*SETTLED_REVISIONS, RevisionStatus.REMOVING))
+    decision = action_plans.c.decision
+    yield decision["cluster"].astext == deployments.c.cluster
+    yield decision["verb"].astext != Verb.REMOVE
+    yield action_plans.c.sku == reservations.c.sku
+    for name in AMOUNT_COLUMNS:
+        most = _amount(action_plans.c.amounts, name) + _amount(action_plans.c.surge, name)
+        yield reservations.c[name].between(_amount(deployments.c.amounts, name), most)
+
+
+def _amount(amounts: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[Any]:
+    return sa.cast(amounts[name].astext, reservations.c[name].type)
 
 
 def _holder(row: sa.Row[Any]) -> AccountHolder:

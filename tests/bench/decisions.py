@@ -24,12 +24,13 @@ from rich.table import Table
 
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.cluster import Cluster
+from shared.operations.bindings import allow_all
 from shared.policy.documents import PolicyDocument
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.database import connect
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
-from tests.support.builders import APPROVED, POLICY, Deliver, told
+from tests.support.builders import APPROVED, POLICY, TESTS, Deliver, told
 
 PROCESSES = (1, 4, 8)
 PLANS = 120
@@ -99,6 +100,7 @@ def _database() -> Iterator[str]:
         store = Store(connect(server.url))
         with store.begin() as work:
             work.catalogue.register_cluster(Cluster("local", {"region": "eu"}, None))
+            allow_all(work, TESTS)
             work.policies.put(PolicyDocument.model_validate({"name": "bench", "rules": _RULES}), "bench")
         store.close()
         yield server.url

@@ -17,11 +17,12 @@ import sqlalchemy as sa
 
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.cluster import Cluster
+from shared.operations.bindings import allow_all
 from shared.store.database import connect
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
 from tests.functions.policy_evaluation.test_handler import runs
-from tests.support.builders import Deliver
+from tests.support.builders import TESTS, Deliver
 
 WORKLOADS = 100_000
 
@@ -76,6 +77,7 @@ def database(count: int) -> Iterator[str]:
         store = Store(connect(server.url))
         with store.begin() as work:
             work.catalogue.register_cluster(Cluster("local"))
+            allow_all(work, TESTS)
         deliver = Deliver(store)
         deliver.decide("web", replicas=1)
         runs(store, "web")

@@ -21,10 +21,11 @@ from rich.table import Table
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.eventing.processing import HttpAnswer
 from shared.models.cluster import Cluster
+from shared.operations.bindings import allow_all
 from shared.store.database import connect
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
-from tests.support.builders import APPROVED, POLICY, Deliver, told
+from tests.support.builders import APPROVED, POLICY, TESTS, Deliver, told
 from tests.support.queueing import RECONSIDERED, RELEASED, TICK, approved, free, gpus, policy, queued, submit, workload
 
 WAITING = (1, 400, 10_000)
@@ -100,6 +101,7 @@ def _database(count: int, rounds: int) -> Iterator[str]:
         store = Store(connect(server.url))
         with store.begin() as work:
             work.catalogue.register_cluster(Cluster("local"))
+            allow_all(work, TESTS)
         policy(store, gpus(rounds))
         deliver = Deliver(store)
         for number in range(rounds):

@@ -1,18 +1,32 @@
 """The check of the ledger and its repair, beside whatever else happens."""
 
 import threading
+import uuid
 from collections.abc import Callable
 from functools import partial
+from operator import methodcaller
 
 import sqlalchemy as sa
 
 from shared.models.actor import Actor
+from shared.models.lifecycle import PlanStatus, RevisionStatus
 from shared.models.reservation import Reservation, UsageKey
 from shared.operations import ledger_check
 from shared.operations.ledger_check import LedgerReport
 from shared.store.tables import reservations, usage, workloads
 from shared.store.unit_of_work import Store
-from tests.support.builders import POLICY, TESTS, Deliver, connection_of, id_of, in_parallel, rows
+from tests.functions.policy_evaluation.test_handler import runs
+from tests.support.builders import (
+    POLICY,
+    TESTS,
+    Deliver,
+    connection_of,
+    id_of,
+    in_parallel,
+    revision_of,
+    rows,
+    set_columns,
+)
 
 ADA = Actor.operator("ada")
 L4 = UsageKey("search", "local", "L4")
@@ -43,6 +57,28 @@ def test_a_report_names_what_is_wrong_and_a_repair_names_its_actor(store: Store,
         repaired = [row for row in work.audit_entries(str(id_of())) if row.action == "ledger.repaired"]
     assert [row.actor for row in repaired] == ["operator:ada"]
     assert repaired[0].detail["lines"][0]["held"]["gpus"] == 9
+
+
+def test_a_rollout_is_read_only_when_its_line_is_out_of_bounds(store: Store, deliver: Deliver) -> None:
+    """It may hold 2 replicas, and 3 with its surge."""
+    deliver.decide()
+    runs(store)
+    deliver.decide(image="nginx:1.30")
+    with store.begin() as work:
+        workload = work.workloads.get(id_of())
+        assert workload is not None
+        plan = work.plans.get(workload.plan_id)
+        assert plan is not None
+        [first] = work.deployments.live(workload.id)
+        set_columns(work, "action_plans", plan.id, status=PlanStatus.EXECUTED)
+        set_columns(work, "deployments", first.id, status=RevisionStatus.SUPERSEDED)
+        work.deployments.add(revision_of(workload, plan, RevisionStatus.VERIFYING))
+    for held, right in ((3, 3), (2, 2), (4, 3), (1, 2)):
+        damage(store, methodcaller("execute", reservations.update().values(replicas=held)))
+        with store.read() as work:
+            read = [holder.id for holder in work.ledger_records.in_question(uuid.UUID(int=0), 10)]
+        assert read == ([] if held == right else [id_of()])
+        assert [found.line.expected.replicas for found in checked(store).workloads] == [right] * len(read)
 
 
 def test_a_reservation_of_no_workload_is_an_orphan(store: Store, deliver: Deliver) -> None:
