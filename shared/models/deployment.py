@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import JsonValue
+
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.lifecycle import RevisionStatus
+from shared.models.moments import rfc3339
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,9 @@ class ObjectReference:
     namespace: str
     name: str
     uid: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -61,3 +67,49 @@ class Deployment:
     object_digest: str | None = None
     suspected_at: datetime | None = None
     created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RecordedRevision:
+    """A revision with what verification found, and when. reason: why its status is what it is."""
+
+    revision: int
+    generation: int
+    plan_id: uuid.UUID
+    cluster: str
+    reference: ObjectReference
+    image: str
+    replicas: int
+    rollback_of: int | None
+    status: RevisionStatus
+    reason: str
+    intended_at: datetime
+    applied_at: datetime | None
+    deadline_at: datetime | None
+    ready_since: datetime | None
+    healthy_at: datetime | None
+    observed_at: datetime | None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The revision for machines. Times are RFC 3339 in UTC."""
+        moments = {
+            "intendedAt": self.intended_at,
+            "appliedAt": self.applied_at,
+            "deadlineAt": self.deadline_at,
+            "readySince": self.ready_since,
+            "healthyAt": self.healthy_at,
+            "observedAt": self.observed_at,
+        }
+        return {
+            "revision": self.revision,
+            "generation": self.generation,
+            "plan": str(self.plan_id),
+            "cluster": self.cluster,
+            "object": str(self.reference),
+            "image": self.image,
+            "replicas": self.replicas,
+            "rollbackOf": self.rollback_of,
+            "status": self.status.value,
+            "reason": self.reason,
+            **{name: rfc3339(value) for name, value in moments.items()},
+        }

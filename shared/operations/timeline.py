@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import NotFound
+from shared.models.moments import rfc3339
 from shared.models.workload import workload_id
 from shared.operations import workloads
 
@@ -32,6 +33,10 @@ class TimelineEntry:
     at: datetime
     what: str
     detail: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The entry for machines."""
+        return {"at": rfc3339(self.at), "what": self.what, "detail": dict(self.detail)}
 
 
 @dataclass(frozen=True)
@@ -139,11 +144,10 @@ def _decisions(work: UnitOfWork, workload_id: uuid.UUID) -> Iterator[_Fact]:
 
 def _revisions(work: UnitOfWork, workload_id: uuid.UUID) -> Iterator[_Fact]:
     for revision in work.history.revisions(workload_id):
-        reference = revision.reference
         detail = {
             "generation": revision.generation,
             "cluster": revision.cluster,
-            "object": f"{reference.kind} {reference.namespace}/{reference.name}",
+            "object": str(revision.reference),
             "rollback_of": revision.rollback_of,
             "revision_status": revision.status.value,
             "status_reason": revision.reason,

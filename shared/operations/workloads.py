@@ -11,6 +11,7 @@ from shared.models.lifecycle import Phase
 from shared.models.stored import WorkloadFilter
 
 if TYPE_CHECKING:
+    from shared.models.deployment import RecordedRevision
     from shared.models.page import Page, PageRequest
     from shared.models.plan import ActionPlan
     from shared.models.stored import Workload
@@ -82,6 +83,11 @@ def get(work: UnitOfWork, reference: WorkloadReference) -> Workload:
         where = f" in team {team}" * (team is not None) + f" in namespace {namespace}" * (namespace is not None)
         raise NotFound(f"there is no workload {name}{where}{hint}")
     return found[0]
+
+
+def list_revisions(work: UnitOfWork, workload: Workload, request: PageRequest) -> Page[RecordedRevision]:
+    """A page of a workload's revisions, with what verification found, sorted by `revision`."""
+    return work.history.page_of_revisions(workload.id, request)
 
 
 def lock(work: UnitOfWork, workload_id: uuid.UUID) -> Workload:

@@ -6,10 +6,13 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from shared.models.deployment import ObjectReference
+from shared.models.deployment import ObjectReference, RecordedRevision
 from shared.models.lifecycle import PlanStatus, RevisionStatus
+from shared.models.page import Page, PageRequest
 from shared.models.plan import Decision, PlanSource
 from shared.models.validation import read_stored
+from shared.store import pages
+from shared.store.rows import Row, amounts_from
 from shared.store.tables import action_plans, deployments
 
 
@@ -23,20 +26,6 @@ class ProposedPlan:
     source: PlanSource
     status: PlanStatus
     proposed_at: datetime
-
-
-@dataclass(frozen=True)
-class IntendedRevision:
-    """A revision, and when its apply was intended. reason: why its status is what it is."""
-
-    revision: int
-    generation: int
-    cluster: str
-    reference: ObjectReference
-    rollback_of: int | None
-    status: RevisionStatus
-    reason: str
-    intended_at: datetime
 
 
 @dataclass(frozen=True)
@@ -67,27 +56,44 @@ class HistoryRows:
             for row in self.connection.execute(statement)
         ]
 
-    def revisions(self, workload_id: uuid.UUID) -> list[IntendedRevision]:
+    def revisions(self, workload_id: uuid.UUID) -> list[RecordedRevision]:
         """Every revision of a workload, oldest first; without its manifest."""
-        columns = deployments.c
-        statement = (
-            sa.select(
-                *(columns.revision, columns.generation, columns.cluster, columns.kind, columns.namespace, columns.name),
-                *(columns.uid, columns.rollback_of, columns.status, columns.reason, columns.created_at),
-            )
-            .where(columns.workload_id == workload_id)
-            .order_by(columns.revision)
-        )
-        return [
-            IntendedRevision(
-                revision=row.revision,
-                generation=row.generation,
-                cluster=row.cluster,
-                reference=ObjectReference(row.kind, row.namespace, row.name, row.uid),
-                rollback_of=row.rollback_of,
-                status=RevisionStatus(row.status),
-                reason=row.reason,
-                intended_at=row.created_at,
-            )
-            for row in self.connection.execute(statement)
-        ]
+        statement = _REVISIONS.where(deployments.c.workload_id == workload_id).order_by(deployments.c.revision)
+        return [_revision(row) for row in self.connection.execute(statement)]
+
+    def page_of_revisions(self, workload_id: uuid.UUID, request: PageRequest) -> Page[RecordedRevision]:
+        """A page of the revisions of a workload, sorted by `revision`."""
+        statement = _REVISIONS.where(deployments.c.workload_id == workload_id)
+        sorts = {"revision": (deployments.c.revision,)}
+        return pages.fetch(self.connection, statement, sorts, request, _revision)
+
+
+_FIELDS = (
+    *("revision", "generation", "plan_id", "cluster", "kind", "namespace", "name", "uid", "rollback_of", "status"),
+    *("reason", "amounts", "created_at", "applied_at", "deadline_at", "ready_since", "healthy_at", "observed_at"),
+)
+_REVISIONS = sa.select(
+    *(deployments.c[name] for name in _FIELDS),
+    sa.literal_column("manifest #>> '{spec,template,spec,containers,0,image}'", sa.Text).label("image"),
+)
+
+
+def _revision(row: Row) -> RecordedRevision:
+    return RecordedRevision(
+        revision=row.revision,
+        generation=row.generation,
+        plan_id=row.plan_id,
+        cluster=row.cluster,
+        reference=ObjectReference(row.kind, row.namespace, row.name, row.uid),
+        image=row.image or "",
+        replicas=amounts_from(row.amounts).replicas,
+        rollback_of=row.rollback_of,
+        status=RevisionStatus(row.status),
+        reason=row.reason,
+        intended_at=row.created_at,
+        applied_at=row.applied_at,
+        deadline_at=row.deadline_at,
+        ready_since=row.ready_since,
+        healthy_at=row.healthy_at,
+        observed_at=row.observed_at,
+    )

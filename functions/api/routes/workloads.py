@@ -25,6 +25,7 @@ from functions.api.session import CurrentSession, Session
 from functions.api.waiting import NO_WAIT, Outlook, Wait, WaitQuery
 from shared.errors import NotFound
 from shared.models import selector
+from shared.models.deployment import RecordedRevision
 from shared.models.fields import DnsLabel, Wire
 from shared.models.identity import Permission
 from shared.models.lifecycle import GOOD_PHASES, SETTLED_PHASES, Phase
@@ -35,6 +36,7 @@ from shared.operations import workloads as operations
 from shared.operations.authorize import require, require_of_team
 from shared.operations.rollback import RollBackWorkload, roll_back
 from shared.operations.submit import SubmitWorkload
+from shared.operations.timeline import timeline
 from shared.operations.withdraw import WithdrawWorkload, withdraw
 from shared.operations.workloads import WorkloadReference
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 router = new_router("workloads")
 
 _SORTS = sorts(name=(str, str, str), createdAt=(datetime, uuid.UUID))
+_REVISION_SORTS = sorts(revision=(int,))
 _MERGE_PATCH = "application/merge-patch+json"
 _CHANGES = ("not-found", *IDEMPOTENCY, PRECONDITIONS[0])
 
@@ -107,6 +110,24 @@ def read_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
     with session.read() as work:
         workload = _readable(work, session, workload_id)
     return _answer(workload)
+
+
+@router.get("/workloads/{workload_id}/timeline", response_model=Listing, responses=responses("not-found"))
+def read_timeline(workload_id: uuid.UUID, session: CurrentSession) -> Response:
+    """What happened to a workload, oldest first: the audit log, and what plans, decisions and revisions add to it."""
+    with session.read() as work:
+        entries = timeline(work, _readable(work, session, workload_id).id)
+    return JSONResponse({"items": [entry.as_json() for entry in entries], "next": None})
+
+
+@router.get("/workloads/{workload_id}/deployments", response_model=Listing, responses=responses("not-found"))
+def list_revisions(
+    workload_id: uuid.UUID, session: CurrentSession, page: Annotated[ListQuery, _REVISION_SORTS]
+) -> Response:
+    """The revisions of a workload: what was applied where, the verdict on it, and the moments that it rests on."""
+    with session.read() as work:
+        found = operations.list_revisions(work, _readable(work, session, workload_id), page.request)
+    return page.answer(found, RecordedRevision.as_json)
 
 
 @router.put("/workloads/{workload_id}", status_code=202, responses=responses("not-found", *IDEMPOTENCY, *PRECONDITIONS))

@@ -122,6 +122,23 @@ def test_a_rollback_takes_no_more_than_the_workload_holds(rest: Rest, chain: Cha
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, "revision")
 
 
+def test_the_history_of_a_workload_is_shown(rest: Rest, chain: Chain, path: str) -> None:
+    created(rest, chain)
+    rest("PATCH", path, {"image": "fate.test/ready:2"})
+    assert run(chain) is Phase.HEALTHY
+    page = rest("GET", f"{path}/deployments?limit=1&sort=-revision")
+    [newest] = page.json["items"]
+    assert (newest["revision"], newest["image"], newest["status"]) == (2, "fate.test/ready:2", "healthy")
+    assert newest["appliedAt"] <= newest["healthyAt"]
+    older = rest("GET", f"{path}/deployments?limit=1&sort=-revision&cursor={page.json['next']}")
+    assert [one["revision"] for one in older.json["items"]] == [1]
+    events = [one["what"] for one in rest("GET", f"{path}/timeline").json["items"]]
+    assert events[:3] == ["plan.proposed", "plan.approved", "deployment.applied"]
+    rest.bind("stranger", Role.ADMIN, "ads")
+    for part in ("timeline", "deployments"):
+        assert rest("GET", f"{path}/{part}", user="stranger").status == 404
+
+
 def test_nobody_overwrites_what_they_have_not_seen(rest: Rest, chain: Chain, path: str) -> None:
     seen = created(rest, chain).headers["etag"]
     assert rest("PUT", path, spec(chain)).status == 428
