@@ -19,7 +19,7 @@ from shared.eventing.function import ClusterFunction, TransactionalFunction
 from shared.eventing.processing import HttpAnswer, Processor
 from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit
 from shared.observability import configure_logging
-from shared.settings import FunctionSettings
+from shared.settings import SINK_TOKEN, FunctionSettings
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
 from shared.store.wire import SessionLimits
@@ -48,7 +48,12 @@ class Ports:
         """Sends the outbox to K_SINK; None where the function is not bound to a sink and the relay sends it."""
         if not self.settings.sink:
             return None
-        return PublisherAfterCommit(self.store, HttpPublisher(self.settings.sink, timeout=PUBLISH_TIMEOUT_SECONDS))
+        return PublisherAfterCommit(self.store, self.publisher(timeout=PUBLISH_TIMEOUT_SECONDS))
+
+    def publisher(self, *, timeout: float = 5.0) -> HttpPublisher:
+        """Sends events to K_SINK; see HttpPublisher. Raises ConfigurationError."""
+        sink, authorities = self.settings.required_sink(), self.settings.sink_authorities
+        return HttpPublisher(sink, token=SINK_TOKEN, authorities=authorities, timeout=timeout)
 
 
 def ports() -> Ports:

@@ -11,6 +11,8 @@ from shared.models import durations
 from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, Retention
 
 DEFAULT_FUNCTION_POOL = 4
+SINK_TOKEN = Path("/oidc/token")
+"""Where a SinkBinding mounts the token of its subject, if Knative Eventing authenticates senders."""
 DEFAULT_IMAGE_PULL_GRACE = timedelta(seconds=60)
 """The kubelet has tried three times by then."""
 DEFAULT_STATEMENT_TIMEOUT = timedelta(seconds=10)
@@ -25,7 +27,8 @@ class FunctionSettings:
 
     database_url (DATABASE_URL), pool_size (DATABASE_POOL_SIZE, default 4), threads (HANDLER_THREADS, at least the
     Service's containerConcurrency and by default the pool's size; more where events wait for clusters without holding a
-    connection), sink (K_SINK, where the outbox is published to), clusters_directory
+    connection), sink (K_SINK, where the outbox is published to), sink_authorities
+    (K_CA_CERTS, PEM: whom to believe the sink's certificate; both are set by a SinkBinding), clusters_directory
     (CLUSTERS_DIR, only where clusters are touched), image_pull_grace (IMAGE_PULL_GRACE, for verification: how long
     after an apply an image may fail to be pulled; a duration such as 90s or PT90S), insecure_clusters
     (CLUSTERS_ALLOW_INSECURE, names with commas between them: the clusters whose certificates need not be verified),
@@ -47,6 +50,7 @@ class FunctionSettings:
     retention: Retention = DEFAULT_RETENTION
     threads: int = DEFAULT_FUNCTION_POOL
     loopback_clusters: bool = False
+    sink_authorities: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -65,10 +69,11 @@ class FunctionSettings:
             _retention(environment),
             _count(environment, "HANDLER_THREADS", size),
             _flag(environment, "CLUSTERS_ALLOW_LOOPBACK"),
+            environment.get("K_CA_CERTS") or None,
         )
 
     def required_sink(self) -> str:
-        """Raises ConfigurationError when the function publishes and no sink is set."""
+        """The sink's URL. Raises ConfigurationError when the function publishes and none is set."""
         if not self.sink:
             raise ConfigurationError("set K_SINK to the URL of the broker; a SinkBinding does it on Knative")
         return self.sink

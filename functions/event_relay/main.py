@@ -2,8 +2,5 @@
 
 from functions import runtime
 from functions.event_relay.function import build
-from shared.eventing.publishing import HttpPublisher
 
-handle = runtime.event_target(
-    lambda ports: build(ports.store, HttpPublisher(ports.settings.required_sink()), ports.settings.retention)
-)
+handle = runtime.event_target(lambda ports: build(ports.store, ports.publisher(), ports.settings.retention))

@@ -1,8 +1,14 @@
-"""Publishing to K_SINK over HTTP, in binary mode (CloudEvents HTTP binding, section 3.1)."""
+"""Publishing to K_SINK over HTTP, in binary mode (CloudEvents HTTP binding, section 3.1).
+
+Where Knative Eventing authenticates senders, a SinkBinding mounts a token, and names the authorities that the sink's
+certificate is of. A token is replaced before it expires, so it is read for every event.
+"""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.errors import SentinelError, StoreUnavailable
@@ -14,6 +20,10 @@ if TYPE_CHECKING:
     import urllib3
 
 logger = logging.getLogger("sentinel.publishing")
+
+
+_LATER = (401, 403, 404, 408, 409, 429)
+"""Answers that are about the sink, or about who asks, and not about the event: a token is renewed, a policy mended."""
 
 
 class PublishingFailed(SentinelError):
@@ -38,11 +48,23 @@ class Publisher(Protocol):
 class HttpPublisher:
     """Sends events to one sink, over connections that it keeps open.
 
-    timeout: seconds to connect, and the same again to be answered.
+    token: the file with the token that the sink knows the sender by; there may be none. authorities: their
+    certificates as PEM, when the sink's is of none that is known everywhere. timeout: seconds to connect, and the same
+    again to be answered.
     """
 
-    def __init__(self, sink: str, *, timeout: float = 5.0, connections: int = 4) -> None:
+    def __init__(
+        self,
+        sink: str,
+        *,
+        token: Path | None = None,
+        authorities: str | None = None,
+        timeout: float = 5.0,
+        connections: int = 4,
+    ) -> None:
         self._sink = sink
+        self._token = token
+        self._authorities = authorities
         self._timeout = timeout
         self._connections = connections
         self._pool: urllib3.PoolManager | None = None
@@ -53,8 +75,13 @@ class HttpPublisher:
 
         if self._pool is None:
             timeout = urllib3.Timeout(connect=self._timeout, read=self._timeout)
-            self._pool = urllib3.PoolManager(maxsize=self._connections, retries=False, timeout=timeout)
+            self._pool = urllib3.PoolManager(
+                maxsize=self._connections, retries=False, timeout=timeout, ca_cert_data=self._authorities
+            )
         headers, body = codec.encode(event)
+        if self._token is not None:
+            with suppress(OSError):  # senders are not authenticated here
+                headers = {**headers, "authorization": f"Bearer {self._token.read_text(encoding='ascii').strip()}"}
         try:
             answer = self._pool.request("POST", self._sink, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
@@ -62,7 +89,7 @@ class HttpPublisher:
             raise PublishingFailed(reason, permanent=False, answered=False) from None
         if answer.status >= 300:
             said = answer.data[:200].decode(errors="replace")
-            permanent = 400 <= answer.status < 500 and answer.status not in (404, 408, 409, 429)
+            permanent = 400 <= answer.status < 500 and answer.status not in _LATER
             raise PublishingFailed(f"{self._sink} answered {answer.status} {said}", permanent=permanent)
 
 

@@ -170,7 +170,7 @@ def test_only_functions_that_need_a_mounted_secret_get_it(
 
 def test_every_function_that_fills_the_outbox_can_publish_it(manifests: Manifests) -> None:
     bound = {binding.spec.subject.name for binding in manifests.sink_bindings.values()}
-    assert bound == FUNCTIONS - {"dead-letter", "api"}
+    assert bound == FUNCTIONS - {"dead-letter"}
     assert {name.name for name in manifests.sink_bindings} == bound
 
 
@@ -237,16 +237,6 @@ def test_the_tick_is_every_five_seconds(manifests: Manifests) -> None:
 
 def test_no_secret_is_among_them() -> None:
     assert not [document for document in raw() if document["kind"] == "Secret"]
-
-
-def test_the_closed_component_lets_nothing_but_sentinels_own_events_into_the_broker(manifests: Manifests) -> None:
-    directory = BASE.parent / "components" / "closed"
-    names = yaml.safe_load((directory / "kustomization.yaml").read_text())["resources"]
-    [policy] = [document for name in names for document in yaml.safe_load_all((directory / name).read_text())]
-    [broker] = manifests.brokers
-    assert (policy["kind"], policy["metadata"]["namespace"]) == ("EventPolicy", broker.namespace)
-    assert [target["ref"]["name"] for target in policy["spec"]["to"]] == [broker.name]
-    assert policy["spec"]["from"] == [{"sub": f"system:serviceaccount:{broker.namespace}:*"}]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")

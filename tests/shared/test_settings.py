@@ -18,8 +18,10 @@ def test_defaults() -> None:
 
 def test_everything_given() -> None:
     given = {**URL, "DATABASE_POOL_SIZE": "7", "K_SINK": "http://broker", "CLUSTERS_DIR": "/etc/clusters"}
-    found = FunctionSettings.from_environment(given)
-    assert found == FunctionSettings("postgresql://h/d", 7, "http://broker", Path("/etc/clusters"), threads=7)
+    found = FunctionSettings.from_environment({**given, "K_CA_CERTS": "PEM"})
+    clusters = Path("/etc/clusters")
+    expected = FunctionSettings("postgresql://h/d", 7, "http://broker", clusters, threads=7, sink_authorities="PEM")
+    assert found == expected
     assert (found.required_sink(), found.required_clusters_directory()) == ("http://broker", Path("/etc/clusters"))
 
 
@@ -35,7 +37,7 @@ def test_a_missing_url_is_named(given: dict[str, str]) -> None:
         FunctionSettings.from_environment(given)
 
 
-@pytest.mark.parametrize("given", [{}, {"K_SINK": "", "CLUSTERS_DIR": ""}])
+@pytest.mark.parametrize("given", [{}, {"K_SINK": "", "K_CA_CERTS": "", "CLUSTERS_DIR": ""}])
 def test_what_only_some_functions_need_is_asked_for_by_them(given: dict[str, str]) -> None:
     found = FunctionSettings.from_environment(URL | given)
     with pytest.raises(ConfigurationError, match="set K_SINK to the URL of the broker"):

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from knative.local.resources.manifests import (
     INERT,
     KINDS,
+    UNENFORCEABLE,
     ApiServerSource,
     BrokerResource,
     Destination,
@@ -133,7 +134,8 @@ def _parse(path: Path, document: Any) -> _Object | None:
         return None
     model = KINDS.get((version, kind))
     if model is None:
-        raise ManifestError(f"{where}: kind: {version} {kind} does not run on a laptop")
+        why = UNENFORCEABLE.get(kind, "")
+        raise ManifestError(f"{where}: kind: {version} {kind} does not run on a laptop{why and f': {why}'}")
     try:
         return _Object(
             where, model.model_validate({k: v for k, v in document.items() if k not in ("apiVersion", "kind")})

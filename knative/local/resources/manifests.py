@@ -351,6 +351,12 @@ KINDS: dict[tuple[str, str], type[Model]] = {
 }
 """(apiVersion, kind) -> model."""
 
+UNENFORCEABLE = {
+    "EventPolicy": "its broker does not know who sends an event, and would let through what the policy keeps out",
+    "NetworkPolicy": "all of its parts are reached at 127.0.0.1, by whoever is on this machine",
+}
+"""Kinds that would promise what one machine does not do, and why."""
+
 INERT = frozenset(
     {
         ("v1", "Namespace"),

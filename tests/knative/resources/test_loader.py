@@ -10,6 +10,7 @@ import yaml
 
 from knative.local.resources.loader import ManifestError, Name, load
 
+CLOSED = Path(__file__).resolve().parents[3] / "knative" / "components" / "closed"
 BROKER = {
     "apiVersion": "eventing.knative.dev/v1",
     "kind": "Broker",
@@ -246,6 +247,11 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}}
     with pytest.raises(ManifestError, match="Deployment d: kind: apps/v1 Deployment does not run on a laptop"):
         load(write(tmp_path, deployment))
+
+
+def test_what_would_only_seem_to_close_the_laptop_is_refused() -> None:
+    with pytest.raises(ManifestError, match=r"EventPolicy tick: kind: .* its broker does not know who sends an event"):
+        load(CLOSED)
 
 
 def test_a_second_object_of_one_name_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """What no reply carries is published right after the commit, in its order; the relay sends what is left."""
 
 import itertools
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -11,10 +14,11 @@ from events import CATALOGUE
 from shared.errors import StoreUnavailable
 from shared.eventing.event import Queued, WireEvent
 from shared.eventing.processing import HttpAnswer, Processor
-from shared.eventing.publishing import PublisherAfterCommit, PublishingFailed
+from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit, PublishingFailed
 from shared.eventing.relay import publish_pending
 from shared.store.unit_of_work import Store
 from tests.support.builders import PROPOSED, request, rows
+from tests.support.certificates import Authority
 from tests.support.emitters import PLAN, rejected, tells
 
 
@@ -140,3 +144,67 @@ def test_a_mark_that_cannot_be_made_fails_no_event(store: Store, owner_engine: s
     publish_pending(store, broker, 10)
     ids = [event.attributes["id"] for event in broker.received]
     assert ids[:2] == ids[2:]
+
+
+EVENT = WireEvent({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, b"")
+
+
+@dataclass
+class AuthenticatingSink:
+    """A broker's ingress over TLS that knows one token. authorities: PEM."""
+
+    url: str
+    authorities: str
+    known: str = "first"
+
+
+@pytest.fixture
+def authenticating(tmp_path: Path) -> Iterator[AuthenticatingSink]:
+    authority = Authority()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(202 if self.headers["authorization"] == f"Bearer {sink.known}" else 401)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = authority.server_context(tmp_path).wrap_socket(server.socket, server_side=True)
+    sink = AuthenticatingSink(f"https://127.0.0.1:{server.server_address[1]}/", authority.certificate.decode())
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield sink
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_sender_shows_the_newest_token_of_its_sink_binding(
+    authenticating: AuthenticatingSink, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    publisher = HttpPublisher(authenticating.url, token=token, authorities=authenticating.authorities)
+    token.write_text("first\n")
+    publisher.publish(EVENT)
+    authenticating.known = "second"
+    token.write_text("second")
+    publisher.publish(EVENT)
+
+
+@pytest.mark.parametrize("token", [None, "other"])
+def test_a_sender_that_the_sink_does_not_know_tries_again_later(
+    authenticating: AuthenticatingSink, tmp_path: Path, token: str | None
+) -> None:
+    if token is not None:
+        (tmp_path / "token").write_text(token)
+    publisher = HttpPublisher(authenticating.url, token=tmp_path / "token", authorities=authenticating.authorities)
+    with pytest.raises(PublishingFailed, match="401") as failure:
+        publisher.publish(EVENT)
+    assert (failure.value.permanent, failure.value.answered) == (False, True)
+
+
+def test_a_sink_of_an_unknown_authority_is_not_believed(authenticating: AuthenticatingSink) -> None:
+    with pytest.raises(PublishingFailed, match="no answer"):
+        HttpPublisher(authenticating.url).publish(EVENT)
