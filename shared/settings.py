@@ -1,6 +1,8 @@
 """The settings of a process, read from its environment once, at the edge."""
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,17 +92,34 @@ DEFAULT_ISSUER = "sentinel"
 
 
 @dataclass(frozen=True)
+class OidcIssuer:
+    """An external OpenID Connect issuer whose users may log in.
+
+    issuer: the `iss` of its tokens, an HTTPS URL. audience: what its tokens for Sentinel name as `aud`. create_users:
+    whether somebody's first login makes a user, who has no role yet. certificate_authority: PEM, for an issuer whose
+    certificate the system does not trust.
+    """
+
+    issuer: str
+    audience: str
+    create_users: bool = False
+    certificate_authority: Path | None = None
+
+
+@dataclass(frozen=True)
 class IdentitySettings:
     """What the api needs of its environment to know who asks.
 
     keys_directory (SIGNING_KEYS_DIR: see shared.identity.keys), issuer (TOKEN_ISSUER, the `iss` of tokens, by default
     `sentinel`), first_admin_password (FIRST_ADMIN_PASSWORD_FILE: a file with the password of the first admin, read when
-    `admin` logs in and there is no account yet).
+    `admin` logs in and there is no account yet), oidc_issuers (OIDC_ISSUERS: a JSON list of objects with `issuer`,
+    `audience`, and optionally `createUsers` and `certificateAuthority`; see OidcIssuer).
     """
 
     keys_directory: Path
     issuer: str = DEFAULT_ISSUER
     first_admin_password: Path | None = None
+    oidc_issuers: tuple[OidcIssuer, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "IdentitySettings":
@@ -110,7 +129,39 @@ class IdentitySettings:
             Path(required(environment, "SIGNING_KEYS_DIR", "the directory of the keys that sign tokens")),
             environment.get("TOKEN_ISSUER") or DEFAULT_ISSUER,
             Path(password) if password else None,
+            _oidc_issuers(environment.get("OIDC_ISSUERS") or "[]"),
         )
+
+
+def _oidc_issuers(text: str) -> tuple[OidcIssuer, ...]:
+    try:
+        listed = json.loads(text)
+    except ValueError:
+        raise ConfigurationError("OIDC_ISSUERS must be a JSON list of objects with issuer and audience") from None
+    if not isinstance(listed, list):
+        raise ConfigurationError("OIDC_ISSUERS must be a JSON list of objects with issuer and audience")
+    found = tuple(_oidc_issuer(f"OIDC_ISSUERS[{number}]", one) for number, one in enumerate(listed))
+    if len({one.issuer for one in found}) < len(found):
+        raise ConfigurationError("OIDC_ISSUERS names an issuer twice")
+    return found
+
+
+def _oidc_issuer(where: str, given: object) -> OidcIssuer:
+    if not isinstance(given, dict) or not {"issuer", "audience"} <= given.keys():
+        raise ConfigurationError(f"{where} must be an object with issuer and audience")
+    if unknown := given.keys() - {"issuer", "audience", "createUsers", "certificateAuthority"}:
+        raise ConfigurationError(f"{where}.{sorted(unknown)[0][:60]} is unknown")
+    issuer, audience = given["issuer"], given["audience"]
+    if not isinstance(issuer, str) or not re.fullmatch(r"https://[^\s?#]+", issuer):
+        raise ConfigurationError(f"{where}.issuer must be an HTTPS URL without query and fragment")
+    if not isinstance(audience, str) or not audience:
+        raise ConfigurationError(f"{where}.audience must be text: what the issuer calls Sentinel")
+    create, authority = given.get("createUsers", False), given.get("certificateAuthority")
+    if not isinstance(create, bool):
+        raise ConfigurationError(f"{where}.createUsers must be true or false")
+    if authority is not None and not (isinstance(authority, str) and Path(authority).is_file()):
+        raise ConfigurationError(f"{where}.certificateAuthority must be the path of a file in PEM")
+    return OidcIssuer(issuer, audience, create, None if authority is None else Path(authority))
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
+    from shared.identity.oidc import ExternalIssuers
     from shared.identity.passwords import Passwords
     from shared.identity.tokens import Tokens
     from shared.operations.identity.login import LoggedIn
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Identity:
-    """What all requests share. first_password: a file with the password that the first admin gets, if there is none."""
+    """What all requests share.
+
+    first_password: a file with the password that the first admin gets, if there is none. issuers: external ones.
+    """
 
     tokens: Tokens
     passwords: Passwords
     first_password: Path | None = None
+    issuers: ExternalIssuers | None = None
 
     def first_admin_password(self) -> str | None:
         """The password that the first admin gets; None where no file gives one."""

@@ -35,6 +35,7 @@ from shared.errors import (
     WrongState,
 )
 from shared.eventing.processing import advised_fields, bad_fields
+from shared.identity.oidc import IssuerUnavailable
 from shared.identity.passwords import PasswordsBusy
 from shared.operations.identity.login import TooManyLogins
 
@@ -98,7 +99,7 @@ KINDS: Mapping[str, Kind] = {
     "precondition-required": Kind(HTTPStatus.PRECONDITION_REQUIRED, "If-Match is needed"),
     "too-many-requests": Kind(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests"),
     "internal": Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "A defect of the server"),
-    "unavailable": Kind(HTTPStatus.SERVICE_UNAVAILABLE, "The database is away; ask again"),
+    "unavailable": Kind(HTTPStatus.SERVICE_UNAVAILABLE, "The database, or what else is needed, is away; ask again"),
 }
 """Every kind of problem, by the last part of its `type`."""
 
@@ -121,6 +122,7 @@ _BY_ERROR: Mapping[type[SentinelError], str] = {
     OperationRefused: "invalid",
     RowUnreadable: "conflict",
     StoreUnavailable: "unavailable",
+    IssuerUnavailable: "unavailable",
 }
 """The kind of problem that an error of the core is to a caller; of a class that is not here, its nearest base."""
 

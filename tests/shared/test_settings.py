@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import ConfigurationError
 from shared.models.retention import Retention
-from shared.settings import FunctionSettings, required
+from shared.settings import FunctionSettings, IdentitySettings, OidcIssuer, required
 
 URL = {"DATABASE_URL": "postgresql://h/d"}
 
@@ -89,3 +89,31 @@ def test_how_long_rows_are_kept_is_set_in_durations() -> None:
 def test_rows_that_something_needs_cannot_be_kept_for_less(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         FunctionSettings.from_environment({**URL, name: text})
+
+
+def test_the_api_is_told_its_keys_and_its_issuers() -> None:
+    listed = '[{"issuer": "https://login.test", "audience": "sentinel", "createUsers": true}]'
+    found = IdentitySettings.from_environment({"SIGNING_KEYS_DIR": "/keys", "OIDC_ISSUERS": listed})
+    issuer = OidcIssuer("https://login.test", "sentinel", True)
+    assert found == IdentitySettings(Path("/keys"), "sentinel", None, (issuer,))
+    with pytest.raises(ConfigurationError, match="set SIGNING_KEYS_DIR to the directory"):
+        IdentitySettings.from_environment({})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "must be a JSON list"),
+        ("https://login.test", "must be a JSON list"),
+        ('["https://login.test"]', r"\[0\] must be an object with issuer and audience"),
+        ('[{"issuer": "http://login.test", "audience": "s"}]', r"\[0\]\.issuer must be an HTTPS URL"),
+        ('[{"issuer": "https://login.test", "audience": ""}]', r"\[0\]\.audience must be text"),
+        ('[{"issuer": "https://login.test", "audience": "s", "createUsers": "no"}]', r"createUsers must be true or"),
+        ('[{"issuer": "https://login.test", "audience": "s", "jwks": ""}]', r"\[0\]\.jwks is unknown"),
+        ('[{"issuer": "https://login.test", "audience": "s", "certificateAuthority": "/no"}]', "must be the path of"),
+        ('[{"issuer": "https://a.test", "audience": "s"}, {"issuer": "https://a.test", "audience": "t"}]', "twice"),
+    ],
+)
+def test_an_issuer_that_is_not_plainly_one_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"OIDC_ISSUERS.*{said}"):
+        IdentitySettings.from_environment({"SIGNING_KEYS_DIR": "/keys", "OIDC_ISSUERS": text})

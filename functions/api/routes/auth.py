@@ -13,11 +13,12 @@ from functions.api.problems import responses
 from functions.api.requests import Body
 from functions.api.requests import router as new_router
 from functions.api.session import CurrentSession, Session
-from shared.errors import OperationRefused
+from shared.errors import OperationRefused, Unauthenticated
+from shared.identity.oidc import MAX_TOKEN_BYTES
 from shared.identity.passwords import problem_of
 from shared.models.account import Account, AccountKind
 from shared.models.actor import Actor
-from shared.operations.identity import accounts, login
+from shared.operations.identity import accounts, external_login, login
 from shared.operations.identity.login import Login
 
 router = new_router("auth")
@@ -31,6 +32,12 @@ class Credentials(Body):
 
     name: str = Field(max_length=256, examples=["admin"])
     password: Secret = Field(examples=["correct horse battery"])
+
+
+class IdTokenBody(Body):
+    """An ID token of an external OpenID Connect issuer that this server is configured with."""
+
+    id_token: Annotated[SecretStr, Field(max_length=MAX_TOKEN_BYTES)] = Field(examples=["eyJhbGciOiJSUzI1NiIs..."])
 
 
 class RefreshTokenBody(Body):
@@ -87,6 +94,29 @@ def log_in(body: Credentials, session: CurrentSession, identity: CurrentIdentity
     account = _checked(session, identity, attempt)
     with session.anonymous() as work:
         found, now = login.succeed(work, attempt, account), work.now
+    return JSONResponse(identity.answer(found, now))
+
+
+@router.post("/auth/exchange", response_model=TokenAnswer, responses=responses("too-many-requests"))
+def exchange(body: IdTokenBody, session: CurrentSession, identity: CurrentIdentity, address: Address) -> Response:
+    """Log in with an ID token of an external issuer."""
+    if identity.issuers is None:
+        raise Unauthenticated("no external issuer is configured; log in with a name and a password")
+    unknown = Login("", "", address)
+    with session.anonymous() as work:
+        login.check_limits(work, unknown)
+        now = work.now
+    try:
+        user = identity.issuers.verify(body.id_token.get_secret_value(), now)
+    except Unauthenticated:
+        with session.anonymous() as work:
+            login.fail(work, unknown, None)
+        raise
+    attempt = Login(user.subject, "", address)
+    with session.anonymous() as work:
+        found, now = external_login.log_in(work, attempt, user.issuer, may_be_new=user.may_be_new), work.now
+    if found is None:
+        raise Unauthenticated("the issuer knows you, and this server does not; an admin can add you as a user")
     return JSONResponse(identity.answer(found, now))
 
 

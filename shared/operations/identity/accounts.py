@@ -51,6 +51,9 @@ def create(
     """
     if not issuer and not NAME.fullmatch(name):
         raise OperationRefused("name", NAME_RULE)
+    for field, text in (("name", name), ("issuer", issuer)):
+        if not text.isprintable():
+            raise OperationRefused(field, "must not hold control characters or line breaks")
     account = Account(uuid.uuid4(), kind, name, issuer)
     if not work.identity.add(account, password_hash):
         raise AlreadyExists(f"the name {name} is taken by another {_WORD[kind]}")

@@ -66,12 +66,17 @@ def check_attempt(work: UnitOfWork, login: Login) -> tuple[Account | None, str |
     The caller compares the password outside the transaction, because that takes long, and then calls `succeed` or
     `fail`. A disabled account has no hash.
     """
-    if (until := work.identity.blocked_until(_keys(login))) is not None:
-        raise TooManyLogins(max(until - work.now, timedelta(seconds=1)))
+    check_limits(work, login)
     account = work.identity.account_named(AccountKind.USER, login.name)
     if account is None or account.disabled:
         return account, None
     return account, work.identity.password_hash(account.id)
+
+
+def check_limits(work: UnitOfWork, login: Login) -> None:
+    """Raises TooManyLogins for a login that has to wait."""
+    if (until := work.identity.blocked_until(_keys(login))) is not None:
+        raise TooManyLogins(max(until - work.now, timedelta(seconds=1)))
 
 
 def fail(work: UnitOfWork, login: Login, account: Account | None) -> None:

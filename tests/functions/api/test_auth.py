@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import jwt
@@ -10,6 +11,8 @@ from fastapi import FastAPI
 
 from functions.api.identity import Identity
 from functions.api.session import Services
+from shared.errors import Unauthenticated
+from shared.identity.oidc import ExternalIssuers, ExternalUser
 from shared.models.account import Account, AccountKind
 from shared.models.identity import Role, RoleBinding
 from shared.operations.identity import accounts, login
@@ -160,3 +163,47 @@ def test_no_secret_is_logged_or_audited(
     for secret in (SECRET, "wrong secret", typed_wrong, found["accessToken"][-40:], found["refreshToken"]):
         assert secret not in caplog.text
         assert secret not in str(audited)
+
+
+class OneIssuer(ExternalIssuers):
+    """An issuer whose tokens are the names of its users."""
+
+    def __init__(self, *, may_be_new: bool) -> None:
+        self._may_be_new = may_be_new
+
+    def verify(self, token: str, now: datetime) -> ExternalUser:
+        if token == "forged":
+            raise Unauthenticated("the ID token does not count")
+        return ExternalUser("https://login.test", token, self._may_be_new)
+
+
+@pytest.mark.parametrize("may_be_new", [True, False])
+def test_a_user_of_an_external_issuer_logs_in_without_any_role(
+    may_be_new: bool, api: tuple[FastAPI, int], signed_in: Rest, identity: Identity, store: Store
+) -> None:
+    app, _ = api
+    services: Services = app.state.services
+    app.state.services = replace(services, identity=replace(identity, issuers=OneIssuer(may_be_new=may_be_new)))
+
+    def exchange(token: str) -> Answer:
+        return signed_in("POST", "/auth/exchange", {"idToken": token}, user=None)
+
+    assert exchange("forged").status == 401
+    if not may_be_new:
+        assert exchange("00u1").status == 401
+        with store.begin() as work:
+            accounts.create(work, AccountKind.USER, "00u1", None, TESTS, "https://login.test")
+    found = exchange("00u1")
+    me = signed_in("GET", "/auth/me", user=found.json["accessToken"]).json
+    assert (me["actor"], me["roles"]) == ("user:00u1@https://login.test", [])
+    assert log_in(signed_in, "", "00u1").status == 401
+    with store.begin() as work:
+        account = work.identity.account_named(AccountKind.USER, "00u1", "https://login.test")
+        assert account is not None
+        accounts.set_disabled(work, account, True, TESTS)
+    assert exchange("00u1").status == 401
+
+
+def test_without_an_external_issuer_no_id_token_counts(signed_in: Rest) -> None:
+    answer = signed_in("POST", "/auth/exchange", {"idToken": "a.b.c"}, user=None)
+    assert (answer.status, answer.json["detail"][:21]) == (401, "no external issuer is")
