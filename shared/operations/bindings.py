@@ -35,9 +35,10 @@ class BindingCache:
     def current(self, work: UnitOfWork) -> Bindings:
         """The bindings as the transaction sees them; only their revision is read when they have not changed."""
         revision = work.bindings.revision()
-        if self._known is None or self._known[0] != revision:
-            self._known = (revision, work.bindings.all() if revision else Bindings())
-        return self._known[1]
+        known = self._known  # another thread may put another revision there meanwhile
+        if known is None or known[0] != revision:
+            self._known = known = (revision, work.bindings.all() if revision else Bindings())
+        return known[1]
 
 
 def check_source(bindings: Bindings, source: str, action: SourceAction, team: str, namespace: str) -> None:

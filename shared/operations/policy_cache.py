@@ -21,6 +21,7 @@ class PolicyCache:
     def current(self, work: UnitOfWork) -> PolicySet:
         """The set as the transaction sees it: its revision is read there, and compiled again only when it moved."""
         revision = work.policies.revision()
-        if self._compiled is None or self._compiled[0] != revision:
-            self._compiled = (revision, PolicySet(work.policies.all()))
-        return self._compiled[1]
+        compiled = self._compiled  # another thread may put another revision there meanwhile
+        if compiled is None or compiled[0] != revision:
+            self._compiled = compiled = (revision, PolicySet(work.policies.all()))
+        return compiled[1]

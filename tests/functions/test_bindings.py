@@ -80,9 +80,53 @@ def test_who_is_not_bound_is_told_so_and_audited_and_changes_nothing(
     assert (last.action, last.actor) == ("workload.rejected", f"event_source:{ELSE}")
 
 
-def test_a_source_that_is_bound_to_one_team_cannot_act_for_another(deliver: Deliver, bound: Store) -> None:
-    for type_name, data in ((SUBMITTED, submission(team="ads", namespace="ads")), (WITHDRAWN, withdrawal(team="ads"))):
-        assert "may not" in rejected(deliver, type_name, data, CI)[0]["message"]
+def test_neither_of_two_teams_acts_for_the_other(deliver: Deliver, bound: Store, owner_engine: sa.Engine) -> None:
+    with bound.begin() as work:
+        bindings.put_source(work, SourceBinding("ads", "/ads/*", ("ads",)), TESTS)
+    sources = {"search": CI, "ads": "/ads/ci"}
+    for team, source in sources.items():
+        mine = submission(team=team, namespace=team)
+        assert told(deliver(INTAKE, SUBMITTED, mine, source=source)).type == PROPOSED
+    before = rows(owner_engine, "workloads"), rows(owner_engine, "action_plans")
+    for team, source in zip(sources, reversed(sources.values()), strict=True):
+        theirs = {"team": team, "namespace": team}
+        for type_name, data in (
+            (SUBMITTED, submission(image="evil:1", **theirs)),
+            (SUBMITTED, submission("new", **theirs)),
+            (WITHDRAWN, withdrawal(**theirs)),
+            (WITHDRAWN, {"name": "new", "generation": 9, **theirs}),
+        ):
+            assert f"may not {type_name.split('.')[-2][:6]}" in rejected(deliver, type_name, data, source)[0]["message"]
+    assert (rows(owner_engine, "workloads"), rows(owner_engine, "action_plans")) == before
+    for team, source in sources.items():
+        mine = withdrawal(team=team, namespace=team)
+        assert told(deliver(INTAKE, WITHDRAWN, mine, source=source)).type == PROPOSED
+
+
+@pytest.mark.parametrize("source", ["/sentinel/api", "/sentinel/workload-intake", "/sentinel/cli"])
+def test_a_source_of_sentinel_is_bound_like_any_other(deliver: Deliver, bound: Store, source: str) -> None:
+    assert rejected(deliver, SUBMITTED, submission(), source)[0]["field"] == "source"
+
+
+def test_a_source_may_be_bound_to_some_namespaces_of_a_team(deliver: Deliver, bound: Store) -> None:
+    with bound.begin() as work:
+        bindings.put_source(work, SourceBinding("ci", CI, ("search",), ("search-*",)), TESTS)
+        bindings.put_namespaces(work, NamespaceBinding("search", ("search", "search-*")), TESTS)
+    assert rejected(deliver, SUBMITTED, submission(), CI)[0]["field"] == "source"
+    assert told(deliver(INTAKE, SUBMITTED, submission(namespace="search-eu"), source=CI)).type == PROPOSED
+
+
+def test_bindings_that_have_not_changed_cost_one_statement(deliver: Deliver, engine: sa.Engine, bound: Store) -> None:
+    deliver(INTAKE, SUBMITTED, submission(), source=CI)
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.extend(table for table in ("binding_set", "_bindings") if table in statement)
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    deliver(INTAKE, SUBMITTED, submission("other"), source=CI)
+    sa.event.remove(engine, "before_cursor_execute", note)
+    assert asked == ["binding_set"]
 
 
 def test_a_binding_counts_with_the_next_event(deliver: Deliver, bound: Store) -> None:
