@@ -1,10 +1,9 @@
-"""Which Sentinel a command works on.
+"""The database that a command of an operator works on: one that has no route, or works while the server is away.
 
 An explicit --state comes first, then DATABASE_URL, then the state directory in SENTINEL_STATE, then `.sentinel`. The
 broker comes from the same place as the database: events of one platform must never go to the broker of another.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,14 @@ from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
-from functions.cli.errors import CommandFailed
+from functions.cli import servers
+from functions.cli.errors import BadInput, CommandFailed
+from functions.cli.options import Chosen
 from shared.errors import StoreUnavailable
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
 from shared.store.wire import SessionLimits
 
-DEFAULT_STATE = Path(".sentinel")
 # PostgreSQL, appendix A, by prefix: what a user can do something about.
 _REMEDIES = {
     "28": "the login was refused; check the user and the password in DATABASE_URL",
@@ -43,29 +43,22 @@ class PlatformReference:
     clusters: Path | None = None
 
 
-def locate(state: Path | None, environment: Mapping[str, str]) -> PlatformReference:
-    """The platform that a command works on; `state` is what --state said. Raises CommandFailed."""
+def locate(chosen: Chosen, environment: Mapping[str, str]) -> PlatformReference:
+    """The platform that a command works on. Raises BadInput and CommandFailed."""
+    if chosen.server is not None or chosen.context is not None:
+        raise BadInput("this command works on the database itself: give --state, or set DATABASE_URL")
     url = environment.get("DATABASE_URL", "").strip()
-    if state is None and url:
+    if chosen.state is None and url:
         kubeconfigs = environment.get("CLUSTERS_DIR")
         sink = environment.get("K_SINK") or None
         return PlatformReference("DATABASE_URL", url, sink, Path(kubeconfigs) if kubeconfigs else None)
-    directory = state or Path(environment.get("SENTINEL_STATE") or DEFAULT_STATE)
-    file = directory / "platform.json"
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        clusters = directory / "clusters"
-        return PlatformReference(
-            str(directory), str(said["database_url"]), str(said["broker"]), clusters if clusters.is_dir() else None
-        )
-    except (FileNotFoundError, NotADirectoryError):
-        raise CommandFailed(
-            f"no platform is running on {directory}: start one with `make run`, or set DATABASE_URL"
-        ) from None
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise CommandFailed(f"{file} is not what a running platform writes; start it again with `make run`") from None
+    directory = servers.state_directory(chosen.state, environment)
+    if directory is None:
+        raise CommandFailed("no database is known: start a platform with `make run`, or set DATABASE_URL")
+    found, clusters = servers.published(directory), directory / "clusters"
+    return PlatformReference(
+        str(directory), str(found["database_url"]), str(found["broker"]), clusters if clusters.is_dir() else None
+    )
 
 
 LIMITS = SessionLimits(idle_in_transaction=timedelta(minutes=10))

@@ -1,7 +1,7 @@
 """How a command ends badly: one line on stderr and an exit code, never a traceback.
 
 0    done
-1    the operation failed: not found, rejected, denied, unhealthy, timed out, the database is unavailable
+1    the operation failed: not found, rejected, denied, unhealthy, timed out, the server is unavailable
 2    the command was not understood, or its input is bad; nothing was changed
 130  interrupted (Ctrl-C)
 """
@@ -27,6 +27,21 @@ class BadInput(SentinelError):
 
 class Interrupted(SentinelError):
     """The user stopped waiting; the message says what goes on without them."""
+
+
+class ServerAway(SentinelError):
+    """No answer of Sentinel's came; the message says why, in a line."""
+
+
+class ProblemAnswer(SentinelError):
+    """The server answered with a problem document (RFC 9457); the message has a line for each bad field.
+
+    kind: the last part of its type.
+    """
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.kind = status, kind
 
 
 @contextmanager
@@ -72,6 +87,8 @@ def _drop_output() -> None:
 def _exit_code(error: SentinelError) -> int:
     match error:
         case BadInput() | ConfigurationError():
+            return 2
+        case ProblemAnswer(status=400 | 422):
             return 2
         case Interrupted():
             return 130

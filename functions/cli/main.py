@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from functions.cli.errors import explained
-from functions.cli.options import PLAIN
+from functions.cli.options import PLAIN, Chosen
 
 
 class Deferred(NamedTuple):
@@ -26,10 +26,13 @@ class Deferred(NamedTuple):
 
 
 SINGLE_COMMANDS = {
-    "submit": Deferred("submissions", "Submit workloads, all in the files or none, and print their ids."),
+    "submit": Deferred("submissions", "Submit workloads, and print their ids, in order."),
     "remove": Deferred("submissions", "Withdraw a workload: what it runs is deleted."),
     "get": Deferred("workloads", "Show workloads with their phase."),
     "trace": Deferred("timeline", "Show what happened to a workload, oldest first."),
+    "login": Deferred("sessions", "Log in with a password, and keep the tokens for the commands that follow."),
+    "logout": Deferred("sessions", "End a login, at the server and here."),
+    "whoami": Deferred("sessions", "Show as whom commands ask, and the roles that are bound to them."),
     "queue": Deferred("queue", "Show the plans that wait for quota or capacity, first goes first."),
 }
 GROUPS = {
@@ -39,6 +42,7 @@ GROUPS = {
     "price": Deferred("prices", "Prices of GPUs, CPU cores and memory."),
     "ledger": Deferred("ledger", "What workloads hold, and whether the ledger is right."),
     "audit": Deferred("audit", "The audit log: verify it, export it."),
+    "config": Deferred("contexts", "Contexts: the servers that commands ask."),
 }
 
 
@@ -77,21 +81,32 @@ app = typer.Typer(name="sentinel", cls=Sentinel, **PLAIN)
 @app.callback()
 def root(
     context: typer.Context,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="The address of a server.  [env: SENTINEL_SERVER]")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--context", metavar="NAME", help="A context; see `sentinel config`.")
+    ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The state directory of a running platform.  [env: SENTINEL_STATE]"),
+        typer.Option(metavar="DIR", help="The state directory of a platform on this machine.  [env: SENTINEL_STATE]"),
     ] = None,
+    certificate_authority: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Trust servers with certificates of this authority (PEM).")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Take http:// to another host.")] = False,
 ) -> None:
     """Submits AI workloads to Sentinel, follows them, and keeps policies, prices, clusters and the ledger.
 
-    Works on the platform in --state DIR; without that, on DATABASE_URL (events are then published to K_SINK, or
-    by the relay); without that, on the platform in SENTINEL_STATE, or in .sentinel.
+    Asks the server of --server, --context or --state; without those, of SENTINEL_SERVER, of the platform in
+    SENTINEL_STATE or in .sentinel, or of the current context, in this order. SENTINEL_TOKEN is the token; without it,
+    that of `sentinel login`, or of the platform on this machine.
 
     \b
     Exit codes:
       0    done; with --wait: and the workload is healthy, complete or removed, as was asked for
-      1    failed: not found, rejected, denied, rolled back, timed out, the platform is unavailable
+      1    failed: not found, rejected, denied, rolled back, timed out, the server is unavailable
       2    not understood, or bad input; nothing was changed
       130  interrupted
     """
-    context.obj = state
+    context.obj = Chosen(state, server, name, certificate_authority, insecure)

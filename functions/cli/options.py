@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from functions.cli.errors import BadInput
 
 if TYPE_CHECKING:
+    from functions.cli.client import Client
     from functions.cli.connection import PlatformReference
 
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
@@ -18,6 +20,16 @@ PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": F
 
 DEFAULT_TIMEOUT = "5m"
 _MOST_DAYS = 36_500  # any moment before now by so much is still one of the calendar
+
+
+class Chosen(NamedTuple):
+    """What the options before the command say: which server is meant, and how to trust it."""
+
+    state: Path | None = None
+    server: str | None = None
+    context: str | None = None
+    certificate_authority: str | None = None
+    insecure: bool = False
 
 
 class Format(StrEnum):
@@ -65,7 +77,17 @@ def seconds(option: str, text: str) -> float:
 
 
 def platform_of(context: typer.Context) -> PlatformReference:
-    """The platform that a command works on. Raises CommandFailed."""
+    """The platform that a command of an operator works on. Raises BadInput and CommandFailed."""
     from functions.cli import connection
 
     return connection.locate(context.obj, os.environ)
+
+
+def client_of(context: typer.Context) -> Client:
+    """A client of the server that a command asks. Raises BadInput, CommandFailed and ConfigurationError."""
+    from functions.cli import servers
+    from functions.cli.client import Client
+
+    client = Client(servers.locate(context.obj, os.environ))
+    context.call_on_close(client.close)
+    return client

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pydantic import JsonValue
+
+from shared.models.moments import rfc3339
 from shared.policy.decision import PolicyDecision
 
 
@@ -28,6 +31,17 @@ class Suggestion:
 
     change: Change
     message: str
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """For machines; a change that it does not make is null."""
+        change = self.change
+        return {
+            "message": self.message,
+            "replicas": change.replicas,
+            "sku": change.sku,
+            "cluster": change.cluster,
+            "at": rfc3339(change.at),
+        }
 
 
 _MAX_HOPS = 20

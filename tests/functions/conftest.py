@@ -5,8 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
+from functions.api.identity import Identity
 from shared.clusters.kubeconfig import read_connection
+from shared.identity import keys
+from shared.identity.keys import KeyDirectory
+from shared.identity.passwords import Passwords
+from shared.identity.tokens import Tokens
 from shared.store.unit_of_work import Store
 from tests.support.chain import Chain
 from tests.support.cluster import Site
@@ -20,6 +26,15 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     stand_in = StandIn(tmp_path_factory.mktemp("kubernetes"))
     yield stand_in.kubeconfig
     stand_in.end()
+
+
+@pytest.fixture(scope="session")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    """Keys, and passwords whose hashes cost little."""
+    place = tmp_path_factory.mktemp("keys")
+    keys.init(place)
+    quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    return Identity(Tokens("sentinel", KeyDirectory(place).current), quick)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from shared.models.deployment import RecordedRevision
 from shared.models.fields import DnsLabel, Wire
 from shared.models.identity import Permission
 from shared.models.lifecycle import GOOD_PHASES, SETTLED_PHASES, Phase
+from shared.models.moments import rfc3339
 from shared.models.stored import Workload, WorkloadFilter
 from shared.models.workload import Replicas, WorkloadSpec
 from shared.operations import edit
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shared.models.plan import ActionPlan
+    from shared.policy.decision import DecisionRecord
     from shared.store.unit_of_work import UnitOfWork
 
 router = new_router("workloads")
@@ -114,10 +116,38 @@ def read_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
 
 @router.get("/workloads/{workload_id}/timeline", response_model=Listing, responses=responses("not-found"))
 def read_timeline(workload_id: uuid.UUID, session: CurrentSession) -> Response:
-    """What happened to a workload, oldest first: the audit log, and what plans, decisions and revisions add to it."""
+    """What happened to a workload, oldest first: the audit log, and what plans, decisions and revisions add to it.
+
+    Who may read all teams also sees what became of a submission that was never taken in.
+    """
     with session.read() as work:
-        entries = timeline(work, _readable(work, session, workload_id).id)
+        try:
+            entries = timeline(work, _readable(work, session, workload_id).id)
+        except NotFound:
+            may_read_all = session.principal.teams(Permission.READ_WORKLOADS) is None
+            if not (may_read_all and (entries := timeline(work, workload_id))):
+                raise
     return JSONResponse({"items": [entry.as_json() for entry in entries], "next": None})
+
+
+@router.get("/workloads/{workload_id}/explain", responses=responses("not-found"))
+def explain_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
+    """What policy decided on a workload's plans, oldest first, and what would pass instead of a plan that was denied.
+
+    `wouldPass` rests on the facts of now, and is null for a workload that is not denied.
+    """
+    with session.read() as work:
+        workload = _readable(work, session, workload_id)
+        decided = operations.get_with_decisions(work, workload.id)
+        suggestions = operations.alternatives(work, workload)
+    document: dict[str, JsonValue] = {
+        "id": str(workload.id),
+        "phase": workload.phase.value,
+        "reason": workload.reason,
+        "decisions": [_decision(one) for one in decided.decisions],
+        "wouldPass": None if suggestions is None else [one.as_json() for one in suggestions],
+    }
+    return JSONResponse(document)
 
 
 @router.get("/workloads/{workload_id}/deployments", response_model=Listing, responses=responses("not-found"))
@@ -288,6 +318,16 @@ def _waited(
         return Outlook(_answer(workload, 200 if done else 202), settled)
 
     return wait.answer(first, look)
+
+
+def _decision(one: DecisionRecord) -> dict[str, JsonValue]:
+    return {
+        "plan": str(one.plan_id),
+        "decidedAt": rfc3339(one.decided_at),
+        "approved": one.approved,
+        "violations": [dict(violation) for violation in one.violations],
+        "warnings": [*one.warnings],
+    }
 
 
 def _readable(work: UnitOfWork, session: Session, workload_id: uuid.UUID) -> Workload:

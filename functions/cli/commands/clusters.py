@@ -70,7 +70,7 @@ def list_clusters(context: typer.Context, output: Output = Format.TABLE) -> None
     with open_store(platform_of(context)) as store, store.begin() as work:
         clusters = operations.list_clusters(work)
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(cluster) for cluster in clusters])
+        print_table(views.HEADER, [views.cells(views.as_json(cluster)) for cluster in clusters])
     else:
         print_data([views.as_json(cluster) for cluster in clusters], output)
 

@@ -38,7 +38,7 @@ def list_letters(
         page = operations.list_letters(work, limit, include_redriven=redriven)
         now = work.now
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(letter, now) for letter in page.letters])
+        print_table(views.HEADER, [views.cells(views.as_json(letter), now) for letter in page.letters])
     else:
         print_data([views.as_json(letter) for letter in page.letters], output)
     if page.more:
@@ -57,7 +57,7 @@ def show(
     if output is not Format.TABLE:
         print_data({**views.as_json(found), "event": {**found.attributes, **_data(found)}}, output)
         return
-    print_table(views.DETAIL_HEADER, views.detail_cells(found))
+    print_table(views.DETAIL_HEADER, views.detail_cells(views.as_json(found), found.attributes))
     typer.echo("")
     for line in found.body.decode(errors="backslashreplace").splitlines():
         typer.echo(printable(line))

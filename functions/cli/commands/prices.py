@@ -67,7 +67,7 @@ def list_prices(context: typer.Context, output: Output = Format.TABLE) -> None:
     with open_store(platform_of(context)) as store, store.begin() as work:
         prices = operations.list_prices(work)
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(price) for price in prices])
+        print_table(views.HEADER, [views.cells(views.as_json(price)) for price in prices])
     else:
         print_data([views.as_json(price) for price in prices], output)
 

@@ -24,7 +24,7 @@ def queue(context: typer.Context, limit: Limit = 1000, output: Output = Format.T
         page = operations.list_queue(work, limit)
         now = work.now
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(one, now) for one in page.plans])
+        print_table(views.HEADER, [views.cells(views.as_json(one), now) for one in page.plans])
     else:
         print_data([views.as_json(one) for one in page.plans], output)
     if page.more:

@@ -1,49 +1,53 @@
-"""`sentinel submit` and `sentinel remove`: submissions and withdrawals, as events for intake."""
+"""`sentinel submit` and `sentinel remove`: submissions and withdrawals."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from events.workload import WorkloadSubmitted, WorkloadWithdrawn
-from functions.cli import waiting
-from functions.cli.connection import PlatformReference, open_store
-from functions.cli.documents import read_models
-from functions.cli.errors import BadInput, complain
-from functions.cli.options import PLAIN, Files, Format, Name, Output, Timeout, Wait, patience, platform_of
-from functions.cli.publishing import event_about, publish
-from functions.cli.references import naming_hint
+from functions.cli.errors import BadInput, CommandFailed, ProblemAnswer, complain
+from functions.cli.options import PLAIN, Files, Format, Name, Output, Timeout, Wait, client_of, patience
+from functions.cli.references import Reference, resolve
 from functions.cli.views.printing import print_ids
-from functions.cli.waiting import SentRequest
+from functions.cli.views.workloads import full_name
+from functions.cli.waiting import GONE, RUNS, AcceptedRequest, follow
 from shared.models.lifecycle import Phase
-from shared.models.stored import Workload
-from shared.operations import workloads
-from shared.operations.workloads import WorkloadReference
-from shared.store.unit_of_work import Store, UnitOfWork
+
+if TYPE_CHECKING:
+    from functions.cli.client import Answer, Client
+    from shared.models.workload import WorkloadSpec
 
 app = typer.Typer(**PLAIN)
 
-MAX_BYTES = 900_000
-"""The largest submission: an event has to fit into 1 MiB, with its attributes and what brokers add to them."""
+_ATTEMPTS = 3
 
 
 @app.command()
 def submit(
     context: typer.Context, file: Files, wait: Wait = False, timeout: Timeout = None, output: Output = Format.TABLE
 ) -> None:
-    """Submit workloads, all in the files or none, and print their ids, in order."""
+    """Submit workloads, and print their ids, in order.
+
+    One that there is already gets a new generation. Nothing is sent unless every document in the files is valid.
+    """
+    from functions.cli.documents import read_models
+    from shared.models.workload import WorkloadSpec
+
     seconds = patience(wait, timeout)
-    platform = platform_of(context)
-    documents = read_models(file, WorkloadSubmitted)
+    client = client_of(context)
+    documents = read_models(file, WorkloadSpec)
     _refuse_repeats(documents)
-    with open_store(platform) as store:
-        with store.begin() as work:
-            requests = [_submission(where, spec, work) for where, spec in documents]
-            work.add_to_outbox([request.event for request in requests])
-        _send(store, platform, requests, seconds, output)
+    accepted: list[AcceptedRequest] = []
+    try:
+        for where, spec in documents:
+            accepted.append(_submitted(client, where, spec))
+    finally:
+        _print(accepted, output)
+    if seconds is not None:
+        follow(client, accepted, seconds)
 
 
 @app.command()
@@ -61,56 +65,74 @@ def remove(
 ) -> None:
     """Withdraw a workload: what it runs is deleted. One that is removed already is left alone."""
     seconds = patience(wait, timeout)
-    platform = platform_of(context)
-    with open_store(platform) as store:
-        with store.begin() as work:
-            with naming_hint():
-                workload = workloads.get(work, WorkloadReference(name, team, namespace))
-            if workload.withdrawn and workload.phase is Phase.REMOVED and workload.generation >= (generation or 0):
-                complain(f"{workload.spec.full_name} is removed already")
-                _print([], output)
-                return
-            request = _withdrawal(workload, generation, work)
-            work.add_to_outbox([request.event])
-        _send(store, platform, [request], seconds, output)
+    client = client_of(context)
+    removed = _removed(client, resolve(client, Reference(name, team, namespace)), generation)
+    _print([removed] if removed else [], output)
+    if removed is not None and seconds is not None:
+        follow(client, [removed], seconds)
 
 
-def _send(
-    store: Store, platform: PlatformReference, requests: Sequence[SentRequest], seconds: float | None, output: Format
-) -> None:
-    _print(requests, output)
-    publish(store, platform, [request.event for request in requests])
-    if seconds is not None:
-        waiting.follow(store, requests, seconds)
+def _submitted(client: Client, where: str, spec: WorkloadSpec) -> AcceptedRequest:
+    """Creates the workload, or replaces the one that there is. Raises BadInput, CommandFailed and ServerAway."""
+    document = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _accepted(_created_or_replaced(client, spec, document), RUNS)
+        except ProblemAnswer as problem:
+            if problem.status not in (404, 409) or attempt == _ATTEMPTS - 1:
+                said = "\n".join(f"{where}: {line}" for line in str(problem).splitlines())
+                raise (BadInput if problem.status in (400, 422) else CommandFailed)(said) from None
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _print(requests: Sequence[SentRequest], output: Format) -> None:
-    """Ids alone, a line each; programs also get the workload and the event of each."""
+def _created_or_replaced(client: Client, spec: WorkloadSpec, document: Any) -> Answer:
+    try:
+        return client.send("POST", "/workloads", document)
+    except ProblemAnswer as problem:
+        if problem.status != 409:
+            raise
+    return client.send("PUT", f"/workloads/{spec.id}", document, if_match="*")
+
+
+def _removed(client: Client, workload_id: str, generation: int | None) -> AcceptedRequest | None:
+    """The withdrawal that the server took; None when there is nothing left to remove. Raises CommandFailed."""
+    path = f"/workloads/{workload_id}"
+    for _ in range(_ATTEMPTS):
+        seen = client.get(path)
+        workload = seen.document
+        if workload["withdrawn"] and workload["phase"] == Phase.REMOVED:
+            complain(f"{full_name(workload)} is removed already")
+            return None
+        if generation is not None and workload["generation"] > generation:
+            raise CommandFailed(
+                f"{full_name(workload)} was left alone: it is at generation {workload['generation']}, not {generation}"
+            )
+        try:
+            return _accepted(client.send("DELETE", path, if_match=seen.headers["etag"]), GONE)
+        except ProblemAnswer as problem:
+            if problem.status != 412:
+                raise
+    raise CommandFailed(f"{full_name(workload)} changes again and again; try again")
+
+
+def _accepted(answer: Answer, goal: frozenset[Phase]) -> AcceptedRequest:
+    workload = answer.document
+    return AcceptedRequest(workload["id"], full_name(workload), workload["generation"], workload["plan"], goal)
+
+
+def _print(requests: Sequence[AcceptedRequest], output: Format) -> None:
+    """Ids alone, a line each; programs also get the workload, and the generation and the plan of the request."""
     print_ids(
         [
-            {"id": str(one.workload_id), "workload": one.label, "eventId": one.event.attributes["id"]}
+            {"id": one.workload_id, "workload": one.label, "generation": one.generation, "plan": one.plan}
             for one in requests
         ],
         output,
     )
 
 
-def _submission(where: str, spec: WorkloadSubmitted, work: UnitOfWork) -> SentRequest:
-    event = event_about(spec.id, spec, work.now)
-    if len(event.body) > MAX_BYTES:
-        raise BadInput(f"{where}: has {len(event.body)} bytes as an event; at most {MAX_BYTES} fit into one")
-    return SentRequest(spec.id, spec.full_name, event, waiting.RUNS)
-
-
-def _withdrawal(workload: Workload, generation: int | None, work: UnitOfWork) -> SentRequest:
-    spec = workload.spec
-    numbered = {} if generation is None else {"generation": generation}
-    data = WorkloadWithdrawn(name=spec.name, team=spec.team, namespace=spec.namespace, **numbered)
-    return SentRequest(workload.id, spec.full_name, event_about(workload.id, data, work.now), waiting.GONE)
-
-
-def _refuse_repeats(documents: Sequence[tuple[str, WorkloadSubmitted]]) -> None:
-    """Events are not ordered, so nobody knows which of two submissions of one workload would be the later one."""
+def _refuse_repeats(documents: Sequence[tuple[str, WorkloadSpec]]) -> None:
+    """Nobody knows which of two documents for one workload is meant."""
     counts = Counter(spec.full_name for _, spec in documents)
     repeats = [
         f"{where}: {spec.full_name} is in there twice" for where, spec in documents if counts[spec.full_name] > 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pydantic import JsonValue
 
 from functions.cli.views.printing import Cell, Style, age, moment
-from shared.models.cluster import Cluster, ClusterState
+from shared.models.cluster import Cluster
 from shared.models.sweep import Orphan
 from shared.operations.lost_cluster import LossOutcome, LostWorkload
 from shared.operations.orphans import full_name
@@ -16,13 +17,14 @@ from shared.operations.orphans import full_name
 HEADER = ("NAME", "STATE", "LABELS", "GPUS")
 ORPHAN_HEADER = ("CLUSTER", "OBJECT", "WORKLOAD", "FOUND", "REMOVAL")
 LOSS_HEADER = ("WORKLOAD", "OUTCOME", "CLUSTER", "REASON")
-_STATES = {ClusterState.ACTIVE: Style.GOOD, ClusterState.CORDONED: Style.BUSY, ClusterState.LOST: Style.BAD}
+_STATES = {"active": Style.GOOD, "cordoned": Style.BUSY, "lost": Style.BAD}
 _OUTCOMES = {LossOutcome.RESCHEDULED: Style.BUSY, LossOutcome.FAILED: Style.BAD, LossOutcome.UNREADABLE: Style.BAD}
 
 
-def cells(cluster: Cluster) -> tuple[Cell, ...]:
+def cells(cluster: Mapping[str, Any]) -> tuple[Cell, ...]:
     """A line of the table."""
-    return (cluster.name, (cluster.state, _STATES[cluster.state]), _joined(cluster.labels), _joined(cluster.gpus))
+    state = cluster["state"]
+    return (cluster["name"], (state, _STATES[state]), _joined(cluster["labels"]), _joined(cluster["gpus"]))
 
 
 def as_json(cluster: Cluster) -> dict[str, JsonValue]:

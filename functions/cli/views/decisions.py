@@ -8,7 +8,6 @@ import typer
 from pydantic import JsonValue
 
 from functions.cli.views.printing import Cell, Style, moment, print_table
-from functions.cli.views.workloads import suggestion_as_json
 from shared.models.workload import WorkloadSpec
 from shared.operations.simulate import Outlook, SimulatedWorkload, SimulationOutcome
 from shared.policy.decision import Finding
@@ -90,7 +89,7 @@ def outlook_as_json(spec: WorkloadSpec, outlook: Outlook) -> dict[str, JsonValue
         "dryRun": [finding_as_json(one) for one in decision.dry_run],
         "determining": list(decision.determining),
         "couldWait": outlook.could_wait,
-        "suggestions": [suggestion_as_json(one) for one in outlook.suggestions],
+        "suggestions": [one.as_json() for one in outlook.suggestions],
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -13,22 +15,22 @@ HEADER = ("ID", "TYPE", "SUBJECT", "DESTINATION", "CODE", "AGE", "REASON")
 DETAIL_HEADER = ("FIELD", "VALUE")
 
 
-def cells(letter: DeadLetter, now: datetime) -> tuple[Cell, ...]:
+def cells(letter: Mapping[str, Any], now: datetime) -> tuple[Cell, ...]:
     """A line of the table."""
     return (
-        str(letter.id),
-        letter.type,
-        letter.subject or "",
-        letter.destination,
-        "" if letter.error_code is None else str(letter.error_code),
-        age(letter.created_at, now),
-        letter.reason,
+        letter["id"],
+        letter["type"],
+        letter["subject"] or "",
+        letter["destination"],
+        "" if letter["code"] is None else str(letter["code"]),
+        age(letter["createdAt"], now),
+        letter["reason"],
     )
 
 
-def detail_cells(letter: DeadLetter) -> list[tuple[Cell, ...]]:
+def detail_cells(letter: Mapping[str, Any], attributes: Mapping[str, str]) -> list[tuple[Cell, ...]]:
     """A line for each field and attribute that says something."""
-    fields = {**as_json(letter), **{f"ce-{name}": value for name, value in letter.attributes.items()}}
+    fields = {**letter, **{f"ce-{name}": value for name, value in attributes.items()}}
     return [(name, str(value)) for name, value in fields.items() if value not in (None, "")]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import JsonValue
 
 from functions.cli.views.printing import Cell
@@ -10,10 +13,10 @@ from shared.rollout.pricing import Price
 HEADER = ("KIND", "SKU", "CLUSTER", "USD/H", "PRICED ON", "SOURCE")
 
 
-def cells(price: Price) -> tuple[Cell, ...]:
+def cells(price: Mapping[str, Any]) -> tuple[Cell, ...]:
     """A line of the table."""
-    usd = f"{price.usd_per_hour:f}"
-    return (price.kind, price.sku, price.cluster or "all", usd, price.priced_on.isoformat(), price.source)
+    cluster = price["cluster"] or "all"
+    return (price["kind"], price["sku"], cluster, price["usdPerHour"], price["pricedOn"], price["source"])
 
 
 def as_json(price: Price) -> dict[str, JsonValue]:

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -79,13 +80,20 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def age(since: datetime | None, now: datetime) -> str:
-    """How long ago, in the largest unit that says something: 45s, 12m, 5h, 3d."""
+def age(since: datetime | str | None, now: datetime) -> str:
+    """How long ago, in the largest unit that says something: 45s, 12m, 5h, 3d. since: also as RFC 3339."""
+    if isinstance(since, str):
+        since = datetime.fromisoformat(since)
     seconds = max(0, int((now - since).total_seconds())) if since else 0
     for unit, size, least in (("d", 86_400, 2 * 86_400), ("h", 3_600, 2 * 3_600), ("m", 60, 120)):
         if seconds >= least:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def money(amount: str) -> str:
+    """Dollars to the cent."""
+    return f"{Decimal(amount):.2f}"
 
 
 def _styled(cell: Cell) -> tuple[str, Style]:

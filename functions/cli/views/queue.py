@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -12,19 +14,18 @@ from shared.operations.workloads import QueuedPlan
 HEADER = ("POSITION", "WORKLOAD", "TEAM", "PRIORITY", "CLUSTER", "WAITS FOR", "SINCE", "OVERTAKEN", "WHY")
 
 
-def cells(queued: QueuedPlan, now: datetime) -> tuple[Cell, ...]:
+def cells(queued: Mapping[str, Any], now: datetime) -> tuple[Cell, ...]:
     """A line of the table."""
-    plan, spec = queued.plan, queued.workload.spec
     return (
-        str(queued.position),
-        spec.full_name,
-        spec.team,
-        str(plan.priority),
-        plan.decision.cluster,
-        ", ".join(plan.waits_for),
-        age(plan.queued_at, now),
-        str(plan.overtaken),
-        plan.reason,
+        str(queued["position"]),
+        queued["workload"],
+        queued["team"],
+        str(queued["priority"]),
+        queued["cluster"],
+        ", ".join(queued["waitsFor"]),
+        age(queued["since"], now),
+        str(queued["overtaken"]),
+        queued["reason"],
     )
 
 

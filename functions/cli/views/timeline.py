@@ -1,39 +1,32 @@
-"""How the timeline of a workload is shown."""
+"""How the timeline of a workload is shown, from the JSON of the REST face."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import JsonValue
-
-from functions.cli.views.printing import Cell, Style, moment
-from shared.operations.timeline import Timeline, TimelineEntry
+from functions.cli.views.printing import Cell, Style
+from functions.cli.views.workloads import full_name
 
 HEADER = ("TIME", "WHAT", "DETAIL")
 _BAD = ("rejected", "denied", "failed", "unhealthy", "dead_lettered", "refused")
 _GOOD = ("approved", "healthy", "rolledback", "removed")
 
 
-def title(timeline: Timeline) -> str:
-    """Which workload it is, and its phase."""
-    if timeline.workload is None:
-        return f"{timeline.workload_id}  never taken in"
-    return f"{timeline.workload_id}  {timeline.workload.spec.full_name}  {timeline.workload.phase}"
+def title(workload_id: str, workload: Mapping[str, Any] | None) -> str:
+    """Which workload it is, and its phase. workload: None when it was never taken in."""
+    if workload is None:
+        return f"{workload_id}  never taken in"
+    return f"{workload_id}  {full_name(workload)}  {workload['phase']}"
 
 
-def cells(entry: TimelineEntry) -> tuple[Cell, ...]:
+def cells(entry: Mapping[str, Any]) -> tuple[Cell, ...]:
     """A line of the table."""
-    return (moment(entry.at) or "", (entry.what, _style(entry)), _sentence(entry.detail))
+    return (entry["at"], (entry["what"], _style(entry["what"])), _sentence(entry["detail"]))
 
 
-def as_json(entry: TimelineEntry) -> dict[str, JsonValue]:
-    """An entry for programs."""
-    return {"at": moment(entry.at), "what": entry.what, "detail": dict(entry.detail)}
-
-
-def _style(entry: TimelineEntry) -> Style:
-    outcome = entry.what.rpartition(".")[2]
+def _style(what: str) -> Style:
+    outcome = what.rpartition(".")[2]
     return Style.BAD if outcome in _BAD else Style.GOOD if outcome in _GOOD else Style.PLAIN
 
 

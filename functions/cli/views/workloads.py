@@ -1,18 +1,13 @@
-"""How workloads, and suggestions for those that are denied, are shown."""
+"""How workloads are shown, from the JSON of the REST face."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
-from pydantic import JsonValue
-
-from functions.cli.views.printing import Cell, Style, age, moment
+from functions.cli.views.printing import Cell, Style, age, money
 from shared.models.lifecycle import GOOD_PHASES, Phase
-from shared.models.stored import Workload
-
-if TYPE_CHECKING:
-    from shared.policy.explain import Suggestion
 
 HEADER = (
     *("NAME", "TEAM", "NAMESPACE", "TYPE", "PHASE", "GENERATION", "REVISION"),
@@ -23,26 +18,30 @@ _BAD = (Phase.DENIED, Phase.DEGRADED, Phase.UNHEALTHY, Phase.ROLLED_BACK, Phase.
 _QUIET = (Phase.REMOVED,)
 
 
-def cells(workload: Workload, now: datetime) -> tuple[Cell, ...]:
+def cells(workload: Mapping[str, Any], now: datetime) -> tuple[Cell, ...]:
     """A line of the table."""
-    spec = workload.spec
     return (
-        spec.name,
-        spec.team,
-        spec.namespace,
-        spec.type,
-        (workload.phase, phase_style(workload.phase)),
-        str(workload.generation),
-        str(workload.revision),
-        str(spec.replicas),
-        str(spec.most_replicas * spec.resources.gpu.count),
-        f"{workload.usd_per_replica_hour * spec.most_replicas:.2f}",
-        workload.cluster,
-        age(workload.created_at, now),
+        workload["name"],
+        workload["team"],
+        workload["namespace"],
+        workload["type"],
+        (workload["phase"], phase_style(workload["phase"])),
+        str(workload["generation"]),
+        str(workload["revision"]),
+        _replicas(workload["replicas"]),
+        str(workload["gpus"]),
+        money(workload["usdPerHour"]),
+        workload["cluster"],
+        age(workload["createdAt"], now),
     )
 
 
-def phase_style(phase: Phase) -> Style:
+def full_name(workload: Mapping[str, Any]) -> str:
+    """team/namespace/name."""
+    return f"{workload['team']}/{workload['namespace']}/{workload['name']}"
+
+
+def phase_style(phase: str) -> Style:
     """Green for what runs as asked for, red for what does not, yellow for what is on its way."""
     if phase in GOOD_PHASES:
         return Style.GOOD
@@ -51,13 +50,5 @@ def phase_style(phase: Phase) -> Style:
     return Style.PLAIN if phase in _QUIET else Style.BUSY
 
 
-def suggestion_as_json(suggestion: Suggestion) -> dict[str, JsonValue]:
-    """A suggestion for programs; a change that it does not make is null."""
-    change = suggestion.change
-    return {
-        "message": suggestion.message,
-        "replicas": change.replicas,
-        "sku": change.sku,
-        "cluster": change.cluster,
-        "at": moment(change.at),
-    }
+def _replicas(replicas: int | Mapping[str, int]) -> str:
+    return f"{replicas['min']}-{replicas['max']}" if isinstance(replicas, Mapping) else str(replicas)

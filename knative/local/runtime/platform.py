@@ -216,7 +216,8 @@ class Platform:
 
     def _publish(self) -> None:
         broker = assembly.broker_url(f"http://localhost:{self.port}", next(iter(self.manifests.brokers)))
-        self.state.publish(PlatformAddress(os.getpid(), broker, self.database_url, str(self.kubeconfig), self.port))
+        address = PlatformAddress(os.getpid(), broker, self.database_url, str(self.kubeconfig), self.port, self.api_url)
+        self.state.publish(address)
 
     def index(self) -> str:
         """What is served, as text."""

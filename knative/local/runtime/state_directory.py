@@ -21,13 +21,17 @@ class InUse(Exception):
 
 @dataclass(frozen=True)
 class PlatformAddress:
-    """`platform.json` in the state directory: where a running platform is found. `broker` is the URL of the ingress."""
+    """`platform.json` in the state directory: where a running platform is found.
+
+    `broker` is the URL of the ingress; `api` that of the REST face, None where the manifests have none.
+    """
 
     pid: int
     broker: str
     database_url: str
     kubeconfig: str
     port: int
+    api: str | None = None
 
 
 class StateDirectory:

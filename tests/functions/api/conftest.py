@@ -4,15 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from argon2 import PasswordHasher
 from fastapi import FastAPI
 
 from functions.api.identity import Identity
 from functions.api.session import Services
-from shared.identity import keys
-from shared.identity.keys import KeyDirectory
-from shared.identity.passwords import Passwords
-from shared.identity.tokens import Tokens
 from shared.operations.identity.authenticate import authenticate
 from shared.store.unit_of_work import Store
 from tests.support.rest import Rest, serving
@@ -22,15 +17,6 @@ from tests.support.rest import Rest, serving
 def api() -> Iterator[tuple[FastAPI, int]]:
     with serving() as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
-    """Keys, and passwords whose hashes cost little."""
-    place = tmp_path_factory.mktemp("keys")
-    keys.init(place)
-    quick = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    return Identity(Tokens("sentinel", KeyDirectory(place).current), quick)
 
 
 @pytest.fixture

@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
+from fastapi import FastAPI
 from typer.core import TyperGroup
 from typer.main import get_group
 from typer.testing import CliRunner
 
+from functions.api.session import Services
 from functions.cli.main import app
+from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit
 from shared.store.unit_of_work import Store
-from tests.support import brokers
+from tests.support import brokers, rest
 from tests.support.brokers import Broker
+from tests.support.rest import Rest
 
 INSTALLED = Path(sys.executable).with_name("sentinel")
 """The command as pip installs it."""
@@ -69,6 +73,26 @@ def _code(ended: SystemExit) -> int:
     return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
 
 
+@dataclass(frozen=True)
+class Api:
+    """The API on the emptied store; the token `admin` may do everything, and `rest.bind` makes others."""
+
+    app: FastAPI
+    port: int
+    rest: Rest
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture(scope="session")
+def application() -> Iterator[tuple[FastAPI, int]]:
+    """Building it takes long, so one serves all tests of a process."""
+    with rest.serving() as found:
+        yield found
+
+
 @pytest.fixture
 def broker() -> Iterator[Broker]:
     """A broker's ingress over real HTTP."""
@@ -77,9 +101,20 @@ def broker() -> Iterator[Broker]:
 
 
 @pytest.fixture
-def nowhere() -> dict[str, str | None]:
-    """An environment that names no platform."""
-    return {"DATABASE_URL": None, "K_SINK": None, "SENTINEL_STATE": None}
+def api(application: tuple[FastAPI, int], store: Store, broker: Broker) -> Api:
+    app, port = application
+    found = Api(app, port, Rest(port))
+    app.state.services = Services(
+        store, found.rest.authenticate, PublisherAfterCommit(store, HttpPublisher(broker.url))
+    )
+    return found
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> dict[str, str | None]:
+    """An environment that names no platform and no server, and has no configuration."""
+    names = ("DATABASE_URL", "K_SINK", "SENTINEL_STATE", "SENTINEL_SERVER", "SENTINEL_TOKEN")
+    return {**dict.fromkeys(names), "XDG_CONFIG_HOME": str(tmp_path / "config")}
 
 
 @pytest.fixture
@@ -89,16 +124,18 @@ def lost(nowhere: dict[str, str | None]) -> Sentinel:
 
 
 @pytest.fixture
-def sentinel(store: Store, database_url: str, broker: Broker, nowhere: dict[str, str | None]) -> Sentinel:
-    """The command on an emptied database with the cluster `local`, and with a broker."""
-    return Sentinel({**nowhere, "DATABASE_URL": database_url, "K_SINK": broker.url})
+def sentinel(api: Api, database_url: str, broker: Broker, nowhere: dict[str, str | None]) -> Sentinel:
+    """The command on an emptied database with the cluster `local`: as admin of its API, and beside its broker."""
+    server = {"SENTINEL_SERVER": api.url, "SENTINEL_TOKEN": "admin"}
+    return Sentinel({**nowhere, **server, "DATABASE_URL": database_url, "K_SINK": broker.url})
 
 
 @pytest.fixture
-def state(tmp_path: Path, database_url: str, broker: Broker) -> Path:
+def state(tmp_path: Path, database_url: str, broker: Broker, api: Api) -> Path:
     """The state directory of a running platform."""
     directory = tmp_path / "state"
     directory.mkdir()
-    published = {"pid": 1, "broker": broker.url, "database_url": database_url, "kubeconfig": "", "port": 8080}
-    (directory / "platform.json").write_text(json.dumps(published))
+    where = {"broker": broker.url, "database_url": database_url, "api": api.url}
+    (directory / "platform.json").write_text(json.dumps({"pid": 1, "kubeconfig": "", "port": 8080, **where}))
+    (directory / "token").write_text("admin\n")
     return directory

@@ -1,6 +1,5 @@
 """The command itself: which platform it works on, how it ends, what it says and what it never says."""
 
-import json
 import os
 import subprocess
 from pathlib import Path
@@ -11,10 +10,8 @@ import sqlalchemy as sa
 from functions.cli.errors import printable
 from functions.cli.main import GROUPS, SINGLE_COMMANDS, load
 from knative.local.runtime.postgres import EmbeddedPostgres
-from shared.store.unit_of_work import Store
-from tests.functions.cli.conftest import INSTALLED, Ran, Sentinel
-from tests.support.brokers import Broker
-from tests.support.builders import Deliver, submission
+from tests.functions.cli.conftest import INSTALLED, Api, Ran, Sentinel
+from tests.support.builders import Deliver
 
 COMMANDS = ("submit", "remove", "get", "trace", "queue", "events", "cluster", "policy", "price", "ledger")
 
@@ -39,17 +36,27 @@ def test_help_lists_every_command_and_exit_code(lost: Sentinel) -> None:
             assert word in ran.out
 
 
-def test_without_a_platform_the_fix_is_named(tmp_path: Path) -> None:
-    ran = installed(tmp_path, "get")
-    said = "sentinel: no platform is running on .sentinel: start one with `make run`, or set DATABASE_URL\n"
-    assert ran == Ran(1, "", said)
+def test_without_a_server_or_a_database_the_fix_is_named(tmp_path: Path) -> None:
+    said = "sentinel: no server is known: start one with `make run`, or `sentinel --server URL login`\n"
+    assert installed(tmp_path, "get", HOME=str(tmp_path)) == Ran(1, "", said)
+    said = "sentinel: no database is known: start a platform with `make run`, or set DATABASE_URL\n"
+    assert installed(tmp_path, "ledger", "check") == Ran(1, "", said)
 
 
 def test_the_installed_command_works_on_the_platform_of_the_directory_it_is_in(
-    tmp_path: Path, state: Path, store: Store
+    tmp_path: Path, state: Path, deliver: Deliver
 ) -> None:
+    deliver.submit("chat")
     state.rename(tmp_path / ".sentinel")
-    assert installed(tmp_path, "cluster", "list").out.splitlines()[1].startswith("local")
+    ran = installed(tmp_path, "get")
+    assert (ran.err, [line.split()[0] for line in ran.lines]) == ("", ["NAME", "chat"])
+    assert installed(tmp_path, "ledger", "check").code == 0
+
+
+def test_an_operators_command_takes_no_server(lost: Sentinel) -> None:
+    ran = lost("--server", "https://sentinel.example.com", "ledger", "check")
+    said = "sentinel: this command works on the database itself: give --state, or set DATABASE_URL\n"
+    assert (ran.code, ran.err) == (2, said)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"database_url": "x"}', "\xff"])
@@ -67,26 +74,14 @@ def test_a_state_directory_that_cannot_be_read_is_named(lost: Sentinel, tmp_path
     assert lost("--state", INSTALLED, "get").err.startswith(f"sentinel: no platform is running on {INSTALLED}")
 
 
-def test_an_explicit_state_directory_comes_before_database_url(
-    lost: Sentinel, state: Path, deliver: Deliver, broker: Broker
+def test_an_operators_command_takes_the_state_directory_first_then_database_url(
+    lost: Sentinel, state: Path, database_url: str, tmp_path: Path
 ) -> None:
-    deliver.submit()
     elsewhere = "postgresql+pg8000://nobody@127.0.0.1:1/none"
-    assert len(lost("--state", state, "get", DATABASE_URL=elsewhere, K_SINK="http://127.0.0.1:1").lines) == 2
-    ran = lost("--state", state, "submit", "-f", "-", stdin=json.dumps(submission("b")), K_SINK="http://127.0.0.1:1")
-    assert (ran.code, ran.err) == (0, "")
-    assert len(broker.events) == 1
-
-
-def test_database_url_comes_before_the_state_directory_of_the_environment(
-    lost: Sentinel, state: Path, database_url: str, broker: Broker, tmp_path: Path
-) -> None:
-    assert lost("get", SENTINEL_STATE=str(state)).code == 0
-    assert lost("get", SENTINEL_STATE=str(tmp_path / "none"), DATABASE_URL=database_url).code == 0
-    workload = json.dumps(submission())
-    ran = lost("submit", "-f", "-", stdin=workload, SENTINEL_STATE=str(state), DATABASE_URL=database_url)
-    assert "the relay publishes" in ran.err
-    assert broker.events == []
+    assert lost("--state", state, "ledger", "check", DATABASE_URL=elsewhere).code == 0
+    assert lost("ledger", "check", SENTINEL_STATE=str(state)).code == 0
+    assert lost("ledger", "check", SENTINEL_STATE=str(tmp_path / "none"), DATABASE_URL=database_url).code == 0
+    assert lost("ledger", "check", SENTINEL_STATE=str(state), DATABASE_URL=elsewhere).code == 1
 
 
 @pytest.mark.parametrize(
@@ -100,7 +95,7 @@ def test_database_url_comes_before_the_state_directory_of_the_environment(
 def test_a_database_that_is_not_there_is_said_without_its_password(
     lost: Sentinel, url: str, code: int, said: str
 ) -> None:
-    ran = lost("get", DATABASE_URL=url)
+    ran = lost("ledger", "check", DATABASE_URL=url)
     assert (ran.code, ran.out) == (code, "")
     assert ran.err.startswith(f"sentinel: {said}")
     assert len(ran.err.splitlines()) == 1
@@ -111,7 +106,7 @@ def test_what_the_database_refuses_comes_with_the_fix(
     lost: Sentinel, postgres: EmbeddedPostgres, database_url: str
 ) -> None:
     def said(url: str, *arguments: str) -> str:
-        ran = lost(*(arguments or ("get",)), DATABASE_URL=url)
+        ran = lost(*(arguments or ("ledger", "check")), DATABASE_URL=url)
         assert ran.code == 1
         return ran.err
 
@@ -129,7 +124,7 @@ def test_a_statement_that_the_database_refuses_is_no_traceback(
         with owner_engine.begin() as connection:
             connection.execute(sa.text(change))
         try:
-            return sentinel("get")
+            return sentinel("ledger", "check")
         finally:
             with owner_engine.begin() as connection:
                 connection.execute(sa.text(back))
@@ -139,7 +134,7 @@ def test_a_statement_that_the_database_refuses_is_no_traceback(
     said = "sentinel: DATABASE_URL: the database refused: its role may not do this; use a role that is a member of"
     assert revoked.code == 1
     assert revoked.err.startswith(said)
-    older = ran_after("ALTER TABLE workloads RENAME reason TO why", "ALTER TABLE workloads RENAME why TO reason")
+    older = ran_after("ALTER TABLE workloads RENAME plan_id TO why", "ALTER TABLE workloads RENAME why TO plan_id")
     assert "its tables are of another version of Sentinel; run `python -m shared.store.migrate`" in older.err
 
 
@@ -153,7 +148,7 @@ def test_a_statement_that_the_database_refuses_is_no_traceback(
         (("events",), "Missing command; see `sentinel events --help`"),
         (("get", "-o", "xml"), "Invalid value for '-o' / '--output': 'xml' is not one of 'table', 'json', 'yaml'; see"),
         (("get", "--phase", "lost"), "Invalid value for '--phase': 'lost' is not one of 'proposed', 'denied', "),
-        (("get", "--limit", "0"), "Invalid value for '--limit': Input should be greater than or equal to 1; see"),
+        (("get", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range "),
     ],
 )
 def test_a_command_that_is_not_understood_is_one_line_and_code_2(
@@ -197,14 +192,16 @@ def test_help_needs_neither_the_store_nor_the_models() -> None:
     assert imported("import functions.cli.main", "sqlalchemy", "pydantic", "yaml", "rich") == []
 
 
-def test_a_command_that_reads_imports_what_it_needs_alone(database_url: str) -> None:
+def test_a_command_that_reads_imports_neither_models_nor_the_store(api: Api, deliver: Deliver) -> None:
+    deliver.submit("chat")
     script = (
-        f"import os; os.environ['DATABASE_URL'] = {database_url!r}; from typer.main import get_group; "
-        "from functions.cli.main import app; get_group(app).main(['get', '--team', 'none'], standalone_mode=False)"
+        f"import os; os.environ |= {{'SENTINEL_SERVER': {api.url!r}, 'SENTINEL_TOKEN': 'admin'}}; "
+        "from typer.main import get_group; from functions.cli.main import app; "
+        "get_group(app).main(['get'], standalone_mode=False)"
     )
-    others = ("rich", "yaml", "alembic", "cloudevents", "functions_framework", "jsonschema", "kubernetes", "aiohttp")
-    ours = ("events", "shared.policy.evaluate", "shared.store.ledger", "shared.store.facts", "shared.clusters")
-    assert imported(script, "shared.store.workloads", *others, *ours)[-1:] == ["shared.store.workloads"]
+    heavy = ("pydantic", "sqlalchemy", "rich", "yaml", "urllib3", "email.mime", "asyncio", "tomllib", "tomlkit")
+    ours = ("events", "shared.store", "shared.policy", "shared.rollout", "shared.operations", "shared.eventing")
+    assert imported(script, "functions.cli.client", *heavy, *ours)[-1:] == ["functions.cli.client"]
 
 
 def test_the_list_of_commands_says_what_each_says_of_itself() -> None:

@@ -13,7 +13,7 @@ from shared.store.tables import workloads
 from shared.store.unit_of_work import Store
 from tests.functions.cli.conftest import Sentinel
 from tests.support.brokers import Broker
-from tests.support.builders import WITHDRAWN, Deliver, connection_of, id_of
+from tests.support.builders import Deliver, connection_of, id_of
 
 
 def test_a_table_has_one_line_a_workload_and_nothing_but_columns(sentinel: Sentinel, deliver: Deliver) -> None:
@@ -150,24 +150,20 @@ def test_a_list_that_is_longer_than_the_limit_says_so(sentinel: Sentinel, delive
     assert sentinel("get", "--limit", "2").err == ""
 
 
-def test_a_removal_names_the_workload_as_it_was_posted(sentinel: Sentinel, deliver: Deliver, broker: Broker) -> None:
+def test_a_removal_prints_the_id_and_programs_are_told_more(sentinel: Sentinel, deliver: Deliver) -> None:
     deliver.submit()
     ran = sentinel("remove", "test-inference", "--team", "search", "--namespace", "search")
     assert (ran.code, ran.out, ran.err) == (0, f"{id_of()}\n", "")
-    [event] = broker.events
-    assert event.type == WITHDRAWN
-    assert event.subject == event.attributes["partitionkey"] == str(id_of())
-    assert event.data == {"name": "test-inference", "team": "search", "namespace": "search"}
-
-
-def test_programs_are_told_of_a_removal_that_was_asked_for(
-    sentinel: Sentinel, deliver: Deliver, broker: Broker
-) -> None:
-    deliver.submit()
-    ran = sentinel("remove", id_of(), "-o", "yaml")
-    assert ran.yaml == [
-        {"id": str(id_of()), "workload": "search/search/test-inference", "eventId": broker.events[0].id}
-    ]
+    deliver.submit("other")
+    [told] = sentinel("remove", id_of("other"), "-o", "yaml").yaml
+    shown = sentinel("get", id_of("other"), "-o", "json").json
+    assert shown["withdrawn"] is True
+    assert told == {
+        "id": shown["id"],
+        "workload": "search/search/other",
+        "generation": shown["generation"],
+        "plan": shown["plan"],
+    }
 
 
 def test_a_removal_by_name_never_reaches_into_another_team(

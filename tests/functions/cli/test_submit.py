@@ -1,45 +1,58 @@
-"""`sentinel submit`: everything or nothing is sent, and what is sent is durable first."""
+"""`sentinel submit`: nothing is sent unless all is valid; what there is already gets a new generation."""
 
 import json
-import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
 import yaml
 
-from shared.store import outbox
-from shared.store.tables import outbox as outbox_table
+from events.plan import PlanProposed
+from shared.models.identity import Role
+from shared.models.workload import WorkloadSpec
 from shared.store.unit_of_work import Store
-from tests.functions.cli.conftest import Sentinel
+from tests.functions.cli.conftest import Api, Ran, Sentinel
 from tests.support.brokers import Broker
-from tests.support.builders import SUBMITTED, connection_of, id_of, submission
+from tests.support.builders import PROPOSED, Deliver, id_of, submission
 
 
-def stored(store: Store) -> list[sa.Row[tuple[object, ...]]]:
-    with store.begin() as work:
-        return list(connection_of(work).execute(sa.select(outbox_table).order_by(outbox_table.c.created_at)))
+def proposed(broker: Broker) -> list[tuple[str, int]]:
+    """The workload and the generation of every plan that was proposed."""
+    assert {event.type for event in broker.events} <= {PROPOSED}
+    told = [(event.subject, PlanProposed.model_validate(event.data)) for event in broker.events]
+    return [(str(subject), plan.generation) for subject, plan in told]
 
 
-def test_a_workload_reaches_the_broker_as_the_event_that_intake_takes(
-    sentinel: Sentinel, broker: Broker, tmp_path: Path
+def test_a_workload_is_created_with_what_the_file_says_and_a_plan_is_proposed(
+    sentinel: Sentinel, broker: Broker, store: Store, tmp_path: Path
 ) -> None:
     file = tmp_path / "workload.yaml"
     file.write_text(yaml.safe_dump(submission()))
     ran = sentinel("submit", "-f", file)
     assert (ran.code, ran.out, ran.err) == (0, f"{id_of()}\n", "")
-    [event] = broker.events
-    assert event.type == SUBMITTED
-    assert event.source == "/sentinel/cli"
-    assert uuid.UUID(event.id).version == 4
-    assert event.subject == event.attributes["partitionkey"] == str(id_of())
-    assert event.data == submission()
+    assert proposed(broker) == [(str(id_of()), 1)]
+    with store.read() as work:
+        workload = work.workloads.get(id_of())
+        assert workload is not None
+        assert workload.spec == WorkloadSpec.model_validate(submission())
+        [row] = [row for row in work.audit_entries(str(id_of())) if row.action == "plan.proposed"]
+    assert str(row.actor) == "user:root"
 
 
-def test_what_the_user_left_out_is_left_to_intake(sentinel: Sentinel, broker: Broker) -> None:
-    minimal = {"name": "a", "type": "service", "image": "nginx:1.29"}
-    assert sentinel("submit", "-f", "-", stdin=json.dumps(minimal)).code == 0
-    assert broker.events[0].data == minimal
+def test_a_workload_that_is_there_is_replaced_as_a_whole_and_one_that_was_removed_comes_back(
+    sentinel: Sentinel, broker: Broker, deliver: Deliver
+) -> None:
+    def submit(**fields: Any) -> Ran:
+        return sentinel("submit", "-f", "-", "-o", "json", stdin=json.dumps(submission(**fields)))
+
+    assert submit(labels={"a": "b"}).json[0]["generation"] == 1
+    again = submit(image="nginx:1.30").json[0]
+    assert (again["workload"], again["generation"]) == ("search/search/test-inference", 2)
+    shown = sentinel("get", id_of(), "-o", "json").json
+    assert (shown["spec"]["image"], shown["spec"]["labels"], shown["plan"]) == ("nginx:1.30", {}, again["plan"])
+    assert sentinel("remove", id_of()).out == f"{id_of()}\n"
+    assert submit().code == 0
+    assert sentinel("get", id_of(), "-o", "json").json["withdrawn"] is False
 
 
 def test_every_document_of_every_file_goes_out(sentinel: Sentinel, broker: Broker, tmp_path: Path) -> None:
@@ -49,20 +62,26 @@ def test_every_document_of_every_file_goes_out(sentinel: Sentinel, broker: Broke
     listed.write_text(json.dumps([submission("c"), submission("d")]))
     ran = sentinel("submit", "-f", many, "-f", listed)
     assert ran.lines == [str(id_of(name)) for name in "abcd"]
-    assert sorted(str(event.subject) for event in broker.events) == sorted(ran.lines)
+    assert proposed(broker) == [(line, 1) for line in ran.lines]
 
 
-def test_programs_are_told_which_event_is_of_which_workload(sentinel: Sentinel, broker: Broker) -> None:
-    ran = sentinel("submit", "-f", "-", "-o", "json", stdin=json.dumps([submission("a"), submission("b")]))
-    events = {event.subject: event.id for event in broker.events}
-    assert ran.json == [
-        {"id": str(id_of(name)), "workload": f"search/search/{name}", "eventId": events[str(id_of(name))]}
-        for name in "ab"
-    ]
+def test_what_the_server_refuses_is_named_with_its_document_and_what_went_out_is_printed(
+    sentinel: Sentinel, broker: Broker, api: Api
+) -> None:
+    wrong = submission("wrong", resources={"cpu": "1", "memory": "1Gi", "gpu": {"count": 1, "sku": "X9"}})
+    ran = sentinel("submit", "-f", "-", stdin=json.dumps([submission(), wrong, submission("never")]))
+    assert (ran.code, ran.out) == (2, f"{id_of()}\n")
+    assert ran.err.startswith("sentinel: stdin, document 2: ")
+    assert "X9" in ran.err
+    assert len(broker.events) == 1
+    api.rest.bind("ada", Role.SUBMITTER, "ads")
+    ran = sentinel("submit", "-f", "-", stdin=json.dumps(submission("other")), SENTINEL_TOKEN="ada")
+    assert (ran.code, ran.out) == (1, "")
+    assert "workloads:write" in ran.err
 
 
 def test_nothing_is_sent_when_one_document_is_bad_and_every_bad_field_is_named(
-    sentinel: Sentinel, broker: Broker, store: Store
+    sentinel: Sentinel, broker: Broker
 ) -> None:
     bad = submission("BAD", replicas=-1, secret="hunter2")
     text = yaml.safe_dump_all([submission("good"), bad, {"name": "worse"}, "text"])
@@ -75,7 +94,7 @@ def test_nothing_is_sent_when_one_document_is_bad_and_every_bad_field_is_named(
     assert third == "sentinel: stdin, document 3: type: Field required; image: Field required"
     assert fourth.startswith("sentinel: stdin, document 4: data: Input should be a valid dictionary")
     assert "hunter2" not in ran.err
-    assert broker.events == stored(store) == []
+    assert broker.events == []
 
 
 @pytest.mark.parametrize(
@@ -123,9 +142,7 @@ def test_a_file_that_cannot_be_read_is_named(sentinel: Sentinel, tmp_path: Path)
     assert sentinel("submit", "-f", tmp_path).err == f"sentinel: {tmp_path}: Is a directory\n"
 
 
-def test_two_documents_for_one_workload_are_refused_because_events_have_no_order(
-    sentinel: Sentinel, broker: Broker
-) -> None:
+def test_two_documents_for_one_workload_are_refused(sentinel: Sentinel, broker: Broker) -> None:
     text = yaml.safe_dump_all([submission("a"), submission("b"), submission("a", replicas=3)])
     ran = sentinel("submit", "-f", "-", stdin=text)
     assert ran.code == 2
@@ -134,57 +151,3 @@ def test_two_documents_for_one_workload_are_refused_because_events_have_no_order
         "sentinel: stdin, document 3: search/search/a is in there twice",
     ]
     assert broker.events == []
-
-
-def test_a_workload_that_fits_into_no_event_is_refused(sentinel: Sentinel, store: Store) -> None:
-    env = {f"N{number}": "x" * 32_000 for number in range(30)}
-    ran = sentinel("submit", "-f", "-", stdin=json.dumps(submission(env=env)))
-    assert ran.code == 2
-    assert "at most 900000 fit into one" in ran.err
-    assert stored(store) == []
-
-
-def test_without_a_broker_the_event_waits_in_the_outbox(sentinel: Sentinel, store: Store) -> None:
-    ran = sentinel("submit", "-f", "-", stdin=json.dumps(submission()), K_SINK=None)
-    assert (ran.code, ran.out) == (0, f"{id_of()}\n")
-    assert ran.err.startswith("sentinel: 1 event is stored; the relay publishes")
-    [row] = stored(store)
-    assert row.published_at is None
-
-
-def test_a_broker_that_is_away_costs_time_and_no_event(sentinel: Sentinel, broker: Broker, store: Store) -> None:
-    broker.status = 503
-    text = yaml.safe_dump_all([submission("a"), submission("b")])
-    ran = sentinel("submit", "-f", "-", stdin=text)
-    assert ran.code == 0
-    assert ran.err.startswith("sentinel: 2 events are stored, and published later: ")
-    assert "answered 503" in ran.err
-    assert [row.published_at for row in stored(store)] == [None, None]
-    broker.status = 202
-    with store.begin() as work:
-        connection_of(work).execute(outbox_table.update().values(next_attempt_at=sa.func.now()))
-    assert sentinel("submit", "-f", "-", stdin=json.dumps(submission("c"))).err == ""
-    assert {event.subject for event in broker.events} == {str(id_of(name)) for name in "abc"}
-    assert all(row.published_at for row in stored(store))
-
-
-def test_an_event_that_the_broker_will_never_take_fails_the_command(
-    sentinel: Sentinel, broker: Broker, store: Store
-) -> None:
-    broker.status = 400
-    ran = sentinel("submit", "-f", "-", stdin=json.dumps(submission()))
-    assert ran.code == 1
-    assert ran.err.startswith(f"sentinel: {id_of()}: {broker.url} answered 400")
-    [row] = stored(store)
-    assert "answered 400" in row.refused
-
-
-def test_the_refusal_of_somebody_elses_event_is_not_this_commands_failure(
-    sentinel: Sentinel, broker: Broker, store: Store
-) -> None:
-    sentinel("submit", "-f", "-", stdin=json.dumps(submission("other")), K_SINK=None)
-    with store.begin() as work:
-        [other] = outbox.lock_pending(connection_of(work), 10)
-    broker.refuse(other.event.attributes["id"], 400)
-    assert sentinel("submit", "-f", "-", stdin=json.dumps(submission())).code == 0
-    assert [event.subject for event in broker.events] == [str(id_of())]
