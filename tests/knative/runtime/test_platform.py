@@ -72,6 +72,7 @@ async def test_from_start_to_stop(
         assert f"http://localhost:{platform.port}/sentinel/default" in index
         assert f"http://echo.sentinel.localhost:{platform.port}/" in index
         assert f"kubectl --kubeconfig {manifests}/kubeconfig get" in index
+        assert "an event of any source may act for any team" in index
 
         assert await post(session, platform, "k", "first") == 202
         await eventually(lambda: ids(received)["first"] == 1)
