@@ -22,6 +22,7 @@ DECISIONS = CounterSpec("sentinel_policy_decisions", "Plans decided, by verdict.
 DRY_RUN_DENIALS = CounterSpec(
     "sentinel_policy_dry_run_denials", "What policies in dry run would have denied.", ("policy", "rule")
 )
+API_REQUESTS = CounterSpec("sentinel_api_requests", "Requests that the API answered.", ("method", "status"))
 ROWS_SET_ASIDE = CounterSpec(
     "sentinel_rows_set_aside", "Rows that could not be read or handled, and were left out of a page.", ("table",)
 )

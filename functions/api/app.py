@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 
-from functions.api import problems
+from functions.api import openapi, problems
 from functions.api.requests import RequestFrame, StrictRoute
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ RESOURCES = (
     "bindings",
     "audit_logs",
 )
-"""The modules of functions.api.routes, in the order of /docs."""
+"""The modules of functions.api.routes whose paths begin with PREFIX, in the order of /docs."""
+
+OUTSIDE = ("jwks", "health")
+"""Those whose paths others have fixed."""
 
 
 def build(services: Services) -> FastAPI:
@@ -34,7 +37,7 @@ def build(services: Services) -> FastAPI:
         version="1",
         summary="Delivers AI workloads onto Kubernetes.",
         redirect_slashes=False,
-        max_body_size=problems.MAX_BODY,
+        redoc_url=None,
         separate_input_output_schemas=False,
     )
     app.state.services = services
@@ -45,7 +48,9 @@ def build(services: Services) -> FastAPI:
     for name in RESOURCES:
         api.include_router(_router(name))
     app.include_router(api)
-    app.include_router(_router("jwks"))
+    for name in OUTSIDE:
+        app.include_router(_router(name))
+    openapi.install(app)
     return app
 
 

@@ -27,7 +27,9 @@ def build(ports: Ports) -> FastAPI:
     tokens = Tokens(settings.issuer, KeyDirectory(settings.keys_directory).current)
     identity = Identity(tokens, Passwords(), settings.first_admin_password, _external(settings))
     whose = partial(authenticate, tokens=tokens)
-    return build_app(Services(ports.store, whose, ports.publish_after_commit(), identity=identity))
+    return build_app(
+        Services(ports.store, whose, ports.publish_after_commit(), identity=identity, threads=ports.settings.pool_size)
+    )
 
 
 def _external(settings: IdentitySettings) -> ExternalIssuers | None:

@@ -142,7 +142,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _defect)
 
 
 def document(
@@ -178,7 +177,7 @@ def _refused(request: Request, error: Exception) -> Response:
             after = {"retry-after": str(math.ceil(error.wait.total_seconds()))}
             return document(request, "too-many-requests", str(error), (), after)
     name = next((_BY_ERROR[known] for known in type(error).mro() if known in _BY_ERROR), None)
-    return _defect(request, error) if name is None else document(request, name, str(error))
+    return defect(request, error) if name is None else document(request, name, str(error))
 
 
 def _invalid(request: Request, error: Exception) -> Response:
@@ -202,7 +201,7 @@ def _http(request: Request, error: Exception) -> Response:
     return document(request, name, detail, (), error.headers)
 
 
-def _defect(request: Request, error: Exception) -> Response:
-    """The last line of defence: a defect of ours goes to the log and not to the caller."""
+def defect(request: Request, error: Exception) -> Response:
+    """A defect of ours goes to the log and not to the caller."""
     logger.error("%s %s failed", request.method, request.url.path, exc_info=(type(error), error, error.__traceback__))
     return document(request, "internal", "the server's log has the reason under this instance")

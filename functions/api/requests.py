@@ -11,8 +11,10 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import ParamTypes
@@ -20,9 +22,11 @@ from fastapi.routing import APIRoute
 from pydantic import ConfigDict
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from functions.api.problems import RequestRefused
+from functions.api.problems import MAX_BODY, RequestRefused, defect, document
+from shared import metrics
 from shared.eventing import strict_json
 from shared.models.fields import Wire
 
@@ -34,10 +38,23 @@ warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID_HEADER = b"x-request-id"
-_SECURITY = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-]
+_SECURITY = {
+    b"x-content-type-options": b"nosniff",
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"strict-transport-security": b"max-age=31536000",  # browsers heed it over TLS alone
+}
+_DOCS_PATH = "/docs"
+_DOCS_SECURITY = {
+    b"content-security-policy": b"default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
+    b"style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src data: https:; connect-src 'self'; "
+    b"frame-ancestors 'none'"
+}
+"""Swagger's page comes with a script of its own, and loads the rest from where FastAPI says."""
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Body(Wire):
@@ -77,30 +94,67 @@ def router(tag: str) -> APIRouter:
 
 
 class RequestFrame:
-    """ASGI middleware: gives a request its id, and adds the headers of every answer.
+    """ASGI middleware: gives a request its id, ends one that is too large, and adds the headers of every answer.
+
+    It also counts answers, and makes the thread pool as large as the pool of connections, so no thread waits for one.
 
     The id is the caller's X-Request-Id when that is 1 to 64 letters, digits, dots, underscores or dashes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._sized = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(_ID_HEADER, b"").decode("latin-1")
+        if not self._sized:  # the threads are of the event loop, which does not run before
+            to_thread.current_default_thread_limiter().total_tokens = scope["app"].state.services.threads
+            self._sized = True
+        headers = dict(scope["headers"])
+        given = headers.get(_ID_HEADER, b"").decode("latin-1")
         request_id = given if _ID.fullmatch(given) else str(uuid.uuid4())
         scope["request_id"] = request_id
 
+        started = False
+
         async def framed(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                metrics.count(metrics.API_REQUESTS, method=method, status=str(message["status"]))
                 names = {name.lower() for name, _ in message["headers"]}
-                more = [(name, value) for name, value in _SECURITY if name not in names]
+                security = _SECURITY | (_DOCS_SECURITY if scope["path"] == _DOCS_PATH else {})
+                more = [(name, value) for name, value in security.items() if name not in names]
                 message["headers"] = [*message["headers"], *more, (_ID_HEADER, request_id.encode())]
             await send(message)
 
-        await self._app(scope, receive, framed)
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length[:20]) > MAX_BODY:  # what comes without a length is counted as it comes
+            await document(Request(scope), "too-large", f"the body may have at most {MAX_BODY} bytes")(
+                scope, receive, framed
+            )
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return message
+
+        try:
+            await self._app(scope, counted, framed)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            answer = defect(Request(scope), error)
+            if not started:
+                await answer(scope, receive, framed)
 
 
 def _check_query(request: Request, known: set[str]) -> None:

@@ -19,6 +19,7 @@ from shared.errors import Unauthenticated
 from shared.eventing.event import Outgoing, WireEvent
 from shared.eventing.processing import wire_event
 from shared.operations.bindings import BindingCache
+from shared.settings import DEFAULT_FUNCTION_POOL
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -50,6 +51,7 @@ class Services:
     audit_key: Ed25519PrivateKey | None = None
     identity: Identity | None = None
     bindings: BindingCache = field(default_factory=BindingCache)
+    threads: int = DEFAULT_FUNCTION_POOL
 
 
 class Session:

@@ -21,7 +21,8 @@ from functions.api.problems import RequestRefused
 from shared.errors import SentinelError, StoreUnavailable
 from shared.models.fields import Duration
 
-LONGEST = timedelta(minutes=5)
+LONGEST = timedelta(minutes=4)
+"""Knative gives up a request that has no answer after 5 minutes."""
 USUAL = timedelta(seconds=60)
 LOOK_SECONDS = 0.5
 
@@ -102,7 +103,7 @@ def _read(
     ] = None,
     timeout: Annotated[
         Annotated[Duration, Field(gt=timedelta(0), le=LONGEST)] | None,
-        Query(description="How long to wait at most: 60s unless given, at most 5m.", examples=["60s"]),
+        Query(description="How long to wait at most: 60s unless given, at most 4m.", examples=["60s"]),
     ] = None,
 ) -> Wait:
     if wait is None and timeout is not None:

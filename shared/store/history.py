@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -72,7 +73,7 @@ _FIELDS = (
     *("revision", "generation", "plan_id", "cluster", "kind", "namespace", "name", "uid", "rollback_of", "status"),
     *("reason", "amounts", "created_at", "applied_at", "deadline_at", "ready_since", "healthy_at", "observed_at"),
 )
-_REVISIONS = sa.select(
+_REVISIONS: sa.Select[Any] = sa.select(
     *(deployments.c[name] for name in _FIELDS),
     sa.literal_column("manifest #>> '{spec,template,spec,containers,0,image}'", sa.Text).label("image"),
 )

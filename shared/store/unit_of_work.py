@@ -300,6 +300,13 @@ class Store:
             connection.execute(_SNAPSHOT)
             yield UnitOfWork(connection, connection.execute(sa.select(sa.func.now())).scalar_one())
 
+    def check_schema(self) -> None:
+        """Raises StoreUnavailable for a database that does not answer, or lacks a migration of this release."""
+        from shared.store import schema
+
+        with transient_errors(), self._by_itself.connect() as connection:
+            schema.check(connection)
+
     def close(self) -> None:
         """Closes every idle connection."""
         self._engine.dispose()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Body, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from events.rollout import proposal
 from functions.api.idempotency import IDEMPOTENCY, IdempotencyKey
@@ -56,8 +56,104 @@ _MERGE_PATCH = "application/merge-patch+json"
 _CHANGES = ("not-found", *IDEMPOTENCY, PRECONDITIONS[0])
 
 
+_EXAMPLE = {
+    "id": "9403eeb2-8848-53a3-90c2-1095c047864f",
+    "name": "chat",
+    "team": "search",
+    "namespace": "search",
+    "type": "inference",
+    "phase": "proposed",
+    "reason": "",
+    "generation": 1,
+    "revision": 0,
+    "replicas": 2,
+    "gpus": 2,
+    "usdPerHour": "2.24",
+    "cluster": "local",
+    "image": "nginx:1.29",
+    "plan": "5f0c3f6e-7a53-5c5a-9d57-0e6f6f1b6a11",
+    "withdrawn": False,
+    "createdAt": "2026-11-29T09:00:00.000Z",
+    "updatedAt": "2026-11-29T09:00:00.000Z",
+}
+_SPEC = {
+    "name": "chat",
+    "type": "inference",
+    "image": "nginx:1.29",
+    "team": "search",
+    "namespace": "search",
+    "replicas": 2,
+    "resources": {"cpu": "4", "memory": "8Gi", "gpu": {"count": 1, "sku": "L4"}},
+}
+_ENTRY = {
+    "at": "2026-11-29T09:00:00.000Z",
+    "what": "plan.approved",
+    "detail": {"plan": "5f0c3f6e-7a53-5c5a-9d57-0e6f6f1b6a11", "policies": ["gpus"], "warnings": []},
+}
+_REVISION = {
+    "revision": 1,
+    "generation": 1,
+    "plan": "5f0c3f6e-7a53-5c5a-9d57-0e6f6f1b6a11",
+    "cluster": "local",
+    "object": "Deployment search/chat",
+    "image": "nginx:1.29",
+    "replicas": 2,
+    "rollbackOf": None,
+    "status": "healthy",
+    "reason": "",
+    "intendedAt": "2026-11-29T09:00:01.000Z",
+    "appliedAt": "2026-11-29T09:00:01.200Z",
+    "deadlineAt": "2026-11-29T09:10:01.200Z",
+    "readySince": "2026-11-29T09:00:09.000Z",
+    "healthyAt": "2026-11-29T09:00:19.000Z",
+    "observedAt": "2026-11-29T09:00:19.000Z",
+}
+
+
+_EXPLANATION = {
+    "id": "9403eeb2-8848-53a3-90c2-1095c047864f",
+    "phase": "denied",
+    "reason": "team search would hold 6 H100; the limit is 4",
+    "decisions": [
+        {
+            "plan": "5f0c3f6e-7a53-5c5a-9d57-0e6f6f1b6a11",
+            "decidedAt": "2026-11-29T09:00:00.000Z",
+            "approved": False,
+            "violations": [{"policy": "gpus", "rule": "quota", "message": "team search would hold 6 H100"}],
+            "warnings": [],
+        }
+    ],
+    "wouldPass": [{"message": "4 replicas", "replicas": 4, "sku": None, "cluster": None, "at": None}],
+}
+
+
+def _shows(example: object, *statuses: int, **headers: str) -> dict[int | str, dict[str, Any]]:
+    """What a route declares of its own answers."""
+    described = {name: {"schema": {"type": "string"}, "description": said} for name, said in headers.items()}
+    return {
+        status: {
+            "description": _SAYS[status],
+            "content": {"application/json": {"example": example}},
+            "headers": described,
+        }
+        for status in statuses
+    }
+
+
+_SAYS = {200: "As it is now", 202: "Taken in: the chain carries it out"}
+_ETAG_IS = "What If-Match takes"
+_SHOWN = _shows({**_EXAMPLE, "spec": _SPEC}, 200, ETag=_ETAG_IS)
+_TAKEN = _shows({**_EXAMPLE, "spec": _SPEC}, 200, 202, ETag=_ETAG_IS, Location="The workload")
+
+
+def _lists(example: object) -> dict[int | str, dict[str, Any]]:
+    return _shows({"items": [example], "next": None}, 200, Link='The next page, as rel="next"')
+
+
 class Scale(Wire):
     """How many replicas there should be: a number, or a range in which an autoscaler chooses."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"replicas": 3}]})
 
     replicas: Replicas
 
@@ -65,10 +161,12 @@ class Scale(Wire):
 class Rollback(Wire):
     """Which revision to go back to; without one, the newest that was healthy before what runs."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"revision": 1}]})
+
     revision: Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)] | None = None
 
 
-@router.get("/workloads", response_model=Listing, responses=responses())
+@router.get("/workloads", response_model=Listing, responses=responses() | _lists(_EXAMPLE))
 def list_workloads(
     session: CurrentSession,
     page: Annotated[ListQuery, _SORTS],
@@ -92,9 +190,13 @@ def list_workloads(
     return page.answer(found, Workload.as_json)
 
 
-@router.post("/workloads", status_code=202, responses=responses(*IDEMPOTENCY))
+@router.post("/workloads", status_code=202, responses=responses(*IDEMPOTENCY) | _TAKEN)
 def create_workload(
-    spec: WorkloadSpec, request: Request, session: CurrentSession, key: IdempotencyKey, wait: WaitQuery
+    spec: Annotated[WorkloadSpec, Body(examples=[_SPEC])],
+    request: Request,
+    session: CurrentSession,
+    key: IdempotencyKey,
+    wait: WaitQuery,
 ) -> Response:
     """Creates a workload. One that there is, is replaced or patched under its id."""
     with session.begin() as work:
@@ -106,7 +208,7 @@ def create_workload(
     return _waited(wait, session, earlier, spec.id)
 
 
-@router.get("/workloads/{workload_id}", responses=responses("not-found"))
+@router.get("/workloads/{workload_id}", responses=responses("not-found") | _SHOWN)
 def read_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
     """One workload, with its spec."""
     with session.read() as work:
@@ -114,7 +216,9 @@ def read_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
     return _answer(workload)
 
 
-@router.get("/workloads/{workload_id}/timeline", response_model=Listing, responses=responses("not-found"))
+@router.get(
+    "/workloads/{workload_id}/timeline", response_model=Listing, responses=responses("not-found") | _lists(_ENTRY)
+)
 def read_timeline(workload_id: uuid.UUID, session: CurrentSession) -> Response:
     """What happened to a workload, oldest first: the audit log, and what plans, decisions and revisions add to it.
 
@@ -130,7 +234,7 @@ def read_timeline(workload_id: uuid.UUID, session: CurrentSession) -> Response:
     return JSONResponse({"items": [entry.as_json() for entry in entries], "next": None})
 
 
-@router.get("/workloads/{workload_id}/explain", responses=responses("not-found"))
+@router.get("/workloads/{workload_id}/explain", responses=responses("not-found") | _shows(_EXPLANATION, 200))
 def explain_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
     """What policy decided on a workload's plans, oldest first, and what would pass instead of a plan that was denied.
 
@@ -150,7 +254,9 @@ def explain_workload(workload_id: uuid.UUID, session: CurrentSession) -> Respons
     return JSONResponse(document)
 
 
-@router.get("/workloads/{workload_id}/deployments", response_model=Listing, responses=responses("not-found"))
+@router.get(
+    "/workloads/{workload_id}/deployments", response_model=Listing, responses=responses("not-found") | _lists(_REVISION)
+)
 def list_revisions(
     workload_id: uuid.UUID, session: CurrentSession, page: Annotated[ListQuery, _REVISION_SORTS]
 ) -> Response:
@@ -160,10 +266,12 @@ def list_revisions(
     return page.answer(found, RecordedRevision.as_json)
 
 
-@router.put("/workloads/{workload_id}", status_code=202, responses=responses("not-found", *IDEMPOTENCY, *PRECONDITIONS))
+@router.put(
+    "/workloads/{workload_id}", status_code=202, responses=responses("not-found", *IDEMPOTENCY, *PRECONDITIONS) | _TAKEN
+)
 def replace_workload(
     workload_id: uuid.UUID,
-    spec: WorkloadSpec,
+    spec: Annotated[WorkloadSpec, Body(examples=[_SPEC])],
     request: Request,
     session: CurrentSession,
     match: MustMatch,
@@ -179,10 +287,12 @@ def replace_workload(
     return _changed(request, session, workload_id, Permission.WRITE_WORKLOADS, match, key, wait, change)
 
 
-@router.patch("/workloads/{workload_id}", status_code=202, responses=responses(*_CHANGES))
+@router.patch("/workloads/{workload_id}", status_code=202, responses=responses(*_CHANGES) | _TAKEN)
 def patch_workload(
     workload_id: uuid.UUID,
-    patch: Annotated[dict[str, JsonValue], Body(media_type=_MERGE_PATCH)],
+    patch: Annotated[
+        dict[str, JsonValue], Body(media_type=_MERGE_PATCH, examples=[{"image": "nginx:1.29", "replicas": 3}])
+    ],
     request: Request,
     session: CurrentSession,
     match: MayMatch,
@@ -198,7 +308,7 @@ def patch_workload(
     return _changed(request, session, workload_id, Permission.WRITE_WORKLOADS, match, key, wait, change)
 
 
-@router.delete("/workloads/{workload_id}", status_code=202, responses=responses(*_CHANGES))
+@router.delete("/workloads/{workload_id}", status_code=202, responses=responses(*_CHANGES) | _TAKEN)
 def delete_workload(
     workload_id: uuid.UUID, request: Request, session: CurrentSession, match: MayMatch, key: IdempotencyKey
 ) -> Response:
@@ -212,7 +322,7 @@ def delete_workload(
     return _changed(request, session, workload_id, Permission.WRITE_WORKLOADS, match, key, NO_WAIT, change)
 
 
-@router.post("/workloads/{workload_id}/scale", status_code=202, responses=responses(*_CHANGES))
+@router.post("/workloads/{workload_id}/scale", status_code=202, responses=responses(*_CHANGES) | _TAKEN)
 def scale_workload(
     workload_id: uuid.UUID,
     scale: Scale,
@@ -231,7 +341,7 @@ def scale_workload(
     return _changed(request, session, workload_id, Permission.WRITE_WORKLOADS, match, key, wait, change)
 
 
-@router.post("/workloads/{workload_id}/restart", status_code=202, responses=responses(*_CHANGES))
+@router.post("/workloads/{workload_id}/restart", status_code=202, responses=responses(*_CHANGES) | _TAKEN)
 def restart_workload(
     workload_id: uuid.UUID,
     request: Request,
@@ -249,7 +359,7 @@ def restart_workload(
     return _changed(request, session, workload_id, Permission.OPERATE_WORKLOADS, match, key, wait, change)
 
 
-@router.post("/workloads/{workload_id}/rollback", status_code=202, responses=responses(*_CHANGES))
+@router.post("/workloads/{workload_id}/rollback", status_code=202, responses=responses(*_CHANGES) | _TAKEN)
 def roll_back_workload(
     workload_id: uuid.UUID,
     request: Request,

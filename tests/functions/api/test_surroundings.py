@@ -1,0 +1,119 @@
+"""What is around the routes: probes, metrics, the document, headers, threads."""
+
+import http.client
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+
+from functions.api.problems import MEDIA_TYPE
+from functions.api.session import Services
+from shared.store.database import connect
+from shared.store.unit_of_work import Store
+from tests.support.rest import Rest
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method} {path}", operation
+
+
+def test_it_is_ready_when_the_database_answers_and_is_migrated(
+    rest: Rest, api: tuple[FastAPI, int], owner_engine: sa.Engine
+) -> None:
+    assert [rest("GET", f"//{path}", user=None).status for path in ("healthz", "readyz")] == [200, 200]
+    for version in ("0001", None):
+        with owner_engine.begin() as connection:
+            was = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
+            connection.execute(sa.text("DELETE FROM alembic_version"))
+            if version:
+                connection.execute(sa.text("INSERT INTO alembic_version VALUES (:version)"), {"version": version})
+        try:
+            answer = rest("GET", "//readyz", user=None)
+        finally:
+            with owner_engine.begin() as connection:
+                connection.execute(sa.text("DELETE FROM alembic_version"))
+                connection.execute(sa.text("INSERT INTO alembic_version VALUES (:was)"), {"was": was})
+        assert (answer.status, "this release needs" in answer.json["detail"]) == (503, True)
+    away = connect("postgresql://nobody@127.0.0.1:1/none", pool_size=1)
+    api[0].state.services = Services(Store(away), rest.authenticate)
+    assert [rest("GET", f"//{path}", user=None).status for path in ("healthz", "readyz")] == [200, 503]
+    assert rest("GET", "/workloads").json["type"] == "/problems/unavailable"
+
+
+def test_answers_are_counted(rest: Rest) -> None:
+    rest("BREW", "//coffee", user=None)
+    text = rest("GET", "//metrics", user=None).body.decode()
+    assert 'sentinel_api_requests_total{method="other",status="404"}' in text
+
+
+def test_the_document_says_every_status_and_has_an_example_of_everything(rest: Rest) -> None:
+    document = rest("GET", "//openapi.json", user=None).json
+    lacking = []
+    for name, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            for media_type, content in answer.get("content", {}).items():
+                if "example" not in content and "examples" not in content:
+                    lacking.append((name, status))
+                if int(status) >= 400:
+                    assert media_type == MEDIA_TYPE, name
+                    assert content["example"]["status"] == int(status)
+        body = operation.get("requestBody", {}).get("content", {})
+        assert not body or "413" in operation["responses"], name
+        lacking += [(name, "body") for one in body.values() if "example" not in one and "examples" not in one]
+        assert operation.get("description"), name
+    assert lacking == []
+    changes = document["paths"]["/api/v1/workloads/{workload_id}"]["put"]
+    assert {"200", "202", "401", "403", "404", "409", "412", "422", "428"} <= changes["responses"].keys()
+    assert changes["security"] == [{"bearer": []}]
+    assert "security" not in document["paths"]["/healthz"]["get"]
+
+
+def test_every_answer_has_security_headers_and_the_page_of_swagger_may_load_its_script(rest: Rest) -> None:
+    for path in ("//nowhere", "//healthz", "/workloads"):
+        headers = rest("GET", path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    page = rest("GET", "//docs", user=None)
+    assert page.status == 200
+    assert "https://cdn.jsdelivr.net" in page.headers["content-security-policy"]
+
+
+def test_a_defect_is_a_problem_without_a_word_of_our_insides(
+    rest: Rest, api: tuple[FastAPI, int], store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> Any:
+        raise LookupError("secret of ours")
+
+    api[0].state.services = Services(store, broken)
+    answer = rest("GET", "/workloads", x_request_id="mine")
+    assert (answer.status, answer.json["type"], answer.json["instance"]) == (500, "/problems/internal", "mine")
+    assert b"secret" not in answer.body
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert [record.name for record in caplog.records] == ["sentinel.api"]
+
+
+def test_a_caller_that_hangs_up_leaves_no_traceback(rest: Rest, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_connection(("127.0.0.1", rest.port)) as connection:
+        head = (
+            "POST /api/v1/workloads HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        connection.sendall(head.encode())
+    assert rest("GET", "//healthz").status == 200
+    assert caplog.records == []
+
+
+def test_a_body_that_is_too_large_is_refused_however_it_comes(rest: Rest) -> None:
+    answer = rest("POST", "/workloads", b" " * (1024 * 1024 + 1))
+    assert (answer.status, answer.json["type"]) == (413, "/problems/too-large")
+    connection = http.client.HTTPConnection("127.0.0.1", rest.port, timeout=30)
+    chunks = iter([b" " * 65536] * 20)
+    headers = {"authorization": "Bearer admin", "content-type": "application/json"}
+    connection.request("POST", "/api/v1/workloads", chunks, headers, encode_chunked=True)
+    response = connection.getresponse()
+    assert (response.status, response.headers["content-type"]) == (413, MEDIA_TYPE)
+    connection.close()
