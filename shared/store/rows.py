@@ -24,7 +24,7 @@ POLICY_SET_LOCK = 5_718_243_906_112_574_839
 """The advisory lock that a decision shares and a change of policies takes alone, both until their commit."""
 
 WORKLOAD_LOCKS = 5_471_003
-"""The class of the advisory locks of workload ids. A submission and a withdrawal take one before any other lock."""
+"""The class of the advisory locks of workload ids: a first submission and its withdrawal lock one in place of a row."""
 
 IDENTITY_LOCK = 5_718_243_906_112_574_840
 """The advisory lock that a change of accounts and roles takes."""

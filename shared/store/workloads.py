@@ -217,14 +217,15 @@ _WITHDRAWN_GENERATION = sa.select(withdrawals.c.generation).where(withdrawals.c.
 
 
 def _lock_with_withdrawal() -> sa.Select[Any]:
-    """One row. The lock of the id comes first: PostgreSQL needs what the subquery returns to look for the row."""
+    """One row. Where there is no row to lock, the id is: whoever has locked the row never waits for the id."""
     key = sa.bindparam("workload", type_=sa.Uuid)
+    known = sa.select(workloads).where(workloads.c.id == key).with_for_update().cte("known")
     lock = sa.func.pg_advisory_xact_lock(WORKLOAD_LOCKS, sa.func.hashtext(sa.cast(key, sa.Text))).table_valued("void")
-    locked = sa.select(key).select_from(lock).scalar_subquery()
-    known = sa.select(workloads).where(workloads.c.id == locked).with_for_update().cte("known")
+    locked = sa.select(sa.true()).select_from(lock).scalar_subquery()
     one = sa.select(key.label("id")).subquery("one")
     both = one.outerjoin(known, sa.true()).outerjoin(withdrawals, withdrawals.c.id == one.c.id)
-    return sa.select(known, withdrawals.c.generation.label("withdrawn_generation")).select_from(both)
+    columns = (withdrawals.c.generation.label("withdrawn_generation"), sa.case((known.c.id.is_(None), locked)))
+    return sa.select(known, *columns).select_from(both)
 
 
 def _insert() -> sa.Executable:

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -490,7 +491,8 @@ def test_a_withdrawal_before_the_first_submission_is_remembered(deliver: Deliver
             "was withdrawn at generation 5, before this came" in errors(deliver.submit(generation=number))["generation"]
         )
     assert rows(owner_engine, "workloads") == rows(owner_engine, "action_plans") == []
-    actions = [row["action"] for row in rows(owner_engine, "audit_log") if row["subject"] == str(id_of())]
+    audited = [row for row in rows(owner_engine, "audit_log") if row["subject"] == str(id_of())]
+    actions = [row["action"] for row in sorted(audited, key=itemgetter("sequence"))]
     assert actions == ["workload.withdrawn"] * 2 + ["workload.rejected"] * 2
     assert errors(deliver.withdraw()).keys() == {"name"}, "without a number it is about no submission that may come"
 
@@ -532,6 +534,21 @@ def test_a_first_submission_and_its_withdrawal_at_once_propose_a_removal(
         assert withdrawn.result().status == 409
     assert proposed(deliver.withdraw(generation=2)).decision.verb is Verb.REMOVE
     assert rows(owner_engine, "withdrawals") == []
+
+
+def test_a_submission_waits_for_whoever_has_locked_its_workload_and_not_the_other_way_round(
+    deliver: Deliver, store: Store, owner_engine: sa.Engine
+) -> None:
+    deliver.submit(generation=1)
+    with ThreadPoolExecutor(1) as thread:
+        with store.begin() as work:
+            work.workloads.get(id_of(), lock=True)
+            submitted = thread.submit(deliver.submit, generation=3)
+            waits = sa.text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+            with owner_engine.connect() as connection:
+                eventually(lambda: connection.execute(waits).scalar_one(), bool)
+            assert withdraw(work, WithdrawWorkload("search", "search", "test-inference", "a cause", 2), TESTS)
+        assert proposed(submitted.result()).generation == 3
 
 
 def test_a_second_withdrawal_with_a_higher_number_counts_without_a_second_removal(

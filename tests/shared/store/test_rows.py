@@ -282,9 +282,10 @@ def test_a_revision_comes_back_as_it_was(store: Store) -> None:
     made = deployment(1)
     with store.begin() as work:
         work.deployments.add(made)
-        assert work.deployments.get(made.id) == made
-        assert work.deployments.revision(WORKLOAD, 1) == made
-        assert work.deployments.of_plan(made.plan_id) == made
+        stored = replace(made, created_at=work.now)
+        assert work.deployments.get(made.id) == stored
+        assert work.deployments.revision(WORKLOAD, 1) == stored
+        assert work.deployments.of_plan(made.plan_id) == stored
         assert work.deployments.get(uuid.uuid4()) is None
         work.deployments.start_verifying(made, work.now, work.now, uid="u")
         verifying = work.deployments.get(made.id)
