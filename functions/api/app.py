@@ -17,6 +17,13 @@ PREFIX = "/api/v1"
 RESOURCES = (
     "auth",
     "workloads",
+    "action_plans",
+    "policies",
+    "backtests",
+    "clusters",
+    "ledger",
+    "prices",
+    "dead_letters",
     "stream",
     "users",
     "service_accounts",

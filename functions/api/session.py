@@ -7,7 +7,7 @@ transaction commits before the answer is made; what it left in the outbox is sen
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
@@ -98,7 +98,11 @@ class Session:
 
     def tell(self, work: UnitOfWork, *events: Outgoing) -> None:
         """Announces events, if the transaction commits."""
-        self._queued += work.add_to_outbox([self._wire(work, event) for event in events])
+        self.send(work, [self._wire(work, event) for event in events])
+
+    def send(self, work: UnitOfWork, events: Sequence[WireEvent]) -> None:
+        """Announces events as they are, such as those of dead letters, if the transaction commits."""
+        self._queued += work.add_to_outbox(events)
 
     def _wire(self, work: UnitOfWork, event: Outgoing) -> WireEvent:
         return wire_event(CATALOGUE, SOURCE, event, uuid.uuid4(), work.now)

@@ -2,7 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+
+from pydantic import JsonValue
+
+from shared.models.moments import rfc3339
 
 
 class ClusterState(StrEnum):
@@ -32,8 +37,38 @@ class Cluster:
     products: tuple[str, ...] = ()
     state: ClusterState = ClusterState.ACTIVE
 
+    def as_json(self) -> dict[str, JsonValue]:
+        """The cluster for machines; `gpus` is null when its capacity is not known."""
+        gpus = None if self.gpus is None else dict[str, JsonValue](self.gpus)
+        return {"name": self.name, "state": self.state.value, "labels": dict(self.labels), "gpus": gpus}
+
     def has_gpu(self, sku: str | None) -> bool:
         """Whether it may have GPUs of this SKU (None: of any); an unknown capacity may."""
         if self.gpus is None:
             return True
         return any(self.gpus.values()) if sku is None else self.gpus.get(sku, 0) > 0
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """A cluster, and how it stands. reserved: GPUs by SKU that the ledger holds there, "" for those of any SKU.
+
+    contacted_at: when it answered last. away: whether it did not answer since; away_reason: what was said of that.
+    """
+
+    cluster: Cluster
+    contacted_at: datetime | None
+    away: bool
+    away_reason: str
+    reserved: Mapping[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The cluster for machines."""
+        return {
+            **self.cluster.as_json(),
+            "products": list(self.cluster.products),
+            "reservedGpus": dict[str, JsonValue](sorted(self.reserved.items())),
+            "lastContact": rfc3339(self.contacted_at),
+            "away": self.away,
+            "awayReason": self.away_reason,
+        }

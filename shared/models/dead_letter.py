@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import JsonValue
+
+from shared.models.moments import rfc3339
+
 # Characters: three of them and a hash must stay below 2,704 bytes, PostgreSQL's limit for an index entry.
 _LONGEST_KEY = 400
 
@@ -42,3 +46,19 @@ class DeadLetter:
     redriven_at: datetime | None = None
     consumer: str = ""
     digest: bytes | None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The letter for machines, without its event."""
+        return {
+            "id": str(self.id),
+            "type": self.type,
+            "subject": self.subject,
+            "eventId": self.event_id,
+            "source": self.source,
+            "destination": self.destination,
+            "code": self.error_code,
+            "reason": self.reason,
+            "deliveries": self.deliveries,
+            "createdAt": rfc3339(self.created_at),
+            "redrivenAt": rfc3339(self.redriven_at),
+        }

@@ -1,16 +1,17 @@
 """Action plans: what is to be done to a workload, before and after policy has looked at it."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from shared.models.amounts import Amounts
 from shared.models.fields import DnsLabel, Wire
 from shared.models.lifecycle import PlanStatus
+from shared.models.moments import rfc3339
 
 
 class Verb(StrEnum):
@@ -65,6 +66,15 @@ class Approval:
     granted_at: datetime | None = None
     reason: str = ""
 
+    def as_json(self) -> dict[str, JsonValue]:
+        """The approval for machines; `grantedBy` is null while nobody has approved the plan."""
+        return {
+            "requestedAt": rfc3339(self.requested_at),
+            "grantedBy": self.granted_by or None,
+            "grantedAt": rfc3339(self.granted_at),
+            "reason": self.reason,
+        }
+
 
 @dataclass(frozen=True)
 class ActionPlan:
@@ -99,3 +109,40 @@ class ActionPlan:
     team: str = ""
     proposed_by: str = ""
     approval: Approval | None = None
+    created_at: datetime | None = field(default=None, compare=False)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The plan for machines. Money is text, times are RFC 3339 in UTC."""
+        approval = self.approval
+        return {
+            "id": str(self.id),
+            "workload": str(self.workload_id),
+            "team": self.team,
+            "generation": self.generation,
+            "source": self.source.value,
+            "status": self.status.value,
+            "reason": self.reason,
+            "verb": self.decision.verb.value,
+            "cluster": self.decision.cluster,
+            "replicas": self.decision.replicas,
+            "revision": self.decision.revision,
+            "gpus": self.amounts.gpus,
+            "sku": self.sku,
+            "usdPerHour": str(self.amounts.usd_per_hour),
+            "priority": self.priority,
+            "proposedBy": self.proposed_by,
+            "createdAt": rfc3339(self.created_at),
+            "queuedAt": rfc3339(self.queued_at),
+            "waitsFor": list(self.waits_for),
+            "approval": None if approval is None else approval.as_json(),
+        }
+
+
+@dataclass(frozen=True)
+class PlanFilter:
+    """Which plans are listed: what is None takes any. teams: of which."""
+
+    team: str | None = None
+    status: PlanStatus | None = None
+    workload_id: uuid.UUID | None = None
+    teams: frozenset[str] | None = None

@@ -12,9 +12,9 @@ class Retention:
     """Ages at which rows go.
 
     events: what the inbox knows of an event since its last attempt, what the outbox has published, the answers that
-    requests were given under their idempotency keys, and a withdrawal that came before the first submission of its
-    workload. No broker redelivers what is that old. letters: a dead letter since it was sent again, and an event since
-    the broker refused it; an open letter stays. actions: at least `LEAST_ACTIONS`.
+    requests were given under their idempotency keys, reports of backtests, and a withdrawal that came before the first
+    submission of its workload. No broker redelivers what is that old. letters: a dead letter since it was sent again,
+    and an event since the broker refused it; an open letter stays. actions: at least `LEAST_ACTIONS`.
     """
 
     events: timedelta = timedelta(days=7)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
+from shared.models.moments import rfc3339
 from shared.policy.backtest import Backtest, BacktestOutcome, DecisionDifference
 from shared.policy.policy_set import PolicySet, StoredPolicy
+from shared.policy.recorded import finding_to_json
 
 if TYPE_CHECKING:
     from shared.policy.documents import PolicyDocument
@@ -62,6 +64,51 @@ class BacktestReport:
         self.missing.update(difference.replayed.missing)
         if len(self.listed) < self.limit:
             self.listed.append(difference)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The report for machines."""
+        return {
+            "since": rfc3339(self.since),
+            "decisions": self.total,
+            "replayed": self.replayed,
+            "unchanged": self.unchanged,
+            **_counts(self.outcomes),
+            "unreadable": self.unreadable,
+            "teams": [{"team": team, **_counts(counts)} for team, counts in sorted(self.teams.items())],
+            "missing": dict[str, JsonValue](sorted(self.missing.items())),
+            "changes": [_change(one) for one in self.listed],
+        }
+
+
+_COUNTED = {
+    BacktestOutcome.DENIED: "newlyDenied",
+    BacktestOutcome.APPROVED: "newlyAllowed",
+    BacktestOutcome.QUEUED: "newlyQueued",
+    BacktestOutcome.AWAITING_APPROVAL: "newlyAwaitingApproval",
+    BacktestOutcome.UNKNOWN: "notKnown",
+}
+
+
+def _counts(outcomes: Counter[BacktestOutcome]) -> dict[str, JsonValue]:
+    return {name: outcomes[outcome] for outcome, name in _COUNTED.items()}
+
+
+def _change(one: DecisionDifference) -> dict[str, JsonValue]:
+    plan = one.plan
+    return {
+        "at": rfc3339(one.decided_at),
+        "plan": str(plan.plan_id),
+        "workload": plan.full_name,
+        "id": str(plan.workload_id),
+        "team": plan.team,
+        "cluster": plan.cluster,
+        "verb": plan.verb.value,
+        "was": one.recorded_outcome.value,
+        "wouldBe": one.replayed.outcome.value,
+        "cause": "today" if one.decided_so_today else "candidate",
+        "violations": [finding_to_json(finding) for finding in one.replayed.findings],
+        "missing": list(one.replayed.missing),
+    }
 
 
 def begin(work: UnitOfWork, command: BacktestCommand) -> BacktestReport:

@@ -6,7 +6,7 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.errors import NotFound, OperationRefused
+from shared.errors import NotFound, WrongState
 from shared.models.changes import changes
 from shared.models.cluster import ClusterState
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from shared.models.actor import Actor
-    from shared.models.cluster import Cluster
+    from shared.models.cluster import Cluster, ClusterStatus
+    from shared.models.page import Page, PageRequest
     from shared.store.unit_of_work import UnitOfWork
 
 FIRST_BACKOFF = timedelta(seconds=1)
@@ -34,14 +35,21 @@ def register(work: UnitOfWork, cluster: Cluster, actor: Actor) -> None:
     work.audit("cluster.registered", f"cluster/{cluster.name}", actor, **known, changes=changed)
 
 
+def create(work: UnitOfWork, cluster: Cluster, actor: Actor) -> None:
+    """Adds a cluster. Raises WrongState when there is one of its name."""
+    if work.catalogue.cluster(cluster.name, lock=True) is not None:
+        raise WrongState(f"there is a cluster {cluster.name} already: update it")
+    register(work, cluster, actor)
+
+
 def cordon(work: UnitOfWork, name: str, actor: Actor) -> bool:
     """Places no more workloads on a cluster; what runs there stays. False when it is cordoned already.
 
-    Raises NotFound, and OperationRefused for a cluster that is lost.
+    Raises NotFound, and WrongState for a cluster that is lost.
     """
     cluster = get_cluster(work, name)
     if cluster.state is ClusterState.LOST:
-        raise OperationRefused("", f"cluster {name} was declared lost, so nothing is placed on it already")
+        raise WrongState(f"cluster {name} was declared lost, so nothing is placed on it already")
     return _become(work, cluster, ClusterState.CORDONED, "cluster.cordoned", actor)
 
 
@@ -54,15 +62,14 @@ def uncordon(work: UnitOfWork, name: str, actor: Actor) -> bool:
 
 
 def remove(work: UnitOfWork, name: str, actor: Actor) -> None:
-    """Forgets a cluster. Raises NotFound, and OperationRefused while a workload has something there."""
+    """Forgets a cluster. Raises NotFound, and WrongState while a workload has something there."""
     work.catalogue.lock_clusters()
     get_cluster(work, name)
     holders = work.workloads.on_cluster(name, FIRST_ID, _COUNTED)
     if holders:
         count = f"{_COUNTED} or more" if len(holders) == _COUNTED else str(len(holders))
         some = ", ".join(label for _, label in holders[:_LISTED])
-        raise OperationRefused(
-            "",
+        raise WrongState(
             f"cluster {name} holds {count} workloads: {some}{', ...' if len(holders) > _LISTED else ''}; withdraw them"
             f" with `sentinel remove`, or give them up with `sentinel cluster declare-lost {name}`",
         )
@@ -83,12 +90,29 @@ def list_clusters(work: UnitOfWork) -> list[Cluster]:
     return work.catalogue.clusters()
 
 
-def get_cluster(work: UnitOfWork, name: str) -> Cluster:
-    """A cluster. Raises NotFound."""
-    cluster = work.catalogue.cluster(name)
+def page(work: UnitOfWork, request: PageRequest) -> Page[ClusterStatus]:
+    """A page of the clusters, sorted by `name`."""
+    return work.catalogue.page(request)
+
+
+def get_status(work: UnitOfWork, name: str) -> ClusterStatus:
+    """A cluster, and how it stands. Raises NotFound."""
+    found = work.catalogue.status(name)
+    if found is None:
+        raise _not_found(name)
+    return found
+
+
+def get_cluster(work: UnitOfWork, name: str, *, lock: bool = False) -> Cluster:
+    """A cluster. lock: nobody else changes it until this transaction ends. Raises NotFound."""
+    cluster = work.catalogue.cluster(name, lock=lock)
     if cluster is None:
-        raise NotFound(f"there is no cluster {name}; `sentinel cluster list` shows those that there are")
+        raise _not_found(name)
     return cluster
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(f"there is no cluster {name}; `sentinel cluster list` shows those that there are")
 
 
 def _become(work: UnitOfWork, cluster: Cluster, state: ClusterState, action: str, actor: Actor) -> bool:

@@ -21,6 +21,7 @@ from shared.models.dead_letter import index_key
 if TYPE_CHECKING:
     from shared.models.actor import Actor
     from shared.models.dead_letter import DeadLetter
+    from shared.models.page import Page, PageRequest
     from shared.store.inbox import Answered
     from shared.store.unit_of_work import UnitOfWork
 
@@ -86,6 +87,11 @@ def list_letters(work: UnitOfWork, limit: int, *, include_redriven: bool = False
     """At most `limit` dead letters, oldest first; those that were sent again only on demand."""
     found = work.dead_letters.find(include_redriven=include_redriven, limit=limit + 1)
     return DeadLetterPage(found[:limit], len(found) > limit)
+
+
+def page(work: UnitOfWork, redriven: bool | None, request: PageRequest) -> Page[DeadLetter]:
+    """A page of the dead letters, sorted by `createdAt`. redriven: those that were sent again or not; None for all."""
+    return work.dead_letters.page(redriven, request)
 
 
 def get(work: UnitOfWork, letter_id: uuid.UUID) -> DeadLetter:

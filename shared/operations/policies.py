@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from shared.errors import NotFound
+from shared.errors import NotFound, WrongState
 from shared.models.changes import changes
 from shared.policy.history import PolicyChange, PolicyVersion, differences
 
 if TYPE_CHECKING:
     from shared.models.actor import Actor
+    from shared.models.page import Page, PageRequest
     from shared.policy.documents import PolicyDocument
     from shared.policy.policy_set import StoredPolicy
     from shared.store.unit_of_work import UnitOfWork
@@ -57,6 +58,22 @@ def put(work: UnitOfWork, document: PolicyDocument, author: str, actor: Actor) -
     return _record(work, before, stored, change, author, actor)
 
 
+def create(work: UnitOfWork, document: PolicyDocument, author: str, actor: Actor) -> ChangedPolicy:
+    """Adds a policy. Raises WrongState when there is one of its name."""
+    changed = put(work, document, author, actor)
+    if changed is None or changed.change is not PolicyChange.ADDED:
+        raise WrongState(f"there is a policy {document.name} already: replace it")
+    return changed
+
+
+def lock(work: UnitOfWork, name: str) -> StoredPolicy:
+    """A policy that nobody else changes until this transaction ends. Raises NotFound."""
+    policy = work.policies.lock(name)
+    if policy is None:
+        raise _not_found(name)
+    return policy
+
+
 def enable(work: UnitOfWork, name: str, author: str, actor: Actor) -> ChangedPolicy | None:
     """Puts a policy into force; None when it is in force already.
 
@@ -73,6 +90,11 @@ def disable(work: UnitOfWork, name: str, author: str, actor: Actor) -> ChangedPo
 def list_policies(work: UnitOfWork) -> list[StoredPolicy]:
     """Every policy by name. One that can no longer be read says why."""
     return work.policies.all()
+
+
+def page(work: UnitOfWork, request: PageRequest) -> Page[StoredPolicy]:
+    """A page of the policies, sorted by `name`."""
+    return work.policies.page(request)
 
 
 def get(work: UnitOfWork, name: str) -> PolicyDetail:

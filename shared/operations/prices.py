@@ -9,6 +9,7 @@ from shared.models.changes import changes
 
 if TYPE_CHECKING:
     from shared.models.actor import Actor
+    from shared.models.page import Page, PageRequest
     from shared.rollout.pricing import Price
     from shared.store.unit_of_work import UnitOfWork
 
@@ -25,6 +26,11 @@ def set_prices(work: UnitOfWork, prices: Sequence[Price], actor: Actor) -> None:
 def _thing(price: Price) -> str:
     """What a price is of, for instance `gpu H100 eu`."""
     return f"{price.kind} {price.sku} {price.cluster}".strip()
+
+
+def page(work: UnitOfWork, cluster: str | None, request: PageRequest) -> Page[Price]:
+    """A page of the prices, sorted by `kind` (then SKU and cluster). cluster: "" for those of all clusters."""
+    return work.catalogue.price_page(cluster, request)
 
 
 def list_prices(work: UnitOfWork) -> list[Price]:

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 from shared.errors import AmbiguousName, NotFound
 from shared.models.lifecycle import Phase
+from shared.models.moments import rfc3339
+from shared.models.page import Page
 from shared.models.stored import WorkloadFilter
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from shared.models.deployment import RecordedRevision
-    from shared.models.page import Page, PageRequest
+    from shared.models.page import PageRequest
     from shared.models.plan import ActionPlan
+    from shared.models.reservation import LineFilter
     from shared.models.stored import Workload
     from shared.policy.decision import DecisionRecord
     from shared.policy.explain import Suggestion
@@ -53,6 +58,23 @@ class QueuedPlan:
     position: int
     plan: ActionPlan
     workload: Workload
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The plan in the queue for machines."""
+        plan, workload = self.plan, self.workload
+        return {
+            "position": self.position,
+            "workload": workload.spec.full_name,
+            "id": str(workload.id),
+            "team": workload.spec.team,
+            "plan": str(plan.id),
+            "priority": plan.priority,
+            "cluster": plan.decision.cluster,
+            "waitsFor": list(plan.waits_for),
+            "since": rfc3339(plan.queued_at),
+            "overtaken": plan.overtaken,
+            "reason": plan.reason,
+        }
 
 
 @dataclass(frozen=True)
@@ -122,6 +144,19 @@ def list_queue(work: UnitOfWork, limit: int) -> QueuePage:
         if plan.workload_id in workloads
     ]
     return QueuePage(queued, len(plans) > limit)
+
+
+def queue_page(work: UnitOfWork, wanted: LineFilter, request: PageRequest) -> Page[QueuedPlan]:
+    """A page of the queue, first goes first. A position counts what the list shows."""
+    found = work.queue.listed(wanted, request)
+    workloads = work.workloads.get_many([plan.workload_id for plan in found.items])
+    before = 0 if request.after is None else int(request.after[0])
+    queued = [
+        QueuedPlan(at, plan, workloads[plan.workload_id])
+        for at, plan in enumerate(found.items, start=before + 1)
+        if plan.workload_id in workloads
+    ]
+    return Page(queued, found.next)
 
 
 def _listed(workloads: list[Workload]) -> str:

@@ -15,6 +15,8 @@ from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from importlib.resources import files
 
+from pydantic import JsonValue
+
 from shared.errors import UnknownMigProfile, UnknownPrice
 from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
@@ -46,6 +48,17 @@ class Price:
     priced_on: date
     sku: str = ""
     cluster: str = ""
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The price for machines; money is text."""
+        return {
+            "kind": self.kind.value,
+            "sku": self.sku,
+            "cluster": self.cluster,
+            "usdPerHour": f"{self.usd_per_hour:f}",
+            "pricedOn": self.priced_on.isoformat(),
+            "source": self.source,
+        }
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
 """What changes rarely and is read often: registered clusters and prices."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from shared.models.amounts import Amounts
-from shared.models.cluster import Cluster, ClusterState
+from shared.models.cluster import Cluster, ClusterState, ClusterStatus
+from shared.models.page import Page, PageRequest
 from shared.rollout.pricing import Price, PriceKind
+from shared.store import pages
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, one_of
 from shared.store.tables import clusters, orphans, prices, sweeps, usage
 
@@ -64,16 +66,30 @@ _MARK_AVAILABLE = (
         clusters.c.name == sa.bindparam("cluster"),
         clusters.c.state != sa.literal_column(f"'{ClusterState.LOST.value}'"),
     )
-    .values(away_until=None, away_attempts=0, away_reason="")
+    .values(away_until=None, away_attempts=0, away_reason="", contacted_at=sa.func.now())
 )
 _LOCK = (sa.text("SET LOCAL lock_timeout = '10s'"), sa.text("LOCK TABLE clusters IN ACCESS EXCLUSIVE MODE"))
 _SHOWN = sa.bindparam("shown", type_=JSONB)
 _EACH = sa.func.jsonb_array_elements_text(clusters.c.products.concat(_SHOWN)).table_valued("value")
 _ADD_PRODUCTS = (
     clusters.update()
-    .where(clusters.c.name == sa.bindparam("cluster"), ~clusters.c.products.contains(_SHOWN))
-    .values(products=sa.select(sa.func.jsonb_agg(sa.distinct(_EACH.c.value))).scalar_subquery())
+    .where(clusters.c.name == sa.bindparam("cluster"))
+    .values(
+        products=sa.func.coalesce(
+            sa.select(sa.func.jsonb_agg(sa.distinct(_EACH.c.value))).scalar_subquery(), clusters.c.products
+        ),
+        contacted_at=sa.func.now(),
+    )
 )
+_AT = sa.bindparam("names", type_=ARRAY(sa.Text))
+_RESERVED_GPUS = (
+    sa.select(usage.c.cluster, usage.c.sku, sa.func.sum(usage.c.gpus).label("gpus"))
+    .where(usage.c.cluster == sa.func.any(_AT))
+    .group_by(usage.c.cluster, usage.c.sku)
+    .having(sa.func.sum(usage.c.gpus) > 0)
+)
+SORTS = {"name": (clusters.c.name,)}
+PRICE_SORTS = {"kind": (prices.c.kind, prices.c.sku, prices.c.cluster)}
 
 
 @dataclass(frozen=True)
@@ -99,9 +115,27 @@ class CatalogueRows:
         """Every cluster, by name."""
         return list(map(_cluster, self.connection.execute(sa.select(clusters).order_by(clusters.c.name))))
 
-    def cluster(self, name: str) -> Cluster | None:
-        """One cluster."""
-        row = self.connection.execute(sa.select(clusters).where(clusters.c.name == name)).one_or_none()
+    def page(self, request: PageRequest) -> Page[ClusterStatus]:
+        """A page of the clusters, by name."""
+        found = pages.fetch(self.connection, sa.select(clusters), SORTS, request, _status)
+        return Page(self._with_reserved(found.items), found.next)
+
+    def status(self, name: str) -> ClusterStatus | None:
+        """One cluster, and how it stands."""
+        rows = self.connection.execute(sa.select(clusters).where(clusters.c.name == name))
+        found = self._with_reserved(list(map(_status, rows)))
+        return found[0] if found else None
+
+    def _with_reserved(self, found: Sequence[ClusterStatus]) -> list[ClusterStatus]:
+        reserved: dict[str, dict[str, int]] = {one.cluster.name: {} for one in found}
+        for row in self.connection.execute(_RESERVED_GPUS, {"names": [*reserved]}):
+            reserved[row.cluster][row.sku] = int(row.gpus)
+        return [replace(one, reserved=reserved[one.cluster.name]) for one in found]
+
+    def cluster(self, name: str, *, lock: bool = False) -> Cluster | None:
+        """One cluster. lock: nobody else changes it until this transaction ends."""
+        statement = sa.select(clusters).where(clusters.c.name == name)
+        row = self.connection.execute(statement.with_for_update() if lock else statement).one_or_none()
         return None if row is None else _cluster(row)
 
     def lock_clusters(self) -> None:
@@ -185,15 +219,27 @@ class CatalogueRows:
         """Every price of every cluster."""
         return self._prices(_PRICES, {})
 
+    def price_page(self, cluster: str | None, request: PageRequest) -> Page[Price]:
+        """A page of the prices, of one cluster if given, by kind, SKU and cluster. "" stands for all clusters."""
+        statement = sa.select(prices)
+        if cluster is not None:
+            statement = statement.where(prices.c.cluster == cluster)
+        return pages.fetch(self.connection, statement, PRICE_SORTS, request, _price)
+
     def prices_at(self, cluster: str) -> list[Price]:
         """The general prices and a cluster's own: all that a plan for it can cost by."""
         return self._prices(_PRICES_AT, {"at": cluster})
 
     def _prices(self, statement: sa.Select[Any], values: dict[str, str]) -> list[Price]:
-        rows = self.connection.execute(statement, values)
-        return [
-            Price(PriceKind(r.kind), r.usd_per_hour, r.source, r.priced_on, sku=r.sku, cluster=r.cluster) for r in rows
-        ]
+        return list(map(_price, self.connection.execute(statement, values)))
+
+
+def _price(row: sa.Row[Any]) -> Price:
+    return Price(PriceKind(row.kind), row.usd_per_hour, row.source, row.priced_on, sku=row.sku, cluster=row.cluster)
+
+
+def _status(row: sa.Row[Any]) -> ClusterStatus:
+    return ClusterStatus(_cluster(row), row.contacted_at, row.away_until is not None, row.away_reason)
 
 
 def _cluster(row: sa.Row[Any]) -> Cluster:

@@ -9,7 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.dead_letter import DeadLetter
+from shared.models.page import Page, PageRequest
+from shared.store import pages
 from shared.store.tables import dead_letters
+
+SORTS = {"createdAt": (dead_letters.c.created_at, dead_letters.c.id)}
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,14 @@ class DeadLetterRows:
         if not include_redriven:
             statement = statement.where(dead_letters.c.redriven_at.is_(None))
         return [_letter(row) for row in self.connection.execute(statement)]
+
+    def page(self, redriven: bool | None, request: PageRequest) -> Page[DeadLetter]:
+        """A page of the letters: those that were sent again, those that were not, or all."""
+        statement = sa.select(dead_letters)
+        if redriven is not None:
+            at = dead_letters.c.redriven_at
+            statement = statement.where(at.is_not(None) if redriven else at.is_(None))
+        return pages.fetch(self.connection, statement, SORTS, request, _letter)
 
     def get(self, letter_id: uuid.UUID) -> DeadLetter | None:
         row = self.connection.execute(sa.select(dead_letters).where(dead_letters.c.id == letter_id)).one_or_none()

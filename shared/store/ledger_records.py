@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,9 +13,11 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.deployment import Deployment
 from shared.models.lifecycle import LIVE_REVISIONS, PLANS_UNDER_WAY, SETTLED_REVISIONS, RevisionStatus
+from shared.models.page import Page, PageRequest
 from shared.models.plan import Verb
-from shared.models.reservation import Reservation, UsageKey
+from shared.models.reservation import LineFilter, Reservation, ReservationLine, UsageKey, UsageLine
 from shared.models.workload import WorkloadType
+from shared.store import pages
 from shared.store.deployments import revision_columns, revision_of_row
 from shared.store.ledger import accrued
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, amounts_to_columns, readable
@@ -125,6 +128,16 @@ class LedgerRecordRows:
             for row in self.connection.execute(statement).mappings()
         ]
 
+    def reservation_page(self, wanted: LineFilter, request: PageRequest) -> Page[ReservationLine]:
+        """A page of the lines of reservations that fit."""
+        statement = sa.select(reservations).where(*_conditions(reservations, wanted))
+        return pages.fetch(self.connection, statement, RESERVATION_SORTS, request, _reservation_line)
+
+    def usage_page(self, wanted: LineFilter, request: PageRequest) -> Page[UsageLine]:
+        """A page of what teams hold. What holds nothing any more shows what it has cost this month."""
+        statement = sa.select(usage, accrued().label("month")).where(*_conditions(usage, wanted))
+        return pages.fetch(self.connection, statement, USAGE_SORTS, request, _usage_line)
+
     def without_workload(self) -> list[Reservation]:
         """Reservations of workloads that do not exist, by workload id and cluster."""
         orphaned = ~sa.exists().where(workloads.c.id == reservations.c.workload_id)
@@ -171,6 +184,36 @@ class LedgerRecordRows:
         sums = [sa.func.sum(table.c[name]).label(name) for name in AMOUNT_COLUMNS]
         found = self.connection.execute(sa.select(*columns, *sums).group_by(*columns)).mappings()
         return {UsageKey(row["team"], row["cluster"], row["sku"]): amounts_from(row) for row in found}
+
+
+RESERVATION_SORTS = {
+    "workload": (reservations.c.workload_id, reservations.c.cluster, reservations.c.sku),
+    "team": (reservations.c.team, reservations.c.workload_id, reservations.c.cluster, reservations.c.sku),
+}
+USAGE_SORTS = {"team": (usage.c.team, usage.c.cluster, usage.c.sku)}
+
+
+def _conditions(table: sa.Table, wanted: LineFilter) -> list[sa.ColumnElement[bool]]:
+    given = {"team": wanted.team, "cluster": wanted.cluster, "workload_id": wanted.workload_id}
+    found: list[sa.ColumnElement[bool]] = [table.c[name] == value for name, value in given.items() if value is not None]
+    return found if wanted.teams is None else [*found, table.c.team.in_(sorted(wanted.teams))]
+
+
+def _reservation_line(row: sa.Row[Any]) -> ReservationLine:
+    return ReservationLine(
+        workload_id=row.workload_id,
+        cluster=row.cluster,
+        sku=row.sku,
+        team=row.team,
+        plan_id=row.plan_id,
+        state=row.state,
+        amounts=amounts_from(row._mapping),
+        expires_at=row.expires_at,
+    )
+
+
+def _usage_line(row: sa.Row[Any]) -> UsageLine:
+    return UsageLine(row.team, row.cluster, row.sku, amounts_from(row._mapping), Decimal(row.month))
 
 
 def _accounts_on_clusters(ended_since: datetime) -> sa.Select[Any]:

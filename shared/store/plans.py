@@ -17,10 +17,12 @@ from shared.models.lifecycle import (
     UNDECIDED_PLANS,
     PlanStatus,
 )
-from shared.models.plan import ActionPlan, Approval, Decision, PlanSource
+from shared.models.page import Page, PageRequest
+from shared.models.plan import ActionPlan, Approval, Decision, PlanFilter, PlanSource
 from shared.models.validation import read_stored
 from shared.policy.decision import DecisionRecord
 from shared.policy.resources import keys_of
+from shared.store import pages
 from shared.store.rows import NOT_UNDERSTOOD, POLICY_SET_LOCK, Row, amounts_from, readable, unreadable
 from shared.store.tables import action_plans, clusters, policy_decisions
 
@@ -237,6 +239,25 @@ class PlanRows:
         """
         self.connection.execute(_LOOK_AT_AWAITING, {"now": now})
 
+    def page(self, wanted: PlanFilter, request: PageRequest) -> Page[ActionPlan]:
+        """A page of the plans that fit."""
+        columns = action_plans.c
+        statement = sa.select(action_plans)
+        if wanted.team is not None:
+            statement = statement.where(columns.team == wanted.team)
+        if wanted.teams is not None:
+            statement = statement.where(columns.team.in_(sorted(wanted.teams)))
+        if wanted.status is not None:
+            statement = statement.where(columns.status == wanted.status)
+        if wanted.workload_id is not None:
+            statement = statement.where(columns.workload_id == wanted.workload_id)
+        return pages.fetch(self.connection, statement, SORTS, request, _plan)
+
+    def newest_decision(self, plan_id: uuid.UUID) -> DecisionRecord | None:
+        """The last verdict on a plan; None while there is none."""
+        row = self.connection.execute(_NEWEST_DECISION, {"plan": plan_id}).one_or_none()
+        return None if row is None else _decision(row)
+
     def record_decision(self, record: DecisionRecord) -> None:
         """Keeps the verdict on a plan, with the facts it rested on.
 
@@ -314,6 +335,7 @@ def _plan(row: Row) -> ActionPlan:
             team=row.team,
             proposed_by=row.proposed_by,
             approval=_approval(row),
+            created_at=row.created_at,
         )
     except NOT_UNDERSTOOD as error:
         raise unreadable(f"plan {row.id} of workload {row.workload_id}", error) from error
@@ -343,6 +365,13 @@ def _decision(row: sa.Row[tuple[object, ...]]) -> DecisionRecord:
 
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
 
+SORTS = {"createdAt": (action_plans.c.created_at, action_plans.c.id)}
+_NEWEST_DECISION = (
+    sa.select(policy_decisions)
+    .where(policy_decisions.c.plan_id == sa.bindparam("plan"))
+    .order_by(policy_decisions.c.created_at.desc(), policy_decisions.c.id)
+    .limit(1)
+)
 _GET = sa.select(action_plans).where(action_plans.c.id == sa.bindparam("plan"))
 _IS_ITS_CLUSTER = clusters.c.name == action_plans.c.decision["cluster"].astext
 _IS_AWAY = sa.and_(_IS_ITS_CLUSTER, clusters.c.away_until.is_not(None))

@@ -13,14 +13,17 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.errors import NotFound, PolicyUnreadable
 from shared.eventing.processing import describe
+from shared.models.page import Page, PageRequest
 from shared.models.validation import STORED
 from shared.policy.documents import PolicyDocument
 from shared.policy.history import PolicyChange, PolicyVersion
 from shared.policy.policy_set import StoredPolicy
+from shared.store import pages
 from shared.store.rows import POLICY_SET_LOCK
 from shared.store.tables import policies, policy_set, policy_versions
 
 _ONLY_ROW = 1
+SORTS = {"name": (policies.c.name,)}
 _KEEP_OUT_DECISIONS = sa.select(sa.func.pg_advisory_xact_lock(POLICY_SET_LOCK))
 _REVISION = sa.select(policy_set.c.revision)
 
@@ -67,6 +70,15 @@ class PolicyRows:
     def all(self) -> list[StoredPolicy]:
         """By name. One that can no longer be read says why, instead of vanishing."""
         return [_stored(row) for row in self.connection.execute(sa.select(policies).order_by(policies.c.name))]
+
+    def page(self, request: PageRequest) -> Page[StoredPolicy]:
+        """A page of the policies, by name."""
+        return pages.fetch(self.connection, sa.select(policies), SORTS, request, _stored)
+
+    def lock(self, name: str) -> StoredPolicy | None:
+        """A policy that nobody else changes until this transaction ends."""
+        row = self._to_be_changed(name)
+        return None if row is None else _stored(row)
 
     def history(self, name: str) -> list[PolicyVersion]:
         """Every version of a policy, oldest first; empty when there is none."""

@@ -7,12 +7,15 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from shared.models.lifecycle import SET_ASIDE_PLANS, PlanStatus
+from shared.models.page import Page, PageRequest
 from shared.models.plan import ActionPlan
+from shared.models.reservation import LineFilter
 from shared.policy.resources import keys_of
 from shared.store.plans import plans_from
 from shared.store.tables import action_plans, queue_cursor, workloads
@@ -64,6 +67,33 @@ class QueueRows:
             statement = statement.where(_is_behind(place.priority, place.queued_at, after))
         rows = self.connection.execute(statement.limit(limit + 1)).all()
         return PlanPage(list(plans_from(rows[:limit])), rows[limit - 1].id if len(rows) > limit else None)
+
+    def listed(self, wanted: LineFilter, request: PageRequest) -> Page[ActionPlan]:
+        """A page of the plans that are their workloads' newest, in the order of the queue.
+
+        The key of a row has its place in the list before the columns that the queue is ordered by: a page counts on.
+        """
+        statement = sa.select(action_plans).where(_QUEUED, _IS_NEWEST)
+        if wanted.team is not None:
+            statement = statement.where(_COLUMNS.team == wanted.team)
+        if wanted.teams is not None:
+            statement = statement.where(_COLUMNS.team.in_(sorted(wanted.teams)))
+        place, limit = 0, request.limit
+        if request.after is None:
+            rows = self.connection.execute(_ordered(statement, limit + 1)).all()
+        else:
+            place, priority, queued_at, plan_id = request.after
+            later = sa.tuple_(_COLUMNS.queued_at, _COLUMNS.id) > sa.tuple_(sa.literal(queued_at), plan_id)
+            # Two ranges of the index: of the same priority, and of lower ones.
+            rows = self.connection.execute(
+                _ordered(statement.where(_COLUMNS.priority == priority, later), limit + 1)
+            ).all()
+            lower = _ordered(statement.where(_COLUMNS.priority < priority), limit + 1 - len(rows))
+            rows = [*rows, *(self.connection.execute(lower).all() if len(rows) <= limit else ())]
+        shown = rows[:limit]
+        more = len(rows) > limit
+        following = (place + len(shown), shown[-1].priority, shown[-1].queued_at, shown[-1].id) if more else None
+        return Page(list(plans_from(shown)), following)
 
     def anyone(self) -> bool:
         """Whether any plan waits, for room or for a person's approval."""
@@ -166,6 +196,10 @@ _FIRST = _IN_ORDER.where(_QUEUED, _IS_NEWEST).limit(sa.bindparam("most", type_=s
 _SET_ASIDE = _COLUMNS.status.in_([sa.literal_column(f"'{status.value}'") for status in SET_ASIDE_PLANS])
 _ANYONE = sa.select(sa.exists().where(_SET_ASIDE))
 _CURSOR = sa.select(queue_cursor).where(queue_cursor.c.id == _ONLY_ROW).with_for_update()
+
+
+def _ordered(statement: sa.Select[Any], limit: int) -> sa.Select[Any]:
+    return statement.order_by(_COLUMNS.priority.desc(), _COLUMNS.queued_at, _COLUMNS.id).limit(limit)
 
 
 def _waits_for(keys: sa.ColumnElement[Sequence[str]]) -> sa.ColumnElement[bool]:

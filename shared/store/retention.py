@@ -16,6 +16,7 @@ from shared.store.tables import (
     UNUSED,
     account_tokens,
     actions,
+    backtests,
     dead_letters,
     idempotency_keys,
     login_attempts,
@@ -38,6 +39,7 @@ def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
     _forget(connection, outbox.c.published_at, _ago(retention.events), limit)
     _forget(connection, withdrawals.c.updated_at, _ago(retention.events), limit)
     _forget(connection, idempotency_keys.c.created_at, _ago(retention.events), limit)
+    _forget(connection, backtests.c.created_at, _ago(retention.events), limit)
     _forget(connection, outbox.c.updated_at, _ago(retention.letters), limit, outbox.c.refused.is_not(None))
     _forget(connection, dead_letters.c.redriven_at, _ago(retention.letters), limit)
     _forget(connection, actions.c.taken_at, _ago(retention.actions), limit)

@@ -231,6 +231,21 @@ policy_set = Table(
     *_kept(),
 )
 
+backtests = Table(
+    "backtests",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _text("requested_by"),
+    _text("state"),
+    Column("command", JSONB, nullable=False),
+    Column("report", JSONB(none_as_null=True)),
+    _text("problem", default=""),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("lease_until"),
+    *_kept(),
+    Index(None, "created_at"),
+)
+
 DOUBTFUL = (
     "status = 'degraded' OR (status = 'healthy' AND ready_since IS NULL)"
     " OR (status = 'unhealthy' AND ready_since IS NOT NULL) OR suspected_at IS NOT NULL"
@@ -306,6 +321,7 @@ reservations = Table(
     *_kept(),
     UniqueConstraint("workload_id", "cluster", "sku"),
     Index(None, "plan_id"),
+    Index(None, "team", "workload_id", "cluster", "sku"),
 )
 
 UNUSED = "replicas = 0 AND cpu = 0 AND memory = 0 AND gpus = 0 AND usd_per_hour = 0"
@@ -363,6 +379,7 @@ clusters = Table(
     _text("state", default="active"),
     Column("products", JSONB, nullable=False, server_default=text("'[]'")),
     _moment("products_read_at"),
+    _moment("contacted_at"),
     _moment("away_until"),
     Column("away_attempts", Integer, nullable=False, server_default=text("0")),
     _text("away_reason", default=""),
@@ -499,6 +516,8 @@ dead_letters = Table(
     Column("digest", LargeBinary),
     *_kept(),
     UniqueConstraint("destination", "source", "event_id", "body_hash"),
+    Index(None, "created_at", "id"),
+    Index("ix_dead_letters_open_created_at", "created_at", "id", postgresql_where=text("redriven_at IS NULL")),
     Index("ix_dead_letters_open", "updated_at", postgresql_where=text("redriven_at IS NULL")),
     Index("ix_dead_letters_redriven", "redriven_at", postgresql_where=text("redriven_at IS NOT NULL")),
 )

@@ -22,6 +22,7 @@ from shared.store.database import transient_errors
 
 if TYPE_CHECKING:
     from shared.store.audit_rows import AuditRows
+    from shared.store.backtests import BacktestRows
     from shared.store.bindings import BindingRows
     from shared.store.catalogue import CatalogueRows
     from shared.store.dead_letters import DeadLetterRows
@@ -92,6 +93,12 @@ class UnitOfWork:
         from shared.store.policies import PolicyRows
 
         return PolicyRows(self._connection)
+
+    @cached_property
+    def backtests(self) -> "BacktestRows":
+        from shared.store.backtests import BacktestRows
+
+        return BacktestRows(self._connection)
 
     @cached_property
     def ledger(self) -> "Ledger":

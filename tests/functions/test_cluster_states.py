@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from events.rollout import outgoing
 from functions.cli.publishing import event_about
-from shared.errors import OperationRefused
+from shared.errors import WrongState
 from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.operations import clusters, lost_cluster
@@ -280,7 +280,7 @@ def wait_for_a_lock(chain: Chain) -> None:
 def test_a_cluster_is_removed_once_its_workloads_are_gone(chain: Chain) -> None:
     chain.submit()
     chain.settle()
-    with pytest.raises(OperationRefused, match="holds 1 workloads: search/"), chain.store.begin() as work:
+    with pytest.raises(WrongState, match="holds 1 workloads: search/"), chain.store.begin() as work:
         clusters.remove(work, "local", TESTS)
     chain.withdraw()
     chain.workload_is(Phase.REMOVED)

@@ -18,6 +18,7 @@ from shared.models.identity import Role, RoleBinding
 from shared.operations.identity import accounts
 from shared.store.unit_of_work import Store
 from tests.support.builders import TESTS, Deliver, id_of, submission
+from tests.support.dead_letters import keep_letter
 from tests.support.rest import NO_SERVICES, Rest
 
 TEAM, OTHER = "search", "ads"
@@ -25,6 +26,7 @@ ALL = "viewer submitter operator policy-admin auditor admin"
 WRITERS = "submitter operator admin"
 OPERATORS = "operator admin"
 AUDITORS = "auditor admin"
+POLICY_ADMINS = "policy-admin admin"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Row:
 ANY = (("If-Match", "*"),)
 MERGE = (("content-type", "application/merge-patch+json"),)
 SECRET = "correct horse battery"
+POLICY = {"name": "limit", "rules": [{"type": "quota", "gpus": 8}]}
+PRICE = {"kind": "cpu", "usdPerHour": "0.03", "pricedOn": "2026-11-01", "source": "a contract"}
 SOURCE = {"source": "/ci", "teams": ["search"]}
 
 ROWS: dict[str, Row] = {
@@ -68,6 +72,35 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/workloads/{workload_id}/scale": Row(WRITERS, "team", {"replicas": 3}),
     "POST /api/v1/workloads/{workload_id}/restart": Row(OPERATORS),
     "POST /api/v1/workloads/{workload_id}/rollback": Row(OPERATORS, "team", {}),
+    "GET /api/v1/action-plans": Row(ALL, "list"),
+    "GET /api/v1/action-plans/{plan_id}": Row(ALL),
+    "POST /api/v1/action-plans/{plan_id}/approve": Row("operator policy-admin admin"),
+    "POST /api/v1/action-plans/{plan_id}/reject": Row("operator policy-admin admin"),
+    "GET /api/v1/policies": Row(ALL, "none"),
+    "POST /api/v1/policies": Row(POLICY_ADMINS, "all", {**POLICY, "name": "new"}),
+    "POST /api/v1/policies/simulate": Row(ALL, "team-in-body", submission("new")),
+    "POST /api/v1/policies/backtest": Row(POLICY_ADMINS, "all", {"policies": [POLICY]}),
+    "GET /api/v1/policies/{policy_name}": Row(ALL, "none"),
+    "PUT /api/v1/policies/{policy_name}": Row(POLICY_ADMINS, "all", POLICY, ANY),
+    "POST /api/v1/policies/{policy_name}/disable": Row(POLICY_ADMINS, "all"),
+    "POST /api/v1/policies/{policy_name}/enable": Row(POLICY_ADMINS, "all"),
+    "GET /api/v1/policies/{policy_name}/history": Row(ALL, "none"),
+    "GET /api/v1/backtests/{backtest_id}": Row(POLICY_ADMINS, "all"),
+    "GET /api/v1/clusters": Row(ALL, "none"),
+    "POST /api/v1/clusters": Row(OPERATORS, "all", {"name": "new"}),
+    "GET /api/v1/clusters/{cluster_name}": Row(ALL, "none"),
+    "PUT /api/v1/clusters/{cluster_name}": Row(OPERATORS, "all", {"labels": {}}, ANY),
+    "DELETE /api/v1/clusters/{cluster_name}": Row(OPERATORS, "all"),
+    "POST /api/v1/clusters/{cluster_name}/cordon": Row(OPERATORS, "all"),
+    "POST /api/v1/clusters/{cluster_name}/uncordon": Row(OPERATORS, "all"),
+    "GET /api/v1/queue": Row(ALL, "list"),
+    "GET /api/v1/reservations": Row(ALL, "list"),
+    "GET /api/v1/usage": Row(ALL, "list"),
+    "GET /api/v1/prices": Row(ALL, "none"),
+    "PUT /api/v1/prices": Row(POLICY_ADMINS, "all", {"items": [PRICE]}),
+    "GET /api/v1/events/dead-letters": Row("operator auditor admin", "all"),
+    "GET /api/v1/events/dead-letters/{letter_id}": Row("operator auditor admin", "all"),
+    "POST /api/v1/events/dead-letters/{letter_id}/redrive": Row(OPERATORS, "all"),
     "GET /api/v1/events/stream": Row(ALL, "list"),
     "GET /api/v1/users": Row(AUDITORS, "all"),
     "POST /api/v1/users": Row("admin", "all", {"name": "new"}),
@@ -121,10 +154,18 @@ def world(rest: Rest, store: Store, deliver: Deliver) -> dict[str, str]:
         user = accounts.create(work, AccountKind.USER, "somebody", None, TESTS)
         robot = accounts.create(work, AccountKind.SERVICE_ACCOUNT, "robot", None, TESTS)
         accounts.bind(work, user, RoleBinding(Role.VIEWER, TEAM), TESTS)
+    rest("POST", "/policies", POLICY)
+    backtest = rest("POST", "/policies/backtest", {"policies": [POLICY]}).json["id"]
+    plan = rest("GET", "/action-plans").json["items"][0]["id"]
     token = rest("POST", f"/service-accounts/{robot.id}/tokens", {"expiresIn": "1d"}).json["id"]
     binding = rest("GET", f"/role-bindings?accountId={user.id}").json["items"][0]["id"]
     return {
         "workload_id": str(id_of("chat")),
+        "plan_id": plan,
+        "policy_name": "limit",
+        "backtest_id": backtest,
+        "cluster_name": "local",
+        "letter_id": keep_letter(store, "given-up"),
         "user_id": str(user.id),
         "account_id": str(robot.id),
         "token_id": token,
