@@ -52,6 +52,7 @@ SOURCE = {"source": "/ci", "teams": ["search"]}
 
 ROWS: dict[str, Row] = {
     "POST /api/v1/auth/login": Row(ALL, "public", {"name": "ada", "password": "wrong"}),
+    "POST /api/v1/auth/exchange": Row(ALL, "public", {"idToken": "x"}),
     "POST /api/v1/auth/refresh": Row(ALL, "public", {"refreshToken": "x"}),
     "POST /api/v1/auth/logout": Row(ALL, "public", {"refreshToken": "x"}),
     "GET /.well-known/jwks.json": Row(ALL, "public"),
