@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _WITHOUT_TOKEN = frozenset(
-    {"/api/v1/auth/login", "/api/v1/auth/refresh", "/.well-known/jwks.json", "/healthz", "/readyz", "/metrics"}
+    {
+        *(f"/api/v1/auth/{name}" for name in ("login", "exchange", "refresh", "logout")),
+        *("/.well-known/jwks.json", "/healthz", "/readyz", "/metrics"),
+    }
 )
 _METHODS = ("get", "put", "post", "patch", "delete")
 _SCHEME = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}

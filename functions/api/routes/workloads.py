@@ -30,9 +30,10 @@ from shared.models.fields import DnsLabel, Wire
 from shared.models.identity import Permission
 from shared.models.lifecycle import GOOD_PHASES, SETTLED_PHASES, Phase
 from shared.models.moments import rfc3339
+from shared.models.plan import ActionPlan, PlanFilter
 from shared.models.stored import Workload, WorkloadFilter
 from shared.models.workload import Replicas, WorkloadSpec
-from shared.operations import edit
+from shared.operations import action_plans, edit
 from shared.operations import workloads as operations
 from shared.operations.authorize import require, require_of_team
 from shared.operations.rollback import RollBackWorkload, roll_back
@@ -44,13 +45,13 @@ from shared.operations.workloads import WorkloadReference
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shared.models.plan import ActionPlan
     from shared.policy.decision import DecisionRecord
     from shared.store.unit_of_work import UnitOfWork
 
 router = new_router("workloads")
 
 _SORTS = sorts(name=(str, str, str), createdAt=(datetime, uuid.UUID))
+_PLAN_SORTS = sorts(createdAt=(datetime, uuid.UUID))
 _REVISION_SORTS = sorts(revision=(int,))
 _MERGE_PATCH = "application/merge-patch+json"
 _CHANGES = ("not-found", *IDEMPOTENCY, PRECONDITIONS[0])
@@ -89,6 +90,28 @@ _ENTRY = {
     "at": "2026-11-29T09:00:00.000Z",
     "what": "plan.approved",
     "detail": {"plan": "5f0c3f6e-7a53-5c5a-9d57-0e6f6f1b6a11", "policies": ["gpus"], "warnings": []},
+}
+_PLAN = {
+    "id": "5f0c3f6e-7a53-5c5a-9d57-0e6f6f1b6a11",
+    "workload": "9403eeb2-8848-53a3-90c2-1095c047864f",
+    "team": "search",
+    "generation": 1,
+    "source": "user",
+    "status": "executed",
+    "reason": "",
+    "verb": "deploy",
+    "cluster": "local",
+    "replicas": 2,
+    "revision": None,
+    "gpus": 2,
+    "sku": "L4",
+    "usdPerHour": "2.24",
+    "priority": 0,
+    "proposedBy": "user:ada",
+    "createdAt": "2026-11-29T09:00:00.000Z",
+    "queuedAt": None,
+    "waitsFor": [],
+    "approval": None,
 }
 _REVISION = {
     "revision": 1,
@@ -232,6 +255,15 @@ def read_timeline(workload_id: uuid.UUID, session: CurrentSession) -> Response:
             if not (may_read_all and (entries := timeline(work, workload_id))):
                 raise
     return JSONResponse({"items": [entry.as_json() for entry in entries], "next": None})
+
+
+@router.get("/workloads/{workload_id}/plans", response_model=Listing, responses=responses("not-found") | _lists(_PLAN))
+def list_plans(workload_id: uuid.UUID, session: CurrentSession, page: Annotated[ListQuery, _PLAN_SORTS]) -> Response:
+    """The action plans of a workload. /action-plans has the decision on each."""
+    with session.read() as work:
+        workload = _readable(work, session, workload_id)
+        found = action_plans.page(work, PlanFilter(workload_id=workload.id), page.request)
+    return page.answer(found, ActionPlan.as_json)
 
 
 @router.get("/workloads/{workload_id}/explain", responses=responses("not-found") | _shows(_EXPLANATION, 200))
@@ -425,7 +457,9 @@ def _waited(
         overtaken = workload.withdrawn or workload.generation > generation
         done = workload.phase in reached and not overtaken
         settled = overtaken or workload.phase in SETTLED_PHASES
-        return Outlook(_answer(workload, 200 if done else 202), settled)
+        answer = _answer(workload, 200 if done else 202)
+        answer.headers["location"] = first.headers["location"]
+        return Outlook(answer, settled)
 
     return wait.answer(first, look)
 

@@ -11,10 +11,7 @@ from knative.local.resources.manifests import RevisionSpec
 DATABASE = ("sentinel-database", "url")
 CLUSTERS = "sentinel-clusters"
 SIGNING_KEYS = "sentinel-signing-keys"
-AUDIT_KEY = "sentinel-audit-key"
-SUPPLIED: frozenset[tuple[str, str | None]] = frozenset(
-    {DATABASE, *((name, None) for name in (CLUSTERS, SIGNING_KEYS, AUDIT_KEY))}
-)
+SUPPLIED: frozenset[tuple[str, str | None]] = frozenset({DATABASE, (CLUSTERS, None), (SIGNING_KEYS, None)})
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ ROWS: dict[str, Row] = {
     "GET /api/v1/workloads/{workload_id}": Row(ALL),
     "GET /api/v1/workloads/{workload_id}/timeline": Row(ALL),
     "GET /api/v1/workloads/{workload_id}/explain": Row(ALL),
+    "GET /api/v1/workloads/{workload_id}/plans": Row(ALL),
     "GET /api/v1/workloads/{workload_id}/deployments": Row(ALL),
     "PUT /api/v1/workloads/{workload_id}": Row(WRITERS, "team", submission("chat"), ANY),
     "PATCH /api/v1/workloads/{workload_id}": Row(WRITERS, "team", {"replicas": 3}, MERGE),

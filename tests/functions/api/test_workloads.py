@@ -134,8 +134,10 @@ def test_the_history_of_a_workload_is_shown(rest: Rest, chain: Chain, path: str)
     assert [one["revision"] for one in older.json["items"]] == [1]
     events = [one["what"] for one in rest("GET", f"{path}/timeline").json["items"]]
     assert events[:3] == ["plan.proposed", "plan.approved", "deployment.applied"]
+    plans = rest("GET", f"{path}/plans").json["items"]
+    assert [(plan["verb"], plan["status"]) for plan in plans] == [("deploy", "executed"), ("update", "executed")]
     rest.bind("stranger", Role.ADMIN, "ads")
-    for part in ("timeline", "deployments"):
+    for part in ("timeline", "deployments", "plans", "explain"):
         assert rest("GET", f"{path}/{part}", user="stranger").status == 404
 
 
@@ -267,6 +269,7 @@ def test_an_answer_waits_until_the_workload_is_healthy(rest: Rest, chain: Chain,
     assert run(chain) is Phase.HEALTHY
     waiting.join()
     assert (answers["created"].status, answers["created"].json["phase"]) == (200, "healthy")
+    assert answers["created"].headers["location"] == f"/api/v1{path}"
 
     chain.limit_gpus(0)
     gpus = {"resources": {"gpu": {"count": 1, "sku": "L4"}}}
