@@ -113,23 +113,27 @@ class IdentitySettings:
     keys_directory (SIGNING_KEYS_DIR: see shared.identity.keys), issuer (TOKEN_ISSUER, the `iss` of tokens, by default
     `sentinel`), first_admin_password (FIRST_ADMIN_PASSWORD_FILE: a file with the password of the first admin, read when
     `admin` logs in and there is no account yet), oidc_issuers (OIDC_ISSUERS: a JSON list of objects with `issuer`,
-    `audience`, and optionally `createUsers` and `certificateAuthority`; see OidcIssuer).
+    `audience`, and optionally `createUsers` and `certificateAuthority`; see OidcIssuer), audit_key
+    (AUDIT_SIGNING_KEY: an Ed25519 key in PEM that exports of the audit log are signed with; without the file there are
+    none over REST).
     """
 
     keys_directory: Path
     issuer: str = DEFAULT_ISSUER
     first_admin_password: Path | None = None
     oidc_issuers: tuple[OidcIssuer, ...] = ()
+    audit_key: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "IdentitySettings":
         """Raises ConfigurationError that names the variable."""
-        password = environment.get("FIRST_ADMIN_PASSWORD_FILE")
+        password, audit_key = environment.get("FIRST_ADMIN_PASSWORD_FILE"), environment.get("AUDIT_SIGNING_KEY")
         return cls(
             Path(required(environment, "SIGNING_KEYS_DIR", "the directory of the keys that sign tokens")),
             environment.get("TOKEN_ISSUER") or DEFAULT_ISSUER,
             Path(password) if password else None,
             _oidc_issuers(environment.get("OIDC_ISSUERS") or "[]"),
+            Path(audit_key) if audit_key else None,
         )
 
 

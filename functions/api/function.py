@@ -11,10 +11,14 @@ from functions.api.session import Services
 from shared.identity.keys import KeyDirectory
 from shared.identity.passwords import Passwords
 from shared.identity.tokens import Tokens
+from shared.operations import audit_export
 from shared.operations.identity.authenticate import authenticate
 from shared.settings import IdentitySettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from fastapi import FastAPI
 
     from functions.runtime import Ports
@@ -27,9 +31,13 @@ def build(ports: Ports) -> FastAPI:
     tokens = Tokens(settings.issuer, KeyDirectory(settings.keys_directory).current)
     identity = Identity(tokens, Passwords(), settings.first_admin_password, _external(settings))
     whose = partial(authenticate, tokens=tokens)
-    return build_app(
-        Services(ports.store, whose, ports.publish_after_commit(), identity=identity, threads=ports.settings.pool_size)
-    )
+    audit_key = _audit_key(settings.audit_key)
+    publish, threads = ports.publish_after_commit(), ports.settings.pool_size
+    return build_app(Services(ports.store, whose, publish, audit_key, identity, threads=threads))
+
+
+def _audit_key(path: Path | None) -> Ed25519PrivateKey | None:
+    return None if path is None or not path.exists() else audit_export.private_key(path)
 
 
 def _external(settings: IdentitySettings) -> ExternalIssuers | None:

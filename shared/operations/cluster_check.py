@@ -16,9 +16,9 @@ from shared.errors import ClusterRefused, ClusterUnavailable
 from shared.models.lifecycle import SETTLED_REVISIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from shared.models.deployment import Deployment
+    from shared.clusters.driver import ClusterDriver
     from shared.models.lifecycle import RevisionStatus
     from shared.operations.apply import Clusters
     from shared.rollout.observation import Observation
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _ENDED_WITHIN = timedelta(days=7)
 _OBSERVATIONS = 3
-_PAGE = 100  # their ids are in one label selector
+_PAGE = 500
+_OBSERVED = 100  # their ids are in one label selector
 _Key = tuple[uuid.UUID, str]  # workload and cluster
 
 
@@ -79,7 +80,7 @@ def _again(store: Store, keys: Collection[_Key]) -> dict[_Key, ClusterAccount]:
 
 
 def _by_key(accounts: Iterable[ClusterAccount]) -> dict[_Key, ClusterAccount]:
-    return {(one.revision.workload_id, one.revision.cluster): one for one in accounts}
+    return {(one.workload_id, one.cluster): one for one in accounts}
 
 
 def _compare(
@@ -102,7 +103,7 @@ def _compare(
 
 def _record(account: ClusterAccount) -> tuple[uuid.UUID, RevisionStatus, int]:
     """What Sentinel's records say: the same before and after, or the observation does not count."""
-    return account.revision.id, account.revision.status, account.reserved_replicas
+    return account.revision_id, account.status, account.reserved_replicas
 
 
 def _differing(
@@ -113,7 +114,7 @@ def _differing(
     for cluster in sorted({cluster for _, cluster in expected} - unavailable):
         there = {key: one for key, one in expected.items() if key[1] == cluster}
         try:
-            seen = clusters.driver(cluster).observe_many([_observed(one.revision) for one in there.values()])
+            seen = _observe(clusters.driver(cluster), list(there.values()))
         except ClusterUnavailable as error:
             unavailable.add(cluster)
             notes.append(f"not compared: {error}")
@@ -126,14 +127,16 @@ def _differing(
     return found
 
 
-def _observed(revision: Deployment) -> ObservedObject:
-    return ObservedObject(revision.reference, str(revision.workload_id))
+def _observe(driver: ClusterDriver, accounts: Sequence[ClusterAccount]) -> list[Observation | ClusterRefused]:
+    objects = [ObservedObject(one.reference, str(one.workload_id)) for one in accounts]
+    parts = [objects[start : start + _OBSERVED] for start in range(0, len(objects), _OBSERVED)]
+    return [observation for part in parts for observation in driver.observe_many(part)]
 
 
 def _difference(one: ClusterAccount, seen: Observation) -> ClusterDiscrepancy | None:
-    revision, reserved = one.revision, one.reserved_replicas
+    reserved = one.reserved_replicas
     if seen.occupying > reserved:
-        return ClusterDiscrepancy(one.label, revision.cluster, revision.sku, reserved, seen.occupying)
-    if revision.status in SETTLED_REVISIONS and seen.gone and reserved:
-        return ClusterDiscrepancy(one.label, revision.cluster, revision.sku, reserved, 0)
+        return ClusterDiscrepancy(one.label, one.cluster, one.sku, reserved, seen.occupying)
+    if one.status in SETTLED_REVISIONS and seen.gone and reserved:
+        return ClusterDiscrepancy(one.label, one.cluster, one.sku, reserved, 0)
     return None

@@ -37,7 +37,7 @@ def register(work: UnitOfWork, cluster: Cluster, actor: Actor) -> None:
 
 def create(work: UnitOfWork, cluster: Cluster, actor: Actor) -> None:
     """Adds a cluster. Raises WrongState when there is one of its name."""
-    if work.catalogue.cluster(cluster.name, lock=True) is not None:
+    if not work.catalogue.claim_name(cluster.name):
         raise WrongState(f"there is a cluster {cluster.name} already: update it")
     register(work, cluster, actor)
 

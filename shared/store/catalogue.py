@@ -111,6 +111,11 @@ class CatalogueRows:
         sweep = insert(sweeps).values(cluster=cluster.name)
         self.connection.execute(sweep.on_conflict_do_nothing(index_elements=["cluster"]))
 
+    def claim_name(self, name: str) -> bool:
+        """Adds a cluster of which nothing is known yet; False when there is one of this name."""
+        statement = insert(clusters).values(name=name, labels={})
+        return bool(self.connection.execute(statement.on_conflict_do_nothing(index_elements=["name"])).rowcount)
+
     def clusters(self) -> list[Cluster]:
         """Every cluster, by name."""
         return list(map(_cluster, self.connection.execute(sa.select(clusters).order_by(clusters.c.name))))

@@ -11,16 +11,22 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.deployment import Deployment
+from shared.models.deployment import ObjectReference
 from shared.models.lifecycle import LIVE_REVISIONS, PLANS_UNDER_WAY, SETTLED_REVISIONS, RevisionStatus
 from shared.models.page import Page, PageRequest
 from shared.models.plan import Verb
 from shared.models.reservation import LineFilter, Reservation, ReservationLine, UsageKey, UsageLine
 from shared.models.workload import WorkloadType
 from shared.store import pages
-from shared.store.deployments import revision_columns, revision_of_row
 from shared.store.ledger import accrued
-from shared.store.rows import AMOUNT_COLUMNS, amounts_from, amounts_to_columns, readable
+from shared.store.rows import (
+    AMOUNT_COLUMNS,
+    NOT_UNDERSTOOD,
+    amounts_from,
+    amounts_to_columns,
+    readable,
+    unreadable,
+)
 from shared.store.tables import action_plans, deployments, reservations, usage, workloads
 
 _KEY = ("team", "cluster", "sku")
@@ -55,11 +61,17 @@ class AccountHolder:
 class ClusterAccount:
     """What a workload has reserved on a cluster, and the revision that should be there.
 
-    label: team/namespace/name. revision: its newest live one there, or the one that ended last, without its manifest.
+    label: team/namespace/name. revision_id, status, sku, reference: of its newest live revision there, or of the one
+    that ended last.
     """
 
     label: str
-    revision: Deployment
+    workload_id: uuid.UUID
+    cluster: str
+    revision_id: uuid.UUID
+    status: RevisionStatus
+    sku: str
+    reference: ObjectReference
     reserved_replicas: int
 
 
@@ -229,7 +241,15 @@ def _accounts_on_clusters(ended_since: datetime) -> sa.Select[Any]:
     )
     return (
         sa.select(
-            *revision_columns(manifests=False),
+            columns.id,
+            columns.workload_id,
+            columns.cluster,
+            columns.status,
+            columns.sku,
+            columns.kind,
+            columns.namespace,
+            columns.name,
+            columns.uid,
             sa.func.concat_ws("/", workloads.c.team, workloads.c.namespace, workloads.c.name).label("label"),
             replicas.scalar_subquery().label("reserved_replicas"),
         )
@@ -241,7 +261,21 @@ def _accounts_on_clusters(ended_since: datetime) -> sa.Select[Any]:
 
 
 def _cluster_account(row: sa.Row[Any]) -> ClusterAccount:
-    return ClusterAccount(row.label, revision_of_row(row), int(row.reserved_replicas))
+    """Raises RowUnreadable."""
+    try:
+        status = RevisionStatus(row.status)
+    except NOT_UNDERSTOOD as error:
+        raise unreadable(f"revision {row.id} of workload {row.label} ({row.workload_id})", error) from error
+    return ClusterAccount(
+        label=row.label,
+        workload_id=row.workload_id,
+        cluster=row.cluster,
+        revision_id=row.id,
+        status=status,
+        sku=row.sku,
+        reference=ObjectReference(row.kind, row.namespace, row.name, row.uid),
+        reserved_replicas=int(row.reserved_replicas),
+    )
 
 
 def _count(rows: sa.FromClause, *where: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:

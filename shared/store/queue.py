@@ -78,22 +78,31 @@ class QueueRows:
             statement = statement.where(_COLUMNS.team == wanted.team)
         if wanted.teams is not None:
             statement = statement.where(_COLUMNS.team.in_(sorted(wanted.teams)))
-        place, limit = 0, request.limit
+        place, limit, backwards = 0, request.limit, request.descending
         if request.after is None:
-            rows = self.connection.execute(_ordered(statement, limit + 1)).all()
+            rows = self._rows(statement, limit + 1, backwards)
         else:
             place, priority, queued_at, plan_id = request.after
-            later = sa.tuple_(_COLUMNS.queued_at, _COLUMNS.id) > sa.tuple_(sa.literal(queued_at), plan_id)
-            # Two ranges of the index: of the same priority, and of lower ones.
-            rows = self.connection.execute(
-                _ordered(statement.where(_COLUMNS.priority == priority, later), limit + 1)
-            ).all()
-            lower = _ordered(statement.where(_COLUMNS.priority < priority), limit + 1 - len(rows))
-            rows = [*rows, *(self.connection.execute(lower).all() if len(rows) <= limit else ())]
+            time, shown_time = sa.tuple_(_COLUMNS.queued_at, _COLUMNS.id), sa.tuple_(sa.literal(queued_at), plan_id)
+            following, other = (
+                (time < shown_time, _COLUMNS.priority > priority)
+                if backwards
+                else (time > shown_time, _COLUMNS.priority < priority)
+            )
+            # Two ranges of the index: the rest of the same priority, and the other priorities.
+            rows = self._rows(statement.where(_COLUMNS.priority == priority, following), limit + 1, backwards)
+            if len(rows) <= limit:
+                rows += self._rows(statement.where(other), limit + 1 - len(rows), backwards)
         shown = rows[:limit]
         more = len(rows) > limit
-        following = (place + len(shown), shown[-1].priority, shown[-1].queued_at, shown[-1].id) if more else None
-        return Page(list(plans_from(shown)), following)
+        last = (place + len(shown), shown[-1].priority, shown[-1].queued_at, shown[-1].id) if more else None
+        return Page(list(plans_from(shown)), last)
+
+    def _rows(self, statement: sa.Select[Any], limit: int, backwards: bool) -> list[sa.Row[Any]]:
+        order: tuple[sa.ColumnElement[Any], ...] = (_COLUMNS.priority.desc(), _COLUMNS.queued_at, _COLUMNS.id)
+        if backwards:
+            order = (_COLUMNS.priority, _COLUMNS.queued_at.desc(), _COLUMNS.id.desc())
+        return list(self.connection.execute(statement.order_by(*order).limit(limit)))
 
     def anyone(self) -> bool:
         """Whether any plan waits, for room or for a person's approval."""
@@ -196,10 +205,6 @@ _FIRST = _IN_ORDER.where(_QUEUED, _IS_NEWEST).limit(sa.bindparam("most", type_=s
 _SET_ASIDE = _COLUMNS.status.in_([sa.literal_column(f"'{status.value}'") for status in SET_ASIDE_PLANS])
 _ANYONE = sa.select(sa.exists().where(_SET_ASIDE))
 _CURSOR = sa.select(queue_cursor).where(queue_cursor.c.id == _ONLY_ROW).with_for_update()
-
-
-def _ordered(statement: sa.Select[Any], limit: int) -> sa.Select[Any]:
-    return statement.order_by(_COLUMNS.priority.desc(), _COLUMNS.queued_at, _COLUMNS.id).limit(limit)
 
 
 def _waits_for(keys: sa.ColumnElement[Sequence[str]]) -> sa.ColumnElement[bool]:

@@ -155,6 +155,7 @@ def test_each_function_runs_its_own_directory(manifests: Manifests, name: str) -
         ("CLUSTERS_DIR", "/etc/sentinel/clusters", {"deployment-execution", "health-verification"}),
         ("SIGNING_KEYS_DIR", "/etc/sentinel/signing-keys", {"api"}),
         ("FIRST_ADMIN_PASSWORD_FILE", "/etc/sentinel/first-admin", {"api"}),
+        ("AUDIT_SIGNING_KEY", "/etc/sentinel/audit", {"api"}),
     ],
 )
 def test_only_functions_that_need_a_mounted_secret_get_it(

@@ -33,7 +33,7 @@ def list_queue(
 ) -> Response:
     """The plans that wait for quota or capacity, first goes first; those of the teams that you may read.
 
-    `position` counts the plans that the list shows.
+    `position` counts the plans that the list shows, from its first page on.
     """
     with session.read() as work:
         found = workloads.queue_page(work, _visible(session, LineFilter(team)), page.request)

@@ -58,7 +58,9 @@ def list_users(
     return page.answer(found, Account.as_json)
 
 
-@router.post("/users", status_code=201, response_model=AccountAnswer, responses=responses("conflict"))
+@router.post(
+    "/users", status_code=201, response_model=AccountAnswer, responses=responses("conflict", "too-many-requests")
+)
 def create_user(body: NewUser, session: CurrentSession, identity: CurrentIdentity) -> Response:
     """Add a user without any role. Without a password they cannot log in until they are given one."""
     with session.read():
@@ -80,7 +82,11 @@ def read_user(user_id: uuid.UUID, session: CurrentSession) -> Response:
     return answer(account)
 
 
-@router.patch("/users/{user_id}", response_model=AccountAnswer, responses=responses("not-found", "precondition-failed"))
+@router.patch(
+    "/users/{user_id}",
+    response_model=AccountAnswer,
+    responses=responses("not-found", "precondition-failed", "too-many-requests"),
+)
 def change_user(
     user_id: uuid.UUID, body: UserChange, session: CurrentSession, identity: CurrentIdentity, match: MayMatch
 ) -> Response:

@@ -6,42 +6,20 @@ Their credentials are files that only functions read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 import typer
-from pydantic import Field, ValidationError
 
-from events.rollout import outgoing
-from functions.cli.connection import PlatformReference, open_store
-from functions.cli.errors import BadInput, CommandFailed, complain
-from functions.cli.operator import operator
-from functions.cli.options import PLAIN, Format, Limit, Output, platform_of
-from functions.cli.publishing import event_about, publish
+from functions.cli.errors import BadInput, ProblemAnswer, complain
+from functions.cli.options import PLAIN, Format, Limit, Output, client_of
 from functions.cli.views import clusters as views
-from functions.cli.views.printing import print_data, print_ids, print_table
-from shared.eventing.event import WireEvent
-from shared.eventing.processing import describe
-from shared.models.actor import Actor
-from shared.models.cluster import Cluster
-from shared.models.fields import DnsLabel, LabelKey, LabelValue, Text, Wire
-from shared.models.gpu import normalise_sku
-from shared.operations import clusters as operations
-from shared.operations import lost_cluster, orphans
-from shared.operations.lost_cluster import Fate, LossOutcome, LostWorkload
-from shared.store.unit_of_work import Store, UnitOfWork
+from functions.cli.views.printing import print_data, print_table
 
 app = typer.Typer(help="Clusters that workloads may be placed on.", **PLAIN)
 
-
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered cluster's name.")]
-
-
-class _Registration(Wire):
-    """A cluster as it is typed in: counts are text."""
-
-    name: DnsLabel
-    labels: dict[LabelKey, LabelValue]
-    gpus: dict[Text, Annotated[int, Field(ge=0, le=1_000_000)]] | None
+_MOST = 1_000_000
 
 
 @app.command()
@@ -52,27 +30,28 @@ def add(
     gpus: Annotated[list[str] | None, typer.Option(metavar="SKU=COUNT", help="Its GPUs; may be repeated.")] = None,
 ) -> None:
     """Register a cluster, or replace what is known of it. Without --gpus its capacity is unknown."""
+    from shared.models.gpu import normalise_sku
+
+    client = client_of(context)
+    said: dict[str, Any] = {"labels": _pairs("--label", label or [])}
     counts = _pairs("--gpus", gpus or [], normalise_sku)
+    said["gpus"] = {sku: _count(sku, count) for sku, count in counts.items()} or None
     try:
-        registration = _Registration.model_validate(
-            {"name": name, "labels": _pairs("--label", label or []), "gpus": counts or None}
-        )
-    except ValidationError as error:
-        raise BadInput(describe(error)) from None
-    cluster = Cluster(registration.name, registration.labels, registration.gpus)
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        operations.register(work, cluster, operator())
+        client.send("POST", "/clusters", {"name": name, **said})
+    except ProblemAnswer as problem:
+        if problem.status != 409:
+            raise
+        client.send("PUT", _path(name), said, if_match="*")
 
 
 @app.command("list")
 def list_clusters(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List the clusters, by name."""
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        clusters = operations.list_clusters(work)
+    clusters = client_of(context).pages("/clusters", _MOST).items
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(views.as_json(cluster)) for cluster in clusters])
+        print_table(views.HEADER, [views.cells(cluster) for cluster in clusters])
     else:
-        print_data([views.as_json(cluster) for cluster in clusters], output)
+        print_data(clusters, output)
 
 
 @app.command()
@@ -81,20 +60,19 @@ def cordon(context: typer.Context, name: Name, output: Output = Format.TABLE) ->
 
     A plan that was proposed before goes on.
     """
-    _say(context, name, output, operations.cordon, "is cordoned")
+    _change(context, name, output, "cordon", "cordoned", "is cordoned")
 
 
 @app.command()
 def uncordon(context: typer.Context, name: Name, output: Output = Format.TABLE) -> None:
     """Place workloads on a cluster again, also on one that was declared lost."""
-    _say(context, name, output, operations.uncordon, "takes workloads")
+    _change(context, name, output, "uncordon", "active", "takes workloads")
 
 
 @app.command()
 def remove(context: typer.Context, name: Name, output: Output = Format.TABLE) -> None:
     """Forget a cluster that holds no workloads. Its prices stay, and its kubeconfig is yours to delete."""
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        operations.remove(work, name, operator())
+    client_of(context).send("DELETE", _path(name))
     if output is not Format.TABLE:
         print_data({"name": name, "removed": True}, output)
 
@@ -103,24 +81,20 @@ def remove(context: typer.Context, name: Name, output: Output = Format.TABLE) ->
 def declare_lost(
     context: typer.Context,
     name: Name,
-    workloads: Annotated[Fate, typer.Option(help="What becomes of its workloads: they fail, or are placed elsewhere.")],
+    workloads: Annotated[
+        Literal["fail", "reschedule"],
+        typer.Option(help="What becomes of its workloads: they fail, or are placed elsewhere."),
+    ],
     output: Output = Format.TABLE,
 ) -> None:
-    """Say that a cluster, with all that runs there, does not come back.
+    """Say that a cluster, with all that runs there, does not come back. Works on the database itself.
 
     Its workloads fail, or are placed on other clusters where policy lets them, and what they held is released. Run it
     again when it was interrupted. Exits with 1 when a workload that should run elsewhere cannot be placed.
     """
-    platform = platform_of(context)
-    with open_store(platform) as store:
-        with store.begin() as work:
-            lost_cluster.declare_lost(work, name, workloads, operator())
-        ended = _end_workloads(store, platform, name, workloads, operator())
-    if output is Format.TABLE:
-        print_table(views.LOSS_HEADER, [views.loss_cells(one) for one in ended])
-    else:
-        print_data({"name": name, "state": "lost", "workloads": [views.loss_as_json(one) for one in ended]}, output)
-    _complain_of_failures(ended, workloads)
+    from functions.cli.commands import lost_clusters
+
+    lost_clusters.declare_lost(context, name, workloads, output)
 
 
 @app.command("orphans")
@@ -130,16 +104,13 @@ def list_orphans(
     limit: Limit = 1000,
     output: Output = Format.TABLE,
 ) -> None:
-    """Show objects on clusters that are managed by Sentinel and that no workload owns, as the last sweep found them."""
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        found = orphans.list_orphans(work, name, limit + 1)
-        now = work.now
-    if output is Format.TABLE:
-        print_table(views.ORPHAN_HEADER, [views.orphan_cells(one, now) for one in found[:limit]])
-    else:
-        print_data([views.orphan_as_json(one) for one in found[:limit]], output)
-    if len(found) > limit:
-        complain(f"only the first {limit} are shown; see the rest with --limit")
+    """Show objects on clusters that are managed by Sentinel and that no workload owns, as the last sweep found them.
+
+    Works on the database itself.
+    """
+    from functions.cli.commands import lost_clusters
+
+    lost_clusters.list_orphans(context, name, limit, output)
 
 
 @app.command("remove-orphans")
@@ -152,54 +123,29 @@ def remove_orphans(
     everything: Annotated[bool, typer.Option("--all", help="All orphans of the cluster.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Delete orphans. The cluster's next sweep does it, within seconds, unless a workload has come to own them."""
+    """Delete orphans. The cluster's next sweep does it, within seconds, unless a workload has come to own them.
+
+    Works on the database itself.
+    """
     if bool(objects) is everything:
         raise BadInput("name orphans as `sentinel cluster orphans` shows them, or take all with --all")
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        chosen = orphans.request_removal(work, name, None if everything else objects, operator())
-    print_ids([{"id": orphans.full_name(one), "cluster": one.cluster} for one in chosen], output)
+    from functions.cli.commands import lost_clusters
+
+    lost_clusters.remove_orphans(context, name, None if everything else objects, output)
 
 
-def _say(
-    context: typer.Context,
-    name: str,
-    output: Format,
-    change: Callable[[UnitOfWork, str, Actor], bool],
-    state: str,
-) -> None:
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        changed = change(work, name, operator())
-        cluster = operations.get_cluster(work, name)
-    if not changed:
+def _change(context: typer.Context, name: str, output: Format, verb: str, goal: str, state: str) -> None:
+    client = client_of(context)
+    before = client.get(_path(name)).document
+    cluster = client.send("POST", f"{_path(name)}/{verb}").document
+    if before["state"] == goal:
         complain(f"cluster {name} {state} already")
     if output is not Format.TABLE:
-        print_data(views.as_json(cluster), output)
+        print_data(cluster, output)
 
 
-def _end_workloads(
-    store: Store, platform: PlatformReference, name: str, fate: Fate, actor: Actor
-) -> list[LostWorkload]:
-    ended: list[LostWorkload] = []
-    planned: lost_cluster.Planned = {}
-    after = operations.FIRST_ID
-    while True:
-        with store.begin() as work:
-            page = lost_cluster.end_page(work, name, fate, after, planned, actor)
-            told = map(outgoing, page.results)
-            events: list[WireEvent] = [event_about(one.subject, one.data, work.now) for one in told]
-            work.add_to_outbox(events)
-        if not page.workloads:
-            return ended
-        publish(store, platform, events)
-        ended += page.workloads
-        after = page.workloads[-1].id
-
-
-def _complain_of_failures(ended: Sequence[LostWorkload], fate: Fate) -> None:
-    bad = {LossOutcome.UNREADABLE} | ({LossOutcome.FAILED} if fate is Fate.RESCHEDULE else set())
-    failed = [one for one in ended if one.outcome in bad]
-    if failed:
-        raise CommandFailed("\n".join(f"{one.label}: {one.reason}" for one in failed))
+def _path(name: str) -> str:
+    return f"/clusters/{quote(name, safe='')}"
 
 
 def _pairs(option: str, texts: Sequence[str], spelled: Callable[[str], str] = str) -> dict[str, str]:
@@ -213,3 +159,9 @@ def _pairs(option: str, texts: Sequence[str], spelled: Callable[[str], str] = st
             raise BadInput(f"{option} gives {name} twice")
         pairs[name] = value
     return pairs
+
+
+def _count(sku: str, text: str) -> int:
+    if not text.isdecimal():
+        raise BadInput(f"--gpus {sku}: must be a number, not {text[:80]!r}")
+    return int(text)

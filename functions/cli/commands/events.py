@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import base64
-import uuid
-from collections.abc import Sequence
-from typing import Annotated
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
-from pydantic import JsonValue
 
-from functions.cli.connection import open_store
-from functions.cli.errors import BadInput, CommandFailed, complain, printable
-from functions.cli.operator import operator
-from functions.cli.options import PLAIN, Format, Limit, Output, platform_of
-from functions.cli.publishing import publish
+from functions.cli.client import Client, Page
+from functions.cli.errors import BadInput, CommandFailed, ProblemAnswer, complain, printable
+from functions.cli.options import PLAIN, Format, Limit, Output, client_of
 from functions.cli.views import events as views
 from functions.cli.views.printing import print_data, print_ids, print_table
-from shared.errors import MalformedEvent
-from shared.eventing import codec
-from shared.eventing.event import Envelope, WireEvent
-from shared.models.dead_letter import DeadLetter
-from shared.operations import dead_letters as operations
 
 app = typer.Typer(help="Dead letters: events that a broker gave up on.", **PLAIN)
+
+_LETTERS = "/events/dead-letters"
+_AT_ONCE = 1000
 
 
 @app.command("list")
@@ -34,13 +29,11 @@ def list_letters(
     output: Output = Format.TABLE,
 ) -> None:
     """List dead letters, oldest first."""
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        page = operations.list_letters(work, limit, include_redriven=redriven)
-        now = work.now
+    page = _oldest(client_of(context), limit, redriven)
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(views.as_json(letter), now) for letter in page.letters])
+        print_table(views.HEADER, [views.cells(letter, page.now) for letter in page.items])
     else:
-        print_data([views.as_json(letter) for letter in page.letters], output)
+        print_data(page.items, output)
     if page.more:
         complain(f"only the oldest {limit} are shown; see the rest with --limit")
 
@@ -51,15 +44,16 @@ def show(
     letter: Annotated[str, typer.Argument(metavar="ID", help="A dead letter's id.")],
     output: Output = Format.TABLE,
 ) -> None:
-    """Show one dead letter with its attributes and its data as they came."""
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        found = operations.get(work, _id(letter))
+    """Show one dead letter with its attributes and its data."""
+    found = client_of(context).get(f"{_LETTERS}/{_id(letter)}").document
     if output is not Format.TABLE:
-        print_data({**views.as_json(found), "event": {**found.attributes, **_data(found)}}, output)
+        print_data(found, output)
         return
-    print_table(views.DETAIL_HEADER, views.detail_cells(views.as_json(found), found.attributes))
+    event = found.pop("event")
+    attributes = {name: value for name, value in event.items() if name not in ("data", "data_base64")}
+    print_table(views.DETAIL_HEADER, views.detail_cells(found, attributes))
     typer.echo("")
-    for line in found.body.decode(errors="backslashreplace").splitlines():
+    for line in _text(event).splitlines():
         typer.echo(printable(line))
 
 
@@ -76,46 +70,52 @@ def redrive(
     """
     if (letter is None) is not everything:
         raise BadInput("name one dead letter by its id, or all open ones with --all")
-    platform = platform_of(context)
-    with open_store(platform) as store:
-        with store.begin() as work:
-            letter_id = None if letter is None else _id(letter)
-            redriven = operations.redrive(work, letter_id, _envelope, operator())
-            events = _events(redriven.letters)
-            work.add_to_outbox(events)
-        print_ids([views.redriven_as_json(one) for one in redriven.letters], output)
-        publish(store, platform, events)
-    if redriven.more:
-        complain(f"{operations.REDRIVE_LIMIT} were taken; there may be more: run it again")
-    if redriven.malformed:
-        reasons = [f"{one.id} is malformed, and stays: {why}" for one, why in redriven.malformed]
-        raise CommandFailed("\n".join(reasons))
-
-
-def _events(letters: Sequence[DeadLetter]) -> list[WireEvent]:
-    """Each event once, however many destinations gave up on it: the broker offers it to all of them."""
-    events = {(one.source, one.event_id): WireEvent(one.attributes, one.body) for one in letters}
-    return list(events.values())
-
-
-def _envelope(letter: DeadLetter) -> Envelope:
-    """The event that was given up on, as a consumer would read it. Raises MalformedEvent."""
-    return codec.envelope(letter.attributes, letter.body)
-
-
-def _id(text: str) -> uuid.UUID:
+    client = client_of(context)
+    refused: list[str] = []
+    sent: list[Mapping[str, Any]] = []
     try:
-        return uuid.UUID(text)
+        for one in [_id(letter)] if letter is not None else _open(client):
+            try:
+                sent.append(client.send("POST", f"{_LETTERS}/{one}/redrive").document)
+            except ProblemAnswer as problem:
+                if problem.status != 409:
+                    raise
+                refused.append(f"{one} stays: {problem}")
+    finally:
+        print_ids([views.redriven_as_json(one) for one in sent], output)
+    if refused:
+        raise CommandFailed("\n".join(refused))
+
+
+def _oldest(client: Client, limit: int, redriven: bool) -> Page:
+    """The oldest letters; with `redriven` also those that were sent again, each in its place."""
+    page = client.pages(_LETTERS, limit)
+    if not redriven:
+        return page
+    others = client.pages(_LETTERS, limit, redriven="true")
+    letters = sorted([*page.items, *others.items], key=lambda one: (one["createdAt"], one["id"]))
+    return Page(letters[:limit], page.more or others.more or len(letters) > limit, page.now)
+
+
+def _open(client: Client) -> Iterator[str]:
+    page = client.pages(_LETTERS, _AT_ONCE)
+    for letter in page.items:
+        yield letter["id"]
+    if page.more:
+        complain(f"{_AT_ONCE} were taken; there are more: run it again")
+
+
+def _text(event: Mapping[str, Any]) -> str:
+    """The data of an event as people read it."""
+    if "data_base64" in event:
+        return base64.b64decode(event["data_base64"]).decode(errors="backslashreplace")
+    return json.dumps(event["data"], indent=2, ensure_ascii=False) if "data" in event else ""
+
+
+def _id(text: str) -> str:
+    import uuid
+
+    try:
+        return str(uuid.UUID(text))
     except ValueError:
         raise BadInput(f"{text[:80]} is not the id of a dead letter: see `sentinel events list`") from None
-
-
-def _data(letter: DeadLetter) -> dict[str, JsonValue]:
-    """The data member of the structured format: JSON where it is JSON, base64 otherwise."""
-    try:
-        data = _envelope(letter).data
-    except MalformedEvent:
-        data = None
-    if data is not None:
-        return {"data": data}
-    return {"data_base64": base64.b64encode(letter.body).decode()} if letter.body else {}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from functions.cli.connection import open_store
 from functions.cli.errors import complain
-from functions.cli.options import PLAIN, Format, Limit, Output, platform_of
+from functions.cli.options import PLAIN, Format, Limit, Output, client_of
 from functions.cli.views import queue as views
 from functions.cli.views.printing import print_data, print_table
-from shared.operations import workloads as operations
 
 app = typer.Typer(**PLAIN)
 
@@ -20,12 +18,10 @@ def queue(context: typer.Context, limit: Limit = 1000, output: Output = Format.T
 
     What fits may go past a plan that waits for something that it takes, eight times at most, and past others freely.
     """
-    with open_store(platform_of(context)) as store, store.read() as work:
-        page = operations.list_queue(work, limit)
-        now = work.now
+    page = client_of(context).pages("/queue", limit)
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(views.as_json(one), now) for one in page.plans])
+        print_table(views.HEADER, [views.cells(one, page.now) for one in page.items])
     else:
-        print_data([views.as_json(one) for one in page.plans], output)
+        print_data(page.items, output)
     if page.more:
         complain(f"only the first {limit} are shown; see the rest with --limit")

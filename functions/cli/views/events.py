@@ -1,15 +1,15 @@
-"""How dead letters are shown."""
+"""How dead letters are shown, from the JSON of the REST face."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import JsonValue
+from functions.cli.views.printing import Cell, age
 
-from functions.cli.views.printing import Cell, age, moment
-from shared.models.dead_letter import DeadLetter
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 HEADER = ("ID", "TYPE", "SUBJECT", "DESTINATION", "CODE", "AGE", "REASON")
 DETAIL_HEADER = ("FIELD", "VALUE")
@@ -34,23 +34,6 @@ def detail_cells(letter: Mapping[str, Any], attributes: Mapping[str, str]) -> li
     return [(name, str(value)) for name, value in fields.items() if value not in (None, "")]
 
 
-def as_json(letter: DeadLetter) -> dict[str, JsonValue]:
-    """A dead letter for programs, without its event."""
-    return {
-        "id": str(letter.id),
-        "type": letter.type,
-        "subject": letter.subject,
-        "eventId": letter.event_id,
-        "source": letter.source,
-        "destination": letter.destination,
-        "code": letter.error_code,
-        "reason": letter.reason,
-        "deliveries": letter.deliveries,
-        "createdAt": moment(letter.created_at),
-        "redrivenAt": moment(letter.redriven_at),
-    }
-
-
-def redriven_as_json(letter: DeadLetter) -> dict[str, JsonValue]:
+def redriven_as_json(letter: Mapping[str, Any]) -> dict[str, JsonValue]:
     """What a redrive says of an event."""
-    return {"id": str(letter.id), "eventId": letter.event_id, "source": letter.source}
+    return {name: letter[name] for name in ("id", "eventId", "source")}

@@ -1,4 +1,4 @@
-"""How the queue is shown."""
+"""How the queue is shown, from the JSON of the REST face."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import JsonValue
-
-from functions.cli.views.printing import Cell, age, moment
-from shared.operations.workloads import QueuedPlan
+from functions.cli.views.printing import Cell, age
 
 HEADER = ("POSITION", "WORKLOAD", "TEAM", "PRIORITY", "CLUSTER", "WAITS FOR", "SINCE", "OVERTAKEN", "WHY")
 
@@ -27,21 +24,3 @@ def cells(queued: Mapping[str, Any], now: datetime) -> tuple[Cell, ...]:
         str(queued["overtaken"]),
         queued["reason"],
     )
-
-
-def as_json(queued: QueuedPlan) -> dict[str, JsonValue]:
-    """A queued plan for programs."""
-    plan, workload = queued.plan, queued.workload
-    return {
-        "position": queued.position,
-        "workload": workload.spec.full_name,
-        "id": str(workload.id),
-        "team": workload.spec.team,
-        "plan": str(plan.id),
-        "priority": plan.priority,
-        "cluster": plan.decision.cluster,
-        "waitsFor": list(plan.waits_for),
-        "since": moment(plan.queued_at),
-        "overtaken": plan.overtaken,
-        "reason": plan.reason,
-    }

@@ -17,11 +17,13 @@ from shared.identity.tokens import Tokens
 from shared.models.account import Account, AccountKind
 from shared.models.actor import Actor
 from shared.models.identity import Role, RoleBinding
+from shared.operations import audit_export
 from shared.operations.identity import accounts
 from shared.settings import DEFAULT_ISSUER
 from shared.store.unit_of_work import Store, UnitOfWork
 
 KEYS = "signing-keys"
+AUDIT_KEY = "audit-key.pem"
 PASSWORD = "admin-password"  # noqa: S105 - the name of a file
 TOKEN = "token"  # noqa: S105 - the name of a file
 _ACCOUNT = "command-line"
@@ -34,6 +36,7 @@ def prepare(store: Store, state: Path) -> None:
     The password of a new admin is in a file until a terminal has shown it.
     """
     keys.init(state / KEYS)
+    audit_export.make_key(state / AUDIT_KEY)
     _make_admin(store, state)
     _make_token(store, state)
 

@@ -197,6 +197,7 @@ class Platform:
         directories = {
             secrets.CLUSTERS: self.state.directory("clusters"),
             secrets.SIGNING_KEYS: self.state.path / first_start.KEYS,
+            secrets.AUDIT_KEY: self.state.path,
         }
         supplied = Secrets({secrets.DATABASE: self.database_url}, directories)
         # The platform logs every delivery itself; from functions it wants what is out of the ordinary.

@@ -11,7 +11,10 @@ from knative.local.resources.manifests import RevisionSpec
 DATABASE = ("sentinel-database", "url")
 CLUSTERS = "sentinel-clusters"
 SIGNING_KEYS = "sentinel-signing-keys"
-SUPPLIED: frozenset[tuple[str, str | None]] = frozenset({DATABASE, (CLUSTERS, None), (SIGNING_KEYS, None)})
+AUDIT_KEY = "sentinel-audit-key"
+SUPPLIED: frozenset[tuple[str, str | None]] = frozenset(
+    {DATABASE, *((name, None) for name in (CLUSTERS, SIGNING_KEYS, AUDIT_KEY))}
+)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ def test_the_queue_is_listed_in_its_order_over_pages(rest: Rest, store: Store, d
             break
     assert seen == [(at, f"search/search/{name}") for at, name in enumerate("bdace", start=1)]
     assert shown(rest("GET", "/queue"), "position", "workload") == seen
+    last = rest("GET", "/queue?sort=-position&limit=3")
+    rest_of_it = rest("GET", f"/queue?sort=-position&limit=3&cursor={last.json['next']}")
+    backwards = shown(last, "workload") + shown(rest_of_it, "workload")
+    assert backwards == [(name,) for _, name in reversed(seen)]
 
 
 def test_a_line_says_who_holds_what_and_what_it_costs(rest: Rest, deliver: Deliver) -> None:

@@ -38,8 +38,8 @@ def test_adding_a_cluster_again_replaces_what_is_known_of_it(sentinel: Sentinel)
     header, line = sentinel("cluster", "list").lines
     assert header.split() == ["NAME", "STATE", "LABELS", "GPUS"]
     assert line.split() == ["local", "active", "unknown"]
-    listed: list[dict[str, object]] = [{"name": "local", "state": "active", "labels": {}, "gpus": None}]
-    assert sentinel("cluster", "list", "-o", "json").json == listed
+    [listed] = sentinel("cluster", "list", "-o", "json").json
+    assert (listed["name"], listed["state"], listed["labels"], listed["gpus"]) == ("local", "active", {}, None)
 
 
 def test_clusters_are_listed_by_name(sentinel: Sentinel) -> None:
@@ -48,8 +48,8 @@ def test_clusters_are_listed_by_name(sentinel: Sentinel) -> None:
         ["east", "active", "L4=2"],
         ["local", "active", "region=eu", "A100-80GB=16,H100=16,L4=16"],
     ]
-    east = {"name": "east", "state": "active", "labels": {}, "gpus": {"L4": 2}}
-    assert sentinel("cluster", "list", "-o", "yaml").yaml[0] == east
+    east = sentinel("cluster", "list", "-o", "yaml").yaml[0]
+    assert (east["name"], east["state"], east["labels"], east["gpus"]) == ("east", "active", {}, {"L4": 2})
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_clusters_are_listed_by_name(sentinel: Sentinel) -> None:
         (("east", "--label", "=eu"), "--label must be NAME=VALUE, not '=eu'"),
         (("east", "--label", "a=1", "--label", "a=2"), "--label gives a twice"),
         (("east", "--label", "a=$"), "labels.a: must be a label value"),
-        (("east", "--gpus", "L4=-1"), "gpus.L4: Input should be greater than or equal to 0"),
+        (("east", "--gpus", "L4=-1"), "--gpus L4: must be a number, not '-1'"),
         (("east", "--gpus", "L4=1", "--gpus", "nvidia-l4=2"), "--gpus gives L4 twice"),
-        (("east", "--gpus", "L4=many"), "gpus.L4: Input should be a valid integer"),
+        (("east", "--gpus", "L4=many"), "--gpus L4: must be a number, not 'many'"),
     ],
 )
 def test_a_bad_cluster_is_refused_with_its_field(sentinel: Sentinel, arguments: tuple[str, ...], said: str) -> None:
@@ -81,9 +81,9 @@ def test_a_cluster_is_cordoned_and_uncordoned_by_its_operator(sentinel: Sentinel
     assert sentinel("cluster", "add", "local", "--label", "region=eu").code == 0  # says nothing of its state
     assert sentinel("cluster", "uncordon", "local", "-o", "yaml").yaml["state"] == "active"
     rows = [row for row in audited(store, "cluster/local") if row["action"] != "cluster.registered"]
-    assert [(row["action"], row["actor"].split(":")[0]) for row in rows] == [
-        ("cluster.cordoned", "operator"),
-        ("cluster.uncordoned", "operator"),
+    assert [(row["action"], row["actor"]) for row in rows] == [
+        ("cluster.cordoned", "user:root"),
+        ("cluster.uncordoned", "user:root"),
     ]
 
 

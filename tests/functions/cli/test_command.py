@@ -161,7 +161,7 @@ def test_a_command_that_is_not_understood_is_one_line_and_code_2(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-@pytest.mark.parametrize("arguments", [("price", "list"), ("price", "list", "-o", "json"), ("--help",)])
+@pytest.mark.parametrize("arguments", [("cluster", "orphans"), ("cluster", "orphans", "-o", "json"), ("--help",)])
 def test_output_that_cannot_be_written_is_no_traceback(
     postgres: EmbeddedPostgres, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:

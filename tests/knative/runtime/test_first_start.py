@@ -42,3 +42,11 @@ def test_every_start_makes_a_token_and_the_one_of_before_counts_no_more(store: S
         assert str(authenticate(work, made[1], tokens).actor) == "service_account:command-line"
         with pytest.raises(Unauthenticated, match="revoked"):
             authenticate(work, made[0], tokens)
+
+
+def test_the_keys_are_made_once(store: Store, tmp_path: Path) -> None:
+    first_start.prepare(store, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.pem")}
+    first_start.prepare(store, tmp_path)
+    assert {path.name for path in before} == {"audit-key.pem", "current.pem", "next.pem"}
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.pem")} == before

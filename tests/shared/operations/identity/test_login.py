@@ -15,11 +15,12 @@ from shared.models.account import Account, AccountKind
 from shared.models.actor import Actor
 from shared.models.identity import Permission, Role, RoleBinding
 from shared.models.page import PageRequest
+from shared.models.retention import DEFAULT_RETENTION
 from shared.operations.identity import accounts, login
 from shared.operations.identity.authenticate import authenticate
 from shared.operations.identity.login import LoggedIn, Login, TooManyLogins
 from shared.store.unit_of_work import Store
-from tests.support.builders import TESTS, in_parallel
+from tests.support.builders import TESTS, in_parallel, rows
 
 PASSWORDS = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 SECRET = "correct horse battery"
@@ -81,6 +82,39 @@ def test_a_refresh_token_counts_once_and_a_second_use_ends_its_family(store: Sto
         refreshed(store, second.refresh_token)
     assert refreshed(store, other.refresh_token) is not None
     assert ("login.revoked", "user:ada") in actions(store, f"account/{first.account.id}")
+
+
+def test_a_refresh_token_that_two_use_at_once_gives_one_of_them_the_next_and_ends_the_login(store: Store) -> None:
+    user(store)
+    token = logged_in(store).refresh_token
+    found = in_parallel(*[partial(refreshed, store, token)] * 2)
+    assert [one is None for one in found].count(True) == 1
+    (next_one,) = [one.refresh_token for one in found if one is not None]
+    with pytest.raises(Unauthenticated):
+        refreshed(store, next_one)
+
+
+def test_what_has_expired_is_forgotten(store: Store, owner_engine: sa.Engine) -> None:
+    user(store)
+    tried(store, "wrong", "nobody")
+    token = logged_in(store).refresh_token
+    with store.begin() as work:
+        robot = accounts.create(work, AccountKind.SERVICE_ACCOUNT, "ci", None, TESTS)
+        for days in (1, 300):
+            accounts.create_token(work, robot, timedelta(days=days), str(days), TESTS)
+    refreshed(store, token)
+    with owner_engine.begin() as connection:
+        for change in (
+            "refresh_tokens SET expires_at = now() - interval '2 days' WHERE used_at IS NOT NULL",
+            "account_tokens SET expires_at = expires_at - interval '200 days'",
+            "login_attempts SET updated_at = now() - interval '2 days'",
+        ):
+            connection.execute(sa.text(f"UPDATE {change}"))
+    with store.begin() as work:
+        work.forget_old(DEFAULT_RETENTION, 10)
+        assert [one.description for one in accounts.list_tokens(work, robot)] == ["300"]
+    assert len(rows(owner_engine, "refresh_tokens")) == 1
+    assert rows(owner_engine, "login_attempts") == []
 
 
 def test_a_logout_ends_a_login(store: Store) -> None:
