@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 from shared.models import durations
-from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, Retention
+from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, LEAST_HISTORY, Retention
 
 DEFAULT_FUNCTION_POOL = 4
 SINK_TOKEN = Path("/oidc/token")
@@ -37,8 +37,8 @@ class FunctionSettings:
     loopback_clusters (CLUSTERS_ALLOW_LOOPBACK, true or false: whether clusters may be at 127.0.0.1, as on a laptop),
     statement_timeout (DATABASE_STATEMENT_TIMEOUT, default 10s) and idle_in_transaction_timeout
     (DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, default 15s): what PostgreSQL lets a function's statement and its silent
-    transaction take. 0s is no limit. retention (KEEP_EVENTS, KEEP_DEAD_LETTERS and KEEP_ACTIONS, for the relay:
-    durations such as 90d; see shared.models.retention).
+    transaction take. 0s is no limit. retention (KEEP_EVENTS, KEEP_DEAD_LETTERS, KEEP_ACTIONS and KEEP_HISTORY, for the
+    relay: durations such as 90d; see shared.models.retention).
     """
 
     database_url: str
@@ -196,11 +196,14 @@ def _retention(environment: Mapping[str, str]) -> Retention:
         _duration(environment, "KEEP_EVENTS", usual.events),
         _duration(environment, "KEEP_DEAD_LETTERS", usual.letters),
         _duration(environment, "KEEP_ACTIONS", usual.actions),
+        _duration(environment, "KEEP_HISTORY", usual.history),
     )
     if min(found.events, found.letters) < timedelta(days=1):
         raise ConfigurationError("KEEP_EVENTS and KEEP_DEAD_LETTERS must be at least 1d")
     if found.actions < LEAST_ACTIONS:
         raise ConfigurationError(f"KEEP_ACTIONS must be at least {LEAST_ACTIONS.days}d: a rate limit counts a year")
+    if found.history < max(LEAST_HISTORY, found.events):
+        raise ConfigurationError(f"KEEP_HISTORY must be at least {LEAST_HISTORY.days}d, and at least KEEP_EVENTS")
     return found
 
 

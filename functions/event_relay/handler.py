@@ -1,7 +1,8 @@
 """One page of the outbox at a time; when more is waiting, a continuation says so.
 
 The tick also deletes what is over and older than it is kept; see shared.models.retention. It deletes 2,000 rows a
-second of each table, which is more than the functions handle events. Dead letters whose event was handled go at once.
+second of each table, which is more than the functions handle events. Of the history it looks at 200 rows a second of
+each table. Dead letters whose event was handled go at once.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ ACTOR = Actor.function("event-relay")
 
 MAX_PAGES = 25
 _FORGET_AT_ONCE = 10_000
+_HISTORY_PAGE = 1_000
 
 
 def prepare(event: Event, work: UnitOfWork, *, retention: Retention) -> int | Done:
@@ -36,6 +38,7 @@ def prepare(event: Event, work: UnitOfWork, *, retention: Retention) -> int | Do
     if isinstance(event.data, RelayContinued):
         return event.data.page
     work.forget_old(retention, _FORGET_AT_ONCE)
+    work.forget_history(retention.history, _HISTORY_PAGE)
     dead_letters.drop_handled(work, ACTOR)
     return 1
 

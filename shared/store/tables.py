@@ -481,6 +481,16 @@ outbox = Table(
     Index(None, "published_at"),
 )
 
+retention_cursors = Table(
+    "retention_cursors",
+    metadata,
+    Column("table_name", Text, primary_key=True),
+    _moment("after_moment"),
+    Column("after_id", Uuid),
+    Column("after_revision", Integer),
+    *_kept(),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -210,6 +210,12 @@ class UnitOfWork:
         from shared.store import retention as tables
 
         tables.forget(self._connection, retention, limit)
+
+    def forget_history(self, age: timedelta, limit: int) -> None:
+        """Deletes old plans, decisions and revisions: looks at the next `limit` rows of each of these tables."""
+        from shared.store import history_retention
+
+        history_retention.forget(self._connection, age, limit)
 
     def lock_pending(self, limit: int) -> list[Queued]:
         """The oldest unpublished events; other relays skip them until this transaction ends."""

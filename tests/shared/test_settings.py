@@ -78,13 +78,20 @@ def test_the_limits_of_a_functions_sessions_are_settings() -> None:
 
 
 def test_how_long_rows_are_kept_is_set_in_durations() -> None:
-    given = {"KEEP_EVENTS": "14d", "KEEP_DEAD_LETTERS": "P30D", "KEEP_ACTIONS": "500d"}
+    given = {"KEEP_EVENTS": "14d", "KEEP_DEAD_LETTERS": "P30D", "KEEP_ACTIONS": "500d", "KEEP_HISTORY": "60d"}
     found = FunctionSettings.from_environment({**URL, **given}).retention
-    assert found == Retention(timedelta(days=14), timedelta(days=30), timedelta(days=500))
+    assert found == Retention(*(timedelta(days=count) for count in (14, 30, 500, 60)))
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("KEEP_EVENTS", "1h"), ("KEEP_DEAD_LETTERS", "soon"), ("KEEP_ACTIONS", "365d")]
+    ("name", "text"),
+    [
+        ("KEEP_EVENTS", "1h"),
+        ("KEEP_EVENTS", "401d"),
+        ("KEEP_DEAD_LETTERS", "soon"),
+        ("KEEP_ACTIONS", "365d"),
+        ("KEEP_HISTORY", "29d"),
+    ],
 )
 def test_rows_that_something_needs_cannot_be_kept_for_less(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match=name):

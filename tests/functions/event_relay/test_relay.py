@@ -23,7 +23,7 @@ from shared.eventing.processing import HttpAnswer
 from shared.eventing.publishing import HttpPublisher
 from shared.models.retention import Retention
 from shared.store import outbox
-from shared.store.tables import actions, dead_letters
+from shared.store.tables import actions, dead_letters, policy_decisions
 from shared.store.tables import inbox as inbox_table
 from shared.store.tables import outbox as outbox_table
 from shared.store.unit_of_work import Store
@@ -374,6 +374,22 @@ def test_an_event_is_kept_for_as_long_as_the_setting_says(relay: Relay) -> None:
     with relay.store.begin() as work:
         kept = sa.select(sa.func.count()).where(inbox_table.c.consumer == "c")
         assert connection_of(work).execute(kept).scalar_one() == 1
+
+
+def test_the_tick_deletes_history_that_is_older_than_the_setting_says(relay: Relay) -> None:
+    denied = sa.text("""
+        INSERT INTO policy_decisions (id, plan_id, workload_id, approved, violations, warnings, determining, facts,
+                                      duration_us, created_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), false, '[]', '[]', '[]', '{}', 1,
+               now() - days * interval '1 day' FROM unnest(ARRAY[59, 61]) AS days
+    """)
+    with relay.store.begin() as work:
+        connection_of(work).execute(denied)
+    relay.function = build(relay.store, HttpPublisher(relay.sink.url), Retention(history=timedelta(days=60)))
+    relay.tick()
+    with relay.store.begin() as work:
+        count = sa.select(sa.func.count()).select_from(policy_decisions)
+        assert connection_of(work).execute(count).scalar_one() == 1
 
 
 def test_other_types_are_poison(relay: Relay) -> None:
