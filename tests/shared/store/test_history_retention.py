@@ -152,6 +152,12 @@ def test_what_a_rollback_may_go_back_to_stays(history: History) -> None:
     assert history.numbers() == list(range(3, 17))
 
 
+def test_what_was_before_a_removal_goes_though_nothing_was_healthy_since(history: History) -> None:
+    history.revisions(*[SUPERSEDED] * 4, RevisionStatus.REMOVED, *[SUPERSEDED] * 10, RevisionStatus.UNHEALTHY)
+    history.forget()
+    assert history.numbers() == list(range(5, 17))
+
+
 def test_of_jobs_the_newest_ten_stay_though_none_is_ever_healthy(history: History) -> None:
     history.revisions(*[SUPERSEDED] * 12, RevisionStatus.COMPLETED, kind="Job")
     history.forget()
