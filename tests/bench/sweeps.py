@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ _SET_DIGESTS = """
     UPDATE deployments SET object_digest = given.digest, observed_at = now() + interval '1 day'
       FROM unnest(CAST(:ids AS uuid[]), CAST(:digests AS text[])) AS given (id, digest) WHERE deployments.id = given.id
 """
+_INSTANCES = re.compile(r" in \((.*)\)")
 _FOUND = "SELECT count(*) FROM deployments WHERE suspected_at IS NOT NULL"
 
 
@@ -70,7 +72,7 @@ def run(url: str, objects: int) -> list[int]:
     engine = connect(url, pool_size=1, max_overflow=0)
     store = Store(engine)
     function = health_verification.build(
-        partial(perform, _Clusters(_Lists(*_base(engine), objects))), pull_grace=DEFAULT_IMAGE_PULL_GRACE
+        partial(perform, ListedCluster(ApiLists(*first_workload(engine), objects))), pull_grace=DEFAULT_IMAGE_PULL_GRACE
     )
     deliver = Deliver(store)
     with engine.begin() as connection:
@@ -102,7 +104,7 @@ def table(found: Sweeps) -> Table:
     return table
 
 
-def _base(engine: sa.Engine) -> tuple[uuid.UUID, uuid.UUID, dict[str, Any]]:
+def first_workload(engine: sa.Engine) -> tuple[uuid.UUID, uuid.UUID, dict[str, Any]]:
     """The ids of the first workload and its plan, and the manifest that all others are copies of."""
     first = sa.text("SELECT workload_id, plan_id, manifest FROM deployments WHERE name = 'web'")
     with engine.begin() as connection:
@@ -112,7 +114,7 @@ def _base(engine: sa.Engine) -> tuple[uuid.UUID, uuid.UUID, dict[str, Any]]:
 
 def _write_digests(url: str, objects: int) -> None:
     engine = connect(url)
-    lists = _Lists(*_base(engine), objects)
+    lists = ApiLists(*first_workload(engine), objects)
     select = sa.text("SELECT id, name, manifest FROM deployments").execution_options(yield_per=5000)
     with engine.begin() as reading, engine.begin() as writing:
         for rows in reading.execute(select).partitions():
@@ -123,8 +125,8 @@ def _write_digests(url: str, objects: int) -> None:
     engine.dispose()
 
 
-class _Lists:
-    """The lists of an API server, as a transport gets them."""
+class ApiLists:
+    """The lists of an API server, as a transport gets them: of everything, and of some workloads as they should be."""
 
     cluster = "local"
 
@@ -132,13 +134,17 @@ class _Lists:
         self._workload, self._plan = workload, plan
         self._text = json.dumps(_as_served(manifest))
         self._names = sorted(["web", *(f"web-{number}" for number in range(2, objects + 1))])
+        self._named = {self._id(name): name for name in self._names}
 
-    def within(self, seconds: float, allowed: Callable[[], bool] | None = None) -> _Lists:
+    def within(self, seconds: float, allowed: Callable[[], bool] | None = None) -> ApiLists:
         return self
 
     def get(self, path: str, **query: str) -> ApiAnswer:
         if not path.endswith("/deployments"):
             return ApiAnswer.of(path, 200, b'{"items": []}')
+        if (asked := _INSTANCES.search(query.get("labelSelector", ""))) is not None:
+            listed = ",".join(self._object(self._named[each]) for each in asked[1].split(","))
+            return ApiAnswer.of(path, 200, f'{{"metadata": {{}}, "items": [{listed}]}}'.encode())
         start, size = int(query.get("continue", "0")), int(query["limit"])
         end = start + size
         token = str(end) if end < len(self._names) else ""
@@ -160,6 +166,9 @@ class _Lists:
                 yield self._object(self._names[at]).replace('"image": "', '"image": "changed/')
             case _:
                 yield self._object(self._names[at])
+
+    def _id(self, name: str) -> str:
+        return str(self._workload) if name == "web" else _copied(self._workload, name.removeprefix("web-"))
 
     def _object(self, name: str) -> str:
         if name == "web":
@@ -188,8 +197,8 @@ def _as_served(manifest: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": meta, "spec": manifest["spec"], "status": {"observedGeneration": 1, **counts}}
 
 
-class _Clusters:
-    def __init__(self, lists: _Lists) -> None:
+class ListedCluster:
+    def __init__(self, lists: ApiLists) -> None:
         self._driver: ClusterDriver = KubernetesDriver(lists)  # type: ignore[arg-type]  # as much of one as a sweep asks
 
     def driver(self, name: str) -> ClusterDriver:
