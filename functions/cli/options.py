@@ -43,7 +43,6 @@ class Format(StrEnum):
 Output = Annotated[Format, typer.Option("-o", "--output", help="How to print it.")]
 Files = Annotated[list[str], typer.Option("-f", "--file", metavar="FILE|-", help="YAML or JSON; may be repeated.")]
 File = Annotated[str, typer.Option("-f", "--file", metavar="FILE|-", help="CSV.")]
-Author = Annotated[str | None, typer.Option(help="Who changes it, for the history.  [default: who is logged in]")]
 Name = Annotated[str, typer.Argument(metavar="NAME|ID", help="A workload's name or id.")]
 Team = Annotated[str | None, typer.Option(help="Only this team's.")]
 Namespace = Annotated[str | None, typer.Option(help="Only in this namespace.")]

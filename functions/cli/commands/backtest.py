@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 
 from functions.cli.connection import open_store
 from functions.cli.errors import Interrupted, complain
-from functions.cli.options import Files, Format, Limit, Output, platform_of, seconds
+from functions.cli.options import Format, platform_of, seconds
 from functions.cli.policy_files import read_policies
 from functions.cli.views import backtest as views
 from functions.cli.views.printing import print_data
@@ -19,20 +18,8 @@ from shared.operations import backtest as operations
 from shared.operations.backtest import BacktestCommand, BacktestReport
 
 
-def backtest(
-    context: typer.Context,
-    file: Files,
-    since: Annotated[str, typer.Option(metavar="DURATION", help="How far back: 12h, 30d, P30D.")] = "30d",
-    only: Annotated[bool, typer.Option("--only", help="The candidates alone, without today's other policies.")] = False,
-    limit: Limit = 1000,
-    output: Output = Format.TABLE,
-) -> None:
-    """Replay recorded decisions against candidate policies, and list what would have been different.
-
-    Candidates replace today's policies of the same name, as if they had always been in force. Each plan is evaluated on
-    the facts that were recorded with its decision; what another decision would have changed for later plans is not
-    carried on. Ctrl-C prints what was found up to then.
-    """
+def backtest(context: typer.Context, file: Sequence[str], since: str, only: bool, limit: int, output: Format) -> None:
+    """Prints the report, also of a replay that was interrupted. Raises BadInput, CommandFailed and Interrupted."""
     reach = timedelta(seconds=seconds("--since", since))
     platform = platform_of(context)
     command = BacktestCommand(read_policies(file), reach, only, limit)

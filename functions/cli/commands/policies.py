@@ -1,79 +1,68 @@
-"""`sentinel policy`: the policies that plans are held against, and what they would decide.
-
-Every change is one transaction with its audit row and a policy.changed event: what waits in the queue is evaluated
-again when a policy changes.
-"""
+"""`sentinel policy`: the policies that plans are held against, and what they would decide."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from events.policy import PolicyChanged
-from functions.cli.commands import backtest, policy_suites, simulation
-from functions.cli.connection import open_store
-from functions.cli.errors import BadInput, CommandFailed, complain, printable
-from functions.cli.operator import login, operator
-from functions.cli.options import PLAIN, Author, Files, Format, Output, platform_of
-from functions.cli.policy_files import read_policies
-from functions.cli.publishing import event_about, publish
+from functions.cli.errors import CommandFailed, ProblemAnswer, complain, printable
+from functions.cli.options import PLAIN, Files, Format, Limit, Output, client_of
 from functions.cli.views import policies as views
-from functions.cli.views.printing import moment, print_data, print_table
-from shared.errors import NotFound, PolicyUnreadable
-from shared.eventing.event import WireEvent
-from shared.operations import policies as operations
-from shared.operations.policies import ChangedPolicy
-from shared.policy.documents import PolicyDocument
-from shared.store.unit_of_work import UnitOfWork
+from functions.cli.views.printing import print_data, print_table
+
+if TYPE_CHECKING:
+    from functions.cli.client import Answer, Client
 
 app = typer.Typer(help="Policies that plans are held against.", **PLAIN)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A policy's name.")]
-_LONGEST_AUTHOR = 253
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_MOST = 1_000_000
 
 
 @app.command()
-def add(context: typer.Context, file: Files, author: Author = None) -> None:
-    """Add policies, all in the files or none; one of the same name is replaced."""
-    documents = read_policies(file)
-    who = _author(author)
-    platform = platform_of(context)
-    with open_store(platform) as store:
-        with store.begin() as work:
-            changes = [(one.name, operations.put(work, one, who, operator())) for one in documents]
-            events = _announce(work, [change for _, change in changes])
-        for name, change in changes:
-            typer.echo(views.change_line(name, change))
-        publish(store, platform, events)
+def add(context: typer.Context, file: Files) -> None:
+    """Add policies; one of the same name is replaced. Nothing is sent unless every document in the files is valid."""
+    from functions.cli.policy_files import read_policies
+
+    policies = read_policies(file)
+    client = client_of(context)
+    for policy in policies:
+        document = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
+        typer.echo(f"{policy.name} {_put(client, policy.name, document)}")
 
 
 @app.command()
-def enable(context: typer.Context, name: Name, author: Author = None) -> None:
+def enable(context: typer.Context, name: Name) -> None:
     """Put a policy into force."""
-    _switch(context, name, author, enabled=True)
+    client = client_of(context)
+    before = _get(client, name)
+    if "problem" in before.document and not before.document["enabled"]:
+        hint = "replace it with `sentinel policy add`"
+        raise CommandFailed(f"policy {name} {views.problem(before.document)}; {hint}")
+    after = client.send("POST", f"{_path(name)}/enable")
+    typer.echo(f"{name} {_change(client, name, before, after)}")
 
 
 @app.command()
-def disable(context: typer.Context, name: Name, author: Author = None) -> None:
+def disable(context: typer.Context, name: Name) -> None:
     """Take a policy out of force; it is kept, with its history."""
-    _switch(context, name, author, enabled=False)
+    client = client_of(context)
+    before = _get(client, name)
+    after = client.send("POST", f"{_path(name)}/disable")
+    typer.echo(f"{name} {_change(client, name, before, after)}")
 
 
 @app.command("list")
 def list_policies(context: typer.Context, output: Output = Format.TABLE) -> None:
     """List the policies. One that can no longer be read says so, and whether it denies."""
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        policies = operations.list_policies(work)
-        now = work.now
+    page = client_of(context).pages("/policies", _MOST)
     if output is Format.TABLE:
-        print_table(views.HEADER, [views.cells(policy, now) for policy in policies])
+        print_table(views.HEADER, [views.cells(policy, page.now) for policy in page.items])
     else:
-        print_data([views.as_json(policy) for policy in policies], output)
+        print_data(page.items, output)
 
 
 @app.command()
@@ -82,90 +71,128 @@ def show(context: typer.Context, name: Name, output: Output = Format.TABLE) -> N
 
     One that cannot be read is printed as it is stored, to be corrected, and the problem on stderr.
     """
-    with open_store(platform_of(context)) as store, store.begin() as work:
-        with _listing_hint():
-            detail = operations.get(work, name)
-        now = work.now
-    policy, newest = detail.policy, detail.newest
-    if policy.document is None:
+    client = client_of(context)
+    found = _get(client, name)
+    policy = found.document
+    if "problem" in policy:
         complain(f"policy {name} {views.problem(policy)}")
     if output is not Format.TABLE:
-        print_data(policy.as_json(), output)
+        print_data(views.document_of(policy), output)
         return
-    print_table(views.HEADER, [views.cells(policy, now)])
-    typer.echo(f"\n# {newest.change} by {printable(newest.author)} at {moment(newest.changed_at)}")
-    print_data(policy.as_json(), Format.YAML)
+    newest = _history(client, name)[-1]
+    print_table(views.HEADER, [views.cells(policy, found.now)])
+    typer.echo(f"\n# {newest['change']} by {printable(newest['author'])} at {newest['changedAt']}")
+    print_data(views.document_of(policy), Format.YAML)
 
 
 @app.command()
 def history(context: typer.Context, name: Name, output: Output = Format.TABLE) -> None:
     """Show every version of a policy, oldest first: when, who, and what became different."""
-    with open_store(platform_of(context)) as store, store.begin() as work, _listing_hint():
-        entries = operations.history(work, name)
+    entries = _history(client_of(context), name)
     if output is Format.TABLE:
         print_table(views.HISTORY_HEADER, [views.history_cells(entry) for entry in entries])
     else:
-        print_data([views.history_as_json(entry) for entry in entries], output)
+        print_data(entries, output)
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of policy documents, for editors and for checks before a commit."""
+    import json
+
+    from shared.policy.documents import PolicyDocument
+
     typer.echo(json.dumps({"$schema": _DIALECT, **PolicyDocument.model_json_schema()}, indent=2))
 
 
-app.command("test")(policy_suites.run_suites)
-app.command("simulate")(simulation.simulate)
-app.command("backtest")(backtest.backtest)
+@app.command()
+def simulate(context: typer.Context, file: Files, output: Output = Format.TABLE) -> None:
+    """Show what policy would decide on workloads now, on every cluster that could take them. Leaves no trace.
+
+    Each workload is decided as if it were posted alone. Exits with 0 when some cluster would approve each of them,
+    with 1 otherwise.
+    """
+    from functions.cli.commands import simulation
+
+    simulation.simulate(client_of(context), file, output)
 
 
-def _switch(context: typer.Context, name: str, author: str | None, *, enabled: bool) -> None:
-    """Raises CommandFailed for a policy that is not there, or that cannot be read and is to be enabled."""
-    who = _author(author)
-    platform = platform_of(context)
-    switch = operations.enable if enabled else operations.disable
-    with open_store(platform) as store:
-        with store.begin() as work:
-            try:
-                with _listing_hint():
-                    change = switch(work, name, who, operator())
-            except PolicyUnreadable:
-                stored = operations.get(work, name).policy
-                hint = "replace it with `sentinel policy add`"
-                raise CommandFailed(f"policy {name} {views.problem(stored)}; {hint}") from None
-            events = _announce(work, [change])
-        typer.echo(views.change_line(name, change))
-        publish(store, platform, events)
+@app.command("test")
+def run_suites(
+    path: Annotated[list[str], typer.Argument(metavar="FILE|DIR|-...", help="Suites; a directory is searched.")],
+    fail_on_warn: Annotated[
+        bool, typer.Option("--fail-on-warn", help="Fail cases with warnings that they do not expect.")
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run suites of cases against the policies in them, without a platform.
+
+    Exits with 1 when a case fails, with 2 when a suite or a policy is bad.
+    """
+    from functions.cli.commands import policy_suites
+
+    policy_suites.run_suites(path, fail_on_warn, output)
 
 
-def _announce(work: UnitOfWork, changes: Sequence[ChangedPolicy | None]) -> list[WireEvent]:
-    """Puts an event about each change into the outbox, in the transaction of the change."""
-    events = [
-        event_about(
-            f"policy/{one.name}",
-            PolicyChanged(name=one.name, version=one.version, change=one.change, author=one.author),
-            work.now,
-        )
-        for one in changes
-        if one is not None
-    ]
-    work.add_to_outbox(events)
-    return events
+@app.command()
+def backtest(
+    context: typer.Context,
+    file: Files,
+    since: Annotated[str, typer.Option(metavar="DURATION", help="How far back: 12h, 30d, P30D.")] = "30d",
+    only: Annotated[bool, typer.Option("--only", help="The candidates alone, without today's other policies.")] = False,
+    limit: Limit = 1000,
+    output: Output = Format.TABLE,
+) -> None:
+    """Replay recorded decisions against candidate policies, and list what would have been different.
+
+    Candidates replace today's policies of the same name, as if they had always been in force. Each plan is evaluated on
+    the facts that were recorded with its decision; what another decision would have changed for later plans is not
+    carried on. Ctrl-C prints what was found up to then. Works on the database itself.
+    """
+    from functions.cli.commands import backtest as command
+
+    command.backtest(context, file, since, only, limit, output)
 
 
-def _author(given: str | None) -> str:
-    """Who is named in the history; without --author the operator."""
-    if given is None:
-        return login()
-    if not given.strip() or len(given) > _LONGEST_AUTHOR:
-        raise BadInput(f"--author must have 1 to {_LONGEST_AUTHOR} characters")
-    return given.strip()
-
-
-@contextmanager
-def _listing_hint() -> Iterator[None]:
-    """Says of a policy that is not there how to see those that are."""
+def _put(client: Client, name: str, document: Any) -> str:
+    """Adds a policy, or replaces the one of its name; says which."""
     try:
-        yield
-    except NotFound as error:
-        raise CommandFailed(f"{error}: see `sentinel policy list`") from None
+        client.send("POST", "/policies", document)
+    except ProblemAnswer as problem:
+        if problem.status != 409:
+            raise
+        before = _get(client, name)
+        after = client.send("PUT", _path(name), document, if_match=before.headers["etag"])
+        return _change(client, name, before, after)
+    return "added, version 1"
+
+
+def _change(client: Client, name: str, before: Answer, after: Answer) -> str:
+    """What became of a policy, in words."""
+    if before.headers["etag"] == after.headers["etag"]:
+        return "unchanged"
+    newest = _history(client, name)[-1]
+    return f"{newest['change']}, version {newest['version']}"
+
+
+def _get(client: Client, name: str) -> Answer:
+    """Raises CommandFailed when there is no such policy."""
+    return _found(client, _path(name))
+
+
+def _history(client: Client, name: str) -> list[Any]:
+    entries: list[Any] = _found(client, f"{_path(name)}/history").document["items"]
+    return entries
+
+
+def _found(client: Client, path: str) -> Answer:
+    try:
+        return client.get(path)
+    except ProblemAnswer as problem:
+        if problem.status != 404:
+            raise
+        raise CommandFailed(f"{problem}: see `sentinel policy list`") from None
+
+
+def _path(name: str) -> str:
+    return f"/policies/{quote(name, safe='')}"

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from pydantic import JsonValue, RootModel, ValidationError
 
 from functions.cli.documents import STDIN, Document, read_models
 from functions.cli.errors import BadInput, CommandFailed
-from functions.cli.options import Format, Output
+from functions.cli.options import Format
 from functions.cli.views.printing import Cell, Style, print_data, print_table
 from shared.eventing.processing import describe
 from shared.policy.cases import CaseOutcome, DuplicatePolicy, Mismatch, policies_of, run
@@ -49,17 +49,8 @@ class Result:
         return not self.mismatches
 
 
-def run_suites(
-    path: Annotated[list[str], typer.Argument(metavar="FILE|DIR|-...", help="Suites; a directory is searched.")],
-    fail_on_warn: Annotated[
-        bool, typer.Option("--fail-on-warn", help="Fail cases with warnings that they do not expect.")
-    ] = False,
-    output: Output = Format.TABLE,
-) -> None:
-    """Run suites of cases against the policies in them, without a platform.
-
-    Exits with 1 when a case fails, with 2 when a suite or a policy is bad.
-    """
+def run_suites(path: Sequence[str], fail_on_warn: bool, output: Format) -> None:
+    """Prints what came of each case. Raises CommandFailed when one fails, and BadInput."""
     results = [result for prepared in load(path) for result in _results(prepared, fail_on_warn)]
     if output is Format.TABLE:
         _print(results)

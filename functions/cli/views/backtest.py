@@ -7,10 +7,10 @@ from collections import Counter
 import typer
 from pydantic import JsonValue
 
-from functions.cli.views.decisions import finding_as_json
 from functions.cli.views.printing import Cell, Style, moment, print_table
 from shared.operations.backtest import BacktestReport
 from shared.policy.backtest import BacktestOutcome, DecisionDifference
+from shared.policy.decision import Finding
 
 _HEADER = ("WHEN", "TEAM", "WORKLOAD", "CLUSTER", "VERB", "WAS", "WOULD BE", "CAUSE", "WHY")
 _STYLES = {
@@ -103,6 +103,19 @@ def _change(one: DecisionDifference) -> dict[str, JsonValue]:
         "was": one.recorded_outcome.value,
         "wouldBe": one.replayed.outcome.value,
         "cause": _cause(one),
-        "violations": [finding_as_json(finding) for finding in one.replayed.findings],
+        "violations": [_finding(finding) for finding in one.replayed.findings],
         "missing": list(one.replayed.missing),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, JsonValue]:
+    """A finding for programs, in the words of the plan.denied event."""
+    return {
+        "policy": finding.policy,
+        "rule": finding.rule,
+        "field": finding.field,
+        "limit": finding.limit,
+        "observed": finding.observed,
+        "message": finding.message,
+        "until": moment(finding.until),
     }

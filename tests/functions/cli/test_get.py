@@ -150,25 +150,6 @@ def test_a_list_that_is_longer_than_the_limit_says_so(sentinel: Sentinel, delive
     assert sentinel("get", "--limit", "2").err == ""
 
 
-def test_the_queue_shows_what_waits_for_what(sentinel: Sentinel, deliver: Deliver, store: Store) -> None:
-    with store.begin() as work:
-        rules = [{"type": "quota", "scope": "team", "gpus": 2}]
-        work.policies.put(PolicyDocument.model_validate({"name": "gpus", "rules": rules}), "tests")
-    deliver.decide("first")
-    for name in ("second", "third"):
-        deliver.decide(name, queue=True)
-    header, line = sentinel("queue", "--limit", "1").lines
-    assert header.split()[:4] == ["POSITION", "WORKLOAD", "TEAM", "PRIORITY"]
-    assert line.split()[:4] == ["1", "search/search/second", "search", "0"]
-    assert sentinel("queue", "--limit", "1").err.startswith("sentinel: only the first 1 are shown")
-    waiting = sentinel("queue", "-o", "json").json
-    assert [(one["position"], one["workload"]) for one in waiting] == [
-        (1, "search/search/second"),
-        (2, "search/search/third"),
-    ]
-    assert waiting[0]["waitsFor"]
-
-
 def test_a_removal_prints_the_id_and_programs_are_told_more(sentinel: Sentinel, deliver: Deliver) -> None:
     deliver.submit()
     ran = sentinel("remove", "test-inference", "--team", "search", "--namespace", "search")
