@@ -25,6 +25,7 @@ from tests.bench import (
     neighbours,
     policy_decisions,
     queues,
+    rest,
     sweeps,
 )
 from tests.bench.chain import Chains
@@ -45,7 +46,7 @@ def main() -> int:
         "duplicates": _duplicates,
     }
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
-    benchmarks |= {"neighbours": _neighbours, "sweep": _sweep}
+    benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -187,6 +188,12 @@ def _neighbours(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table
 def _sweep(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = sweeps.measure(said)
     return asdict(found), [sweeps.table(found)]
+
+
+def _rest(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = rest.measure(said)
+    numbers = {kind: {name: asdict(one) for name, one in both.items()} for kind, both in found.items()}
+    return numbers, [rest.table(found)]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Requests made from /openapi.json, good and bad, as several roles: no 5xx, and nothing that it does not declare."""
 
+from typing import Any
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -34,7 +36,7 @@ def asked(rest: Rest, deliver: Deliver) -> Rest:
 
 @schema.parametrize()
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-def test_the_api_does_what_its_description_says(case: schemathesis.Case, asked: Rest) -> None:
+def test_the_api_does_what_its_description_says(case: schemathesis.Case[Any], asked: Rest) -> None:
     if case.query and "timeout" in case.query:
         case.query["timeout"] = "1s"  # nothing becomes healthy here
     for role in ROLES:
