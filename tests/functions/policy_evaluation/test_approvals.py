@@ -13,11 +13,16 @@ from shared.models.actor import Actor, ActorKind
 from shared.models.identity import Principal, Role, RoleBinding
 from shared.models.lifecycle import Phase, PlanStatus
 from shared.models.plan import ActionPlan, Verb
-from shared.operations import approvals, policies
+from shared.models.workload import WorkloadSpec
+from shared.operations import approvals, backtest, policies, simulate
 from shared.operations.approvals import AnswerApproval
+from shared.operations.backtest import BacktestCommand
+from shared.operations.simulate import SimulationOutcome
 from shared.operations.timeline import timeline
+from shared.policy.backtest import BacktestOutcome
+from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
-from tests.support.builders import POLICY, TESTS, Deliver, request, set_columns, told
+from tests.support.builders import POLICY, TESTS, Deliver, request, set_columns, submission, told
 from tests.support.chain import Chain
 from tests.support.queueing import CHANGED, CUES, RECONSIDERED, TICK, denied, free, gpus, plan, policy, queued, workload
 
@@ -201,3 +206,29 @@ def test_an_update_that_awaits_approval_does_not_hold_up_the_rollback_of_what_ru
         approvals.approve(work, AnswerApproval(asked.id), ADA)
     assert chain.settle().phase is Phase.HEALTHY
     assert chain.site.object()["spec"]["template"]["spec"]["containers"][0]["image"] == "fate.test/ready:newer"
+
+
+def test_a_simulation_says_that_a_person_would_have_to_approve(store: Store) -> None:
+    policy(store, {"type": "approval", "gpus": 1})
+    with store.read() as work:
+        [simulated] = simulate.simulate(work, [WorkloadSpec.model_validate(submission("chat"))])
+    [outlook] = simulated.outlooks
+    assert outlook.outcome is SimulationOutcome.AWAITING_APPROVAL
+    assert [one.change.replicas for one in outlook.suggestions] == [1]
+
+
+def test_a_backtest_says_which_plans_would_have_awaited_approval(
+    store: Store, deliver: Deliver, asked: ActionPlan
+) -> None:
+    """The plan that did await it is no difference, nor is its approval."""
+    deliver.decide("other", replicas=1)
+    with store.begin() as work:
+        answered = approvals.approve(work, AnswerApproval(asked.id), ADA)
+    decide_again(deliver, answered)
+    candidate = PolicyDocument.model_validate({"name": "limit", "rules": [{"type": "approval"}]})
+    command = BacktestCommand([candidate], timedelta(hours=1), only=True, limit=10)
+    with store.read() as work:
+        report = backtest.begin(work, command)
+        list(backtest.replay(work, command, report))
+    assert report.outcomes == {BacktestOutcome.AWAITING_APPROVAL: 1}
+    assert [one.plan.name for one in report.listed] == ["other"]
