@@ -1,11 +1,14 @@
 """Policies over REST: what is listed and changed, what is simulated, and backtests that are polled."""
 
 import time
+import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.models.identity import Role
+from shared.models.retention import DEFAULT_RETENTION
 from shared.operations import backtest_runs
 from shared.store.unit_of_work import Store
 from tests.support.builders import Deliver, set_columns, submission
@@ -174,3 +177,17 @@ def test_a_backtest_by_more_than_it_may_have_is_refused(rest: Rest) -> None:
     ):
         answer = rest("POST", "/policies/backtest", body)
         assert (answer.status, fields(answer)) == (422, [field])
+
+
+def test_an_old_report_is_not_kept(rest: Rest, store: Store) -> None:
+    paths = [
+        rest("POST", "/policies/backtest", {"policies": [LIMIT]}).headers["location"].removeprefix("/api/v1")
+        for _ in range(2)
+    ]
+    old, young = (finished(rest, path)["id"] for path in paths)
+    with store.begin() as work:
+        aged = work.now - DEFAULT_RETENTION.events - timedelta(minutes=1)
+        set_columns(work, "backtests", uuid.UUID(old), created_at=aged)
+    with store.begin() as work:
+        work.forget_old(DEFAULT_RETENTION, 10)
+    assert [rest("GET", f"/backtests/{one}").status for one in (old, young)] == [404, 200]
