@@ -89,3 +89,16 @@ def test_a_key_of_another_kind_and_an_empty_directory_are_refused(tmp_path: Path
     (tmp_path / "current.pem").write_bytes(other)
     with pytest.raises(ConfigurationError, match="Ed25519"):
         KeyDirectory(tmp_path)
+
+
+def test_the_command_makes_and_rotates_keys_and_says_what_is_wrong_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr("sys.argv", ["keys", *arguments])
+        return keys.main()
+
+    assert run("rotate", str(tmp_path / "none")) == 1
+    assert capsys.readouterr().err.startswith("keys: SIGNING_KEYS_DIR: ")
+    assert run("init", str(tmp_path / "keys")) == run("rotate", str(tmp_path / "keys")) == 0
+    assert len(kids(KeyDirectory(tmp_path / "keys"))) == 3
