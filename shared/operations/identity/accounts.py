@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import AlreadyExists, NotFound, OperationRefused
 from shared.models.account import NAME, NAME_RULE, Account, AccountKind, AccountRole, AccountToken
+from shared.models.changes import changes
 from shared.models.identity import Role, RoleBinding
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ def create(
     account = Account(uuid.uuid4(), kind, name, issuer)
     if not work.identity.add(account, password_hash):
         raise AlreadyExists(f"the name {name} is taken by another {_WORD[kind]}")
-    work.audit(f"{kind.value}.created", _subject(account), actor, name=name, issuer=issuer)
-    return get(work, kind, account.id)
+    made = get(work, kind, account.id)
+    new = changes(None, made.as_json())
+    work.audit(f"{kind.value}.created", _subject(account), actor, name=name, issuer=issuer, changes=new)
+    return made
 
 
 def set_disabled(work: UnitOfWork, account: Account, disabled: bool, actor: Actor) -> Account:
@@ -71,9 +74,8 @@ def set_disabled(work: UnitOfWork, account: Account, disabled: bool, actor: Acto
             _refuse_last_admin(work, account, "disabled")
             work.identity.revoke_logins(account.id)
         work.identity.set_disabled(account.id, disabled)
-        verb = "disabled" if disabled else "enabled"
-        work.audit(f"{account.kind.value}.{verb}", _subject(account), actor, name=account.name)
-    return get(work, account.kind, account.id)
+        return _changed(work, account, f"{account.kind.value}.{'disabled' if disabled else 'enabled'}", actor)
+    return account
 
 
 def set_password(work: UnitOfWork, account: Account, password_hash: str, actor: Actor) -> Account:
@@ -82,14 +84,14 @@ def set_password(work: UnitOfWork, account: Account, password_hash: str, actor: 
         raise OperationRefused("password", "only a user of this server has one")
     work.identity.set_password(account.id, password_hash)
     work.identity.revoke_logins(account.id)
-    work.audit("user.password_changed", _subject(account), actor, name=account.name)
-    return get(work, account.kind, account.id)
+    return _changed(work, account, "user.password_changed", actor)
 
 
 def bind(work: UnitOfWork, account: Account, binding: RoleBinding, actor: Actor) -> Account:
     """Binds a role to an account; one that is bound already is left alone."""
     if work.identity.bind(account.id, binding):
-        work.audit("role.bound", _subject(account), actor, name=account.name, **_binding(binding))
+        role = _binding(binding)
+        work.audit("role.bound", _subject(account), actor, name=account.name, **role, changes=changes(None, role))
     return get(work, account.kind, account.id)
 
 
@@ -127,7 +129,8 @@ def unbind(work: UnitOfWork, account: Account, binding: RoleBinding, actor: Acto
         _refuse_last_admin(work, account, "role")
     if not work.identity.unbind(account.id, binding):
         raise NotFound(f"{account.name} has no role {_named(binding)}")
-    work.audit("role.unbound", _subject(account), actor, name=account.name, **_binding(binding))
+    role = _binding(binding)
+    work.audit("role.unbound", _subject(account), actor, name=account.name, **role, changes=changes(role, None))
     return get(work, account.kind, account.id)
 
 
@@ -174,6 +177,14 @@ def create_first_admin(work: UnitOfWork, password_hash: str, actor: Actor) -> Ac
 
 
 _WORD = {AccountKind.USER: "user", AccountKind.SERVICE_ACCOUNT: "service account"}
+
+
+def _changed(work: UnitOfWork, before: Account, action: str, actor: Actor) -> Account:
+    """The account as it is now, and the audit row of what changed."""
+    after = get(work, before.kind, before.id)
+    changed = changes(before.as_json(), after.as_json())
+    work.audit(action, _subject(after), actor, name=after.name, changes=changed)
+    return after
 
 
 def _subject(account: Account) -> str:

@@ -178,6 +178,7 @@ def test_every_change_is_audited_with_its_actor_and_without_a_secret(rest: Rest,
     expected = ["user.created", "user.password_changed", "role.bound", "role.unbound", "user.disabled"]
     assert [entry.action for entry in entries] == expected
     assert {entry.actor for entry in entries} == {"user:root"}
+    assert entries[-1].detail["changes"]["changed"][0] == {"field": "disabled", "before": False, "after": True}
     assert "argon2" not in str(entries)
     assert "password" not in str([entry.detail for entry in entries])
 
