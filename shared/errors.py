@@ -66,9 +66,16 @@ class Unauthenticated(EventError):
 
 
 class Forbidden(EventError):
-    """Who asks is known, and has no role that permits it; the message names the permission and the team."""
+    """Who asks is known, and has no role that permits it; the message names the permission and the team.
+
+    team: whose object it was about; None for one of no team.
+    """
 
     status = HTTPStatus.FORBIDDEN
+
+    def __init__(self, message: str, team: str | None = None) -> None:
+        super().__init__(message)
+        self.team = team
 
 
 class EventTooLarge(EventError):

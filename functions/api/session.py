@@ -1,7 +1,9 @@
 """What every route works with: a transaction, and whoever asks.
 
 The token is resolved in the request's own transaction, so a disabled user and a changed role count at once. A
-transaction commits before the answer is made; what it left in the outbox is sent right after.
+transaction commits before the answer is made; what it left in the outbox is sent right after. A request that no role
+permits is a row of the audit log, whether the caller is told so or that there is no such object. Its own transaction is
+rolled back, so the row has another.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from events import CATALOGUE
-from shared.errors import Unauthenticated
+from shared.errors import Forbidden, NotFound, Unauthenticated
 from shared.eventing.event import Outgoing, WireEvent
 from shared.eventing.processing import wire_event
 from shared.operations.bindings import BindingCache
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 SOURCE = "/sentinel/api"
 _SCHEME = "bearer "
+_LONGEST_PATH = 400
 
 Authenticate = Callable[["UnitOfWork", str], "Principal"]
 """(open transaction, token) -> whoever the token stands for, with the roles of now. Raises Unauthenticated."""
@@ -61,6 +64,8 @@ class Session:
 
     def __init__(self, request: Request) -> None:
         self.request_id: str = request.scope["request_id"]
+        self._method = request.method
+        self._path: str = request.scope["raw_path"].decode("ascii", "backslashreplace")[:_LONGEST_PATH]
         self._services: Services = request.app.state.services
         self._token = _bearer(request.headers.get("authorization", ""))
         self._queued: list[Queued] = []
@@ -70,7 +75,7 @@ class Session:
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:
         """A transaction that may write. Raises Unauthenticated, and StoreUnavailable."""
-        with self._services.store.begin() as work:
+        with self._denials_recorded(), self._services.store.begin() as work:
             work.cause = {"request": self.request_id}
             self._resolve(work)
             yield work
@@ -81,7 +86,7 @@ class Session:
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
         """A transaction that sees one moment and writes nothing. Raises Unauthenticated, and StoreUnavailable."""
-        with self._services.store.read() as work:
+        with self._denials_recorded(), self._services.store.read() as work:
             self._resolve(work)
             yield work
 
@@ -103,6 +108,23 @@ class Session:
     def send(self, work: UnitOfWork, events: Sequence[WireEvent]) -> None:
         """Announces events as they are, such as those of dead letters, if the transaction commits."""
         self._queued += work.add_to_outbox(events)
+
+    @contextmanager
+    def _denials_recorded(self) -> Iterator[None]:
+        """Writes the audit row of a denial, after the transaction inside was rolled back. Raises StoreUnavailable."""
+        try:
+            yield
+        except (Forbidden, NotFound) as error:
+            denial = error if isinstance(error, Forbidden) else error.__cause__
+            if isinstance(denial, Forbidden):
+                self._record(denial)
+            raise
+
+    def _record(self, denial: Forbidden) -> None:
+        with self._services.store.begin() as work:
+            work.cause = {"request": self.request_id}
+            actor, reason = self.principal.actor, str(denial)
+            work.audit("request.denied", self._path, actor, method=self._method, reason=reason, team=denial.team)
 
     def _wire(self, work: UnitOfWork, event: Outgoing) -> WireEvent:
         return wire_event(CATALOGUE, SOURCE, event, uuid.uuid4(), work.now)

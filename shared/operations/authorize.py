@@ -16,13 +16,19 @@ def require(principal: Principal, permission: Permission, team: str | None) -> N
     """Raises Forbidden, which names what is missing. team None: an object that belongs to no team."""
     if not principal.may(permission, team):
         where = "all teams" if team is None else f"team {team}"
-        raise Forbidden(f"{principal.actor} has no role with {permission.value} for {where}; an admin can bind one")
+        message = f"{principal.actor} has no role with {permission.value} for {where}; an admin can bind one"
+        raise Forbidden(message, team)
 
 
 def require_of_team(
     principal: Principal, read: Permission, permission: Permission, team: str, absent: NotFound
 ) -> None:
-    """Like `require`, for an object of a team: who may not even read it is told what is said of one that is absent."""
-    if not principal.may(read, team):
-        raise absent
+    """Like `require`, for an object of a team: who may not even read it is told what is said of one that is absent.
+
+    The cause of that error is the denial, which is for the audit log alone.
+    """
+    try:
+        require(principal, read, team)
+    except Forbidden as denial:
+        raise absent from denial
     require(principal, permission, team)

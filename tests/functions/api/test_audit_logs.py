@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 
 from functions.api.session import Services
+from shared.models.audit import AuditFilter
 from shared.models.identity import Role
 from shared.operations import audit_export
 from shared.store.unit_of_work import Store
@@ -49,6 +50,27 @@ def test_an_auditor_of_a_team_sees_its_rows_and_a_viewer_none(written: Rest) -> 
     assert written("GET", "/audit-logs", user="viewer").status == 403
     for path in ("/audit-logs/verify", "/audit-logs/export"):
         assert written("GET", path, user="theirs").status == 403
+
+
+def test_a_request_that_no_role_permits_is_a_row_of_its_own(written: Rest, store: Store) -> None:
+    written.bind("theirs", Role.SUBMITTER, "ads")
+    hidden = f"/api/v1/workloads/{id_of('chat')}"
+    assert written("GET", "/audit-logs", user="viewer", x_request_id="r-1").status == 403
+    assert written("DELETE", f"/workloads/{id_of('chat')}", user="theirs").status == 404
+    assert written("GET", f"/workloads/{id_of('absent')}", user="theirs").status == 404
+    with store.read() as work:
+        of_path, of_object = work.audit_log.following(AuditFilter(action="request.denied"), None, 10)
+    assert (of_path.subject, of_path.actor) == ("/api/v1/audit-logs", "user:viewer")
+    assert (of_path.detail["method"], of_path.detail["request"]) == ("GET", "r-1")
+    assert (of_object.subject, of_object.actor, of_object.team) == (hidden, "user:theirs", "search")
+    assert "user:theirs has no role with workloads:read for team search" in of_object.detail["reason"]
+
+
+def test_the_path_of_a_denied_request_may_be_anything(written: Rest, store: Store) -> None:
+    assert written("DELETE", f"/source-bindings/%00%ed%a0%80{'x' * 9000}", user="viewer").status == 403
+    with store.read() as work:
+        [row] = work.audit_log.following(AuditFilter(action="request.denied"), None, 10)
+    assert row.subject == f"/api/v1/source-bindings/%00%ed%a0%80{'x' * 1000}"[:400]
 
 
 def test_pages_go_on_with_the_cursor(written: Rest) -> None:
