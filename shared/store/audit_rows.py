@@ -7,7 +7,6 @@ comes with a later page, and no row is ever passed over.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -93,13 +92,9 @@ def _place(position: AuditPosition) -> sa.ColumnElement[Any]:
 
 def _row(row: sa.Row[Any]) -> AuditRow:
     return AuditRow(
-        _position(row), row.action, row.subject, row.actor, row.team, _detail(bytes(row.body)), bytes(row.hash)
+        _position(row), row.action, row.subject, row.actor, row.team, audit.detail(bytes(row.body)), bytes(row.hash)
     )
 
 
 def _position(row: sa.Row[Any]) -> AuditPosition:
     return AuditPosition(row.transaction_id, row.recorded_at, row.shard, row.sequence)
-
-
-def _detail(body: bytes) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(body).items() if name not in ("action", "subject", "actor")}

@@ -151,6 +151,55 @@ def test_a_body_that_is_no_json_under_a_right_hash_shows(chain: Store, owner_eng
     assert problems(owner_engine) == [f"shard {audit.shard_of('w')}: row 6 was changed"]
 
 
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE audit_log SET shard = 77 WHERE sequence = 5", "shard 77: row 5 was changed"),
+        ("UPDATE audit_log SET shard = -1", "shard -1: row 1 was changed"),
+        ("UPDATE audit_log SET recorded_at = 'infinity' WHERE sequence = 5", "row 5 was changed"),
+        ("UPDATE audit_log SET recorded_at = '20000-01-01' WHERE sequence = 5", "row 5 was changed"),
+        ("UPDATE audit_log SET team = 'ads' WHERE sequence = 5", "row 5 was changed"),
+        ("UPDATE audit_log SET team = 'ads', transaction_id = 0 WHERE sequence = 5", "row 5 was changed"),
+        ("UPDATE audit_log SET transaction_id = transaction_id + 1000000", "row 5 is of a transaction to come"),
+        ("UPDATE audit_log SET transaction_id = -1", "row 5 is of a transaction to come"),
+    ],
+    ids=["shard", "whole chain", "infinity", "far year", "team", "team of earlier", "hidden", "before all"],
+)
+def test_a_row_that_was_hidden_shows(store: Store, owner_engine: sa.Engine, statement: str, problem: str) -> None:
+    for _ in range(5):
+        with store.begin() as work:
+            work.audit("tested", "w", TESTS, team="search")
+    tamper(owner_engine, statement)
+    assert any(one.find(problem) >= 0 for one in problems(owner_engine)), problems(owner_engine)
+
+
+@pytest.mark.parametrize("body", ["[]", "[" * 200_000, '{"action": "tested"}', "7"], ids=["list", "deep", "bare", "7"])
+def test_a_body_under_a_right_hash_may_be_anything_and_shows(chain: Store, owner_engine: sa.Engine, body: str) -> None:
+    with owner_engine.begin() as connection:
+        append_as = sa.text("SELECT audit_append(CAST(:shard AS smallint), 'tested', 'w', convert_to(:body, 'UTF8'))")
+        connection.execute(append_as, {"shard": audit.shard_of("w"), "body": body})
+    assert problems(owner_engine) == [f"shard {audit.shard_of('w')}: row 6 was changed"]
+    with chain.begin() as work:
+        assert len(audit.entries(connection_of(work), "w")) == 6
+
+
+def test_what_was_restored_into_another_database_verifies_once_its_order_is_reset(
+    chain: Store, owner_engine: sa.Engine
+) -> None:
+    tamper(owner_engine, "UPDATE audit_log SET transaction_id = 0")
+    append(chain, "w")
+    assert problems(owner_engine) == []
+
+
+def test_of_a_log_that_somebody_else_wrote_the_first_problems_are_listed(
+    chain: Store, owner_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MAX_PROBLEMS", 2)
+    tamper(owner_engine, "UPDATE audit_log SET actor = 'user:mallory'")
+    found = problems(owner_engine)
+    assert (len(found), found[-1]) == (3, "and more: only the first are listed")
+
+
 @given(st.text())
 def test_a_subject_is_always_in_one_chain(subject: str) -> None:
     encodable = subject.encode(errors="ignore").decode()
