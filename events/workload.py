@@ -36,7 +36,10 @@ class WorkloadSubmitted(WorkloadSpec):
     example={"name": "test-inference", "team": "search", "namespace": "search"},
 )
 class WorkloadWithdrawn(EventData):
-    """Somebody wants this workload gone. generation: no submission with a higher number is meant."""
+    """Somebody wants this workload gone. generation: no submission with a higher number is meant.
+
+    With it, a withdrawal may come before the first submission: then it is remembered.
+    """
 
     name: DnsLabel
     team: DnsLabel = "default"

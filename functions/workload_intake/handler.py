@@ -44,7 +44,7 @@ class WorkloadIntake:
         self._bindings = BindingCache()
 
     def handle(self, event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        """One plan.proposed, one workload.rejected, or nothing for a submission that is known already."""
+        """One plan.proposed, one workload.rejected, or nothing where there is nothing to do."""
         data = event.data if isinstance(event.data, dict) else None
         try:
             if data is None:
