@@ -156,8 +156,8 @@ def _oidc_issuer(where: str, given: object) -> OidcIssuer:
     if unknown := given.keys() - {"issuer", "audience", "createUsers", "certificateAuthority"}:
         raise ConfigurationError(f"{where}.{sorted(unknown)[0][:60]} is unknown")
     issuer, audience = given["issuer"], given["audience"]
-    if not isinstance(issuer, str) or not re.fullmatch(r"https://[^\s?#]+", issuer):
-        raise ConfigurationError(f"{where}.issuer must be an HTTPS URL without query and fragment")
+    if not isinstance(issuer, str) or not re.fullmatch(r"https://[^\s?#]{1,247}", issuer):
+        raise ConfigurationError(f"{where}.issuer must be an HTTPS URL without query, at most 255 characters long")
     if not isinstance(audience, str) or not audience:
         raise ConfigurationError(f"{where}.audience must be text: what the issuer calls Sentinel")
     create, authority = given.get("createUsers", False), given.get("certificateAuthority")

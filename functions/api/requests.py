@@ -158,9 +158,13 @@ class RequestFrame:
 
 
 def _check_query(request: Request, known: set[str]) -> None:
-    counts = Counter(name for name, _ in request.query_params.multi_items())
+    given = request.query_params.multi_items()
+    counts = Counter(name for name, _ in given)
     errors = [(name[:60], _unknown(known)) for name in counts if name not in known]
     errors += [(name[:60], "may be given once") for name, count in counts.items() if name in known and count > 1]
+    errors += [
+        (name[:60], "must not hold the character NUL") for name, value in given if name in known and "\0" in value
+    ]
     if errors:
         detail = "; ".join(f"query parameter {name!r}: {said}" for name, said in errors)
         raise RequestRefused("bad-request", detail, *errors)

@@ -33,9 +33,9 @@ _Password = Annotated[SecretStr, Field(max_length=1024, examples=["correct horse
 class NewUser(Body):
     """A user. Either password, or issuer: then `name` is what the issuer's tokens call `sub`."""
 
-    name: str = Field(min_length=1, max_length=256, examples=["ada"])
+    name: str = Field(min_length=1, max_length=255, examples=["ada"])
     password: _Password | None = None
-    issuer: str = Field("", max_length=1024, examples=[""])
+    issuer: str = Field("", max_length=255, examples=[""])
 
 
 class UserChange(Body):

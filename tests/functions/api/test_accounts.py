@@ -1,5 +1,6 @@
 """Users, service accounts, their tokens and role bindings by HTTP."""
 
+import random
 import uuid
 from functools import partial
 
@@ -60,6 +61,15 @@ def test_a_name_is_taken_once_and_the_two_kinds_have_names_of_their_own(rest: Re
 def test_a_bad_or_unknown_field_is_named(body: dict[str, object], field: str, rest: Rest) -> None:
     answer = rest("POST", "/users", body)
     assert (answer.status, [one["field"] for one in answer.json["errors"]]) == (422, [field])
+
+
+def test_the_longest_name_of_an_external_user_fits_the_index(rest: Rest) -> None:
+    letters = random.Random(7)
+    name, issuer = ("".join(chr(letters.randrange(0x20000, 0x2A000)) for _ in range(255)) for _ in range(2))
+    assert rest("POST", "/users", {"name": name, "issuer": issuer}).status == 201
+    for field in ("name", "issuer"):
+        answer = rest("POST", "/users", {"name": name, "issuer": issuer, field: "x" * 256})
+        assert (answer.status, answer.json["errors"][0]["field"]) == (422, field)
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.ADMIN])

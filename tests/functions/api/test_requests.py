@@ -36,6 +36,7 @@ def test_an_answer_carries_the_id_of_its_request_and_a_problem_names_it(rest: Re
     [
         ("//nowhere", 404, "there is no such route"),
         (f"{ABSENT}?color=red", 400, "'color': is unknown; this route takes none"),
+        ("/users?name=a%00b", 400, "'name': must not hold the character NUL"),
         ("/workloads/12", 422, "workload_id: "),
     ],
 )
