@@ -85,11 +85,6 @@ def mark_away(work: UnitOfWork, name: str, reason: str, *, probed: bool = False)
     work.catalogue.mark_away(name, reason, probed=probed, first=FIRST_BACKOFF, longest=LONGEST_BACKOFF)
 
 
-def list_clusters(work: UnitOfWork) -> list[Cluster]:
-    """Every cluster, by name."""
-    return work.catalogue.clusters()
-
-
 def page(work: UnitOfWork, request: PageRequest) -> Page[ClusterStatus]:
     """A page of the clusters, sorted by `name`."""
     return work.catalogue.page(request)

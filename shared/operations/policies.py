@@ -87,11 +87,6 @@ def disable(work: UnitOfWork, name: str, author: str, actor: Actor) -> ChangedPo
     return _switch(work, name, author, actor, enabled=False)
 
 
-def list_policies(work: UnitOfWork) -> list[StoredPolicy]:
-    """Every policy by name. One that can no longer be read says why."""
-    return work.policies.all()
-
-
 def page(work: UnitOfWork, request: PageRequest) -> Page[StoredPolicy]:
     """A page of the policies, sorted by `name`."""
     return work.policies.page(request)

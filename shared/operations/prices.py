@@ -31,8 +31,3 @@ def _thing(price: Price) -> str:
 def page(work: UnitOfWork, cluster: str | None, request: PageRequest) -> Page[Price]:
     """A page of the prices, sorted by `kind` (then SKU and cluster). cluster: "" for those of all clusters."""
     return work.catalogue.price_page(cluster, request)
-
-
-def list_prices(work: UnitOfWork) -> list[Price]:
-    """Every price, by kind, SKU and cluster."""
-    return work.catalogue.prices()

@@ -77,14 +77,6 @@ class QueuedPlan:
         }
 
 
-@dataclass(frozen=True)
-class QueuePage:
-    """The head of the queue, first goes first. more: others wait behind it."""
-
-    plans: list[QueuedPlan]
-    more: bool
-
-
 def list_workloads(work: UnitOfWork, wanted: WorkloadFilter, request: PageRequest) -> Page[Workload]:
     """A page of workloads, sorted by `name` (team, namespace and name) or `createdAt`."""
     return work.workloads.page(wanted, request)
@@ -132,18 +124,6 @@ def alternatives(work: UnitOfWork, workload: Workload) -> list[Suggestion] | Non
     from shared.operations import simulate  # brings all rules along, and most commands need none
 
     return simulate.alternatives(work, denied, workload)
-
-
-def list_queue(work: UnitOfWork, limit: int) -> QueuePage:
-    """At most `limit` plans that wait for quota or capacity."""
-    plans = work.queue.first(limit + 1)
-    workloads = work.workloads.get_many([plan.workload_id for plan in plans])
-    queued = [
-        QueuedPlan(at, plan, workloads[plan.workload_id])
-        for at, plan in enumerate(plans[:limit], start=1)
-        if plan.workload_id in workloads
-    ]
-    return QueuePage(queued, len(plans) > limit)
 
 
 def queue_page(work: UnitOfWork, wanted: LineFilter, request: PageRequest) -> Page[QueuedPlan]:

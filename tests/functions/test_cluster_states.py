@@ -257,7 +257,7 @@ def test_whoever_is_placing_a_workload_right_now_is_waited_for(chain: Chain, sto
             assert not removing.done()
         assert removing.result(30)
     with store.begin() as work:
-        assert [one.name for one in clusters.list_clusters(work)] == ["local"]
+        assert [one.name for one in work.catalogue.clusters()] == ["local"]
 
 
 def remove(chain: Chain, name: str) -> bool:

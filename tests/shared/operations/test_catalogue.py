@@ -18,7 +18,7 @@ def test_a_cluster_is_registered_and_audited(store: Store) -> None:
         clusters.register(work, east, ADA)
         clusters.register(work, Cluster("far"), ADA)
     with store.begin() as work:
-        assert [one.name for one in clusters.list_clusters(work)] == ["east", "far", "local"]
+        assert [one.name for one in work.catalogue.clusters()] == ["east", "far", "local"]
         [row], [far] = work.audit_entries("cluster/east"), work.audit_entries("cluster/far")
     assert (row.action, row.actor) == ("cluster.registered", "operator:ada")
     assert row.detail.items() >= {"labels": {"region": "us"}, "gpus": {"L4": 8}}.items()
@@ -34,7 +34,7 @@ def test_prices_are_set_with_one_audit_row(store: Store) -> None:
     with store.begin() as work:
         prices.set_prices(work, mine, ADA)
     with store.begin() as work:
-        found = prices.list_prices(work)
+        found = work.catalogue.prices()
         [row] = work.audit_entries("prices")
     assert all(price in found for price in mine)
     assert (row.actor, row.detail["prices"]) == ("operator:ada", ["gpu L4 local 1.50", "cpu 0.02"])

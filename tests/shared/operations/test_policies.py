@@ -63,7 +63,7 @@ def test_a_policy_that_is_not_there_is_refused_everywhere(store: Store) -> None:
         ):
             with pytest.raises(NotFound, match="there is no policy none"):
                 refused()
-        assert policies.list_policies(work) == []
+        assert work.policies.all() == []
 
 
 def test_a_policy_that_cannot_be_read_is_disabled_and_never_enabled(store: Store, owner_engine: sa.Engine) -> None:
