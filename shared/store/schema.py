@@ -27,5 +27,5 @@ def check(connection: sa.Connection) -> None:
     if current is None or current < needed():
         raise StoreUnavailable(
             f"the database has the schema {current or 'of no release'}, and this release needs {needed()}: "
-            "run `sentinel migrate`, or python -m shared.store.migrate"
+            "run `python -m shared.store.migrate`"
         )
