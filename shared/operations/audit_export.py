@@ -61,10 +61,13 @@ def checked_heads(exported: Mapping[str, Any], public: Ed25519PublicKey | None) 
         key = public or Ed25519PublicKey.from_public_bytes(_bytes(exported["publicKey"]))
         key.verify(_bytes(exported["signature"]), _canonical(content))
         heads = exported["heads"]
-        return [ChainHead(int(one["shard"]), int(one["sequence"]), bytes.fromhex(one["hash"])) for one in heads]
+        found = [ChainHead(int(one["shard"]), int(one["sequence"]), bytes.fromhex(one["hash"])) for one in heads]
+        if not all(0 <= one.shard < 2**15 and 0 < one.sequence < 2**63 for one in found):
+            raise ValueError("a number that no row can have")
+        return found
     except InvalidSignature:
         raise OperationRefused("signature", "the heads were not signed with this key, or were changed since") from None
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise OperationRefused("heads", "is not what an export of the audit log ends with") from None
 
 

@@ -64,7 +64,7 @@ def uncordon(work: UnitOfWork, name: str, actor: Actor) -> bool:
 def remove(work: UnitOfWork, name: str, actor: Actor) -> None:
     """Forgets a cluster. Raises NotFound, and WrongState while a workload has something there."""
     work.catalogue.lock_clusters()
-    get_cluster(work, name)
+    cluster = get_cluster(work, name)
     holders = work.workloads.on_cluster(name, FIRST_ID, _COUNTED)
     if holders:
         count = f"{_COUNTED} or more" if len(holders) == _COUNTED else str(len(holders))
@@ -74,7 +74,7 @@ def remove(work: UnitOfWork, name: str, actor: Actor) -> None:
             f" with `sentinel remove`, or give them up with `sentinel cluster declare-lost {name}`",
         )
     work.catalogue.remove_cluster(name)
-    work.audit("cluster.removed", f"cluster/{name}", actor)
+    work.audit("cluster.removed", f"cluster/{name}", actor, changes=changes(_registered(cluster), None))
 
 
 def mark_away(work: UnitOfWork, name: str, reason: str, *, probed: bool = False) -> None:

@@ -201,6 +201,20 @@ def test_heads_that_were_changed_or_signed_by_another_are_refused(store: Store, 
             audit_export.verify(work, {"shard": 1})
 
 
+@pytest.mark.parametrize("field", ["shard", "sequence"])
+@pytest.mark.parametrize("number", [-1, 10**30, float("inf")])
+def test_heads_of_rows_that_cannot_be_are_refused_whoever_signed_them(
+    store: Store, field: str, number: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = {"shard": 1, "sequence": 1, "hash": "00", field: number}
+    monkeypatch.setattr(audit_export, "_head", lambda _: head)
+    write(store, "1")
+    with store.read() as work:
+        forged = audit_export.signed_heads(work, KEY)
+        with pytest.raises(OperationRefused, match="is not what an export"):
+            audit_export.verify(work, forged)
+
+
 def test_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     file = tmp_path / "key.pem"
     audit_export.make_key(file)
