@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from functions.api.routes import stream
+from shared.errors import StoreUnavailable
 from shared.models.identity import Role
 from tests.support.builders import Deliver, id_of
 from tests.support.rest import Rest
@@ -26,6 +27,9 @@ class Events:
 
     def __init__(self, answer: http.client.HTTPResponse) -> None:
         self._answer = answer
+
+    def line(self) -> str:
+        return self._answer.readline().decode().rstrip("\n")
 
     def next(self) -> dict[str, Any]:
         """The next event: id, event, data. Comments are passed over."""
@@ -70,6 +74,30 @@ def test_each_sees_their_teams_and_goes_on_where_they_were(rest: Rest, deliver: 
     deliver.submit("later")
     with opened(rest, "ada", last=first["id"]) as ada:
         assert ada.next()["data"]["workload"] == str(id_of("later"))
+
+
+def test_a_stream_goes_on_after_the_database_was_away(
+    rest: Rest, deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, outage = stream._look, iter(range(3))
+
+    def away_at_first(*given: Any) -> Any:
+        if next(outage, None) is not None:
+            raise StoreUnavailable("the database is away")
+        return look(*given)
+
+    monkeypatch.setattr(stream, "_look", away_at_first)
+    with opened(rest, "admin") as events:
+        deliver.submit("chat")
+        assert events.next()["data"]["workload"] == str(id_of("chat"))
+    assert next(outage, None) is None
+
+
+def test_a_silent_stream_shows_that_it_is_alive(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.0)
+    with opened(rest, "admin") as events:
+        assert events.line() == ""
+        assert events.line() == ": still here"
 
 
 def test_a_stream_of_a_team_that_is_not_theirs_stays_silent(rest: Rest, deliver: Deliver) -> None:
