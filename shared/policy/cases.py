@@ -167,7 +167,8 @@ def _usage(usage: Usage) -> ScopeUsage:
 def _times(actions: Sequence[AnyAction], query: ActionQuery, now: datetime) -> tuple[datetime, ...]:
     taken = [action if isinstance(action, Action) else Action(at=action) for action in actions]
     times = (_moment(a.at, now) for a in taken if not query.verbs or a.verb is None or a.verb in query.verbs)
-    return tuple(sorted(time for time in times if now - query.window < time <= now))
+    within = sorted(time for time in times if now - query.window < time <= now)
+    return tuple(within[: max(0, len(within) - query.skip)])
 
 
 def _level(service: SuiteService, now: datetime) -> ServiceLevel:

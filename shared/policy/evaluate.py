@@ -54,8 +54,8 @@ def facts_needed(plan: PlanView, policies: Iterable[StoredPolicy], *, capped: bo
         usage=frozenset([plan.counting(kind) for kind in usage]),
         actions=frozenset(
             [
-                ActionQuery(plan.counting(kind), verbs, window, most)
-                for (kind, verbs, window), most in most_of(wanted.actions for wanted in kinds).items()
+                ActionQuery(plan.counting(kind), verbs, window, most, skip)
+                for (kind, verbs, window, skip), most in most_of(wanted.actions for wanted in kinds).items()
                 if not verbs or plan.verb in verbs
             ]
         ),

@@ -35,13 +35,16 @@ class ScopeUsage:
 class ActionQuery:
     """The approved actions of a scope in a window that ends now; no verbs means any.
 
-    most: how many of the newest are enough, None for all. Two queries that differ in it alone ask for the same fact.
+    skip: how many of the newest are passed over: of a high limit only the action that uses it up is of interest. most:
+    how many of the newest behind those are enough, None for all. Two queries that differ in `most` alone ask for the
+    same fact.
     """
 
     scope: CountingScope
     verbs: tuple[Verb, ...]
     window: timedelta
     most: int | None = field(default=None, compare=False)
+    skip: int = 0
 
     def is_answered_by(self, other: "ActionQuery", found: int) -> bool:
         """Whether the `found` actions of the same fact, asked for by another query, are enough for this one."""
@@ -63,8 +66,10 @@ class ServiceLevel:
     newest: datetime | None
 
 
-ActionKind = tuple[ScopeKind, tuple[Verb, ...], timedelta]
-"""The actions with one of these verbs, in the plan's scope of that kind, in a window that ends now."""
+ActionKind = tuple[ScopeKind, tuple[Verb, ...], timedelta, int]
+"""The actions with one of these verbs, in the plan's scope of that kind, in a window that ends now, without so many of
+the newest.
+"""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,8 @@ class FactsNeeded:
 class Facts:
     """What is known.
 
-    actions: the times of the newest actions, oldest first; some may be older than the window. priced_on: the oldest
+    actions: the times of the newest actions, oldest first, without those that the query skips; some may be older than
+    the window. priced_on: the oldest
     price that the plan's cost rests on. capacity: the GPUs of the plan's cluster by SKU, None when that is not known.
     """
 

@@ -28,6 +28,7 @@ class _Actions:
     window: timedelta
     times: tuple[datetime, ...]
     most: int | None = None
+    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Recorded:
         """The facts, as the evaluation takes them."""
         return Facts(
             {u.scope: ScopeUsage(u.by_sku, u.month_to_date_usd) for u in self.usage},
-            {ActionQuery(a.scope, a.verbs, a.window, a.most): a.times for a in self.actions},
+            {ActionQuery(a.scope, a.verbs, a.window, a.most, a.skip): a.times for a in self.actions},
             {s.window: s.level for s in self.service},
             self.priced_on,
             self.capacity,
@@ -77,7 +78,7 @@ def to_json(
         now,
         plan,
         tuple(_Usage(scope, dict(u.by_sku), u.month_to_date_usd) for scope, u in facts.usage.items()),
-        tuple(_Actions(q.scope, q.verbs, q.window, times, q.most) for q, times in facts.actions.items()),
+        tuple(_Actions(q.scope, q.verbs, q.window, times, q.most, q.skip) for q, times in facts.actions.items()),
         tuple(_Service(window, level) for window, level in facts.service.items()),
         facts.priced_on,
         waits,

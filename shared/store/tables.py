@@ -363,10 +363,12 @@ actions = Table(
     _text("verb"),
     _moment("taken_at", nullable=False),
     *_kept(),
-    Index(None, "workload_id", "taken_at"),
-    Index(None, "team", "taken_at"),
-    Index(None, "cluster", "taken_at"),
     Index(None, "taken_at"),
+    # The plan is in them so that the table need not be read.
+    *(
+        Index(None, *scope, "verb", "taken_at", postgresql_include=["plan_id"])
+        for scope in (("workload_id",), ("team",), ("cluster",), ())
+    ),
 )
 
 clusters = Table(

@@ -15,6 +15,11 @@ from shared.policy.facts import ActionQuery, FactKinds
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.vocabulary import ScopeKind, Window
 
+_LISTED = 1_000
+"""Of a limit up to this, all actions that count are read: a decision can be replayed later with a lower limit. Of a
+higher limit N, only the N-th newest action is read, and the one before it.
+"""
+
 
 class RateLimit(RuleModel):
     """At most `actions` in any `window`; no verbs means any. What reduces harm spends nothing."""
@@ -26,21 +31,28 @@ class RateLimit(RuleModel):
     verbs: tuple[Verb, ...] = ()
 
     def fact_kinds(self) -> FactKinds:
-        return FactKinds(actions={(self.scope, self.verbs, self.window): self.actions + 1})
+        most = self.actions + 1 - self._skip
+        return FactKinds(actions={(self.scope, self.verbs, self.window, self._skip): most})
 
     def check(self, context: EvaluationContext) -> Iterator[Breach]:
         plan, now = context.plan, context.now
         if self.verbs and plan.verb not in self.verbs:
             return
-        known = context.facts.actions.get(ActionQuery(plan.counting(self.scope), self.verbs, self.window))
+        query = ActionQuery(plan.counting(self.scope), self.verbs, self.window, skip=self._skip)
+        known = context.facts.actions.get(query)
         if known is None:
             raise MissingFact(f"the recent actions of {plan.described(self.scope)} are not known")
         times = known[bisect_right(known, now - self.window) :]
-        if len(times) >= self.actions:
-            free = times[len(times) - self.actions] + self.window
-            count = str(len(times)) if len(times) == self.actions else f"more than {self.actions}"
+        taken = self._skip + len(times)
+        if times and taken >= self.actions:
+            free = times[taken - self.actions] + self.window
+            count = str(taken) if taken == self.actions else f"more than {self.actions}"
             message = (
                 f"{plan.described(self.scope)} had {count} actions within {self.window}; "
                 f"{self.actions} are allowed, the next one at {free.isoformat()}"
             )
-            yield Breach("actions", str(self.actions), str(len(times) + 1), message, until=free)
+            yield Breach("actions", str(self.actions), str(taken + 1), message, until=free)
+
+    @property
+    def _skip(self) -> int:
+        return 0 if self.actions <= _LISTED else self.actions - 1

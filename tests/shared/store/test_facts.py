@@ -1,5 +1,6 @@
 """What a decision needs and what is recorded besides it, held against the rows themselves."""
 
+import uuid
 from datetime import timedelta
 from decimal import Decimal
 from itertools import chain, combinations
@@ -9,9 +10,11 @@ import sqlalchemy as sa
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.cluster import Cluster
+from shared.models.plan import Verb
 from shared.operations.plan_view import stored_plan_view
 from shared.policy.decision import PlanView
-from shared.policy.facts import Facts, FactsNeeded, ScopeUsage
+from shared.policy.evaluate import evaluate, facts_needed
+from shared.policy.facts import ActionQuery, Facts, FactsNeeded, ScopeUsage
 from shared.policy.months import cost, month_start
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.rollout.pricing import Price, PriceKind
@@ -19,10 +22,40 @@ from shared.store.rows import amounts_from
 from shared.store.tables import reservations, usage, workload_costs
 from shared.store.unit_of_work import Store, UnitOfWork
 from tests.support.builders import Deliver, connection_of, id_of
+from tests.support.policies import stored
 
 COUNTED = (ScopeKind.TEAM, ScopeKind.CLUSTER, ScopeKind.GLOBAL)
 KINDS = (ScopeKind.WORKLOAD, *COUNTED)
 SUBSETS = list(chain.from_iterable(combinations(KINDS, size) for size in range(5)))
+
+
+PLENTY = timedelta(days=1)
+
+
+def take(store: Store, plan: PlanView, verb: Verb, count: int, *, ago: float, **other: str) -> None:
+    """So many actions like those of a plan, a second apart, the newest that many seconds ago."""
+    row = {"workload": plan.workload_id, "team": plan.team, "cluster": plan.cluster, "verb": verb.value, **other}
+    with store.begin() as work:
+        connection_of(work).execute(_TAKE, {**row, "count": count, "ago": ago})
+
+
+_TAKE = sa.text("""
+    INSERT INTO actions (plan_id, workload_id, team, cluster, verb, taken_at)
+    SELECT gen_random_uuid(), :workload, :team, :cluster, :verb, now() - (:ago + n) * interval '1 second'
+      FROM generate_series(0, CAST(:count AS int) - 1) AS n
+""")
+
+
+def analyze(owner: sa.Engine) -> None:
+    """PostgreSQL does this by itself from time to time; until then it plans for few rows."""
+    with owner.begin() as connection:
+        connection.execute(sa.text("ANALYZE actions"))
+
+
+def rows_read(work: UnitOfWork) -> int:
+    """How many rows and index entries of the actions were read until now, counted from anywhere."""
+    counted = "SELECT pg_stat_get_xact_tuples_returned(oid) FROM pg_class WHERE relname LIKE '%actions%'"
+    return sum(connection_of(work).execute(sa.text(counted)).scalars())
 
 
 def view(work: UnitOfWork, name: str = "a") -> PlanView:
@@ -136,3 +169,78 @@ def test_an_empty_ledger_holds_nothing_and_that_is_known(store: Store, deliver: 
         found = around(work, view(work))
     assert {scope.kind for scope in found.usage} == set(KINDS)
     assert all(known == ScopeUsage({}) for known in found.usage.values())
+
+
+@pytest.fixture
+def plan(deliver: Deliver, store: Store) -> PlanView:
+    """A plan that has taken no action yet."""
+    deliver.submit("a")
+    with store.read() as work:
+        return view(work)
+
+
+def actions_of(work: UnitOfWork, plan: PlanView, kind: ScopeKind, *verbs: Verb, most: int, skip: int = 0) -> list[int]:
+    """How many seconds ago each was, the newest first."""
+    query = ActionQuery(plan.counting(kind), verbs, PLENTY, most, skip)
+    times = work.facts.load(FactsNeeded(actions=frozenset([query])), plan, work.now).actions[query]
+    return [round((work.now - moment).total_seconds()) for moment in reversed(times)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_actions_are_those_of_the_scope_and_the_verbs_newest_first(
+    store: Store, plan: PlanView, kind: ScopeKind
+) -> None:
+    take(store, plan, Verb.DEPLOY, 3, ago=100)
+    take(store, plan, Verb.SCALE, 3, ago=200)
+    take(store, plan, Verb.UPDATE, 3, ago=300)
+    take(store, plan, Verb.DEPLOY, 3, ago=90_000)
+    elsewhere = {"workload": str(uuid.uuid4()), "team": "other", "cluster": "other"}
+    take(store, plan, Verb.DEPLOY, 0 if kind is ScopeKind.GLOBAL else 3, ago=1, **elsewhere)
+    with store.begin() as work:
+        assert actions_of(work, plan, kind, most=7) == pytest.approx([100, 101, 102, 200, 201, 202, 300], abs=5)
+        found = actions_of(work, plan, kind, Verb.UPDATE, Verb.DEPLOY, most=3, skip=2)
+        assert found == pytest.approx([102, 300, 301], abs=5)
+        assert actions_of(work, plan, kind, Verb.ROLLBACK, most=3) == []
+
+
+def test_a_rate_limit_on_a_rare_verb_reads_no_actions_of_other_verbs(
+    store: Store, plan: PlanView, owner_engine: sa.Engine
+) -> None:
+    take(store, plan, Verb.SCALE, 3000, ago=1)
+    take(store, plan, Verb.DEPLOY, 2, ago=5000)
+    analyze(owner_engine)
+    for kind in KINDS:
+        with store.begin() as work:
+            before = rows_read(work)
+            assert len(actions_of(work, plan, kind, Verb.DEPLOY, most=5)) == 2
+            assert rows_read(work) - before <= 4
+
+
+def test_of_many_actions_no_more_are_read_than_a_limit_asks_for(
+    store: Store, plan: PlanView, owner_engine: sa.Engine
+) -> None:
+    for verb in (Verb.SCALE, Verb.DEPLOY):
+        take(store, plan, verb, 3000, ago=1)
+    analyze(owner_engine)
+    for kind in KINDS:
+        with store.begin() as work:
+            before = rows_read(work)
+            assert len(actions_of(work, plan, kind, most=10)) == 10
+            assert rows_read(work) - before <= 30
+
+
+def test_of_a_high_limit_one_action_says_when_it_is_free_again(store: Store, plan: PlanView) -> None:
+    """It is the N-th newest, of any verb, and the plan is approved when it leaves the window."""
+    limit = {"type": "rate_limit", "scope": "global", "actions": 2_000, "window": "P1D"}
+    policy = stored("many", limit)
+    for count, approved in ((1_999, True), (1, False), (5, False)):
+        take(store, plan, Verb.SCALE, count, ago=10)
+        with store.begin() as work:
+            facts = work.facts.load(facts_needed(plan, [policy]), plan, work.now)
+            assert sum(len(times) for times in facts.actions.values()) <= 2
+            assert evaluate(plan, [policy], facts, work.now).approved is approved
+    [violation] = evaluate(plan, [policy], facts, work.now).violations
+    assert "more than 2000 actions" in violation.message
+    assert violation.until is not None
+    ahead = (violation.until - work.now).total_seconds()
+    assert ahead == pytest.approx(86_400 - 2_003, abs=10), "five actions later than the first 2,000"
