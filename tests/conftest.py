@@ -48,7 +48,8 @@ def pytest_collection_finish() -> None:
 
 LOCAL = Cluster("local", {"region": "eu"}, {"H100": 16, "L4": 16, "A100-80GB": 16})
 
-# DELETE beats TRUNCATE by far on tables of a few rows, and waits for no reader. Prices are what migrations seeded.
+# DELETE beats TRUNCATE by far on tables of a few rows, and waits for no reader. Prices are what migrations seeded. In
+# order: the totals of usage come after usage, whose trigger writes them.
 _REMEMBER_PRICES = "CREATE SCHEMA seeded; CREATE TABLE seeded.prices AS TABLE prices"
 _EMPTY = """
 DO $$
@@ -56,7 +57,7 @@ DECLARE
     name text;
 BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
-                   AND tablename NOT IN ('alembic_version', 'prices') LOOP
+                   AND tablename NOT IN ('alembic_version', 'prices') ORDER BY tablename LOOP
         EXECUTE format('DELETE FROM %I', name);
     END LOOP;
     IF EXISTS ((TABLE prices EXCEPT TABLE seeded.prices) UNION ALL (TABLE seeded.prices EXCEPT TABLE prices)) THEN

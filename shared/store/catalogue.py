@@ -14,7 +14,7 @@ from shared.models.page import Page, PageRequest
 from shared.rollout.pricing import Price, PriceKind
 from shared.store import pages
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, one_of
-from shared.store.tables import clusters, orphans, prices, sweeps, usage
+from shared.store.tables import clusters, orphans, prices, sweeps, usage_totals
 
 
 def _in_seconds(seconds: sa.ColumnElement[float]) -> sa.ColumnElement[datetime]:
@@ -83,10 +83,10 @@ _ADD_PRODUCTS = (
 )
 _AT = sa.bindparam("names", type_=ARRAY(sa.Text))
 _RESERVED_GPUS = (
-    sa.select(usage.c.cluster, usage.c.sku, sa.func.sum(usage.c.gpus).label("gpus"))
-    .where(usage.c.cluster == sa.func.any(_AT))
-    .group_by(usage.c.cluster, usage.c.sku)
-    .having(sa.func.sum(usage.c.gpus) > 0)
+    sa.select(usage_totals.c.cluster, usage_totals.c.sku, sa.func.sum(usage_totals.c.gpus).label("gpus"))
+    .where(usage_totals.c.cluster == sa.func.any(_AT))
+    .group_by(usage_totals.c.cluster, usage_totals.c.sku)
+    .having(sa.func.sum(usage_totals.c.gpus) > 0)
 )
 SORTS = {"name": (clusters.c.name,)}
 PRICE_SORTS = {"kind": (prices.c.kind, prices.c.sku, prices.c.cluster)}
@@ -203,8 +203,9 @@ class CatalogueRows:
 
     def reserved(self) -> dict[tuple[str, str], Amounts]:
         """What the ledger holds, by (cluster, GPU SKU)."""
-        sums = [sa.func.sum(usage.c[name]).label(name) for name in AMOUNT_COLUMNS]
-        statement = sa.select(usage.c.cluster, usage.c.sku, *sums).group_by(usage.c.cluster, usage.c.sku)
+        sums = [sa.func.sum(usage_totals.c[name]).label(name) for name in AMOUNT_COLUMNS]
+        columns = (usage_totals.c.cluster, usage_totals.c.sku)
+        statement = sa.select(*columns, *sums).where(usage_totals.c.cluster != "").group_by(*columns)
         return {
             (row["cluster"], row["sku"]): amounts_from(row) for row in self.connection.execute(statement).mappings()
         }

@@ -4,7 +4,8 @@ A reservation is a line for each (workload, cluster, GPU SKU). Approval holds it
 old and the new revision plus the surge of the update; execution commits it before it touches the
 cluster; verification settles it to what the revision that runs really takes; observed absence releases
 it. Each line also counts in the usage of its (team, cluster, SKU), which is never changed in any other
-way, so team, cluster and global totals are sums over a few rows.
+way, so the total of a team is a sum over a few rows. A trigger adds each change to the totals of its cluster and of
+everything, each of which is the sum of a few rows too: a transaction adds to one that nobody else has locked.
 
 Money is charged by the microsecond and never rounded to the cent: only dividing by the seconds of an hour is inexact,
 by less than 1e-12 dollars a charge. So the accounts of workloads and the usage that policy counts in say the same to
@@ -34,7 +35,7 @@ from shared.policy.facts import ScopeUsage
 from shared.policy.holdings import WorkloadHoldings, sum_by_sku
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.rows import AMOUNT_COLUMNS, MONTH_START, amounts_from, amounts_to_columns
-from shared.store.tables import reservations, usage, workload_costs
+from shared.store.tables import reservations, usage, usage_totals, workload_costs
 
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
 
@@ -77,16 +78,16 @@ class Ledger:
     def usage(self, scopes: Iterable[CountingScope]) -> dict[CountingScope, ScopeUsage]:
         """Everything reserved, approved and running in each scope, and what it has cost this month.
 
-        At most one scope of a kind. Teams, clusters and everything are counted in one pass over their rows.
+        At most one scope of a kind. The totals of clusters and of everything are read, not added up from usage.
         """
         by_kind = {scope.kind: scope for scope in scopes}
         found: dict[CountingScope, ScopeUsage] = {}
         if (own := by_kind.pop(ScopeKind.WORKLOAD, None)) is not None:
             found[own] = self.holdings(uuid.UUID(own.key)).usage
         if by_kind:
-            keys = {kind.value: scope.key for kind, scope in by_kind.items() if kind in _COUNTED_BY}
+            keys = {kind.value: scope.key for kind, scope in by_kind.items()}
             rows = self.connection.execute(_usage_of(frozenset(by_kind)), keys).mappings().all()
-            found |= {scope: _total(row for row in rows if row[_mark(kind)]) for kind, scope in by_kind.items()}
+            found |= {scope: _total(row for row in rows if row["kind"] == kind) for kind, scope in by_kind.items()}
         return found
 
     def holdings(self, workload_id: uuid.UUID) -> WorkloadHoldings:
@@ -246,35 +247,37 @@ def accrued() -> sa.ColumnElement[Any]:
     return sa.case((this_month, usage.c.accrued_usd), else_=sa.literal(0)) + running
 
 
-def _accrued_together() -> sa.ColumnElement[Any]:
-    """The sum of what usage rows have `accrued`: the month's begin is worked out once, and the sum is divided."""
+def _accrued_together(table: sa.Table) -> sa.ColumnElement[Any]:
+    """The sum of what rows have `accrued`: the month's begin is worked out once, and the sum is divided."""
     begun = sa.select(MONTH_START).scalar_subquery()
-    written = sa.case((usage.c.accrued_at >= begun, usage.c.accrued_usd), else_=sa.literal(0))
-    running = usage.c.usd_per_hour * _seconds_since(sa.func.greatest(usage.c.accrued_at, begun))
+    written = sa.case((table.c.accrued_at >= begun, table.c.accrued_usd), else_=sa.literal(0))
+    running = table.c.usd_per_hour * _seconds_since(sa.func.greatest(table.c.accrued_at, begun))
     return sa.func.sum(written) + sa.func.sum(running) / 3600
 
 
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
 
-_COUNTED_BY = {ScopeKind.TEAM: usage.c.team, ScopeKind.CLUSTER: usage.c.cluster}
+_COUNTED_IN = {
+    ScopeKind.TEAM: usage.c.team,
+    ScopeKind.CLUSTER: usage_totals.c.cluster,
+    ScopeKind.GLOBAL: usage_totals.c.cluster,
+}
+"""Where the key of a scope is; that of everything is empty."""
 
 
 @lru_cache
-def _usage_of(kinds: frozenset[ScopeKind]) -> sa.Select[Any]:
-    """Sums by GPU SKU, and by whether they count in the team (`:team`) and in the cluster (`:cluster`)."""
-    marks = {kind: column == sa.bindparam(kind.value) for kind, column in _COUNTED_BY.items() if kind in kinds}
-    sums = [sa.func.sum(usage.c[name]).label(name) for name in AMOUNT_COLUMNS]
-    selected = [mark.label(_mark(kind)) for kind, mark in marks.items()]
-    if ScopeKind.GLOBAL in kinds:
-        selected.append(sa.true().label(_mark(ScopeKind.GLOBAL)))
-    statement = sa.select(usage.c.sku, *selected, *sums, _accrued_together().label("month"))
-    # By name: to PostgreSQL the same comparison with another parameter is another expression.
-    statement = statement.group_by(usage.c.sku, *(sa.literal_column(mark.name) for mark in selected))
-    return statement if ScopeKind.GLOBAL in kinds else statement.where(sa.or_(*marks.values()))
+def _usage_of(kinds: frozenset[ScopeKind]) -> sa.CompoundSelect[Any]:
+    """Sums by GPU SKU of the scopes whose keys are `:team`, `:cluster` and `:global`."""
+    return sa.union_all(*(_usage_in(kind) for kind in sorted(kinds)))
 
 
-def _mark(kind: ScopeKind) -> str:
-    return f"in_{kind.value}"
+def _usage_in(kind: ScopeKind) -> sa.Select[Any]:
+    column = _COUNTED_IN[kind]
+    table = column.table
+    sums = [sa.func.sum(table.c[name]).label(name) for name in AMOUNT_COLUMNS]
+    name = sa.literal_column(f"'{kind.value}'", sa.Text).label("kind")
+    statement = sa.select(name, table.c.sku, *sums, _accrued_together(table).label("month"))
+    return statement.where(column == sa.bindparam(kind.value)).group_by(table.c.sku)
 
 
 def _total(rows: Iterable[Mapping[Any, Any]]) -> ScopeUsage:

@@ -343,6 +343,21 @@ usage = Table(
     Index("ix_usage_unused", "accrued_at", postgresql_where=text(UNUSED)),
 )
 
+# Of every cluster, and of everything together where `cluster` is empty: the sum of several rows. A trigger of `usage`
+# keeps them, whoever writes there.
+usage_totals = Table(
+    "usage_totals",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("cluster"),
+    _text("sku"),
+    *_amounts(),
+    Column("accrued_usd", Numeric, nullable=False, server_default=text("0")),
+    Column("accrued_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    *_kept(),
+    Index(None, "cluster", "sku"),
+)
+
 workload_costs = Table(
     "workload_costs",
     metadata,

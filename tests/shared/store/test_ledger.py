@@ -115,6 +115,47 @@ def test_usage_that_counts_nothing_goes_once_its_month_is_over(store: Store, own
     assert {row["sku"] for row in rows(owner_engine, "usage")} == {"H100", "A100-80GB"}
 
 
+def totals(owner: sa.Engine) -> dict[tuple[str, str], int]:
+    """The GPUs that the totals say, by cluster and SKU; of everything the cluster is empty."""
+    found: dict[tuple[str, str], int] = {}
+    for row in rows(owner, "usage_totals"):
+        key = (row["cluster"], row["sku"])
+        found[key] = found.get(key, 0) + row["gpus"]
+    return {key: gpus for key, gpus in found.items() if gpus}
+
+
+def test_totals_follow_whatever_is_written_in_usage(store: Store, owner_engine: sa.Engine) -> None:
+    hold(store, WORKLOADS[0], {"L4": 3, "H100": 1})
+    hold(store, WORKLOADS[1], {"L4": 2}, cluster="other")
+    expected = {("local", "L4"): 3, ("local", "H100"): 1, ("other", "L4"): 2, ("", "L4"): 5, ("", "H100"): 1}
+    assert totals(owner_engine) == expected
+    with owner_engine.begin() as connection:
+        connection.execute(sa.text("UPDATE usage SET gpus = 7, cluster = 'third' WHERE cluster = 'other'"))
+        connection.execute(sa.text("DELETE FROM usage WHERE sku = 'H100'"))
+    assert totals(owner_engine) == {("local", "L4"): 3, ("third", "L4"): 7, ("", "L4"): 10}
+    with store.begin() as work:
+        work.ledger.rename_sku("L4", "L40S")
+    assert totals(owner_engine) == {("local", "L40S"): 3, ("third", "L40S"): 7, ("", "L40S"): 10}
+
+
+def test_transactions_that_count_in_one_cluster_do_not_wait_for_each_other(
+    store: Store, owner_engine: sa.Engine
+) -> None:
+    """Each adds to a total that nobody has locked, and they use the same ones again."""
+    for _ in range(2):
+        with store.begin() as first, store.begin() as second:
+            for work, workload, team in ((first, WORKLOADS[0], "search"), (second, WORKLOADS[1], "ads")):
+                connection_of(work).execute(sa.text("SET LOCAL lock_timeout = '1ms'"))
+                held = Reservation(workload, "local", team, {"L4": Amounts(1, 0, 0, 1, Decimal(1))})
+                work.ledger.hold(held, uuid.uuid4(), work.now + HOLD)
+        with store.begin() as work:
+            for workload, team in ((WORKLOADS[0], "search"), (WORKLOADS[1], "ads")):
+                work.ledger.settle([(Reservation(workload, "local", team, {}), uuid.uuid4())])
+    hold(store, WORKLOADS[2], {"L4": 1})
+    assert totals(owner_engine) == {("local", "L4"): 1, ("", "L4"): 1}
+    assert len(rows(owner_engine, "usage_totals")) == 4
+
+
 def test_leaving_releases_other_clusters_only(store: Store) -> None:
     for cluster in ("local", "other", "third"):
         hold(store, WORKLOADS[0], {"L4": 1}, cluster=cluster)
