@@ -61,9 +61,9 @@ def test_under_the_locks_only_what_the_rules_count_is_added_up(
     statements = decision(engine, deliver)
     locked = next(number for number, text in enumerate(statements) if LOCKING in text)
     before, after = statements[:locked], statements[locked:]
-    marks = {f"in_{kind}" for kind in ("team", "cluster", "global")}
-    assert {mark for mark in marks for text in after if mark in text} == {f"in_{scope}"}
-    assert {mark for mark in marks for text in before if mark in text} == marks - {f"in_{scope}"}
+    marks = {f"'{kind}' AS kind" for kind in ("team", "cluster", "global")}
+    assert {mark for mark in marks for text in after if mark in text} == {f"'{scope}' AS kind"}
+    assert {mark for mark in marks for text in before if mark in text} == marks - {f"'{scope}' AS kind"}
     assert not [text for text in after if "FROM prices" in text or "FROM deployments" in text]
 
 
