@@ -22,7 +22,7 @@ from tests.functions.cli.conftest import Api
 from tests.support.builders import Deliver, id_of
 from tests.support.certificates import Authority
 
-ABSENT = f"/workloads/{uuid.uuid4()}"
+ABSENT = f"/workloads/{uuid.UUID(int=7)}"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}"
 
 
