@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -11,6 +12,11 @@ from functions.api.session import Services
 from shared.operations.identity.authenticate import authenticate
 from shared.store.unit_of_work import Store
 from tests.support.rest import Rest, serving
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What takes 20 s to collect is not, where it would not run."""
+    return True if collection_path.name == "test_generated.py" and "not slow" in config.option.markexpr else None
 
 
 @pytest.fixture(scope="session")
