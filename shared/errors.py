@@ -28,6 +28,7 @@ A module with an error of its own derives it from SentinelError next to the code
     +-- ClusterError              a Kubernetes API server said no, or nothing
         +-- ClusterUnavailable    try again later; costs nobody an attempt
         |   +-- ClusterAway       the whole cluster does not answer, whatever it is asked
+        |   +-- ArrivalUnknown    nobody can tell whether a write that was refused had arrived before
         +-- ClusterConflict       the object changed since it was read
         +-- ClusterRefused        the server will never take this request
             +-- ForeignObject     the object of that name is somebody else's
