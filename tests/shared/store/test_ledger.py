@@ -138,6 +138,27 @@ def test_totals_follow_whatever_is_written_in_usage(store: Store, owner_engine: 
     assert totals(owner_engine) == {("local", "L40S"): 3, ("third", "L40S"): 7, ("", "L40S"): 10}
 
 
+def test_a_total_changes_once_however_many_rows_a_statement_writes(store: Store, owner_engine: sa.Engine) -> None:
+    """A row at a time, each change would read past those before it: 10,000 rows would take over 10 s."""
+    with owner_engine.begin() as connection:
+        connection.execute(_TEAMS)
+        written = "SELECT pg_stat_get_xact_tuples_updated('usage_totals'::regclass)"
+        before = connection.execute(sa.text(written)).scalar_one()
+        connection.execute(sa.text("UPDATE usage SET gpus = 2"))
+        assert connection.execute(sa.text(written)).scalar_one() - before == 2
+        connection.execute(sa.text("UPDATE usage SET gpus = 0, replicas = 0"))
+        before = connection.execute(sa.text(written)).scalar_one()
+        connection.execute(sa.text("DELETE FROM usage"))
+        assert connection.execute(sa.text(written)).scalar_one() == before, "what counts nothing changes nothing"
+    assert totals(owner_engine) == {}
+
+
+_TEAMS = sa.text("""
+    INSERT INTO usage (team, cluster, sku, replicas, cpu, memory, gpus, usd_per_hour)
+    SELECT 'team-' || n, 'local', 'L4', 1, 0, 0, 1, 0 FROM generate_series(1, 50) AS n
+""")
+
+
 def test_transactions_that_count_in_one_cluster_do_not_wait_for_each_other(
     store: Store, owner_engine: sa.Engine
 ) -> None:
