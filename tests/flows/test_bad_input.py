@@ -20,7 +20,7 @@ from shared.store import audit
 from tests.support.builders import connection_of
 from tests.support.running import SUBMITTED, RunningPlatform, binary, eventually, workload
 
-pytestmark = pytest.mark.xdist_group("platform")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("platform")]
 
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 GOOD = workload("unheard")

@@ -17,6 +17,8 @@ from tests.support.builders import connection_of, request
 from tests.support.chain import TICK, Chain, Message
 from tests.support.cluster import Crash, Site
 
+pytestmark = pytest.mark.slow
+
 ORDERS = 8
 NO_GPU = {"cpu": "10m", "memory": "6Mi"}
 

@@ -14,6 +14,8 @@ from tests.functions.event_relay.test_relay import Sink, sink
 from tests.support.builders import SUBMITTED, request, submission
 from tests.support.serving import served
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["sink"]
 
 

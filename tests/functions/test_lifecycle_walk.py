@@ -25,6 +25,8 @@ from shared.operations.lost_cluster import Fate
 from tests.support.builders import TESTS
 from tests.support.chain import Chain
 
+pytestmark = pytest.mark.slow
+
 _RECORD = """
 CREATE TABLE IF NOT EXISTS lifecycle_steps (machine text, id uuid, before text, after text);
 CREATE OR REPLACE FUNCTION lifecycle_step() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$

@@ -22,6 +22,8 @@ from shared.store.unit_of_work import Store
 from tests.support.builders import PROPOSED, SUBMITTED, request, rows, submission
 from tests.support.serving import ROOT, Served, environment, served
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def module_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:

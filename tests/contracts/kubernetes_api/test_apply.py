@@ -4,6 +4,8 @@ import pytest
 
 from tests.contracts.kubernetes_api.api import APPLY, MERGE, Home, Object, container, deployment, managers
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_apply_creates_and_then_updates(home: Home) -> None:
     assert home.apply("deployments", deployment("web")).code == 201

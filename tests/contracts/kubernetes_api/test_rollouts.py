@@ -7,6 +7,8 @@ import pytest
 
 from tests.contracts.kubernetes_api.api import STRATEGIC, Home, Object, container, deployment, job, pod, stateful_set
 
+pytestmark = pytest.mark.slow
+
 
 def _condition(obj: Object, type_: str) -> Object:
     found: Object = next((c for c in obj["status"].get("conditions", []) if c["type"] == type_), {})

@@ -35,7 +35,7 @@ def asked(rest: Rest, deliver: Deliver) -> Rest:
 
 
 @schema.parametrize()
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 def test_the_api_does_what_its_description_says(case: schemathesis.Case[Any], asked: Rest) -> None:
     if case.query and "timeout" in case.query:
         case.query["timeout"] = "1s"  # nothing becomes healthy here

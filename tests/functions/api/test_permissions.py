@@ -21,6 +21,8 @@ from tests.support.builders import TESTS, Deliver, id_of, submission
 from tests.support.dead_letters import keep_letter
 from tests.support.rest import NO_SERVICES, Rest
 
+pytestmark = pytest.mark.slow
+
 TEAM, OTHER = "search", "ads"
 ALL = "viewer submitter operator policy-admin auditor admin"
 WRITERS = "submitter operator admin"

@@ -233,6 +233,7 @@ def test_a_backtest_changes_nothing(sentinel: Sentinel, deliver: Deliver, owner_
     assert {name: rows(owner_engine, name) for name in before} == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_what_was_found(
     database_url: str, store: Store, deliver: Deliver, owner_engine: sa.Engine, tmp_path: Path
 ) -> None:

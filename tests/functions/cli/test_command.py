@@ -43,6 +43,7 @@ def test_without_a_server_or_a_database_the_fix_is_named(tmp_path: Path) -> None
     assert installed(tmp_path, "ledger", "check") == Ran(1, "", said)
 
 
+@pytest.mark.slow
 def test_the_installed_command_works_on_the_platform_of_the_directory_it_is_in(
     tmp_path: Path, state: Path, deliver: Deliver
 ) -> None:

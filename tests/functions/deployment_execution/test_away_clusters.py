@@ -122,6 +122,7 @@ def test_an_object_that_cannot_be_written_does_not_put_its_cluster_away(chain: C
     assert not is_away(chain)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_hangs_leaves_threads_to_the_others(chain: Chain, hung: Troubled) -> None:
     us = {"clusters": {"matchLabels": {"region": "us"}}}
     bad = [chain.until_approved(f"bad-{number}", **us) for number in range(transport.AT_ONCE + 2)]

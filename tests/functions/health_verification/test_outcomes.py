@@ -303,6 +303,7 @@ def evict(chain: Chain) -> str:
     return path
 
 
+@pytest.mark.slow
 def test_an_evicted_pod_does_not_roll_a_healthy_workload_back_at_its_next_scale_up(chain: Chain) -> None:
     chain.submit(image="fate.test/slow")
     chain.settle()
@@ -393,6 +394,7 @@ def test_a_workload_whose_labels_somebody_stripped_is_removed(chain: Chain) -> N
     assert chain.site.objects("Deployment") == []
 
 
+@pytest.mark.slow
 def test_a_restart_by_kubectl_makes_nothing_unhealthy(chain: Chain) -> None:
     chain.submit(image="fate.test/slow", replicas=2)
     chain.settle()

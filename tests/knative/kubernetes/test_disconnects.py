@@ -17,6 +17,8 @@ import pytest
 from tests.contracts.kubernetes_api.api import Api, Home, config_map
 from tests.support.processes import unmeasured
 
+pytestmark = pytest.mark.slow
+
 _SECONDS = 20.0
 _COLLECTION = "/api/v1/namespaces/default/configmaps"
 

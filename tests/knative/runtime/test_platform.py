@@ -20,6 +20,8 @@ from tests.support import databases, platforms
 from tests.support.platforms import Running, alive, refusal, running, service, stop, trigger
 from tests.support.subscribers import eventually
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def received(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from shared.errors import ConfigurationError
 from shared.store.database import connect
 from tests.support import databases
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 needs_root = pytest.mark.skipif(

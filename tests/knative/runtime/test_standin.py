@@ -15,6 +15,8 @@ import pytest
 from knative.local.cluster import kubeconfig
 from knative.local.runtime.standin import StandInApi, StandInFailed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[StandInApi]:
