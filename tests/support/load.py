@@ -247,8 +247,8 @@ class _Process:
                 self._found(answer.outcome)
             if answer.status == 422:  # a plan of a decision service that came too late
                 return None
-            self._pass_time(
-                "UPDATE action_plans SET lease_until = now() WHERE lease_until > now() AND workload_id = :id",
+            self._pass_time(  # an event about the queue has no workload's id as its subject
+                "UPDATE action_plans SET lease_until = now() WHERE lease_until > now() AND workload_id::text = :id",
                 headers.get("ce-partitionkey") or headers.get("ce-subject"),
             )
         self._found(f"no answer to {headers['ce-type']} in {_DEFAULT_TRIES} deliveries: {answer.outcome}")
