@@ -20,6 +20,7 @@ import anyio
 from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from functions.api.problems import RequestRefused, responses
 from functions.api.requests import router as new_router
@@ -43,6 +44,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPE = "text/event-stream"
 
 _places = threading.BoundedSemaphore(MAX_STREAMS)
+
+
+class EventStream(StreamingResponse):
+    """A stream that holds one of the places until it is over, also when its client has gone before it began."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _places.release()
 
 
 @router.get(
@@ -73,34 +84,31 @@ async def stream_events(
     except BaseException:
         _places.release()
         raise
-    return StreamingResponse(_events(session, team, after), media_type=_TYPE)
+    return EventStream(_events(session, team, after), media_type=_TYPE)
 
 
 async def _events(session: Session, team: str | None, after: AuditPosition | None) -> AsyncIterator[str]:
-    try:
-        yield ": here is a stream\n\n"
-        said_at = time.monotonic()
-        while True:
-            try:
-                rows = await run_in_threadpool(_look, session, team, after)
-            except StoreUnavailable:
-                rows = []
-            except (Unauthenticated, Forbidden) as error:
-                yield f"event: end\ndata: {json.dumps({'reason': str(error)})}\n\n"
-                return
-            for row in rows:
-                after = row.position
-                yield _event(row)
-            now = time.monotonic()
-            if rows:
-                said_at = now
-            elif now - said_at >= HEARTBEAT_SECONDS:
-                said_at = now
-                yield ": still here\n\n"
-            if len(rows) < PAGE:
-                await anyio.sleep(LOOK_SECONDS)
-    finally:
-        _places.release()
+    yield ": here is a stream\n\n"
+    said_at = time.monotonic()
+    while True:
+        try:
+            rows = await run_in_threadpool(_look, session, team, after)
+        except StoreUnavailable:
+            rows = []
+        except (Unauthenticated, Forbidden) as error:
+            yield f"event: end\ndata: {json.dumps({'reason': str(error)})}\n\n"
+            return
+        for row in rows:
+            after = row.position
+            yield _event(row)
+        now = time.monotonic()
+        if rows:
+            said_at = now
+        elif now - said_at >= HEARTBEAT_SECONDS:
+            said_at = now
+            yield ": still here\n\n"
+        if len(rows) < PAGE:
+            await anyio.sleep(LOOK_SECONDS)
 
 
 def _newest(session: Session) -> AuditPosition | None:

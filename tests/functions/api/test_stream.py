@@ -3,12 +3,13 @@
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from starlette.requests import ClientDisconnect
 
 from functions.api.routes import stream
 from shared.errors import StoreUnavailable
@@ -119,6 +120,22 @@ def test_so_many_streams_and_no_more(rest: Rest, api: tuple[FastAPI, int], monke
     monkeypatch.setattr(stream, "_places", threading.BoundedSemaphore(1))
     with opened(rest, "admin"):
         assert rest("GET", "/events/stream").status == 429
+
+
+async def test_a_client_that_has_gone_before_its_stream_began_leaves_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(stream, "_places", places)
+    assert places.acquire(blocking=False)
+
+    async def events() -> AsyncIterator[str]:
+        yield "never read"
+
+    async def gone(_: object = None) -> Any:
+        raise OSError("the client has gone")
+
+    with pytest.raises(ClientDisconnect):
+        await stream.EventStream(events())({"type": "http", "asgi": {"spec_version": "2.4"}}, gone, gone)
+    assert places.acquire(blocking=False)
 
 
 @pytest.mark.parametrize(("headers", "status"), [({"last_event_id": "x"}, 400), ({"last_event_id": "1-9" * 30}, 400)])
