@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import typer
 from pydantic import JsonValue
 
 from functions.cli.views.printing import Cell, Style, moment, print_table
 from shared.operations.backtest import BacktestReport
 from shared.policy.backtest import BacktestOutcome, DecisionDifference
-from shared.policy.decision import Finding
 
 _HEADER = ("WHEN", "TEAM", "WORKLOAD", "CLUSTER", "VERB", "WAS", "WOULD BE", "CAUSE", "WHY")
 _STYLES = {
@@ -25,13 +22,6 @@ _WORDS = {
     BacktestOutcome.QUEUED: "newly queued",
     BacktestOutcome.AWAITING_APPROVAL: "newly awaiting approval",
     BacktestOutcome.UNKNOWN: "not known",
-}
-_NAMES = {
-    BacktestOutcome.DENIED: "newlyDenied",
-    BacktestOutcome.APPROVED: "newlyAllowed",
-    BacktestOutcome.QUEUED: "newlyQueued",
-    BacktestOutcome.AWAITING_APPROVAL: "newlyAwaitingApproval",
-    BacktestOutcome.UNKNOWN: "notKnown",
 }
 
 
@@ -71,51 +61,5 @@ def _cause(one: DecisionDifference) -> str:
 
 
 def as_json(report: BacktestReport, interrupted: bool) -> dict[str, JsonValue]:
-    """The report for programs."""
-    return {
-        "since": moment(report.since),
-        "decisions": report.total,
-        "replayed": report.replayed,
-        "interrupted": interrupted,
-        "unchanged": report.unchanged,
-        **_counts(report.outcomes),
-        "unreadable": report.unreadable,
-        "teams": [{"team": team, **_counts(counts)} for team, counts in sorted(report.teams.items())],
-        "missing": dict(sorted(report.missing.items())),
-        "changes": [_change(one) for one in report.listed],
-    }
-
-
-def _counts(outcomes: Counter[BacktestOutcome]) -> dict[str, JsonValue]:
-    return {name: outcomes[outcome] for outcome, name in _NAMES.items()}
-
-
-def _change(one: DecisionDifference) -> dict[str, JsonValue]:
-    plan = one.plan
-    return {
-        "at": moment(one.decided_at),
-        "plan": str(plan.plan_id),
-        "workload": plan.full_name,
-        "id": str(plan.workload_id),
-        "team": plan.team,
-        "cluster": plan.cluster,
-        "verb": plan.verb.value,
-        "was": one.recorded_outcome.value,
-        "wouldBe": one.replayed.outcome.value,
-        "cause": _cause(one),
-        "violations": [_finding(finding) for finding in one.replayed.findings],
-        "missing": list(one.replayed.missing),
-    }
-
-
-def _finding(finding: Finding) -> dict[str, JsonValue]:
-    """A finding for programs, in the words of the plan.denied event."""
-    return {
-        "policy": finding.policy,
-        "rule": finding.rule,
-        "field": finding.field,
-        "limit": finding.limit,
-        "observed": finding.observed,
-        "message": finding.message,
-        "until": moment(finding.until),
-    }
+    """The report for programs, as the server gives it; interrupted: whether it is of a part only."""
+    return {**report.as_json(), "interrupted": interrupted}
