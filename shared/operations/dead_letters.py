@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.errors import MalformedEvent, NotFound
+from shared.errors import MalformedEvent, NotFound, WrongState
 from shared.models.dead_letter import index_key
 
 if TYPE_CHECKING:
@@ -25,28 +24,8 @@ if TYPE_CHECKING:
     from shared.store.inbox import Answered
     from shared.store.unit_of_work import UnitOfWork
 
-REDRIVE_LIMIT = 10_000
-"""How many dead letters one redrive takes."""
-
 RECENT = timedelta(hours=1)
 """An event is handled this long after its broker gave up on it at most: a request takes a minute."""
-
-
-@dataclass(frozen=True)
-class DeadLetterPage:
-    """The oldest dead letters. more: there are others."""
-
-    letters: list[DeadLetter]
-    more: bool
-
-
-@dataclass(frozen=True)
-class Redrive:
-    """letters: to be sent again. malformed: those that stay, each with the reason. more: others may be open."""
-
-    letters: list[DeadLetter]
-    malformed: list[tuple[DeadLetter, str]]
-    more: bool
 
 
 def handled(work: UnitOfWork, letter: DeadLetter) -> Answered | None:
@@ -83,12 +62,6 @@ def keep(work: UnitOfWork, letter: DeadLetter, actor: Actor) -> None:
     )
 
 
-def list_letters(work: UnitOfWork, limit: int, *, include_redriven: bool = False) -> DeadLetterPage:
-    """At most `limit` dead letters, oldest first; those that were sent again only on demand."""
-    found = work.dead_letters.find(include_redriven=include_redriven, limit=limit + 1)
-    return DeadLetterPage(found[:limit], len(found) > limit)
-
-
 def page(work: UnitOfWork, redriven: bool | None, request: PageRequest) -> Page[DeadLetter]:
     """A page of the dead letters, sorted by `createdAt`. redriven: those that were sent again or not; None for all."""
     return work.dead_letters.page(redriven, request)
@@ -102,31 +75,19 @@ def get(work: UnitOfWork, letter_id: uuid.UUID) -> DeadLetter:
     return letter
 
 
-def redrive(
-    work: UnitOfWork, letter_id: uuid.UUID | None, decode: Callable[[DeadLetter], object], actor: Actor
-) -> Redrive:
-    """Marks one dead letter, or all open ones (None), as sent again; the caller sends them.
+def redrive(work: UnitOfWork, letter_id: uuid.UUID, decode: Callable[[DeadLetter], object], actor: Actor) -> DeadLetter:
+    """Marks a dead letter as sent again, and returns it; the caller sends it.
 
-    decode: reads a letter as a consumer would. A letter that it raises MalformedEvent for stays: it would only come
-    back. Raises NotFound.
+    decode: reads the letter as a consumer would, and raises MalformedEvent. Raises NotFound, and WrongState for a
+    letter that is malformed: it would only come back.
     """
-    letters = work.dead_letters.find(limit=REDRIVE_LIMIT) if letter_id is None else [get(work, letter_id)]
-    malformed = [(letter, reason) for letter in letters if (reason := _malformed(letter, decode))]
-    bad = {letter.id for letter, _ in malformed}
-    good = [letter for letter in letters if letter.id not in bad]
-    for letter in good:
-        work.reset_attempts(letter.source, letter.event_id)
-        work.dead_letters.mark_redriven(letter)
-        subject = letter.subject or letter.source
-        detail = {"id": letter.event_id, "type": letter.type, "destination": letter.destination}
-        work.audit("event.redriven", subject, actor, **detail)
-    return Redrive(good, malformed, len(letters) == REDRIVE_LIMIT)
-
-
-def _malformed(letter: DeadLetter, decode: Callable[[DeadLetter], object]) -> str:
-    """Why no consumer will ever take this event, "" when one may."""
+    letter = get(work, letter_id)
     try:
         decode(letter)
     except MalformedEvent as error:
-        return str(error)
-    return ""
+        raise WrongState(f"the event is malformed, and would only come back: {error}") from None
+    work.reset_attempts(letter.source, letter.event_id)
+    work.dead_letters.mark_redriven(letter)
+    detail = {"id": letter.event_id, "type": letter.type, "destination": letter.destination}
+    work.audit("event.redriven", letter.subject or letter.source, actor, **detail)
+    return letter

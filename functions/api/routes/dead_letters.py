@@ -15,7 +15,7 @@ from functions.api.paging import Listing, ListQuery, sorts
 from functions.api.problems import responses
 from functions.api.requests import router as new_router
 from functions.api.session import CurrentSession
-from shared.errors import MalformedEvent, WrongState
+from shared.errors import MalformedEvent
 from shared.eventing import codec
 from shared.eventing.event import Envelope, WireEvent
 from shared.models.dead_letter import DeadLetter
@@ -62,11 +62,8 @@ def redrive_dead_letter(letter_id: uuid.UUID, session: CurrentSession, key: Idem
         require(session.principal, Permission.REDRIVE_DEAD_LETTERS, None)
         if (earlier := key.earlier(work, session.principal)) is not None:
             return earlier
-        redriven = operations.redrive(work, letter_id, _envelope, session.principal.actor)
-        if redriven.malformed:
-            [(_, reason)] = redriven.malformed
-            raise WrongState(f"the event is malformed, and would only come back: {reason}")
-        session.send(work, [WireEvent(one.attributes, one.body) for one in redriven.letters])
+        sent = operations.redrive(work, letter_id, _envelope, session.principal.actor)
+        session.send(work, [WireEvent(sent.attributes, sent.body)])
         letter = operations.get(work, letter_id)
         location = {"location": f"/api/v1/events/dead-letters/{letter_id}"}
         return key.keep(work, JSONResponse(letter.as_json(), 202, location))
