@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 LIMIT = "<= 2"
 STORED = 1000
-ROUNDS, REQUESTS, AT_ONCE = 5, 100, 4
-_WARM_UP = 20
+ROUNDS, REQUESTS, AT_ONCE = 5, 50, 4
+_WARM_UP = 5
 _POOL = 4
 ISSUER = "sentinel"
 
@@ -157,6 +157,7 @@ def _served(name: str, url: str, directory: Path) -> Iterator[int]:
     """One of both as a process; its port."""
     context = multiprocessing.get_context("spawn")
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as functions.serve does
     process: SpawnProcess = context.Process(target=_serve, args=(name, url, directory, listener), daemon=True)
     process.start()
     port = listener.getsockname()[1]

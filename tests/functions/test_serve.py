@@ -181,6 +181,21 @@ def test_a_port_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         serve.listening_socket()
 
 
+@pytest.mark.parametrize("inherited", [True, False], ids=["inherited", "PORT"])
+def test_an_answer_is_sent_at_once_however_it_is_written(monkeypatch: pytest.MonkeyPatch, inherited: bool) -> None:
+    """Otherwise the body of an answer may wait 40 ms for the client to acknowledge its head."""
+    with socket.create_server(("127.0.0.1", 0)) as ours:
+        monkeypatch.setenv("LISTEN_FDS", "1" if inherited else "0")
+        monkeypatch.setattr(serve, "LISTEN_FD", os.dup(ours.fileno()) if inherited else -1)
+        monkeypatch.setenv("PORT", str(free_port()))
+        with (
+            serve.listening_socket() as listener,
+            socket.create_connection(("127.0.0.1", listener.getsockname()[1])),
+            listener.accept()[0] as accepted,
+        ):
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_an_idle_connection_stays_open_for_longer_than_the_brokers_client_keeps_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
