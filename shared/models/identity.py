@@ -99,8 +99,3 @@ class Principal:
         """The teams whose objects may be treated so; None for all."""
         bound = [one.team for one in self.bindings if permission in PERMISSIONS[one.role]]
         return None if None in bound else frozenset(team for team in bound if team is not None)
-
-
-def operator_at_the_machine(login: str) -> Principal:
-    """Somebody with access to the database itself, from whom nothing can be kept."""
-    return Principal(Actor.operator(login), None, (RoleBinding(Role.ADMIN),))

@@ -43,10 +43,6 @@ class WorkloadAccount:
     live: Sequence[Deployment] = ()
     ended: Sequence[Deployment] = ()
 
-    def replicas_at(self, cluster: str) -> int:
-        """How many replicas are reserved on a cluster."""
-        return sum(amounts.replicas for amounts in self.reserved.get(cluster, {}).values())
-
 
 @dataclass(frozen=True)
 class Discrepancy:
