@@ -50,7 +50,7 @@ class NewToken(Body):
     description: str = Field("", max_length=accounts.MAX_DESCRIPTION, examples=["the pipeline of the search team"])
 
 
-class TokenAnswer(BaseModel):
+class AccountTokenAnswer(BaseModel):
     """A new token. token: shown once and stored nowhere."""
 
     id: str
@@ -125,7 +125,7 @@ def list_tokens(account_id: uuid.UUID, session: CurrentSession) -> Response:
 @router.post(
     "/service-accounts/{account_id}/tokens",
     status_code=201,
-    response_model=TokenAnswer,
+    response_model=AccountTokenAnswer,
     responses=responses("not-found"),
 )
 def create_token(account_id: uuid.UUID, body: NewToken, session: CurrentSession, identity: CurrentIdentity) -> Response:
