@@ -1,15 +1,22 @@
-"""What nodes and workloads report, and what ingestion makes of it."""
+"""What nodes and workloads report, and what is wrong with them."""
 
+import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from events.catalogue import CATALOGUE
 from shared.eventing.event import EventData
 from shared.models.fields import Text, Wire
+from shared.models.telemetry import Blame, FaultKind, FaultState, GpuState, NodeState
+from shared.telemetry import fields
+from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS
 
 MAX_SAMPLES = 5_000
+MAX_GPUS = 256
+"""Of a node, with the MIG instances: 16 GPUs of 7 instances are 128."""
 
 
 def _utc(value: datetime) -> datetime:
@@ -25,12 +32,42 @@ Moment = Annotated[datetime, AfterValidator(_utc)]
 Measurements = Annotated[dict[Text, float], Field(min_length=1, max_length=200)]
 
 
+def _within(known: Mapping[str, fields.Field]) -> AfterValidator:
+    def check(values: dict[str, float]) -> dict[str, float]:
+        for name, value in values.items():
+            if (field := known.get(name)) is None:
+                raise ValueError(f"{name[:60]!r} is not a field; the fields are {', '.join(known)}")
+            try:
+                field.check(value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return values
+
+    return AfterValidator(check)
+
+
+class ContainerReference(Wire):
+    """A container that has been given a GPU, or a slice of one."""
+
+    namespace: Text
+    pod: Text
+    container: Text
+
+
 class GpuSample(Wire):
-    """Measurements of one GPU at one moment, by metric name, in the units that the names say."""
+    """One GPU, or one MIG instance, which has a `parent` and a `profile`.
+
+    index: of the GPU; of the parent for an instance. metrics: by names of shared/telemetry/gpu_fields.csv.
+    """
 
     gpu: Text
-    observed_at: Moment
-    metrics: Measurements
+    index: Annotated[int, Field(ge=0, lt=MAX_GPUS)]
+    product: Text = ""
+    state: GpuState = GpuState.OK
+    parent: Text | None = None
+    profile: Text | None = None
+    metrics: Annotated[dict[str, float], _within(GPU_FIELDS)] = Field(default_factory=dict)
+    containers: Annotated[tuple[ContainerReference, ...], Field(max_length=64)] = ()
 
 
 class WorkloadSample(Wire):
@@ -44,21 +81,45 @@ class WorkloadSample(Wire):
     "dev.sentinel.telemetry.gpu.v1",
     outside=True,
     example={
+        "cluster": "local",
         "node": "gpu-0",
-        "samples": [
+        "observedAt": "2026-01-01T00:00:00Z",
+        "state": "ok",
+        "driver": "580.95.05",
+        "metrics": {"cpu_utilization_percent": 12.5, "load1": 3.2},
+        "gpus": [
             {
                 "gpu": "GPU-5d2f8a7e-0000-0000-0000-000000000000",
-                "observedAt": "2026-01-01T00:00:00Z",
+                "index": 0,
+                "product": "NVIDIA H100 80GB HBM3",
                 "metrics": {"utilization_percent": 87.0, "memory_used_bytes": 42949672960},
+                "containers": [{"namespace": "search", "pod": "web-7d9f6c8b5-x2x7k", "container": "main"}],
             }
         ],
     },
 )
 class TelemetryGpu(EventData):
-    """A batch of GPU samples of one node; the subject is the node's id."""
+    """All GPUs of one node at one moment; the subject is the node's name.
 
+    metrics: of the node, by names of shared/telemetry/node_fields.csv.
+    """
+
+    cluster: Text
     node: Text
-    samples: Annotated[tuple[GpuSample, ...], Field(min_length=1, max_length=MAX_SAMPLES)]
+    observed_at: Moment
+    state: NodeState = NodeState.OK
+    driver: Text | None = None
+    metrics: Annotated[dict[str, float], _within(NODE_FIELDS)] = Field(default_factory=dict)
+    gpus: Annotated[tuple[GpuSample, ...], Field(max_length=MAX_GPUS)] = ()
+
+    @model_validator(mode="after")
+    def _each_gpu_once(self) -> Self:
+        if len({one.gpu for one in self.gpus}) < len(self.gpus):
+            raise ValueError("gpus: a GPU is there twice")
+        whole = [one.index for one in self.gpus if one.parent is None]
+        if len(set(whole)) < len(whole):
+            raise ValueError("gpus: two GPUs have the same index")
+        return self
 
 
 @CATALOGUE.declare(
@@ -77,23 +138,44 @@ class TelemetryWorkload(EventData):
 
 
 _FAULT: dict[str, JsonValue] = {
+    "fault": "0d5c3a52-5f0e-5f43-9c7b-0f6a3d1c2b10",
+    "cluster": "local",
     "node": "gpu-0",
     "gpu": "GPU-5d2f8a7e-0000-0000-0000-000000000000",
+    "kind": "xid",
+    "state": "raised",
+    "blame": "gpu",
     "xid": 79,
-    "message": "GPU has fallen off the bus",
-    "workloads": ["9403eeb2-8848-53a3-90c2-1095c047864f"],
+    "action": "RESET_GPU",
+    "observedAt": "2026-01-01T00:00:00Z",
+    "message": "XID 79: GPU has fallen off the bus",
+    "evidence": {"xid": 79},
+    "containers": [{"namespace": "search", "pod": "web-7d9f6c8b5-x2x7k", "container": "main"}],
 }
 
 
 @CATALOGUE.declare("dev.sentinel.gpu.fault.v1", outside=True, example=_FAULT)
 class GpuFault(EventData):
-    """A GPU failed. The workloads named are looked at again; the subject is the node's id."""
+    """Something is wrong with a GPU, or with a node where no GPU is named; or it is over. The subject is the node.
 
+    fault: one id for the fault while it lasts: raised and cleared carry the same. action: what NVIDIA says to do.
+    workloads: what is to be looked at again besides the containers' workloads, by id.
+    """
+
+    fault: uuid.UUID
+    cluster: Text
     node: Text
-    gpu: Text
-    xid: int | None = None
+    gpu: Text | None = None
+    kind: FaultKind
+    state: FaultState
+    blame: Blame
+    xid: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    action: Text | None = None
+    observed_at: Moment
     message: str = ""
-    workloads: tuple[Text, ...] = ()
+    evidence: Annotated[dict[Text, float | str], Field(max_length=50)] = Field(default_factory=dict)
+    containers: Annotated[tuple[ContainerReference, ...], Field(max_length=1_000)] = ()
+    workloads: Annotated[tuple[Text, ...], Field(max_length=1_000)] = ()
 
 
 @CATALOGUE.declare(

@@ -26,7 +26,7 @@ def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
 def _samples(data: TelemetryGpu | TelemetryWorkload) -> list[Sample]:
     if isinstance(data, TelemetryGpu):
         return [
-            Sample("gpu", data.node, sample.observed_at, {"gpu": sample.gpu, "metrics": {**sample.metrics}})
-            for sample in data.samples
+            Sample("gpu", data.node, data.observed_at, {"gpu": one.gpu, "metrics": {**one.metrics}})
+            for one in data.gpus
         ]
     return [Sample("workload", data.workload, one.observed_at, {"metrics": {**one.metrics}}) for one in data.samples]

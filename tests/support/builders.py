@@ -88,6 +88,12 @@ def id_of(name: str = "test-inference", team: str = "search", namespace: str = "
     return workload_id(team, namespace, name)
 
 
+def gpu_fault(**fields: object) -> dict[str, Any]:
+    """An application fault on a GPU of `gpu-0`, which moves nothing."""
+    fault = {"fault": str(uuid.uuid4()), "cluster": "local", "node": "gpu-0", "gpu": "GPU-1", "kind": "xid"}
+    return {**fault, "state": "raised", "blame": "pod", "xid": 13, "observedAt": "2026-01-01T00:00:00Z", **fields}
+
+
 def request(
     type_name: str,
     data: object,

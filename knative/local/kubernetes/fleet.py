@@ -40,7 +40,7 @@ def _node(model: _Model, number: int) -> Object:
         "cpu": model.cpu,
         "memory": model.memory,
         "ephemeral-storage": "1Ti",
-        "pods": "110",
+        "pods": "250",
         "nvidia.com/gpu": str(model.gpus),
     }
     labels = {

@@ -13,7 +13,7 @@ from shared.clusters.transport import Transport
 from shared.models.lifecycle import Phase
 from shared.operations import verify
 from shared.store.tables import clusters, deployments
-from tests.support.builders import connection_of, request, set_columns, told
+from tests.support.builders import connection_of, gpu_fault, request, set_columns, told
 from tests.support.chain import TICK, Chain
 
 CONTINUED = "dev.sentinel.verification.continued.v1"
@@ -144,9 +144,9 @@ def test_many_workloads_of_many_teams_are_verified_at_once_without_a_deadlock(
     submissions = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, bake="PT0S") for n in range(WORKLOADS)]
     applied = [chain.forward(chain.forward(chain.send(submission))) for submission in submissions]
     chain.pass_time(3, observed_at=True)
-    fault = {"node": "n", "gpu": "g", "workloads": [str(chain.id(f"w{n}", teams[n % 4])) for n in range(WORKLOADS)]}
+    fault = gpu_fault(workloads=[str(chain.id(f"w{n}", teams[n % 4])) for n in range(WORKLOADS)])
     ticks = [request(TICK, {}, subject=None) for _ in range(6)]
-    faults = [request(FAULT, fault, subject="n") for _ in range(6)]
+    faults = [request(FAULT, fault, subject="gpu-0") for _ in range(6)]
     edits = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, replicas=2) for n in range(0, WORKLOADS, 3)]
     work = [*ticks, *faults, *edits, *((answer.headers, answer.body) for answer in applied)]
     random.Random(7).shuffle(work)

@@ -11,7 +11,7 @@ from events.deployment import DeploymentApplied
 from shared.clusters.driver import ClusterDriver
 from shared.models.lifecycle import Phase
 from shared.operations.verify import NOTICE_INTERVAL, NOTICES_AT_ONCE
-from tests.support.builders import request
+from tests.support.builders import gpu_fault, request
 from tests.support.chain import APPLIED, Chain, Message
 from tests.support.cluster import Crash, Site
 
@@ -136,7 +136,7 @@ def test_a_lost_notice_is_made_up_for_by_the_tick(chain: Chain) -> None:
 
 def test_a_gpu_fault_and_a_breach_make_verification_observe_the_workload(chain: Chain) -> None:
     ready_but_not_observed(chain)
-    fault = {"node": "gpu-0", "gpu": "GPU-1", "xid": 79, "workloads": [str(chain.id()), str(uuid.uuid4())]}
+    fault = gpu_fault(workloads=[str(chain.id()), str(uuid.uuid4())])
     assert chain.deliver(chain.verification, FAULT, fault, subject="gpu-0").status == 200
     assert chain.workload().phase is Phase.HEALTHY
     breach = {"workload": str(chain.id()), "objective": "latency"}
@@ -146,7 +146,7 @@ def test_a_gpu_fault_and_a_breach_make_verification_observe_the_workload(chain: 
 @pytest.mark.parametrize("workloads", [[], [str(uuid.uuid4())]])
 def test_a_fault_that_touches_nobody_asks_no_cluster(chain: Chain, workloads: list[str]) -> None:
     chain.site.crashes = 1
-    fault = {"node": "gpu-0", "gpu": "GPU-1", "workloads": workloads}
+    fault = gpu_fault(workloads=workloads)
     assert chain.deliver(chain.verification, FAULT, fault, subject="gpu-0").status == 202
 
 

@@ -1,0 +1,1 @@
+"""The agent of GPU nodes: measures, tells Prometheus and the chain, and finds faults."""

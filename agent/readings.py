@@ -1,0 +1,95 @@
+"""What the parts of the agent hand to each other: what was read on the node at one moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from shared.models.telemetry import GpuState, NodeState
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container that has been given a GPU, or a slice of one."""
+
+    namespace: str
+    pod: str
+    container: str
+
+
+@dataclass(frozen=True)
+class GpuReading:
+    """One GPU, or one MIG instance: that names the GPU that it is a slice of (`parent`) and its `profile` ("1g.10gb").
+
+    gpu: its UUID as NVML gives it. index: NVML's number of the GPU, of the parent for a MIG instance. product: the
+    driver's name. metrics: by names of shared.telemetry.fields.GPU_FIELDS; what the GPU does not support is absent.
+    """
+
+    gpu: str
+    index: int
+    product: str
+    state: GpuState = GpuState.OK
+    parent: str | None = None
+    profile: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    containers: tuple[Container, ...] = ()
+
+
+@dataclass(frozen=True)
+class SeenXid:
+    """An XID error that the driver told of. gpu: the UUID, or None where it is not known."""
+
+    gpu: str | None
+    xid: int
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
+class GpuPart:
+    """What the source of GPUs read. driver: its version, or None where there is none."""
+
+    state: NodeState
+    driver: str | None = None
+    gpus: tuple[GpuReading, ...] = ()
+    xids: tuple[SeenXid, ...] = ()
+
+
+@dataclass(frozen=True)
+class NodeReading:
+    """Everything that was read at one moment. metrics: by names of shared.telemetry.fields.NODE_FIELDS.
+
+    observed_at: UTC, by the node's clock, to the millisecond.
+    """
+
+    cluster: str
+    node: str
+    observed_at: datetime
+    state: NodeState
+    driver: str | None
+    metrics: Mapping[str, float]
+    gpus: tuple[GpuReading, ...]
+    xids: tuple[SeenXid, ...] = ()
+
+
+class GpuSource(Protocol):
+    """Where the readings of GPUs come from: NVML, or a script."""
+
+    def read(self, now: datetime) -> GpuPart:
+        """Never raises, and never waits longer than its deadline: what is wrong is the state."""
+
+    def close(self) -> None:
+        """Lets go of the driver."""
+
+
+class NodeSource(Protocol):
+    """Where the readings of the node itself come from: psutil, or a script."""
+
+    def read(self) -> Mapping[str, float]:
+        """What could be read; what could not is absent."""
+
+
+class ContainerSource(Protocol):
+    """Which containers have which GPUs: the kubelet's pod-resources API, or a script."""
+
+    def containers(self) -> Mapping[str, tuple[Container, ...]]:
+        """By the UUID of the GPU or the MIG instance. Never raises: what is not known is absent."""
