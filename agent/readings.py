@@ -23,6 +23,8 @@ class GpuReading:
 
     gpu: its UUID as NVML gives it. index: NVML's number of the GPU, of the parent for a MIG instance. product: the
     driver's name. metrics: by names of shared.telemetry.fields.GPU_FIELDS; what the GPU does not support is absent.
+    instance: NVML's id of the GPU instance that a MIG instance is in. pci_bus_id: "00000000:0F:00.0". Both are labels
+    of the metrics, and no event carries them.
     """
 
     gpu: str
@@ -33,6 +35,8 @@ class GpuReading:
     profile: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     containers: tuple[Container, ...] = ()
+    instance: int | None = None
+    pci_bus_id: str = ""
 
 
 @dataclass(frozen=True)

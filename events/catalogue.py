@@ -1,5 +1,5 @@
 """The one registry that every event type is declared in."""
 
-from shared.eventing.event import Catalogue
+from shared.eventing.event_types import Catalogue
 
 CATALOGUE = Catalogue()

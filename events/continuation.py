@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from events.catalogue import CATALOGUE
-from shared.eventing.event import EventData
+from shared.eventing.event_types import EventData
 
 TICK_SUBJECT = "tick"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, JsonValue
 
 from events.catalogue import CATALOGUE
-from shared.eventing.event import EventData
+from shared.eventing.event_types import EventData
 from shared.models.deployment import Deployment, OwnedField
 from shared.models.fields import Wire
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, JsonValue
 
 from events.catalogue import CATALOGUE
-from shared.eventing.event import EventData
+from shared.eventing.event_types import EventData
 from shared.models.fields import Wire
 from shared.models.plan import ActionPlan, Decision, PlanSource
 

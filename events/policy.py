@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from events.catalogue import CATALOGUE
-from shared.eventing.event import EventData
+from shared.eventing.event_types import EventData
 
 
 @CATALOGUE.declare(

@@ -14,7 +14,8 @@ from events.deployment import (
 )
 from events.plan import PlanApproved, PlanProposed
 from events.policy import ReservationReleased
-from shared.eventing.event import EventData, Outgoing
+from shared.eventing.event import Outgoing
+from shared.eventing.event_types import EventData
 from shared.models.plan import ActionPlan
 from shared.operations.results import (
     PlanIsDue,

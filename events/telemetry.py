@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from events.catalogue import CATALOGUE
-from shared.eventing.event import EventData
+from shared.eventing.event_types import EventData
 from shared.models.fields import Text, Wire
 from shared.models.telemetry import Blame, FaultKind, FaultState, GpuState, NodeState
 from shared.telemetry import fields

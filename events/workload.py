@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue
 
 from events.catalogue import CATALOGUE
-from shared.eventing.event import EventData
+from shared.eventing.event_types import EventData
 from shared.models.fields import DnsLabel, Wire
 from shared.models.workload import Generation, WorkloadSpec
 

@@ -6,18 +6,23 @@ upper-case or empty attribute names, a `time` that is not RFC 3339, `data` toget
 batches. The `cloudevents` SDK lets all of these pass, does not percent-encode headers and makes up a `time`.
 """
 
+from __future__ import annotations
+
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from datetime import datetime
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING
 
 from shared.errors import EventTooLarge, MalformedEvent
 from shared.eventing import headers as header_values
 from shared.eventing import strict_json
 from shared.eventing.event import MAX_EVENT_BYTES, Envelope, WireEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import JsonValue
 
 CONTENT_TYPE_STRUCTURED = "application/cloudevents+json"
 _RESERVED = "data"  # a member of the JSON format, so no attribute may be called so

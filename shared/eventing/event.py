@@ -1,101 +1,35 @@
-"""What an event is, on its way in and out, and the registry that event types are declared in.
+"""What an event is, on its way in and out.
 
 An `Envelope` is a CloudEvent whose attributes are known to be good and whose data is still JSON or
 bytes. An `Event` is an envelope whose type this consumer takes, with its data parsed by that type's
 model. An `Outgoing` is data that a handler emits, before it has an id; a `WireEvent` is that
 with its attributes, as bytes, exactly as it is stored and sent.
+
+Pydantic is imported for types alone: the agent of GPU nodes sends events, and does not have the memory for it.
 """
+
+from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, JsonValue
+from typing import TYPE_CHECKING, Any
 
 from shared.eventing import strict_json
-from shared.models.fields import Wire
 
-M = TypeVar("M", bound=BaseModel)
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import JsonValue
+
+    from shared.eventing.event_types import EventData
 
 OUTGOING_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-000000000002")
 MAX_HOPS = 32
 MAX_EVENT_BYTES = 1_048_576 - 1024
 """Of an event that goes out: a Kafka record with its headers may have 1 MiB, and a broker adds headers of its own."""
-
-
-class EventData(Wire):
-    """Base of the data of Sentinel's own event types: camelCase JSON, no unknown field."""
-
-
-@dataclass(frozen=True)
-class EventType:
-    """One declared event type.
-
-    terminal: nothing in the chain takes it. raw: its handler judges the data itself and answers a bad
-    one with an event, so the endpoint hands it over unparsed. foreign: another system's type, with its
-    own rules (no subject needed, unknown fields ignored). repeated: what it brings about, the next tick does too, so
-    one that is lost costs time alone. outside: no function emits it, so its hops are counted from here.
-    """
-
-    name: str
-    data: type[BaseModel]
-    terminal: bool
-    raw: bool
-    foreign: bool
-    repeated: bool
-    outside: bool
-    example: Mapping[str, JsonValue]
-
-
-class Catalogue:
-    """Event types by name. An unknown name is a KeyError, a second declaration a ValueError."""
-
-    def __init__(self) -> None:
-        self._types: dict[str, EventType] = {}
-        self._names: dict[type[BaseModel], str] = {}
-
-    def declare(
-        self,
-        name: str,
-        *,
-        example: Mapping[str, JsonValue],
-        terminal: bool = False,
-        raw: bool = False,
-        foreign: bool = False,
-        repeated: bool = False,
-        outside: bool = False,
-    ) -> Callable[[type[M]], type[M]]:
-        """Class decorator: the data model of the event type `name`."""
-
-        def register(model: type[M]) -> type[M]:
-            if name in self._types:
-                raise ValueError(f"event type {name} is declared twice")
-            self._types[name] = EventType(name, model, terminal, raw, foreign, repeated, outside, example)
-            self._names[model] = name
-            return model
-
-        return register
-
-    def __getitem__(self, name: str) -> EventType:
-        return self._types[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._types
-
-    def __iter__(self) -> Iterator[EventType]:
-        return iter(sorted(self._types.values(), key=lambda t: t.name))
-
-    def name_of(self, model: type[BaseModel]) -> str:
-        """The type string that a data model was declared for."""
-        return self._names[model]
-
-    def of(self, *models: type[BaseModel]) -> dict[str, EventType]:
-        """The declarations of these models, by type string: what a consumer takes."""
-        return {self._names[model]: self._types[self._names[model]] for model in models}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,18 @@ has done to the cluster all the same. When there is nothing to perform, `prepare
 the first transaction is the only one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from shared.eventing.event import Envelope, Event, EventType, Outgoing, Queued, WireEvent
+from shared.eventing.event import Envelope, Event, Outgoing, Queued, WireEvent
+
+if TYPE_CHECKING:
+    from shared.eventing.event_types import EventType
 
 MAX_ATTEMPTS = 42
 """How often an event may crash its function or meet a defect of ours: with the waits of our Triggers, within 45 s."""

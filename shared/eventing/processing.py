@@ -35,15 +35,14 @@ from shared.errors import AlreadyInProgress, EventError, EventTooLarge, Malforme
 from shared.eventing import codec
 from shared.eventing.event import (
     MAX_HOPS,
-    Catalogue,
     Envelope,
     Event,
-    EventType,
     Outgoing,
     Queued,
     WireEvent,
     outgoing_id,
 )
+from shared.eventing.event_types import Catalogue, EventType
 from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, EventStore, TransactionalFunction
 
 _COPIED = ("traceparent", "tracestate")

@@ -6,13 +6,16 @@ is not Unicode (RFC 7493, section 2.1), or U+0000, which PostgreSQL cannot store
 mistake here, and one error.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import re
 from collections import Counter
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from pydantic import JsonValue
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 MAX_DEPTH = 64
 _ESCAPED = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
@@ -44,7 +47,7 @@ def parse(body: bytes) -> JsonValue:
     # Only an escape can bring such a character in, so the strings are looked at only where there is one.
     if _ESCAPED.search(text) and _holds_unstorable(value):
         raise InvalidJson("a string holds U+0000 or half a surrogate pair")
-    return cast(JsonValue, value)
+    return cast("JsonValue", value)
 
 
 def canonical(value: JsonValue) -> bytes:

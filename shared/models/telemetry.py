@@ -1,11 +1,16 @@
 """Telemetry samples, and the words for what is wrong with a GPU or a node."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from __future__ import annotations
 
-from pydantic import JsonValue
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pydantic import JsonValue
 
 
 @dataclass(frozen=True)

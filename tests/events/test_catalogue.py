@@ -16,7 +16,7 @@ from events.__main__ import examples, listing, schemas
 from events.telemetry import GpuFault
 from events.workload import WorkloadSubmitted
 from shared.eventing import codec
-from shared.eventing.event import Catalogue, EventData, EventType
+from shared.eventing.event_types import Catalogue, EventData, EventType
 
 ROOT = Path(__file__).parents[2]
 TYPES = [pytest.param(declared, id=declared.name) for declared in CATALOGUE]

@@ -15,7 +15,7 @@ import pytest
 from events import CATALOGUE
 from knative.local.broker.wire import Record
 from knative.local.tools.demo.descriptions import description_of
-from shared.eventing.event import EventType
+from shared.eventing.event_types import EventType
 from tests.support.processes import unmeasured
 
 COMMAND = [sys.executable, "-m", "knative.local.tools.demo"]
