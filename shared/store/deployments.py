@@ -20,6 +20,7 @@ from shared.models.lifecycle import (
     RevisionStatus,
 )
 from shared.models.sweep import Key, ListedRange
+from shared.rollout.pod_names import owner_among, owners_of
 from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, readable, unreadable
 from shared.store.tables import DOUBTFUL, action_plans, clusters, deployments
 
@@ -84,6 +85,23 @@ _SUSPECTABLE = (
 
 # The text of the index ix_deployments_doubtful, so that it serves the query.
 _DOUBTFUL = sa.text(f"({DOUBTFUL})")
+
+
+def _named(*, beginnings: bool) -> sa.Select[Any]:
+    """The workloads whose objects have names of a list, or names that begin so; the newest revisions come last."""
+    listed = sa.func.unnest(*(sa.bindparam(name, type_=_TEXTS) for name in ("kinds", "namespaces", "names")))
+    wanted = listed.table_valued("kind", "namespace", "name", name="wanted").render_derived()
+    own = deployments.c
+    named = sa.func.starts_with(own.name, wanted.c.name) if beginnings else own.name == wanted.c.name
+    return (
+        sa.select(own.kind, own.namespace, own.name, own.workload_id)
+        .join(wanted, sa.and_(own.kind == wanted.c.kind, own.namespace == wanted.c.namespace, named))
+        .where(own.cluster == sa.bindparam("cluster"), may_be_present())
+        .order_by(own.revision)
+    )
+
+
+_BY_NAMES, _BY_BEGINNINGS = _named(beginnings=False), _named(beginnings=True)
 
 
 @dataclass(frozen=True)
@@ -274,6 +292,24 @@ class DeploymentRows:
             .where(columns.cluster == cluster, columns.kind == kind, may_be_present())
             .order_by(columns.revision)
         )
+
+    def workloads_of_pods(self, cluster: str, pods: Collection[Key]) -> dict[Key, uuid.UUID]:
+        """The workloads that pods of a cluster, each by namespace and name, belong to; others are absent.
+
+        Their objects may be there, running or not. See shared.rollout.pod_names.
+        """
+        wanted = {(pod[0], owner) for pod in pods for owner in owners_of(pod[1])}
+        exact = sorted((owner.kind, namespace, owner.name) for namespace, owner in wanted if not owner.begins)
+        cut = sorted((owner.kind, namespace, owner.name) for namespace, owner in wanted if owner.begins)
+        objects: dict[str, dict[tuple[str, str], uuid.UUID]] = {}
+        for statement, keys in ((_BY_NAMES, exact), (_BY_BEGINNINGS, cut)):
+            if keys:
+                kinds, namespaces, names = map(list, zip(*keys, strict=True))
+                values = {"cluster": cluster, "kinds": kinds, "namespaces": namespaces, "names": names}
+                for row in self.connection.execute(statement, values):
+                    objects.setdefault(row.namespace, {})[row.kind, row.name] = row.workload_id
+        found = {pod: owner_among(pod[1], objects.get(pod[0], ())) for pod in pods}
+        return {pod: objects[pod[0]][owner] for pod, owner in found.items() if owner is not None}
 
     def touched_since(self, workload_ids: Collection[uuid.UUID], since: datetime) -> set[Key]:
         """The names of these workloads' objects whose revisions have changed since then, whatever they are now."""
