@@ -64,10 +64,10 @@ class FunctionSettings:
             size,
             environment.get("K_SINK"),
             Path(clusters) if clusters else None,
-            _duration(environment, "IMAGE_PULL_GRACE", DEFAULT_IMAGE_PULL_GRACE),
+            duration(environment, "IMAGE_PULL_GRACE", DEFAULT_IMAGE_PULL_GRACE),
             insecure_clusters(environment),
-            _duration(environment, "DATABASE_STATEMENT_TIMEOUT", DEFAULT_STATEMENT_TIMEOUT),
-            _duration(environment, "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT", DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT),
+            duration(environment, "DATABASE_STATEMENT_TIMEOUT", DEFAULT_STATEMENT_TIMEOUT),
+            duration(environment, "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT", DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT),
             _retention(environment),
             _count(environment, "HANDLER_THREADS", size),
             _flag(environment, "CLUSTERS_ALLOW_LOOPBACK"),
@@ -182,7 +182,8 @@ def _flag(environment: Mapping[str, str], name: str) -> bool:
     return text == "true"
 
 
-def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+def duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    """The variable as a length of time, such as 90s or PT90S. Raises ConfigurationError for anything else."""
     text = environment.get(name)
     try:
         return default if text is None else durations.parse(text)
@@ -193,10 +194,10 @@ def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> 
 def _retention(environment: Mapping[str, str]) -> Retention:
     usual = DEFAULT_RETENTION
     found = Retention(
-        _duration(environment, "KEEP_EVENTS", usual.events),
-        _duration(environment, "KEEP_DEAD_LETTERS", usual.letters),
-        _duration(environment, "KEEP_ACTIONS", usual.actions),
-        _duration(environment, "KEEP_HISTORY", usual.history),
+        duration(environment, "KEEP_EVENTS", usual.events),
+        duration(environment, "KEEP_DEAD_LETTERS", usual.letters),
+        duration(environment, "KEEP_ACTIONS", usual.actions),
+        duration(environment, "KEEP_HISTORY", usual.history),
     )
     if min(found.events, found.letters) < timedelta(days=1):
         raise ConfigurationError("KEEP_EVENTS and KEEP_DEAD_LETTERS must be at least 1d")

@@ -1,0 +1,139 @@
+"""Which container has which GPU, asked of a real gRPC server on a Unix socket; every failure means that none is known."""
+
+import logging
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from agent.pods import FAILURES, MAX_CONTAINERS, KubeletPods
+from agent.readings import Container
+from shared.metrics import exposition
+from tests.support.kubelet import Kubelet, serving
+
+GPU, MIG = "GPU-5d2f8a7e-0000-0000-0000-000000000000", "MIG-5d2f8a7e-0000-0000-0000-000000000001"
+HOLDS_GPU = ("search", "web-abc-x", "main", "nvidia.com/gpu", GPU)
+
+# The answer as the kubelet writes it, with fields that the agent does not know: topology of the devices (3), cpu_ids
+# (3) and memory (4) of the container, and cpu_ids of the pod (4). pod search/web, container main, device GPU-1.
+KUBELET_BYTES = bytes.fromhex(
+    "0a45" "0a03" "776562" "1206" "736561726368" "1a33" "0a04" "6d61696e"
+    "121f" "0a0e" "6e76696469612e636f6d2f677075" "1205" "4750552d31" "1a06" "0a04" "08011002"
+    "1a02" "0102" "2206" "0a04" "44494d4d" "2201" "07"
+)  # fmt: skip
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """In a directory of its own, because the path of a Unix socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory) / "kubelet.sock"
+
+
+@pytest.fixture
+def kubelet(path: Path) -> Iterator[Kubelet]:
+    with serving(path) as kubelet:
+        yield kubelet
+
+
+@pytest.fixture
+def pods(path: Path) -> Iterator[KubeletPods]:
+    pods = KubeletPods(path, timeout=5)
+    yield pods
+    pods.close()
+
+
+def failures(reason: str) -> float:
+    name = f'{FAILURES.name}_total{{reason="{reason}"}} '
+    return sum(float(line.removeprefix(name)) for line in exposition()[0].decode().splitlines() if name in line)
+
+
+def test_containers_are_known_by_their_gpu_and_their_mig_instance(kubelet: Kubelet, pods: KubeletPods) -> None:
+    kubelet.say(HOLDS_GPU, ("train", "llm-0", "worker", "nvidia.com/mig-1g.10gb", MIG))
+    assert pods.containers() == {
+        GPU: (Container("search", "web-abc-x", "main"),),
+        MIG: (Container("train", "llm-0", "worker"),),
+    }
+
+
+def test_the_bytes_of_a_kubelet_are_read_and_unknown_fields_are_skipped(kubelet: Kubelet, pods: KubeletPods) -> None:
+    kubelet.answer = KUBELET_BYTES
+    assert pods.containers() == {"GPU-1": (Container("search", "web", "main"),)}
+
+
+def test_containers_that_share_a_gpu_by_time_slices_are_all_named_once(kubelet: Kubelet, pods: KubeletPods) -> None:
+    shared = [("search", f"web-{n}", "main", "nvidia.com/gpu.shared", f"{GPU}::{n}") for n in (0, 1, 1)]
+    kubelet.say(*shared)
+    assert [one.pod for one in pods.containers()[GPU]] == ["web-0", "web-1"]
+
+
+def test_other_devices_and_impossible_names_are_left_out(kubelet: Kubelet, pods: KubeletPods) -> None:
+    kubelet.say(
+        ("search", "web", "main", "example.com/fpga", "fpga-0"),
+        ("", "web", "main", "nvidia.com/gpu", GPU),
+        ("search", "w\neb", "main", "nvidia.com/gpu", GPU),
+        ("search", "w" * 300, "main", "nvidia.com/gpu", GPU),
+    )
+    assert pods.containers() == {}
+
+
+def test_a_gpu_has_no_more_containers_than_an_event_takes(kubelet: Kubelet, pods: KubeletPods) -> None:
+    kubelet.say(*((f"n{n}", "web", "main", "nvidia.com/gpu", GPU) for n in range(MAX_CONTAINERS + 10)))
+    assert len(pods.containers()[GPU]) == MAX_CONTAINERS
+
+
+@pytest.mark.parametrize("answer", [b"\xff\xff\xff", b"\x0a\x05\x0a\x03\xff\xfe\xfd"], ids=["bytes", "no UTF-8"])
+def test_an_answer_that_is_no_such_message_is_counted(kubelet: Kubelet, pods: KubeletPods, answer: bytes) -> None:
+    kubelet.answer = answer
+    before = failures("unreadable")
+    assert pods.containers() == {}
+    assert failures("unreadable") == before + 1
+
+
+def test_an_error_of_the_kubelet_is_counted_by_its_status(kubelet: Kubelet, pods: KubeletPods) -> None:
+    kubelet.error = grpc.StatusCode.UNIMPLEMENTED
+    before = failures("unimplemented")
+    assert pods.containers() == {}
+    assert failures("unimplemented") == before + 1
+
+
+def test_a_slow_kubelet_is_waited_for_until_the_deadline(kubelet: Kubelet, path: Path) -> None:
+    kubelet.gate.clear()
+    pods = KubeletPods(path, timeout=0.05)
+    before = failures("deadline_exceeded")
+    assert pods.containers() == {}
+    assert failures("deadline_exceeded") == before + 1
+    pods.close()
+
+
+def test_a_socket_that_speaks_something_else_is_a_failure(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        pods = KubeletPods(path, timeout=0.1)
+        assert pods.containers() == {}
+        pods.close()
+
+
+def test_a_failure_is_logged_when_it_begins_and_when_it_is_over(
+    path: Path, pods: KubeletPods, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sentinel.agent.pods")
+    before = failures("no_socket")
+    assert [pods.containers() for _ in range(3)] == [{}, {}, {}]
+    assert failures("no_socket") == before + 3
+    with serving(path) as kubelet:
+        kubelet.say(HOLDS_GPU)
+        assert GPU in pods.containers()
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_kubelet_that_starts_again_is_found_again(path: Path, pods: KubeletPods) -> None:
+    for _ in range(2):
+        with serving(path) as kubelet:
+            kubelet.say(HOLDS_GPU)
+            while GPU not in pods.containers():  # the channel connects anew, at the latest after its backoff
+                pass
