@@ -1,4 +1,4 @@
-"""Which container has which GPU, asked of a real gRPC server on a Unix socket; every failure means that none is known."""
+"""Which container has which GPU, asked of a real gRPC server on a Unix socket. After a failure none is known."""
 
 import logging
 import socket

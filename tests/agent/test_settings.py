@@ -83,7 +83,7 @@ class _Recorded(dict[str, str]):
         super().__init__()
         self.asked: set[str] = set()
 
-    def get(self, name: str, default: object = None) -> Any:  # type: ignore[override]
+    def get(self, name: str, default: object = None) -> Any:
         self.asked.add(name)
         return default
 
