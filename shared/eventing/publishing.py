@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sentinel.publishing")
 
 
-_LATER = (401, 403, 404, 408, 409, 429)
-"""Answers that are about the sink, or about who asks, and not about the event: a token is renewed, a policy mended."""
+_ABOUT_THE_EVENT = (400, 406, 413, 414, 415, 422, 431)
+"""Every other answer is about the sink, or about who asks: a token is renewed, a policy or an address mended."""
 
 
 class PublishingFailed(SentinelError):
@@ -89,8 +89,13 @@ class HttpPublisher:
             raise PublishingFailed(reason, permanent=False, answered=False) from None
         if answer.status >= 300:
             said = answer.data[:200].decode(errors="replace")
-            permanent = 400 <= answer.status < 500 and answer.status not in _LATER
+            permanent = answer.status in _ABOUT_THE_EVENT
             raise PublishingFailed(f"{self._sink} answered {answer.status} {said}", permanent=permanent)
+
+    def close(self) -> None:
+        """Ends the connections."""
+        if self._pool is not None:
+            self._pool.clear()
 
 
 class PublisherAfterCommit:

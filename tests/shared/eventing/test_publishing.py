@@ -17,6 +17,7 @@ from shared.eventing.processing import HttpAnswer, Processor
 from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit, PublishingFailed
 from shared.eventing.relay import publish_pending
 from shared.store.unit_of_work import Store
+from tests.support.brokers import serving
 from tests.support.builders import PROPOSED, request, rows
 from tests.support.certificates import Authority
 from tests.support.emitters import PLAN, rejected, tells
@@ -208,3 +209,23 @@ def test_a_sender_that_the_sink_does_not_know_tries_again_later(
 def test_a_sink_of_an_unknown_authority_is_not_believed(authenticating: AuthenticatingSink) -> None:
     with pytest.raises(PublishingFailed, match="no answer"):
         HttpPublisher(authenticating.url).publish(EVENT)
+
+
+def test_an_answer_is_final_only_when_it_is_about_the_event() -> None:
+    """A wrong address, a missing token or a broker that is not there yet is mended later."""
+
+    def failure(publisher: HttpPublisher) -> PublishingFailed:
+        with pytest.raises(PublishingFailed) as found:
+            publisher.publish(EVENT)
+        return found.value
+
+    final = []
+    with serving() as broker:
+        publisher = HttpPublisher(broker.url)
+        for status in (302, 400, 401, 403, 404, 405, 407, 408, 409, 410, 413, 415, 421, 422, 429, 431, 500, 502, 503):
+            broker.status = status
+            failed = failure(publisher)
+            assert failed.answered
+            final += [status] if failed.permanent else []
+        publisher.close()
+    assert final == [400, 413, 415, 422, 431]
