@@ -14,8 +14,8 @@ Taken = Callable[[dict[str, str], bytes], None]
 class Broker(ThreadingHTTPServer):
     """Answers every POST with `status`; what it accepts is in `events`, and handed to `taken` before the answer."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Ingress)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Ingress)
         self.status = 202
         self.statuses: dict[str, int] = {}
         self.events: list[Envelope] = []
@@ -49,9 +49,9 @@ class _Ingress(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Broker]:
-    """A broker that takes requests until the block ends."""
-    with Broker() as broker:
+def serving(port: int = 0) -> Iterator[Broker]:
+    """A broker that takes requests until the block ends. port: 0 is any that is free."""
+    with Broker(port) as broker:
         thread = threading.Thread(target=broker.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
