@@ -81,7 +81,7 @@ bench: $(READY) ## benchmarks, as ratios against a peer in the same run
 	$(BIN)/python -m tests.bench
 
 lock: ## pin every dependency again, with hashes (needs uv; UPGRADE=1 takes newer releases)
-	uv pip compile --universal --python-version 3.11 --extra agent --extra local --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) -q pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --extra agent --extra tracing --extra local --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade) -q pyproject.toml -o requirements.lock
 
 clean: ## remove the virtual environment and caches; state directories stay
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -62,7 +62,7 @@ def locate(chosen: Chosen, environment: Mapping[str, str]) -> PlatformReference:
 
 
 LIMITS = SessionLimits(idle_in_transaction=timedelta(minutes=10))
-"""A check of the ledger or a backtest may take its time, but one that was suspended holds no lock for hours."""
+"""A check of the ledger may take its time, but one that was suspended holds no lock for hours."""
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from shared.models.moments import rfc3339
 
 
 class BacktestState(StrEnum):
-    """RUNNING: it is replayed, or waits for that."""
+    """RUNNING: it is replayed, or waits for that. CANCELLED: somebody has ended it, and it keeps what it had found."""
 
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,16 @@ class StoredBacktest:
     updated_at: datetime
 
     def as_json(self) -> dict[str, JsonValue]:
-        """The backtest for machines, without what was asked for."""
+        """The backtest for machines, without what was asked for. A running one counts differences, and lists none."""
+        report = self.report
+        if report is not None and self.state is BacktestState.RUNNING:
+            report = {**report, "changes": []}
         return {
             "id": str(self.id),
             "state": self.state.value,
             "requestedBy": self.requested_by,
             "createdAt": rfc3339(self.created_at),
             "updatedAt": rfc3339(self.updated_at),
-            "report": self.report,
+            "report": report,
             "problem": self.problem or None,
         }

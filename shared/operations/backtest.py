@@ -7,20 +7,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue, ValidationError
 
 from shared.models.moments import rfc3339
+from shared.models.page import PageRequest
 from shared.policy.backtest import Backtest, BacktestOutcome, DecisionDifference
 from shared.policy.policy_set import PolicySet, StoredPolicy
 from shared.policy.recorded import finding_to_json
 
 if TYPE_CHECKING:
+    from shared.policy.decision import DecisionRecord
     from shared.policy.documents import PolicyDocument
-    from shared.store.unit_of_work import UnitOfWork
+    from shared.store.unit_of_work import Store, UnitOfWork
+
+PAGE = 200
+"""Decisions that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -111,29 +116,53 @@ def _change(one: DecisionDifference) -> dict[str, JsonValue]:
     }
 
 
-def begin(work: UnitOfWork, command: BacktestCommand) -> BacktestReport:
-    """An empty report that says how many decisions there are to replay."""
-    since = work.now - command.reach
-    return BacktestReport(since, work.plans.count_decisions(since), command.limit)
+@dataclass
+class Replay:
+    """A replay that is under way. until: the moment when it began."""
+
+    test: Backtest
+    until: datetime
+    report: BacktestReport
 
 
-def replay(work: UnitOfWork, command: BacktestCommand, report: BacktestReport) -> Iterator[None]:
-    """Replays the decisions one by one into the report: whoever stops early keeps what was found up to then."""
-    today = work.policies.all()
+def begin(work: UnitOfWork, command: BacktestCommand) -> Replay:
+    """A replay against the policies of now, whose report says how many decisions there are to replay."""
+    since, today = work.now - command.reach, work.policies.all()
     candidates = [_always_valid(document) for document in command.candidates]
     names = {candidate.name for candidate in candidates}
     others = [] if command.only else [policy for policy in today if policy.name not in names]
     test = Backtest(PolicySet([*others, *candidates]), PolicySet(today))
-    for past in work.plans.decisions_since(report.since):
-        try:
-            difference = test.compare(past)
-        except ValidationError:
-            report.unreadable += 1
-        else:
-            if difference is not None:
-                report.add(difference)
-        report.replayed += 1
+    report = BacktestReport(since, work.plans.count_decisions(since, work.now), command.limit)
+    return Replay(test, work.now, report)
+
+
+def replay(store: Store, under_way: Replay, page: int = PAGE) -> Iterator[None]:
+    """Replays the decisions into the report, a page a step: whoever stops early keeps what was found up to then.
+
+    A connection is taken to read a page, and given back before that is replayed: the pool is for those who wait.
+    """
+    report, request = under_way.report, PageRequest(page, "createdAt")
+    while True:
+        with store.read() as work:
+            found = work.plans.decisions_between(report.since, under_way.until, request)
+        for past in found.items:
+            _compare(under_way.test, past, report)
+        if found.next is None:
+            report.total = report.replayed  # some were deleted, or committed, since they were counted
+            return
+        request = replace(request, after=found.next)
         yield
+
+
+def _compare(test: Backtest, past: DecisionRecord, report: BacktestReport) -> None:
+    try:
+        difference = test.compare(past)
+    except ValidationError:
+        report.unreadable += 1
+    else:
+        if difference is not None:
+            report.add(difference)
+    report.replayed += 1
 
 
 def _always_valid(document: PolicyDocument) -> StoredPolicy:

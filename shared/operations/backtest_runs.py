@@ -11,7 +11,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared.errors import NotFound, StoreUnavailable
+from shared.errors import NotFound, StoreUnavailable, WrongState
 from shared.models.stored_backtest import BacktestState, StoredBacktest
 from shared.models.validation import STORED
 from shared.operations import backtest
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from shared.models.actor import Actor
+    from shared.operations.backtest import BacktestReport
     from shared.store.unit_of_work import Store, UnitOfWork
 
 logger = logging.getLogger("sentinel.backtest")
 
 LEASE = timedelta(seconds=30)
-REPORT_SECONDS = 2.0
+REPORT_SECONDS = 1.0
+REPORT_SHARE = 10
+"""What is found up to now is stored that often, and takes at most one part in so many of the time."""
 MAX_ATTEMPTS = 5
 
 
@@ -39,6 +42,16 @@ def ask(work: UnitOfWork, backtest_id: uuid.UUID, command: BacktestCommand, acto
     names: list[JsonValue] = [one.name for one in command.candidates]
     work.audit("policy.backtest_requested", f"backtest/{backtest_id}", actor, policies=names)
     return get(work, backtest_id)
+
+
+def cancel(work: UnitOfWork, backtest_id: uuid.UUID, actor: Actor) -> StoredBacktest:
+    """Ends a backtest with what it found up to now. Raises NotFound, and WrongState for one that is over."""
+    cancelled = work.backtests.cancel(backtest_id)
+    found = get(work, backtest_id)
+    if not cancelled:
+        raise WrongState(f"backtest {backtest_id} is {found.state} already")
+    work.audit("policy.backtest_cancelled", f"backtest/{backtest_id}", actor)
+    return found
 
 
 def get(work: UnitOfWork, backtest_id: uuid.UUID) -> StoredBacktest:
@@ -79,18 +92,26 @@ def _run(store: Store, one: StoredBacktest) -> None:
 
 
 def _replay(store: Store, one: StoredBacktest) -> dict[str, JsonValue] | None:
-    """The report; None when another attempt has replaced this one."""
+    """The report; None when the backtest was cancelled, or another attempt has replaced this one."""
     command = _from_json(one.command)
     with store.read() as reading:
-        report = backtest.begin(reading, command)
-        written = time.monotonic()
-        for _ in backtest.replay(reading, command, report):
-            if time.monotonic() - written >= REPORT_SECONDS:
-                with store.begin() as work:
-                    if not work.backtests.report(one, BacktestState.RUNNING, report.as_json(), LEASE):
-                        return None
-                written = time.monotonic()
-    return report.as_json()
+        under_way = backtest.begin(reading, command)
+    if not _store(store, one, under_way.report):
+        return None
+    due = time.monotonic() + REPORT_SECONDS
+    for _ in backtest.replay(store, under_way):
+        if (began := time.monotonic()) >= due:
+            if not _store(store, one, under_way.report):
+                return None
+            now = time.monotonic()
+            due = now + max(REPORT_SECONDS, (now - began) * REPORT_SHARE)
+    return under_way.report.as_json()
+
+
+def _store(store: Store, one: StoredBacktest, report: BacktestReport) -> bool:
+    """Stores what was found up to now; False when nobody asks for more."""
+    with store.begin() as work:
+        return work.backtests.report(one, BacktestState.RUNNING, report.as_json(), LEASE)
 
 
 def _to_json(command: BacktestCommand) -> dict[str, JsonValue]:

@@ -44,16 +44,26 @@ class BacktestRows:
     def report(
         self, one: StoredBacktest, state: BacktestState, report: dict[str, JsonValue] | None, lease: timedelta
     ) -> bool:
-        """Writes down what an attempt has found; False when another one has replaced it."""
+        """Stores what an attempt has found; False when another one has replaced it, or the backtest was cancelled."""
         values = {"state": state, "report": report, "lease_until": sa.func.clock_timestamp() + lease}
         return self._write(one, values)
+
+    def cancel(self, backtest_id: uuid.UUID) -> bool:
+        """Ends a backtest with the report that it has; False for one that there is not, or that is over."""
+        running = (backtests.c.id == backtest_id, backtests.c.state == BacktestState.RUNNING)
+        ended = backtests.update().where(*running).values(state=BacktestState.CANCELLED, lease_until=None)
+        return bool(self.connection.execute(ended).rowcount)
 
     def fail(self, one: StoredBacktest, problem: str) -> None:
         """Ends a backtest without a report."""
         self._write(one, {"state": BacktestState.FAILED, "problem": problem, "lease_until": None})
 
     def _write(self, one: StoredBacktest, values: dict[str, Any]) -> bool:
-        mine = (backtests.c.id == one.id, backtests.c.attempts == one.attempts)
+        mine = (
+            backtests.c.id == one.id,
+            backtests.c.attempts == one.attempts,
+            backtests.c.state == BacktestState.RUNNING,
+        )
         return bool(self.connection.execute(backtests.update().where(*mine).values(**values)).rowcount)
 
 

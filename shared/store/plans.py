@@ -26,8 +26,6 @@ from shared.store import pages
 from shared.store.rows import NOT_UNDERSTOOD, POLICY_SET_LOCK, Row, amounts_from, readable, unreadable
 from shared.store.tables import action_plans, clusters, policy_decisions
 
-_PAGE = 500
-
 
 @dataclass(frozen=True)
 class PlanWithCluster:
@@ -279,22 +277,16 @@ class PlanRows:
         )
         return [_decision(row) for row in self.connection.execute(statement)]
 
-    def count_decisions(self, since: datetime) -> int:
-        """How many verdicts were reached since then."""
-        statement = sa.select(sa.func.count()).where(policy_decisions.c.created_at >= since)
+    def count_decisions(self, since: datetime, until: datetime) -> int:
+        """How many verdicts were reached between these moments."""
+        statement = sa.select(sa.func.count()).where(policy_decisions.c.created_at.between(since, until))
         return int(self.connection.execute(statement.select_from(policy_decisions)).scalar_one())
 
-    def decisions_since(self, since: datetime) -> Iterator[DecisionRecord]:
-        """Every verdict since then, oldest first, fetched from the server a page at a time."""
-        columns = policy_decisions.c
-        statement = (
-            sa.select(policy_decisions)
-            .where(columns.created_at >= since)
-            .order_by(columns.created_at, columns.id)
-            .execution_options(yield_per=_PAGE)
-        )
-        for row in self.connection.execute(statement):
-            yield _decision(row)
+    def decisions_between(self, since: datetime, until: datetime, request: PageRequest) -> Page[DecisionRecord]:
+        """A page of the verdicts between these moments, sorted by `createdAt`."""
+        statement = sa.select(policy_decisions).where(policy_decisions.c.created_at.between(since, until))
+        sorts = {"createdAt": (policy_decisions.c.created_at, policy_decisions.c.id)}
+        return pages.fetch(self.connection, statement, sorts, request, _decision)
 
     def _end(self, plan: ActionPlan, to: PlanStatus, reason: str) -> None:
         """The plan then waits for nothing, and nobody holds it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 from functions.api.session import SOURCE
 from knative.local.runtime.platform import BASE
 from shared.models.bindings import Bindings, NamespaceBinding, SourceAction, SourceBinding
+from tests.support.kustomize import rendered
 
 CLOSED = BASE.parent / "components" / "closed"
 BROKER = {"ref": {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}}
@@ -40,6 +40,7 @@ def test_every_sender_of_the_base_may_send_to_the_broker_and_nobody_else() -> No
 def test_a_function_sends_under_its_own_source_and_only_the_relay_under_any() -> None:
     bound = {name: spec for name, spec in policies().items() if spec["from"][0]["ref"]["kind"] == "SinkBinding"}
     assert "filters" not in bound.pop("event-relay")
+    assert bound.pop("agent")["filters"][0] == {"prefix": {"source": "/sentinel/agents/"}}
     for name, spec in bound.items():
         assert spec["filters"] == [{"exact": {"source": f"/sentinel/{name}"}}]
     assert bound["api"]["filters"] == [{"exact": {"source": SOURCE}}]
@@ -66,12 +67,5 @@ def example(name: str) -> dict[str, Any]:
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
 def test_an_overlay_can_use_it(tmp_path: Path) -> None:
-    for name in ("base", "components"):
-        shutil.copytree(BASE.parent / name, tmp_path / name)
-    kustomization = {"resources": ["../base"], "components": ["../components/closed"]}
-    (tmp_path / "overlay").mkdir()
-    (tmp_path / "overlay" / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    command = ["kubectl", "kustomize", str(tmp_path / "overlay")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout)]
-    assert (kinds.count("EventPolicy"), kinds.count("NetworkPolicy")) == (len(policies()), 1)
+    kinds = [one["kind"] for one in rendered(tmp_path, "closed")]
+    assert (kinds.count("EventPolicy"), kinds.count("NetworkPolicy")) == (len(policies()), 2)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from knative.local.runtime.platform import BASE
 from tests.manifests.test_base import raw
+from tests.support.kustomize import overlay
 
 pytestmark = pytest.mark.cluster
 
@@ -47,8 +50,24 @@ def test_the_api_server_accepts_every_object(namespace: None) -> None:
 
 
 def test_the_api_server_accepts_the_closed_component(namespace: None) -> None:
-    policies = BASE.parent / "components" / "closed" / "event-policies.yaml"
-    assert "created" in kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(policies))
+    for name in ("event-policies", "network-policy"):
+        file = BASE.parent / "components" / "closed" / f"{name}.yaml"
+        assert "created" in kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(file))
+
+
+def test_the_api_server_accepts_the_agent_on_gpu_nodes(namespace: None, tmp_path: Path) -> None:
+    applied = kubectl("apply", "--dry-run=server", "--validate=strict", "-k", str(overlay(tmp_path, "gpu-nodes")))
+    assert [line for line in applied.splitlines() if line.startswith("daemonset.apps/agent ")]
+
+
+def test_the_api_server_admits_a_pod_of_the_agent(namespace: None, tmp_path: Path) -> None:
+    """Admission plugins judge pods and not the DaemonSet that makes them."""
+    (template,) = (one["spec"]["template"] for one in raw() if one["kind"] == "DaemonSet")
+    spec = template["spec"] | {"serviceAccountName": "default"}  # a dry run of the base makes no account
+    metadata = template["metadata"] | {"name": "agent-test", "namespace": "sentinel"}
+    file = tmp_path / "pod.yaml"
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}))
+    assert "pod/agent-test created" in kubectl("create", "--dry-run=server", "--validate=strict", "-f", str(file))
 
 
 def test_strict_validation_finds_no_unknown_field(namespace: None) -> None:

@@ -21,7 +21,7 @@ router = new_router("policies")
 
 @router.get("/backtests/{backtest_id}", responses=responses("not-found"))
 def read_backtest(backtest_id: uuid.UUID, request: Request, session: CurrentSession) -> Response:
-    """A backtest with its report; while its state is `running`, with what was found up to now."""
+    """A backtest with its report; while its state is `running`, how many differences were found up to now."""
     with session.read() as work:
         require(session.principal, Permission.WRITE_POLICIES, None)
         found = backtest_runs.get(work, backtest_id)
@@ -31,3 +31,12 @@ def read_backtest(backtest_id: uuid.UUID, request: Request, session: CurrentSess
         backtesting.start(services.store, found.id)
         headers = {"retry-after": "1"}
     return JSONResponse(found.as_json(), 200, headers)
+
+
+@router.post("/backtests/{backtest_id}/cancel", responses=responses("not-found", "conflict"))
+def cancel_backtest(backtest_id: uuid.UUID, session: CurrentSession) -> Response:
+    """Ends a backtest that is running. Its report then holds what was found up to now."""
+    with session.begin() as work:
+        require(session.principal, Permission.WRITE_POLICIES, None)
+        cancelled = backtest_runs.cancel(work, backtest_id, session.principal.actor)
+    return JSONResponse(cancelled.as_json())

@@ -53,10 +53,10 @@ class BacktestRequest(Body):
     stand alone. limit: how many differences the report lists.
     """
 
-    policies: Annotated[tuple[PolicyDocument, ...], Field(min_length=1, max_length=100)]
+    policies: Annotated[tuple[PolicyDocument, ...], Field(min_length=1, max_length=1000)]
     since: Window = timedelta(days=30)
     only: bool = False
-    limit: Annotated[int, Field(ge=0, le=1000)] = 100
+    limit: Annotated[int, Field(ge=0, le=10_000)] = 100
 
 
 @router.get("/policies", response_model=Listing, responses=responses())

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from functions.cli.errors import CommandFailed, ProblemAnswer, complain, printable
-from functions.cli.options import PLAIN, Files, Format, Limit, Output, client_of
+from functions.cli.options import PLAIN, Files, Format, Output, client_of
 from functions.cli.views import policies as views
 from functions.cli.views.printing import print_data, print_table
 
@@ -20,6 +20,7 @@ app = typer.Typer(help="Policies that plans are held against.", **PLAIN)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A policy's name.")]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MOST = 1_000_000
+_MOST_LISTED = 10_000  # by the server, in one report
 
 
 @app.command()
@@ -140,18 +141,18 @@ def backtest(
     file: Files,
     since: Annotated[str, typer.Option(metavar="DURATION", help="How far back: 12h, 30d, P30D.")] = "30d",
     only: Annotated[bool, typer.Option("--only", help="The candidates alone, without today's other policies.")] = False,
-    limit: Limit = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=_MOST_LISTED, help="List at most this many.")] = 1000,
     output: Output = Format.TABLE,
 ) -> None:
     """Replay recorded decisions against candidate policies, and list what would have been different.
 
     Candidates replace today's policies of the same name, as if they had always been in force. Each plan is evaluated on
     the facts that were recorded with its decision; what another decision would have changed for later plans is not
-    carried on. Ctrl-C prints what was found up to then. Works on the database itself.
+    carried on. Ctrl-C ends it, and prints what was found up to then.
     """
     from functions.cli.commands import backtest as command
 
-    command.backtest(context, file, since, only, limit, output)
+    command.backtest(client_of(context), file, since, only, limit, output)
 
 
 def _put(client: Client, name: str, document: Any) -> str:

@@ -1,65 +1,60 @@
-"""How the report of a backtest is shown."""
+"""How the report of a backtest is shown, from the JSON of the REST face."""
 
 from __future__ import annotations
 
-import typer
-from pydantic import JsonValue
+from collections.abc import Mapping
+from typing import Any
 
-from functions.cli.views.printing import Cell, Style, moment, print_table
-from shared.operations.backtest import BacktestReport
-from shared.policy.backtest import BacktestOutcome, DecisionDifference
+import typer
+
+from functions.cli.views.printing import Cell, Style, print_table
 
 _HEADER = ("WHEN", "TEAM", "WORKLOAD", "CLUSTER", "VERB", "WAS", "WOULD BE", "CAUSE", "WHY")
 _STYLES = {
-    BacktestOutcome.APPROVED: Style.GOOD,
-    BacktestOutcome.DENIED: Style.BAD,
-    BacktestOutcome.QUEUED: Style.BUSY,
-    BacktestOutcome.AWAITING_APPROVAL: Style.BUSY,
+    "approved": Style.GOOD,
+    "denied": Style.BAD,
+    "queued": Style.BUSY,
+    "awaiting_approval": Style.BUSY,
 }
 _WORDS = {
-    BacktestOutcome.DENIED: "newly denied",
-    BacktestOutcome.APPROVED: "newly allowed",
-    BacktestOutcome.QUEUED: "newly queued",
-    BacktestOutcome.AWAITING_APPROVAL: "newly awaiting approval",
-    BacktestOutcome.UNKNOWN: "not known",
+    "newlyDenied": "newly denied",
+    "newlyAllowed": "newly allowed",
+    "newlyQueued": "newly queued",
+    "newlyAwaitingApproval": "newly awaiting approval",
+    "notKnown": "not known",
 }
 
 
-def print_report(report: BacktestReport) -> None:
+def differences(report: Mapping[str, Any]) -> int:
+    """How many decisions would have been different, or are not known."""
+    return sum(report[name] for name in _WORDS)
+
+
+def print_report(report: Mapping[str, Any]) -> None:
     """A summary, the teams, and the differences that are listed."""
-    counts = [f"{report.outcomes[outcome]} {words}" for outcome, words in _WORDS.items()]
-    title = f"{report.replayed} decisions since {moment(report.since)}: {', '.join(counts)}"
-    typer.echo(f"{title}, {report.unchanged} unchanged")
-    if not report.listed:
+    counts = [f"{report[name]} {words}" for name, words in _WORDS.items()]
+    title = f"{report['replayed']} decisions since {report['since']}: {', '.join(counts)}"
+    typer.echo(f"{title}, {report['unchanged']} unchanged")
+    if not report["changes"]:
         return
     typer.echo("")
-    rows = [(team, *(str(counts[v]) for v in _WORDS)) for team, counts in sorted(report.teams.items())]
+    rows = [(team["team"], *(str(team[name]) for name in _WORDS)) for team in report["teams"]]
     print_table(("TEAM", *(words.upper() for words in _WORDS.values())), rows)
     typer.echo("")
-    print_table(_HEADER, [_cells(one) for one in report.listed])
+    print_table(_HEADER, [_cells(one) for one in report["changes"]])
 
 
-def _cells(one: DecisionDifference) -> tuple[Cell, ...]:
-    would = one.replayed
-    missing = [f"{what} was not recorded" for what in would.missing]
+def _cells(change: Mapping[str, Any]) -> tuple[Cell, ...]:
+    missing = [f"{what} was not recorded" for what in change["missing"]]
+    team, would_be = change["team"], change["wouldBe"]
     return (
-        moment(one.decided_at) or "",
-        one.plan.team,
-        f"{one.plan.namespace}/{one.plan.name}",
-        one.plan.cluster,
-        one.plan.verb,
-        one.recorded_outcome,
-        (would.outcome, _STYLES.get(would.outcome, Style.PLAIN)),
-        _cause(one),
-        "; ".join([*(f"{finding.policy}: {finding.message}" for finding in would.findings), *missing]),
+        change["at"],
+        team,
+        change["workload"].removeprefix(f"{team}/"),
+        change["cluster"],
+        change["verb"],
+        change["was"],
+        (would_be, _STYLES.get(would_be, Style.PLAIN)),
+        change["cause"],
+        "; ".join([*(f"{one['policy']}: {one['message']}" for one in change["violations"]), *missing]),
     )
-
-
-def _cause(one: DecisionDifference) -> str:
-    """Whether the candidates make the difference, or the policies of today do already."""
-    return "today" if one.decided_so_today else "candidate"
-
-
-def as_json(report: BacktestReport, interrupted: bool) -> dict[str, JsonValue]:
-    """The report for programs, as the server gives it; interrupted: whether it is of a part only."""
-    return {**report.as_json(), "interrupted": interrupted}

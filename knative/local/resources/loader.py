@@ -7,7 +7,7 @@ CRDs: the models' rules (see `manifests`), and every reference: broker, subscrib
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +21,14 @@ from knative.local.resources.manifests import (
     UNENFORCEABLE,
     ApiServerSource,
     BrokerResource,
+    DaemonSet,
     Destination,
     Model,
     PingSource,
     Service,
     SinkBinding,
     Trigger,
+    VolumeMount,
 )
 
 KUSTOMIZATION = "kustomization.yaml"
@@ -56,6 +58,7 @@ class Manifests:
     brokers: dict[Name, BrokerResource]
     triggers: dict[Name, Trigger]
     services: dict[Name, Service]
+    daemon_sets: dict[Name, DaemonSet]
     pings: dict[Name, PingSource]
     api_servers: dict[Name, ApiServerSource]
     sink_bindings: dict[Name, SinkBinding]
@@ -79,6 +82,7 @@ def load(directory: Path, secrets: Collection[tuple[str, str | None]] = ()) -> M
         brokers=_by_name(found, BrokerResource),
         triggers=_by_name(found, Trigger),
         services=_by_name(found, Service),
+        daemon_sets=_by_name(found, DaemonSet),
         pings=_by_name(found, PingSource),
         api_servers=_by_name(found, ApiServerSource),
         sink_bindings=_by_name(found, SinkBinding),
@@ -188,12 +192,26 @@ def _check_references(each: _Object, known: Manifests, secrets: frozenset[tuple[
             _check_source_sink(each.where, source.spec.sink, source, known)
         case SinkBinding() as binding:
             _check_source_sink(each.where, binding.spec.sink, binding, known)
-            subject = binding.spec.subject
-            target = Name(subject.namespace or binding.metadata.namespace, subject.name)
-            if subject.kind == "Service" and target not in known.services:
-                raise ManifestError(f"{each.where}: spec.subject: there is no Service {target}")
+            _check_subject(each.where, binding, known)
         case Service() as service:
             _check_service(each.where, service, secrets)
+        case DaemonSet() as daemon_set:
+            spec = daemon_set.spec.template.spec
+            _check_mounts(each.where, spec.containers[0].volume_mounts, {volume.name for volume in spec.volumes})
+
+
+def _check_subject(where: str, binding: SinkBinding, known: Manifests) -> None:
+    subject = binding.spec.subject
+    target = Name(subject.namespace or binding.metadata.namespace, subject.name)
+    match subject.api_version, subject.kind:
+        case "serving.knative.dev/v1", "Service":
+            found = target in known.services
+        case "apps/v1", "DaemonSet":
+            found = target in known.daemon_sets
+        case version, kind:
+            raise ManifestError(f"{where}: spec.subject: {version} {kind} does not run on a laptop")
+    if not found:
+        raise ManifestError(f"{where}: spec.subject: there is no {subject.kind} {target}")
 
 
 def _check_sink(where: str, field: str, sink: Destination | None, owner: Any, known: Manifests) -> None:
@@ -227,11 +245,15 @@ def _check_service(where: str, service: Service, secrets: frozenset[tuple[str, s
                     f"{where}: {at}.containers[0].env[{index}].valueFrom: "
                     f"the platform has no Secret {ref.name} with the key {ref.key}"
                 )
-    for index, mount in enumerate(container.volume_mounts):
-        if mount.name not in volumes:
-            raise ManifestError(
-                f"{where}: {at}.containers[0].volumeMounts[{index}].name: there is no volume {mount.name}"
-            )
+    _check_mounts(where, container.volume_mounts, volumes)
+    for mount in container.volume_mounts:
         secret = volumes[mount.name].secret
         if (secret.secret_name, None) not in secrets and not secret.optional:
             raise ManifestError(f"{where}: {at}.volumes: the platform has no Secret {secret.secret_name} to mount")
+
+
+def _check_mounts(where: str, mounts: Iterable[VolumeMount], volumes: Collection[str]) -> None:
+    for index, mount in enumerate(mounts):
+        if mount.name not in volumes:
+            at = f"spec.template.spec.containers[0].volumeMounts[{index}].name"
+            raise ManifestError(f"{where}: {at}: there is no volume {mount.name}")

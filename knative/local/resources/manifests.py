@@ -11,7 +11,7 @@ durations, cron texts, filter dialects, the order annotation.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -183,13 +183,18 @@ class EnvSource(Model):
     secret_key_ref: SecretKey
 
 
-class EnvVar(Model):
+S = TypeVar("S", bound=Model)
+
+
+class EnvVar(Model, Generic[S]):
+    """A variable whose value is text, or comes from what `S` refers to."""
+
     name: str = Field(min_length=1)
     value: str | None = None
-    value_from: EnvSource | None = None
+    value_from: S | None = None
 
     @model_validator(mode="after")
-    def _one(self) -> EnvVar:
+    def _one(self) -> Self:
         if self.value is not None and self.value_from is not None:
             raise ValueError("states both value and valueFrom")
         return self
@@ -211,11 +216,12 @@ class PodVolume(Model):
     secret: SecretVolume
 
 
-class Container(Model):
+class ContainerBase(Model):
+    """What a Service's container and a DaemonSet's have in common."""
+
     name: str | None = None
     command: list[str] = Field(min_length=1)
     args: list[str] = []
-    env: list[EnvVar] = []
     volume_mounts: list[VolumeMount] = []
     image: Inert
     image_pull_policy: Inert
@@ -225,6 +231,10 @@ class Container(Model):
     readiness_probe: Inert
     liveness_probe: Inert
     startup_probe: Inert
+
+
+class Container(ContainerBase):
+    env: list[EnvVar[EnvSource]] = []
 
 
 class RevisionSpec(Model):
@@ -277,6 +287,76 @@ class Service(Model):
         return durations.go(self.spec.template.metadata.annotations.get(WINDOW, "60s")).total_seconds()
 
 
+class FieldReference(Model):
+    field_path: Literal["spec.nodeName"]
+
+
+class NodeEnvSource(Model):
+    """The name of the node that the pod is on."""
+
+    field_ref: FieldReference
+
+
+class NodeContainer(ContainerBase):
+    env: list[EnvVar[NodeEnvSource]] = []
+
+
+class HostPath(Model):
+    path: str = Field(pattern=r"^/.+")
+    type: str = ""
+
+
+class NodeVolume(Model):
+    name: str
+    host_path: HostPath
+
+
+class NodePodSpec(Model):
+    """The pod of a DaemonSet. Each simulated node has a directory in place of its file system, and no devices."""
+
+    containers: list[NodeContainer] = Field(min_length=1, max_length=1)
+    volumes: list[NodeVolume] = []
+    termination_grace_period_seconds: float = Field(default=30, ge=0)
+    service_account_name: Inert
+    automount_service_account_token: Inert
+    image_pull_secrets: Inert
+    enable_service_links: Inert
+
+
+class NodePodMetadata(Model):
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class NodePodTemplate(Model):
+    metadata: NodePodMetadata = NodePodMetadata()
+    spec: NodePodSpec
+
+
+class LabelSelector(Model):
+    match_labels: dict[str, str] = {}
+
+
+class DaemonSetSpec(Model):
+    selector: LabelSelector
+    template: NodePodTemplate
+    update_strategy: Inert
+
+    @model_validator(mode="after")
+    def _selects_its_pods(self) -> DaemonSetSpec:
+        wanted = self.selector.match_labels
+        if not wanted or not wanted.items() <= self.template.metadata.labels.items():
+            raise ValueError("selector.matchLabels must be among the labels of the template")
+        return self
+
+
+class DaemonSet(Model):
+    """Runs once on each group of equal simulated GPU nodes."""
+
+    metadata: Metadata
+    spec: DaemonSetSpec
+
+
 class PingSourceSpec(Model):
     schedule: str
     timezone: Literal["UTC", "Etc/UTC"] | None = None
@@ -299,10 +379,6 @@ class PingSourceSpec(Model):
 class PingSource(Model):
     metadata: Metadata
     spec: PingSourceSpec
-
-
-class LabelSelector(Model):
-    match_labels: dict[str, str] = {}
 
 
 class WatchedResource(Model):
@@ -345,6 +421,7 @@ KINDS: dict[tuple[str, str], type[Model]] = {
     ("eventing.knative.dev/v1", "Broker"): BrokerResource,
     ("eventing.knative.dev/v1", "Trigger"): Trigger,
     ("serving.knative.dev/v1", "Service"): Service,
+    ("apps/v1", "DaemonSet"): DaemonSet,
     ("sources.knative.dev/v1", "PingSource"): PingSource,
     ("sources.knative.dev/v1", "ApiServerSource"): ApiServerSource,
     ("sources.knative.dev/v1", "SinkBinding"): SinkBinding,

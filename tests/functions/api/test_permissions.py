@@ -90,6 +90,7 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/policies/{policy_name}/enable": Row(POLICY_ADMINS, "all"),
     "GET /api/v1/policies/{policy_name}/history": Row(ALL, "none"),
     "GET /api/v1/backtests/{backtest_id}": Row(POLICY_ADMINS, "all"),
+    "POST /api/v1/backtests/{backtest_id}/cancel": Row(POLICY_ADMINS, "all"),
     "GET /api/v1/clusters": Row(ALL, "none"),
     "POST /api/v1/clusters": Row(OPERATORS, "all", {"name": "new"}),
     "GET /api/v1/clusters/{cluster_name}": Row(ALL, "none"),

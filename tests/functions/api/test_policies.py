@@ -9,6 +9,7 @@ import pytest
 
 from shared.models.identity import Role
 from shared.models.retention import DEFAULT_RETENTION
+from shared.models.stored_backtest import BacktestState
 from shared.operations import backtest_runs
 from shared.store.unit_of_work import Store
 from tests.support.builders import Deliver, set_columns, submission
@@ -168,11 +169,41 @@ def test_a_backtest_that_was_cut_off_is_begun_again_by_who_polls_it(rest: Rest, 
     assert (lambda found: (found["state"], "cut off" in found["problem"]))(finished(rest, path)) == ("failed", True)
 
 
+def test_a_backtest_is_cancelled_with_what_it_had_found(rest: Rest, store: Store) -> None:
+    asked = rest("POST", "/policies/backtest", {"policies": [LIMIT]})
+    path = asked.headers["location"].removeprefix("/api/v1")
+    report = finished(rest, path)["report"]
+    assert rest("POST", f"{path}/cancel").status == 409, "it is over"
+    with store.begin() as work:
+        leased = work.now + timedelta(minutes=1)
+        set_columns(work, "backtests", uuid.UUID(asked.json["id"]), state="running", lease_until=leased)
+        running = backtest_runs.get(work, uuid.UUID(asked.json["id"]))
+    cancelled = rest("POST", f"{path}/cancel")
+    assert (cancelled.status, cancelled.json["state"], cancelled.json["report"]) == (200, "cancelled", report)
+    assert rest("GET", path).json == cancelled.json
+    with store.begin() as work:
+        assert not work.backtests.report(running, BacktestState.RUNNING, {}, timedelta(0)), "whoever runs it is told"
+        assert not work.backtests.begin(running.id, timedelta(0)), "nobody begins it again"
+
+
+def test_a_running_backtest_counts_differences_and_lists_none(rest: Rest, store: Store, deliver: Deliver) -> None:
+    deliver.decide("a")
+    asked = rest("POST", "/policies/backtest", {"policies": [LIMIT]})
+    path = asked.headers["location"].removeprefix("/api/v1")
+    assert len(finished(rest, path)["report"]["changes"]) == 1
+    with store.begin() as work:
+        leased = work.now + timedelta(minutes=1)
+        set_columns(work, "backtests", uuid.UUID(asked.json["id"]), state="running", lease_until=leased)
+    report = rest("GET", path).json["report"]
+    assert (report["newlyDenied"], report["changes"]) == (1, [])
+
+
 def test_a_backtest_by_more_than_it_may_have_is_refused(rest: Rest) -> None:
     for body, field in (
         ({"policies": []}, "policies"),
         ({"policies": [LIMIT], "since": "900d"}, "since"),
         ({"policies": [LIMIT], "limit": -1}, "limit"),
+        ({"policies": [LIMIT], "limit": 10_001}, "limit"),
         ({"policies": [LIMIT], "color": 1}, "color"),
     ):
         answer = rest("POST", "/policies/backtest", body)

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from shared.models.identity import Role
+from shared.operations import backtest_runs
 from shared.policy.documents import PolicyDocument
 from shared.policy.queue import MAX_OVERTAKES
-from shared.store.tables import action_plans, policy_decisions
+from shared.store.tables import action_plans, backtests, policy_decisions
 from shared.store.unit_of_work import Store
-from tests.functions.cli.conftest import INSTALLED, Ran, Sentinel
+from tests.functions.cli.conftest import INSTALLED, Api, Ran, Sentinel
 from tests.support.builders import Deliver, connection_of, rows
 
 MANY = 30_000
@@ -228,14 +230,29 @@ def test_a_record_of_another_version_is_counted(sentinel: Sentinel, store: Store
 
 def test_a_backtest_changes_nothing(sentinel: Sentinel, deliver: Deliver, owner_engine: sa.Engine) -> None:
     deliver.decide("a")
-    before = {name: rows(owner_engine, name) for name in ("policies", "policy_set", "usage", "audit_log", "outbox")}
+    before = {name: rows(owner_engine, name) for name in ("policies", "policy_set", "usage", "action_plans", "outbox")}
     assert backtest(sentinel, candidate(QUOTA)).code == 0
     assert {name: rows(owner_engine, name) for name in before} == before
 
 
+def test_who_may_not_write_policies_is_refused(sentinel: Sentinel, api: Api) -> None:
+    api.rest.bind("eve", Role.VIEWER)
+    file = json.dumps(candidate(QUOTA))
+    ran = sentinel("policy", "backtest", "-f", "-", stdin=file, SENTINEL_TOKEN="eve")
+    assert (ran.code, ran.out) == (1, "")
+    assert "policies:write" in ran.err
+
+
+def test_a_backtest_that_failed_says_why(sentinel: Sentinel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backtest_runs, "MAX_ATTEMPTS", 0)
+    ran = backtest(sentinel, candidate(QUOTA))
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "sentinel: the backtest failed: it was cut off 0 times: ask for fewer days\n"
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_it_with_what_was_found(
-    database_url: str, store: Store, deliver: Deliver, owner_engine: sa.Engine, tmp_path: Path
+    api: Api, store: Store, deliver: Deliver, owner_engine: sa.Engine, tmp_path: Path
 ) -> None:
     deliver.decide("a")
     with owner_engine.begin() as connection:
@@ -246,10 +263,10 @@ def test_ctrl_c_ends_it_with_what_was_found(
     file.write_text(json.dumps(candidate({"type": "quota", "gpus": 1})))
     controller, terminal = pty.openpty()
     command = [str(INSTALLED), "policy", "backtest", "-f", str(file), "-o", "json", "--limit", "1"]
-    environment = {**os.environ, "DATABASE_URL": database_url, "TERM": "xterm"}
+    environment = {**os.environ, "SENTINEL_SERVER": api.url, "SENTINEL_TOKEN": "admin", "TERM": "xterm"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal, text=True, env=environment) as process:
         os.close(terminal)
-        assert os.read(controller, 1), "the progress bar"
+        _until(controller, f"/{MANY}")
         process.send_signal(signal.SIGINT)
         shown = _rest(controller)
         out, _ = process.communicate(timeout=60)
@@ -259,6 +276,16 @@ def test_ctrl_c_ends_it_with_what_was_found(
     assert (told["decisions"], told["interrupted"]) == (MANY, True)
     assert told["newlyDenied"] == told["replayed"] < MANY
     assert f"stopped after {told['replayed']} of {MANY} decisions" in shown
+    with store.read() as work:
+        [stored] = connection_of(work).execute(sa.select(backtests.c.state)).scalars()
+    assert stored == "cancelled", "the server stops too"
+
+
+def _until(controller: int, text: str) -> None:
+    """Waits until the progress bar shows a text."""
+    shown = ""
+    while text not in shown:
+        shown += os.read(controller, 65_536).decode(errors="replace")
 
 
 def _rest(controller: int) -> str:

@@ -228,7 +228,8 @@ def test_a_backtest_says_which_plans_would_have_awaited_approval(
     candidate = PolicyDocument.model_validate({"name": "limit", "rules": [{"type": "approval"}]})
     command = BacktestCommand([candidate], timedelta(hours=1), only=True, limit=10)
     with store.read() as work:
-        report = backtest.begin(work, command)
-        list(backtest.replay(work, command, report))
+        under_way = backtest.begin(work, command)
+    list(backtest.replay(store, under_way))
+    report = under_way.report
     assert report.outcomes == {BacktestOutcome.AWAITING_APPROVAL: 1}
     assert [one.plan.name for one in report.listed] == ["other"]

@@ -49,6 +49,29 @@ BINDING = {
     "metadata": {"name": "b", "namespace": "n"},
     "spec": {"subject": TO_SERVICE["ref"], "sink": TO_BROKER},
 }
+DAEMON_SET = {
+    "apiVersion": "apps/v1",
+    "kind": "DaemonSet",
+    "metadata": {"name": "d", "namespace": "n"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "d"}},
+        "template": {
+            "metadata": {"labels": {"app": "d"}},
+            "spec": {
+                "containers": [
+                    {
+                        "image": "i",
+                        "command": ["python"],
+                        "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+                        "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                    }
+                ],
+                "volumes": [{"name": "v", "hostPath": {"path": "/v", "type": "Directory"}}],
+            },
+        },
+    },
+}
+TO_DAEMON_SET = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d"}
 
 
 def changed(original: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -71,8 +94,12 @@ SECRETS = {("db", "url"), ("dir", None)}
 
 
 def test_everything_that_is_understood(tmp_path: Path) -> None:
-    found = load(write(tmp_path, BROKER, SERVICE, TRIGGER, PING, API_SERVER, BINDING), SECRETS)
+    to_agents = changed(changed(BINDING, "metadata.name", "d"), "spec.subject", TO_DAEMON_SET)
+    objects = (BROKER, SERVICE, TRIGGER, PING, API_SERVER, BINDING, DAEMON_SET, to_agents)
+    found = load(write(tmp_path, *objects), SECRETS)
     name = Name("n", "t")
+    assert list(found.daemon_sets) == [Name("n", "d")]
+    assert list(found.sink_bindings) == [Name("n", "b"), Name("n", "d")]
     assert list(found.triggers) == [name]
     assert found.triggers[name].spec.delivery is None
     assert [len(kind) for kind in (found.brokers, found.services, found.pings, found.api_servers)] == [1, 1, 1, 1]
@@ -173,6 +200,22 @@ CASES = [
         "spec.namespaceSelector: only the empty selector",
     ),
     (BINDING, "spec.subject.name", "gone", "SinkBinding b: spec.subject: there is no Service n/gone"),
+    (BINDING, "spec.subject", TO_DAEMON_SET, "SinkBinding b: spec.subject: there is no DaemonSet n/d"),
+    (
+        BINDING,
+        "spec.subject",
+        {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
+        "SinkBinding b: spec.subject: apps/v1 Deployment does not run on a laptop",
+    ),
+    (DAEMON_SET, "spec.selector.matchLabels.app", "e", "DaemonSet d: spec: selector.matchLabels must be among the"),
+    (DAEMON_SET, "spec.template.spec.hostNetwork", True, "DaemonSet d: spec.template.spec.hostNetwork: Extra inputs"),
+    (DAEMON_SET, "spec.template.spec.volumes", [], "volumeMounts[0].name: there is no volume v"),
+    (
+        DAEMON_SET,
+        f"{CONTAINER}.env.0.valueFrom.fieldRef.fieldPath",
+        "status.hostIP",
+        "containers[0].env[0].valueFrom.fieldRef.fieldPath: Input should be 'spec.nodeName'",
+    ),
     (SERVICE, f"{CONTAINER}.command", [], f"Service f: {CONTAINER.replace('.0', '[0]')}.command: "),
     (SERVICE, f"{CONTAINER}.envv", [], "containers[0].envv: Extra inputs"),
     (
