@@ -1,0 +1,108 @@
+"""What is asked of NVML: calls.csv as functions of pynvml.
+
+A row gives one field of shared/telemetry/gpu_fields.csv:
+
+    function   of pynvml; its first argument is the GPU
+    argument   the second one, a constant of pynvml, or none
+    part       which part of the result: an attribute, a number in a list, or the whole result where it is empty
+    factor     from NVML's unit to the field's
+    mig        yes: a MIG instance answers it too
+
+For nvmlDeviceGetFieldValues the argument is one id (NVML_FI_...), and all ids of a GPU are asked for in one call. The
+part `links` asks for each NVLink of the GPU, and the field is their sum. Where a field has several rows, the first one
+that the GPU supports counts; functions come before field ids.
+"""
+
+import csv
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from operator import attrgetter, itemgetter
+from typing import Any, Self
+
+import pynvml
+
+from shared.telemetry.fields import GPU_FIELDS
+
+_FIELD_VALUES = "nvmlDeviceGetFieldValues"
+_LINKS = "links"
+
+
+@dataclass(frozen=True)
+class Output:
+    """A field, and how it comes from the result of a call. What lies outside of the bounds is no measurement."""
+
+    field: str
+    part: Callable[[Any], float]
+    factor: float
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function that gives one or more fields."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[int, ...]
+    outputs: tuple[Output, ...]
+    mig: bool
+
+
+@dataclass(frozen=True)
+class FieldId:
+    """A field that nvmlDeviceGetFieldValues gives: the sum of the values with this id in these scopes."""
+
+    name: str
+    id: int
+    output: Output
+    each_link: bool
+    scopes: tuple[int, ...] = (0,)
+
+    def of_links(self, count: int) -> Self:
+        return replace(self, scopes=tuple(range(count)))
+
+
+@dataclass(frozen=True)
+class CallTable:
+    """Everything that is asked of one GPU, or of one MIG instance."""
+
+    calls: tuple[Call, ...]
+    field_ids: tuple[FieldId, ...]
+
+    def of_mig_instance(self) -> "CallTable":
+        """What an instance answers: no field ids, which are of the whole GPU."""
+        return CallTable(tuple(call for call in self.calls if call.mig), ())
+
+
+@functools.cache
+def call_table() -> CallTable:
+    """The rows of calls.csv."""
+    calls: dict[tuple[str, str], Call] = {}
+    field_ids = []
+    with files("agent.nvml").joinpath("calls.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            output = _output(row)
+            name, argument = row["function"], row["argument"]
+            if name == _FIELD_VALUES:
+                field_ids.append(FieldId(argument, getattr(pynvml, argument), output, row["part"] == _LINKS))
+            elif known := calls.get((name, argument)):
+                calls[name, argument] = replace(known, outputs=(*known.outputs, output))
+            else:
+                arguments = (getattr(pynvml, argument),) if argument else ()
+                label = f"{name}({argument})"
+                calls[name, argument] = Call(label, getattr(pynvml, name), arguments, (output,), row["mig"] == "yes")
+    return CallTable(tuple(calls.values()), tuple(field_ids))
+
+
+def _output(row: dict[str, str]) -> Output:
+    field = GPU_FIELDS[row["field"]]
+    return Output(field.name, _part(row["part"]), float(row["factor"]), field.minimum, field.maximum)
+
+
+def _part(name: str) -> Callable[[Any], float]:
+    if not name or name == _LINKS:
+        return float
+    return itemgetter(int(name)) if name.isdigit() else attrgetter(name)

@@ -1,0 +1,142 @@
+"""Reads one GPU or one MIG instance: asks every call of its table, and remembers which of them it does not support."""
+
+import logging
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pynvml
+
+from agent.nvml.calls import CallTable, FieldId, Output
+from agent.nvml.codes import Meaning, meaning_of
+
+_log = logging.getLogger(__name__)
+
+# nvmlFieldValue_t: fieldId, scopeId, timestamp, latencyUsec, valueType, nvmlReturn, value (a union of 8 bytes). Read in
+# one go: each attribute of a structure of pynvml costs a call of Python.
+_FIELD_VALUE = struct.Struct("=IIqqIi8s")
+# By nvmlValueType_t: double, unsigned int, unsigned long, unsigned long long, long long, int, unsigned short.
+_VALUES = tuple(struct.Struct(f"={code}") for code in "dIQQqiH")
+
+
+class Measurements:
+    """The measurements of one GPU or instance. Handles change; what it supports does not.
+
+    entity: its name in the log.
+    """
+
+    def __init__(self, entity: str, table: CallTable) -> None:
+        self._entity = entity
+        self._calls = list(table.calls)
+        self._offered_ids = table.field_ids
+        self._field_ids: list[FieldId] = []
+        self._wanted: list[tuple[int, int]] = []
+        self._explored = False
+        self._reported: set[str] = set()
+
+    def read(self, handle: Any) -> dict[str, float]:
+        """What the GPU says, by field. A call that fails once is absent this time; one that is unsupported, for good.
+
+        Raises NVMLError whose meaning is GPU_LOST or SESSION_OVER.
+        """
+        metrics: dict[str, float] = {}
+        supported = []
+        for call in self._calls:
+            if not self._explored and all(output.field in metrics for output in call.outputs):
+                continue
+            try:
+                result = call.function(handle, *call.arguments)
+            except pynvml.NVMLError as error:
+                if self._comes_back(call.name, error.value):
+                    supported.append(call)
+                continue
+            supported.append(call)
+            for output in call.outputs:
+                self._put(metrics, output, output.part(result))
+        self._calls = supported
+        if self._explored:
+            self._read_field_ids(handle, metrics)
+        else:
+            self._explore_field_ids(handle, metrics)
+            self._explored = True
+        return metrics
+
+    def _explore_field_ids(self, handle: Any, metrics: dict[str, float]) -> None:
+        """Finds the field ids that the GPU supports: first those of the whole GPU, which say how many links it has."""
+        missing = [each for each in self._offered_ids if each.output.field not in metrics]
+        self._ask_for([each for each in missing if not each.each_link])
+        self._read_field_ids(handle, metrics)
+        whole, links = self._field_ids, int(metrics.get("nvlinks_supported", 0))
+        given = {each.output.field for each in whole}
+        per_link = [each.of_links(links) for each in missing if each.each_link and each.output.field not in given]
+        self._ask_for(per_link if links else [])
+        self._read_field_ids(handle, metrics)
+        self._ask_for([*whole, *self._field_ids])
+
+    def _ask_for(self, field_ids: list[FieldId]) -> None:
+        self._field_ids = field_ids
+        self._wanted = [(each.id, scope) for each in field_ids for scope in each.scopes]
+
+    def _read_field_ids(self, handle: Any, metrics: dict[str, float]) -> None:
+        if not self._wanted:
+            return
+        try:
+            values = pynvml.nvmlDeviceGetFieldValues(handle, self._wanted)
+        except pynvml.NVMLError as error:
+            if not self._comes_back("nvmlDeviceGetFieldValues", error.value):
+                self._ask_for([])
+            return
+        answers = _FIELD_VALUE.iter_unpack(values)
+        supported, settled = [], True
+        for each in self._field_ids:
+            kept = self._sum(each, answers, metrics)
+            settled = settled and kept is each
+            if kept is not None:
+                supported.append(kept)
+        if not settled:
+            self._ask_for(supported)
+
+    def _sum(self, wanted: FieldId, answers: Iterator[tuple[Any, ...]], metrics: dict[str, float]) -> FieldId | None:
+        """Takes the answers of this field, and returns it with the scopes that are supported, or None."""
+        total, complete, unsupported = 0.0, True, set()
+        for scope in wanted.scopes:
+            *_, kind, code, raw = next(answers)
+            if code == pynvml.NVML_SUCCESS:
+                total += _VALUES[kind].unpack_from(raw)[0] if kind < len(_VALUES) else 0.0
+            elif self._comes_back(wanted.name, code):
+                complete = False
+            else:
+                unsupported.add(scope)
+        if len(unsupported) == len(wanted.scopes) or (wanted.output.field in metrics and not self._explored):
+            return None
+        if complete:
+            self._put(metrics, wanted.output, total)
+        if not unsupported:
+            return wanted
+        return replace(wanted, scopes=tuple(scope for scope in wanted.scopes if scope not in unsupported))
+
+    def _put(self, metrics: dict[str, float], output: Output, value: float) -> None:
+        value *= output.factor
+        if output.minimum <= value <= output.maximum:
+            metrics[output.field] = value
+        else:
+            self._report(f"{output.field} is {value:g}, which cannot be; it is left out")
+
+    def _comes_back(self, call: str, code: int) -> bool:
+        """Whether a call that failed is worth asking again. Raises NVMLError where nothing else can be asked either."""
+        match meaning_of(code):
+            case Meaning.UNSUPPORTED:
+                self._report(f"{call} is not supported ({pynvml.NVMLError(code)}); it is left out")
+                return False
+            case Meaning.PASSING:
+                self._report(f"{call} failed: {pynvml.NVMLError(code)}; it is asked again")
+                return True
+            case _:
+                raise pynvml.NVMLError(code)
+
+    def _report(self, message: str) -> None:
+        """Says each thing once."""
+        if message not in self._reported:
+            self._reported.add(message)
+            _log.info("%s: %s", self._entity, message)

@@ -1,0 +1,97 @@
+"""NVML from its initialisation to its shutdown. Everything here may hang, and runs on the watchdog's thread."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pynvml
+
+from agent.nvml.codes import Meaning, meaning_of, raise_if_over
+from agent.nvml.gpu import Gpu
+from agent.readings import GpuReading, SeenXid
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Round:
+    """One reading of all GPUs, filled while it goes on, so that a driver that hangs midway hides nothing before it.
+
+    answered: the readings of a GPU and its instances, by the UUID of the GPU; none where it is lost. abandoned: nobody
+    waits for the rest any more.
+    """
+
+    now: datetime
+    on_xid: Callable[[SeenXid], None]
+    answered: dict[str, tuple[GpuReading, ...]] = field(default_factory=dict)
+    abandoned: bool = False
+
+
+class Session:
+    """The driver, initialised, and the GPUs that it had at that moment.
+
+    indexes: NVML's number of each GPU when it was first seen, kept from session to session. NVML numbers anew when a
+    GPU is gone, and two GPUs of one sample must not have the same number.
+
+    Raises NVMLError when the driver cannot be used, as `read` does.
+    """
+
+    def __init__(self, indexes: dict[str, int]) -> None:
+        pynvml.nvmlInit()
+        self._gpus: dict[str, Gpu] = {}
+        self.unidentified = 0
+        """GPUs that were lost before they could say their UUID."""
+        try:
+            self.driver: str = pynvml.nvmlSystemGetDriverVersion()
+            for number in range(pynvml.nvmlDeviceGetCount()):
+                self._open(number, indexes)
+        except pynvml.NVMLError:
+            with suppress(pynvml.NVMLError):
+                self.close()
+            raise
+
+    def read(self, reading: Round) -> None:
+        for uuid, gpu in self._gpus.items():
+            if reading.abandoned:
+                return
+            try:
+                for source, xid in gpu.xids():
+                    reading.on_xid(SeenXid(source, xid, reading.now))
+                reading.answered[uuid] = gpu.read()
+            except pynvml.NVMLError as error:
+                if meaning_of(error.value) is Meaning.SESSION_OVER:
+                    raise
+                reading.answered[uuid] = ()
+
+    def close(self) -> None:
+        for gpu in self._gpus.values():
+            gpu.close()
+        pynvml.nvmlShutdown()
+
+    def _open(self, number: int, indexes: dict[str, int]) -> None:
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+            uuid: str = pynvml.nvmlDeviceGetUUID(handle)
+            product: str = pynvml.nvmlDeviceGetName(handle)
+            if uuid not in indexes:
+                taken = set(indexes.values())
+                indexes[uuid] = next(index for index in (number, *range(len(taken) + 1)) if index not in taken)
+            identity = GpuReading(uuid, indexes[uuid], product, pci_bus_id=_pci_bus_id(handle))
+            self._gpus[uuid] = Gpu(handle, identity)
+        except pynvml.NVMLError as error:
+            if meaning_of(error.value) is Meaning.SESSION_OVER:
+                raise
+            self.unidentified += 1
+            _log.warning("GPU %d cannot be opened: %s", number, error)
+
+
+def _pci_bus_id(handle: Any) -> str:
+    try:
+        found: str = pynvml.nvmlDeviceGetPciInfo_v3(handle).busId
+    except pynvml.NVMLError as error:
+        raise_if_over(error)
+        return ""
+    return found
