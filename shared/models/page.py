@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 T = TypeVar("T")
 
@@ -23,6 +24,18 @@ class PageRequest:
     sort: str = ""
     descending: bool = False
     after: tuple[Any, ...] | None = None
+
+
+@dataclass(frozen=True)
+class HistoryPart:
+    """A part of what happened: at most `limit` of it, from a moment on. start: None for its very beginning.
+
+    backwards: the newest first, so that `start` is its newest moment.
+    """
+
+    start: datetime | None
+    backwards: bool
+    limit: int
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,9 @@ _APPEND = sa.text("SELECT audit_append(CAST(:shard AS smallint), :action, :subje
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One row, as a reader wants it."""
+    """One row, as a reader wants it. sequence: its place among the rows of its subject."""
 
+    sequence: int
     recorded_at: datetime
     action: str
     subject: str
@@ -85,7 +86,12 @@ def entries(connection: sa.Connection, subject: str) -> list[AuditEntry]:
     rows = connection.execute(
         sa.select(audit_log).where(audit_log.c.subject == subject).order_by(audit_log.c.shard, audit_log.c.sequence)
     )
-    return [AuditEntry(row.recorded_at, row.action, row.subject, row.actor, detail(bytes(row.body))) for row in rows]
+    return [entry_from(row) for row in rows]
+
+
+def entry_from(row: sa.Row[Any]) -> AuditEntry:
+    """A row as a reader wants it."""
+    return AuditEntry(row.sequence, row.recorded_at, row.action, row.subject, row.actor, detail(bytes(row.body)))
 
 
 def heads(connection: sa.Connection) -> list[ChainHead]:

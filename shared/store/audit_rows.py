@@ -14,8 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.models.audit import AuditFilter, AuditPosition, AuditRow, ChainHead, ExportedRow
-from shared.models.page import Page, PageRequest
+from shared.models.page import HistoryPart, Page, PageRequest
 from shared.store import audit, pages
+from shared.store.audit import AuditEntry
 from shared.store.tables import AUDIT_ORDER, audit_log
 
 _ORDER = tuple(audit_log.c[name] for name in AUDIT_ORDER)
@@ -32,6 +33,12 @@ class AuditRows:
     def page(self, wanted: AuditFilter, request: PageRequest) -> Page[AuditRow]:
         """A page of the rows that are wanted. The one sort is `time`: the order of commits."""
         return pages.fetch(self.connection, _matching(wanted), {"time": _ORDER}, request, _row)
+
+    def about(self, subject: str, part: HistoryPart) -> list[AuditEntry]:
+        """What was done to one subject, by its moment."""
+        statement = sa.select(audit_log).where(audit_log.c.subject == subject)
+        rows = self.connection.execute(pages.part_of(statement, (audit_log.c.recorded_at, audit_log.c.sequence), part))
+        return [audit.entry_from(row) for row in rows]
 
     def following(self, wanted: AuditFilter, after: AuditPosition | None, limit: int) -> list[AuditRow]:
         """At most `limit` rows, oldest first, those after a position (None: from the first)."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -96,10 +97,11 @@ class DeadLetterRows:
         )
         return [_letter(row) for row in self.connection.execute(statement)]
 
-    def of_subject(self, subject: str) -> list[DeadLetter]:
-        """Every letter about one subject, redriven or not, oldest first."""
-        statement = sa.select(dead_letters).where(dead_letters.c.subject == subject)
-        rows = self.connection.execute(statement.order_by(dead_letters.c.created_at, dead_letters.c.id))
+    def of_events(self, subject: str, event_ids: Collection[str]) -> list[DeadLetter]:
+        """The letters of these events about one subject, redriven or not, oldest first."""
+        columns = dead_letters.c
+        statement = sa.select(dead_letters).where(columns.subject == subject, columns.event_id.in_(event_ids))
+        rows = self.connection.execute(statement.order_by(columns.created_at, columns.id))
         return [_letter(row) for row in rows]
 
     def drop_handled(self, recent: timedelta) -> list[DroppedLetter]:

@@ -1,6 +1,7 @@
 """What Sentinel's tables record of one workload besides its audit rows, with the moment of each row."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,12 +10,14 @@ import sqlalchemy as sa
 
 from shared.models.deployment import ObjectReference, RecordedRevision
 from shared.models.lifecycle import PlanStatus, RevisionStatus
-from shared.models.page import Page, PageRequest
+from shared.models.page import HistoryPart, Page, PageRequest
 from shared.models.plan import Decision, PlanSource
 from shared.models.validation import read_stored
+from shared.policy.decision import DecisionRecord
 from shared.store import pages
+from shared.store.plans import decision_from
 from shared.store.rows import Row, amounts_from
-from shared.store.tables import action_plans, deployments
+from shared.store.tables import action_plans, deployments, policy_decisions
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,12 @@ class HistoryRows:
 
     connection: sa.Connection
 
-    def plans(self, workload_id: uuid.UUID) -> list[ProposedPlan]:
-        """Every plan of a workload, oldest first."""
+    def plans(self, ids: Collection[uuid.UUID]) -> list[ProposedPlan]:
+        """These plans, as far as they are kept."""
         columns = action_plans.c
-        statement = (
-            sa.select(
-                columns.id, columns.decision, columns.generation, columns.source, columns.status, columns.created_at
-            )
-            .where(columns.workload_id == workload_id)
-            .order_by(columns.created_at, columns.id)
-        )
+        statement = sa.select(
+            columns.id, columns.decision, columns.generation, columns.source, columns.status, columns.created_at
+        ).where(columns.id.in_(ids))
         return [
             ProposedPlan(
                 id=row.id,
@@ -57,10 +56,32 @@ class HistoryRows:
             for row in self.connection.execute(statement)
         ]
 
-    def revisions(self, workload_id: uuid.UUID) -> list[RecordedRevision]:
-        """Every revision of a workload, oldest first; without its manifest."""
-        statement = _REVISIONS.where(deployments.c.workload_id == workload_id).order_by(deployments.c.revision)
+    def decisions(self, workload_id: uuid.UUID, part: HistoryPart) -> list[DecisionRecord]:
+        """The verdicts on a workload's plans, by their moment."""
+        statement = sa.select(policy_decisions).where(policy_decisions.c.workload_id == workload_id)
+        key = (policy_decisions.c.created_at, policy_decisions.c.id)
+        return [decision_from(row) for row in self.connection.execute(pages.part_of(statement, key, part))]
+
+    def decisions_at(self, wanted: Collection[tuple[uuid.UUID, datetime]]) -> list[DecisionRecord]:
+        """The verdicts on plans at moments."""
+        if not wanted:
+            return []
+        plans, moments = {plan for plan, _ in wanted}, {moment for _, moment in wanted}
+        columns = policy_decisions.c
+        statement = sa.select(policy_decisions).where(columns.plan_id.in_(plans), columns.created_at.in_(moments))
+        return [decision_from(row) for row in self.connection.execute(statement)]
+
+    def revisions(self, workload_id: uuid.UUID, numbers: Collection[int]) -> list[RecordedRevision]:
+        """These revisions of a workload, as far as they are kept; without their manifests."""
+        columns = deployments.c
+        statement = _REVISIONS.where(columns.workload_id == workload_id, columns.revision.in_(numbers))
         return [_revision(row) for row in self.connection.execute(statement)]
+
+    def not_applied(self, workload_id: uuid.UUID, part: HistoryPart) -> list[RecordedRevision]:
+        """The revisions of a workload that were intended and not applied, by the moment of that."""
+        statement = _REVISIONS.where(deployments.c.workload_id == workload_id, deployments.c.applied_at.is_(None))
+        key = (deployments.c.created_at, deployments.c.revision)
+        return [_revision(row) for row in self.connection.execute(pages.part_of(statement, key, part))]
 
     def page_of_revisions(self, workload_id: uuid.UUID, request: PageRequest) -> Page[RecordedRevision]:
         """A page of the revisions of a workload, sorted by `revision`."""

@@ -12,7 +12,7 @@ from shared.store.rows import readable
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shared.models.page import PageRequest
+    from shared.models.page import HistoryPart, PageRequest
     from shared.store.rows import Row
 
 T = TypeVar("T")
@@ -47,3 +47,11 @@ def page_of(statement: sa.Select[Any], key: Sequence[sa.Column[Any]], request: P
     return statement.order_by(*(column.desc() if request.descending else column for column in key)).limit(
         request.limit + 1
     )
+
+
+def part_of(statement: sa.Select[Any], key: Sequence[sa.Column[Any]], part: HistoryPart) -> sa.Select[Any]:
+    """The statement of a part of what happened. key: the column of the moment, then what orders equal moments."""
+    moment = key[0]
+    if part.start is not None:
+        statement = statement.where(moment <= part.start if part.backwards else moment >= part.start)
+    return statement.order_by(*(column.desc() if part.backwards else column for column in key)).limit(part.limit)

@@ -254,7 +254,7 @@ class PlanRows:
     def newest_decision(self, plan_id: uuid.UUID) -> DecisionRecord | None:
         """The last verdict on a plan; None while there is none."""
         row = self.connection.execute(_NEWEST_DECISION, {"plan": plan_id}).one_or_none()
-        return None if row is None else _decision(row)
+        return None if row is None else decision_from(row)
 
     def record_decision(self, record: DecisionRecord) -> None:
         """Keeps the verdict on a plan, with the facts it rested on.
@@ -275,7 +275,7 @@ class PlanRows:
             .where(policy_decisions.c.workload_id == workload_id)
             .order_by(policy_decisions.c.created_at, policy_decisions.c.id)
         )
-        return [_decision(row) for row in self.connection.execute(statement)]
+        return [decision_from(row) for row in self.connection.execute(statement)]
 
     def count_decisions(self, since: datetime, until: datetime) -> int:
         """How many verdicts were reached between these moments."""
@@ -286,7 +286,7 @@ class PlanRows:
         """A page of the verdicts between these moments, sorted by `createdAt`."""
         statement = sa.select(policy_decisions).where(policy_decisions.c.created_at.between(since, until))
         sorts = {"createdAt": (policy_decisions.c.created_at, policy_decisions.c.id)}
-        return pages.fetch(self.connection, statement, sorts, request, _decision)
+        return pages.fetch(self.connection, statement, sorts, request, decision_from)
 
     def _end(self, plan: ActionPlan, to: PlanStatus, reason: str) -> None:
         """The plan then waits for nothing, and nobody holds it."""
@@ -339,7 +339,8 @@ def _approval(row: Row) -> Approval | None:
     return Approval(row.approval_requested_at, row.approved_by, row.approved_at, row.approval_reason)
 
 
-def _decision(row: sa.Row[tuple[object, ...]]) -> DecisionRecord:
+def decision_from(row: Row) -> DecisionRecord:
+    """A verdict of the table policy_decisions."""
     return DecisionRecord(
         id=row.id,
         plan_id=row.plan_id,

@@ -38,7 +38,7 @@ from shared.operations import workloads as operations
 from shared.operations.authorize import require, require_of_team
 from shared.operations.rollback import RollBackWorkload, roll_back
 from shared.operations.submit import SubmitWorkload
-from shared.operations.timeline import timeline
+from shared.operations.timeline import TimelineEntry, timeline
 from shared.operations.withdraw import WithdrawWorkload, withdraw
 from shared.operations.workloads import WorkloadReference
 
@@ -53,6 +53,7 @@ router = new_router("workloads")
 _SORTS = sorts(name=(str, str, str), createdAt=(datetime, uuid.UUID))
 _PLAN_SORTS = sorts(createdAt=(datetime, uuid.UUID))
 _REVISION_SORTS = sorts(revision=(int,))
+_TIMELINE_SORTS = sorts(time=(datetime, str))
 _MERGE_PATCH = "application/merge-patch+json"
 _CHANGES = ("not-found", *IDEMPOTENCY, PRECONDITIONS[0])
 
@@ -242,19 +243,23 @@ def read_workload(workload_id: uuid.UUID, session: CurrentSession) -> Response:
 @router.get(
     "/workloads/{workload_id}/timeline", response_model=Listing, responses=responses("not-found") | _lists(_ENTRY)
 )
-def read_timeline(workload_id: uuid.UUID, session: CurrentSession) -> Response:
+def read_timeline(
+    workload_id: uuid.UUID, session: CurrentSession, page: Annotated[ListQuery, _TIMELINE_SORTS]
+) -> Response:
     """What happened to a workload, oldest first: the audit log, and what plans, decisions and revisions add to it.
 
     Who may read all teams also sees what became of a submission that was never taken in.
     """
     with session.read() as work:
         try:
-            entries = timeline(work, _readable(work, session, workload_id).id)
+            found = timeline(work, _readable(work, session, workload_id).id, page.request)
         except NotFound:
-            may_read_all = session.principal.teams(Permission.READ_WORKLOADS) is None
-            if not (may_read_all and (entries := timeline(work, workload_id))):
+            if session.principal.teams(Permission.READ_WORKLOADS) is not None:
                 raise
-    return JSONResponse({"items": [entry.as_json() for entry in entries], "next": None})
+            found = timeline(work, workload_id, page.request)
+            if page.request.after is None and not found.items:
+                raise
+    return page.answer(found, TimelineEntry.as_json)
 
 
 @router.get("/workloads/{workload_id}/plans", response_model=Listing, responses=responses("not-found") | _lists(_PLAN))

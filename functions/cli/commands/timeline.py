@@ -15,6 +15,8 @@ from functions.cli.views.printing import print_data, print_table
 
 app = typer.Typer(**PLAIN)
 
+_MOST = 1_000_000
+
 
 @app.command()
 def trace(
@@ -39,10 +41,14 @@ def _entries(client: Client, reference: Reference) -> tuple[str, list[Any]]:
 
         rejected = str(id_of(reference.team or "default", reference.namespace or "default", reference.text))
         try:
-            return rejected, client.get(f"/workloads/{rejected}/timeline").document["items"]
+            return rejected, _timeline(client, rejected)
         except ProblemAnswer:
             raise absent from None
-    return workload_id, client.get(f"/workloads/{workload_id}/timeline").document["items"]
+    return workload_id, _timeline(client, workload_id)
+
+
+def _timeline(client: Client, workload_id: str) -> list[Any]:
+    return client.pages(f"/workloads/{workload_id}/timeline", _MOST).items
 
 
 def _workload(client: Client, workload_id: str) -> Any:

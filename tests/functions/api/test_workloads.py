@@ -134,6 +134,12 @@ def test_the_history_of_a_workload_is_shown(rest: Rest, chain: Chain, path: str)
     assert [one["revision"] for one in older.json["items"]] == [1]
     events = [one["what"] for one in rest("GET", f"{path}/timeline").json["items"]]
     assert events[:3] == ["plan.proposed", "plan.approved", "deployment.applied"]
+    page = rest("GET", f"{path}/timeline?limit=2")
+    assert page.headers["link"] == f'</api/v1{path}/timeline?limit=2&cursor={page.json["next"]}>; rel="next"'
+    following = rest("GET", f"{path}/timeline?limit=2&cursor={page.json['next']}").json["items"]
+    assert [one["what"] for one in following] == events[2:4]
+    backwards = [one["what"] for one in rest("GET", f"{path}/timeline?sort=-time").json["items"]]
+    assert backwards == events[::-1]
     plans = rest("GET", f"{path}/plans").json["items"]
     assert [(plan["verb"], plan["status"]) for plan in plans] == [("deploy", "executed"), ("update", "executed")]
     rest.bind("stranger", Role.ADMIN, "ads")

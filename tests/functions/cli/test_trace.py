@@ -9,7 +9,7 @@ from shared.models.lifecycle import RevisionStatus
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
 from tests.functions.cli.conftest import Sentinel
-from tests.support.builders import PROPOSED, TESTS, Deliver, id_of
+from tests.support.builders import PROPOSED, TESTS, Deliver, id_of, set_columns
 
 
 def revision(number: int, plan: uuid.UUID) -> Deployment:
@@ -75,8 +75,8 @@ def test_a_plan_that_is_judged_twice_keeps_both_verdicts(sentinel: Sentinel, del
     deliver.decide()
     with store.begin() as work:
         [first] = work.plans.decisions_on(id_of())
-        work.audit("plan.approved", str(id_of()), TESTS, plan=str(first.plan_id))
     with store.begin() as work:
+        work.audit("plan.approved", str(id_of()), TESTS, plan=str(first.plan_id))
         again = replace(first, id=uuid.uuid4(), decided_at=work.now, warnings=["judged again"])
         work.plans.record_decision(again)
     told = sentinel("trace", id_of(), "-o", "json").json
@@ -90,7 +90,9 @@ def test_revisions_are_woven_into_what_the_audit_log_says_of_them(
     with store.begin() as work:
         workload = work.workloads.get(id_of())
         assert workload is not None
-        work.deployments.add(revision(1, workload.plan_id))
+        applied = revision(1, workload.plan_id)
+        work.deployments.add(applied)
+        set_columns(work, "deployments", applied.id, applied_at=work.now)
         work.audit("deployment.applied", str(id_of()), TESTS, plan=str(workload.plan_id), revision=1)
     with store.begin() as work:
         work.deployments.add(revision(2, workload.plan_id))

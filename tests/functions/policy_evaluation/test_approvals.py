@@ -12,6 +12,7 @@ from shared.eventing.processing import HttpAnswer
 from shared.models.actor import Actor, ActorKind
 from shared.models.identity import Principal, Role, RoleBinding
 from shared.models.lifecycle import Phase, PlanStatus
+from shared.models.page import PageRequest
 from shared.models.plan import ActionPlan, Verb
 from shared.models.workload import WorkloadSpec
 from shared.operations import approvals, backtest, policies, simulate
@@ -59,7 +60,8 @@ def test_a_plan_awaits_approval_and_holds_nothing(store: Store, asked: ActionPla
     assert "more than 1 GPUs (2) needs approval: a person must approve it by " in known.reason
     with store.begin() as work:
         assert work.ledger.reserved(known.id, known.cluster) == {}
-        [entry] = [one for one in timeline(work, known.id) if one.what == "plan.awaiting_approval"]
+        entries = timeline(work, known.id, PageRequest()).items
+        [entry] = [one for one in entries if one.what == "plan.awaiting_approval"]
     assert entry.detail["policies"] == ["limit"]
 
 
