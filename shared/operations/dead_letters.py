@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import MalformedEvent, NotFound, WrongState
+from shared.models.changes import changes
 from shared.models.dead_letter import index_key
+from shared.models.moments import rfc3339
 
 if TYPE_CHECKING:
     from shared.models.actor import Actor
@@ -45,12 +48,14 @@ def drop_handled(work: UnitOfWork, actor: Actor) -> None:
             type=letter.type,
             destination=letter.destination,
             reason="the event was handled",
+            changes=changes(asdict(letter), None),
         )
 
 
 def keep(work: UnitOfWork, letter: DeadLetter, actor: Actor) -> None:
     """Stores a dead letter; the same bytes to the same destination again only count up, and are open again."""
-    work.dead_letters.keep(letter)
+    deliveries = work.dead_letters.keep(letter)
+    after = {"deliveries": deliveries, "error_code": letter.error_code, "reason": letter.reason}
     work.audit(
         "event.dead_lettered",
         index_key(letter.subject or letter.source or "unknown"),
@@ -59,6 +64,7 @@ def keep(work: UnitOfWork, letter: DeadLetter, actor: Actor) -> None:
         type=letter.type,
         destination=letter.destination,
         reason=letter.reason,
+        changes=changes({"deliveries": deliveries - 1} if deliveries > 1 else None, after),
     )
 
 
@@ -89,5 +95,6 @@ def redrive(work: UnitOfWork, letter_id: uuid.UUID, decode: Callable[[DeadLetter
     work.reset_attempts(letter.source, letter.event_id)
     work.dead_letters.mark_redriven(letter)
     detail = {"id": letter.event_id, "type": letter.type, "destination": letter.destination}
-    work.audit("event.redriven", letter.subject or letter.source, actor, **detail)
+    changed = changes({"redriven_at": rfc3339(letter.redriven_at)}, {"redriven_at": rfc3339(work.now)})
+    work.audit("event.redriven", letter.subject or letter.source, actor, **detail, changes=changed)
     return letter

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shared.models.amounts import NOTHING, Amounts
+from shared.models.changes import changes
 from shared.models.reservation import Reservation, UsageKey
 from shared.rollout import occupancy
 from shared.rollout.reconciliation import (
@@ -167,14 +168,17 @@ def _repair_workload(work: UnitOfWork, workload_id: uuid.UUID, actor: Actor) -> 
             work.ledger.settle([(right, plan_id)])
     if wrong:
         lines: list[JsonValue] = [_as_json(line) for line in wrong]
-        work.audit("ledger.repaired", str(workload_id), actor, lines=lines)
+        held = {f"{line.cluster}/{line.sku}": line.reserved.as_json() for line in wrong}
+        expected = {f"{line.cluster}/{line.sku}": line.expected.as_json() for line in wrong}
+        work.audit("ledger.repaired", str(workload_id), actor, lines=lines, changes=changes(held, expected))
 
 
 def _release(work: UnitOfWork, orphan: Reservation, actor: Actor) -> None:
     nothing = Reservation(orphan.workload_id, orphan.cluster, orphan.team, {})
     work.ledger.settle([(nothing, orphan.workload_id)])
     lines: dict[str, JsonValue] = {sku: amounts.as_json() for sku, amounts in orphan.lines.items()}
-    work.audit("ledger.repaired", str(orphan.workload_id), actor, cluster=orphan.cluster, released=lines)
+    subject, changed = str(orphan.workload_id), changes(lines, None)
+    work.audit("ledger.repaired", subject, actor, cluster=orphan.cluster, released=lines, changes=changed)
 
 
 def _recount(work: UnitOfWork, key: UsageKey, actor: Actor) -> None:
@@ -185,7 +189,9 @@ def _recount(work: UnitOfWork, key: UsageKey, actor: Actor) -> None:
         return
     work.ledger_records.set_usage(key, after)
     subject = f"usage/{key.team}/{key.cluster}/{key.sku}"
-    work.audit("ledger.repaired", subject, actor, counted=before.as_json(), reserved=after.as_json())
+    counted, reserved = before.as_json(), after.as_json()
+    changed = changes(counted, reserved)
+    work.audit("ledger.repaired", subject, actor, counted=counted, reserved=reserved, changes=changed)
 
 
 def _as_json(line: Discrepancy) -> dict[str, JsonValue]:

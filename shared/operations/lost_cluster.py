@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import OperationRefused
 from shared.models.amounts import NOTHING, Amounts
+from shared.models.changes import changes
 from shared.models.cluster import ClusterState
 from shared.models.lifecycle import PLANS_UNDER_WAY, SETTLED_REVISIONS, UNDECIDED_PLANS, Phase, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb, plan_id
@@ -100,7 +101,8 @@ def declare_lost(work: UnitOfWork, name: str, fate: Fate, actor: Actor) -> None:
     work.catalogue.lock_clusters()
     cluster = get_cluster(work, name)
     work.catalogue.set_state(cluster, ClusterState.LOST)
-    work.audit("cluster.lost", f"cluster/{name}", actor, workloads=fate, before=cluster.state)
+    changed = changes({"state": cluster.state}, {"state": ClusterState.LOST})
+    work.audit("cluster.lost", f"cluster/{name}", actor, workloads=fate, before=cluster.state, changes=changed)
 
 
 def end_page(work: UnitOfWork, name: str, fate: Fate, after: uuid.UUID, planned: Planned, actor: Actor) -> LossPage:
@@ -150,7 +152,9 @@ class _Loss:
             plan = plans.get(workload.plan_id)
             one = self._end(workload, live.get(workload_id, []), plan)
             detail = {"outcome": one.outcome.value, "to": one.cluster, "reason": one.reason}
-            work.audit("workload.cluster_lost", str(workload_id), self._actor, cluster=self._name, **detail)
+            changed = changes(_state(workload), _state_after(workload, one))
+            subject = str(workload_id)
+            work.audit("workload.cluster_lost", subject, self._actor, cluster=self._name, **detail, changes=changed)
             ended.append(one)
         return LossPage(ended, [*self._proposed, *release(work, settlements)])
 
@@ -208,6 +212,21 @@ class _Loss:
             _add(counted, {(plan.decision.cluster, plan.sku): plan.amounts})
         self._proposed.append(PlanWasProposed(plan))
         return cluster.name
+
+
+def _state(workload: Workload) -> dict[str, str]:
+    return {"phase": workload.phase.value, "cluster": workload.cluster}
+
+
+def _state_after(workload: Workload, lost: LostWorkload) -> dict[str, str]:
+    match lost.outcome:
+        case LossOutcome.FAILED:
+            return {"phase": Phase.FAILED.value, "cluster": workload.cluster}
+        case LossOutcome.RESCHEDULED:
+            return {"phase": Phase.PROPOSED.value, "cluster": lost.cluster}
+        case LossOutcome.REMOVED:
+            return {"phase": Phase.REMOVED.value, "cluster": workload.cluster}
+    return _state(workload)
 
 
 def _add(counted: Planned, more: Planned) -> None:

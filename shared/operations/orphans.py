@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.errors import NotFound
+from shared.models.changes import changes
 from shared.operations.clusters import get_cluster
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ def request_removal(work: UnitOfWork, cluster: str, names: Sequence[str] | None,
     if chosen:
         work.sweeps.request_removal([one.id for one in chosen], str(actor))
         work.sweeps.make_due(cluster, work.now)
-        work.audit("orphan.removal_requested", f"cluster/{cluster}", actor, objects=[full_name(one) for one in chosen])
+        objects = [full_name(one) for one in chosen]
+        before = {full_name(one): {"removal_requested_by": one.requested_by or None} for one in chosen}
+        changed = changes(before, {name: {"removal_requested_by": str(actor)} for name in objects})
+        work.audit("orphan.removal_requested", f"cluster/{cluster}", actor, objects=[*objects], changes=changed)
     return chosen
 
 

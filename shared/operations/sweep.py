@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import logging
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared import metrics
 from shared.errors import ClusterAway, ClusterRefused, ClusterUnavailable
+from shared.models.changes import changes
 from shared.models.deployment import ObjectReference
 from shared.models.lifecycle import SETTLED_REVISIONS, RevisionStatus
 from shared.models.sweep import START, SWEPT_KINDS, ListedRange, Orphan, SweepCursor
@@ -263,6 +264,7 @@ def _forget(work: UnitOfWork, orphan: Orphan, actor: Actor) -> None:
         actor,
         object=f"{reference.kind} {reference.namespace}/{reference.name}",
         requested_by=orphan.requested_by,
+        changes=changes({**asdict(reference), "instance": orphan.instance, "revision": orphan.revision}, None),
     )
 
 

@@ -34,8 +34,11 @@ class DeadLetterRows:
 
     connection: sa.Connection
 
-    def keep(self, letter: DeadLetter) -> None:
-        """Stores a letter; the same bytes to the same destination again only count up, and are open again."""
+    def keep(self, letter: DeadLetter) -> int:
+        """Stores a letter; the same bytes to the same destination again only count up, and are open again.
+
+        Returns how often it was delivered.
+        """
         statement = insert(dead_letters).values(
             destination=letter.destination,
             source=letter.source,
@@ -59,11 +62,10 @@ class DeadLetterRows:
             "digest": letter.digest,
             "updated_at": sa.func.now(),
         }
-        self.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["destination", "source", "event_id", "body_hash"], set_=again
-            )
+        upsert = statement.on_conflict_do_update(
+            index_elements=["destination", "source", "event_id", "body_hash"], set_=again
         )
+        return int(self.connection.execute(upsert.returning(dead_letters.c.deliveries)).scalar_one())
 
     def find(self, *, include_redriven: bool = False, limit: int = 1000) -> list[DeadLetter]:
         """Oldest first."""

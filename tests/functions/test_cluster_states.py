@@ -169,7 +169,10 @@ def test_a_lost_cluster_fails_its_workloads_and_gives_their_holdings_back(chain:
     chain.follow(approved)
     chain.tick()
     assert phases == {name: chain.workload(name).phase for name in ended}
-    assert chain.actions("healthy")[-1] == "workload.cluster_lost"
+    with chain.store.begin() as work:
+        row = work.audit_entries(str(chain.id("healthy")))[-1]
+    assert row.action == "workload.cluster_lost"
+    assert row.detail["changes"]["changed"] == [{"field": "phase", "before": "healthy", "after": "failed"}]
     assert declare_lost(chain, Fate.FAIL) == {}  # once more, after an interruption say
 
 

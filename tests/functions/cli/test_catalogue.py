@@ -134,6 +134,7 @@ def test_the_workloads_of_a_lost_cluster_fail_or_move_by_the_operators_word(
     assert (refused.code, "east was declared lost" in refused.err) == (1, True)
     [row] = [row for row in audited(store, "cluster/east") if row["action"] == "cluster.lost"]
     assert (row["workloads"], row["actor"].split(":")[0]) == ("reschedule", "operator")
+    assert row["changes"]["changed"] == [{"field": "state", "before": "active", "after": "lost"}]
 
 
 def found_orphans(store: Store, *names: str) -> None:
@@ -155,6 +156,8 @@ def test_orphans_are_listed_and_removed_by_name_or_all_together(sentinel: Sentin
     assert [one["id"] for one in both] == ["Deployment/search/a", "Deployment/search/b"]
     [first, _] = [row for row in audited(store, "cluster/local") if row["action"] == "orphan.removal_requested"]
     assert first["objects"] == ["Deployment/search/a"]
+    [changed] = first["changes"]["changed"]
+    assert (changed["field"], changed["before"]) == ("Deployment/search/a.removal_requested_by", None)
 
 
 def test_what_is_no_orphan_is_not_removed(sentinel: Sentinel, store: Store) -> None:

@@ -249,8 +249,10 @@ def test_a_letter_is_dropped_when_its_event_is_handled_after_all(store: Store, k
     deliver.raw(relay, *request(CATALOGUE.name_of(Tick), {}, subject=None))
     assert only(store).event_id == "2"
     with store.begin() as work:
-        actions = [entry.action for entry in audit.entries(connection_of(work), "/curl")]
+        entries = audit.entries(connection_of(work), "/curl")
+    actions = [entry.action for entry in entries]
     assert actions == ["event.dead_lettered", "event.dead_lettered", "event.dead_letter_dropped"]
+    assert entries[-1].detail["changes"]["after"] is None
 
 
 # Back into the broker ------------------------------------------------------------------------------------------------

@@ -182,6 +182,8 @@ def test_an_orphan_is_reported_and_removed_when_an_operator_asks(chain: Chain) -
         assert orphan_operations.list_orphans(work, "local", 10) == []
         rows = [row for row in work.audit_entries("cluster/local") if row.action == "orphan.removed"]
     assert [row.detail["requested_by"] for row in rows] == [str(TESTS)]
+    assert rows[0].detail["changes"]["before"] is not None
+    assert rows[0].detail["changes"]["after"] is None
 
 
 def test_an_orphan_that_a_workload_has_come_to_own_is_not_removed(chain: Chain) -> None:

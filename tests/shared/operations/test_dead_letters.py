@@ -44,6 +44,14 @@ def test_a_letter_is_audited_under_its_subject_or_its_source(store: Store) -> No
     assert third.subject == "x" * 900, "a subject that no index could hold is stored whole"
 
 
+def test_the_same_letter_again_is_a_change_of_the_first(store: Store) -> None:
+    kept(store, LETTER, replace(LETTER, reason="still no"))
+    with store.begin() as work:
+        first, again = (row.detail["changes"] for row in work.audit_entries("w"))
+    assert (first["before"], first["changed"]) == (None, [])
+    assert {"field": "deliveries", "before": 1, "after": 2} in again["changed"]
+
+
 def test_one_letter_is_redriven_by_its_id(store: Store) -> None:
     first, second = kept(store, LETTER, replace(LETTER, destination="http://g"))
     assert second.id is not None
@@ -56,6 +64,8 @@ def test_one_letter_is_redriven_by_its_id(store: Store) -> None:
         assert len(work.dead_letters.find(include_redriven=True)) == 2
         [row] = [row for row in work.audit_entries("w") if row.action == "event.redriven"]
     assert (row.actor, row.detail["destination"]) == ("operator:ada", "http://g")
+    [changed] = row.detail["changes"]["changed"]
+    assert (changed["field"], changed["before"]) == ("redriven_at", None)
 
 
 def test_a_letter_that_no_consumer_could_read_stays(store: Store) -> None:

@@ -57,6 +57,7 @@ def test_a_report_names_what_is_wrong_and_a_repair_names_its_actor(store: Store,
         repaired = [row for row in work.audit_entries(str(id_of())) if row.action == "ledger.repaired"]
     assert [row.actor for row in repaired] == ["operator:ada"]
     assert repaired[0].detail["lines"][0]["held"]["gpus"] == 9
+    assert {"field": "local/L4.gpus", "before": 9, "after": 2} in repaired[0].detail["changes"]["changed"]
 
 
 def test_a_rollout_is_read_only_when_its_line_is_out_of_bounds(store: Store, deliver: Deliver) -> None:
@@ -89,6 +90,11 @@ def test_a_reservation_of_no_workload_is_an_orphan(store: Store, deliver: Delive
     assert (orphan.workload_id, orphan.cluster, list(orphan.lines)) == (id_of(), "local", ["L4"])
     ledger_check.repair(store, report, ADA)
     assert not checked(store)
+    with store.begin() as work:
+        released = work.audit_entries(str(id_of()))[-1]
+    assert released.action == "ledger.repaired"
+    assert released.detail["changes"]["before"] is not None
+    assert released.detail["changes"]["after"] is None
 
 
 def test_what_has_become_right_meanwhile_is_left_alone(store: Store, deliver: Deliver) -> None:
