@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-QUICK := -n 3 --dist loadgroup -m "not cluster and not slow and not faults"
+QUICK := -n 3 --dist loadgroup -m "not cluster and not slow and not faults and not gpu"
 
 # Recipes read what the user gives from the environment, in quotes: a path may hold spaces, quotes, `%` or `$`. `value`
 # keeps make from expanding a `$` in it. `run` and `demo` take KUBECONFIG only from make's own command line, so that a
@@ -28,7 +28,7 @@ export CHOSEN_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(v
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo replay test coverage test-slow test-faults test-cluster check format bench lock clean
+.PHONY: help run demo replay test coverage test-slow test-faults test-cluster test-gpu check format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -66,6 +66,10 @@ test-faults: $(READY) ## what is promised under faults; needs this machine alone
 test-cluster: $(READY) ## the tests and the demo that need a disposable Kubernetes cluster (KUBECONFIG=path)
 	@test -n "$$GIVEN_KUBECONFIG" || { echo "make test-cluster needs KUBECONFIG=path of a disposable cluster (kind, kwokctl, or any other)" >&2; exit 2; }
 	KUBECONFIG="$$GIVEN_KUBECONFIG" $(BIN)/python -m pytest -m cluster
+
+test-gpu: $(READY) ## the tests that need a GPU of NVIDIA with its driver
+	@$(BIN)/python -c 'import pynvml; pynvml.nvmlInit()' 2>/dev/null || { echo "make test-gpu needs a machine with a GPU of NVIDIA and its driver: NVML cannot be initialised" >&2; exit 2; }
+	$(BIN)/python -m pytest -m gpu
 
 check: $(READY) ## lint, types, import contracts
 	$(BIN)/ruff check .

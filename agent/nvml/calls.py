@@ -31,13 +31,11 @@ _LINKS = "links"
 
 @dataclass(frozen=True)
 class Output:
-    """A field, and how it comes from the result of a call. What lies outside of the bounds is no measurement."""
+    """A field, and how it comes from the result of a call."""
 
     field: str
     part: Callable[[Any], float]
     factor: float
-    minimum: float
-    maximum: float
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,7 @@ def call_table() -> CallTable:
 
 
 def _output(row: dict[str, str]) -> Output:
-    field = GPU_FIELDS[row["field"]]
-    return Output(field.name, _part(row["part"]), float(row["factor"]), field.minimum, field.maximum)
+    return Output(GPU_FIELDS[row["field"]].name, _part(row["part"]), float(row["factor"]))
 
 
 def _part(name: str) -> Callable[[Any], float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pynvml
 
-from agent.nvml.calls import CallTable, FieldId, Output
+from agent.nvml.calls import CallTable, FieldId
 from agent.nvml.codes import Meaning, meaning_of
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ class Measurements:
         self._reported: set[str] = set()
 
     def read(self, handle: Any) -> dict[str, float]:
-        """What the GPU says, by field. A call that fails once is absent this time; one that is unsupported, for good.
+        """What the GPU says, by field; who reads it checks the bounds. A call that fails is absent this time, and one
+        that is not supported for good.
 
         Raises NVMLError whose meaning is GPU_LOST or SESSION_OVER.
         """
@@ -53,7 +54,7 @@ class Measurements:
                 continue
             supported.append(call)
             for output in call.outputs:
-                self._put(metrics, output, output.part(result))
+                metrics[output.field] = output.part(result) * output.factor
         self._calls = supported
         if self._explored:
             self._read_field_ids(handle, metrics)
@@ -111,17 +112,10 @@ class Measurements:
         if len(unsupported) == len(wanted.scopes) or (wanted.output.field in metrics and not self._explored):
             return None
         if complete:
-            self._put(metrics, wanted.output, total)
+            metrics[wanted.output.field] = total * wanted.output.factor
         if not unsupported:
             return wanted
         return replace(wanted, scopes=tuple(scope for scope in wanted.scopes if scope not in unsupported))
-
-    def _put(self, metrics: dict[str, float], output: Output, value: float) -> None:
-        value *= output.factor
-        if output.minimum <= value <= output.maximum:
-            metrics[output.field] = value
-        else:
-            self._report(f"{output.field} is {value:g}, which cannot be; it is left out")
 
     def _comes_back(self, call: str, code: int) -> bool:
         """Whether a call that failed is worth asking again. Raises NVMLError where nothing else can be asked either."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import (
+    agents,
     chain,
     cold,
     commands,
@@ -46,7 +47,7 @@ def main() -> int:
         "duplicates": _duplicates,
     }
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
-    benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest}
+    benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest, "agent": _agent}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -188,6 +189,11 @@ def _neighbours(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table
 def _sweep(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = sweeps.measure(said)
     return asdict(found), [sweeps.table(found)]
+
+
+def _agent(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = agents.measure(said)
+    return {**asdict(found), "ratio": found.reading / found.bare}, [agents.table(found)]
 
 
 def _rest(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
