@@ -12,6 +12,7 @@
 | `K_SINK`, `K_CA_CERTS` | | where events go over HTTP, and who signed its certificate; a SinkBinding sets both |
 | `KAFKA_BOOTSTRAP` | | Kafka instead of `K_SINK`: `host:port`, with commas between several |
 | `KAFKA_TOPIC` | `sentinel-telemetry` | the topic there |
+| `KAFKA_CREDENTIALS` | | a directory with a Secret as Knative's broker for Kafka has it; without it PLAINTEXT |
 | `GPU_SCRIPT` | | a document that stands in for the GPUs of the node; see agent/scripted.py |
 | `LOG_FORMAT`, `LOG_LEVEL` | `text`, `info` | as for functions |
 
@@ -51,7 +52,8 @@ class AgentSettings:
 
     cluster (CLUSTER_NAME), node (NODE_NAME), interval (SAMPLE_INTERVAL), exporter (EXPORTER_ADDRESS),
     pod_resources (POD_RESOURCES_SOCKET), state (AGENT_STATE_DIR), spool_bytes (SPOOL_BYTES), sink (K_SINK),
-    sink_authorities (K_CA_CERTS), kafka (KAFKA_BOOTSTRAP), kafka_topic (KAFKA_TOPIC), script (GPU_SCRIPT).
+    sink_authorities (K_CA_CERTS), kafka (KAFKA_BOOTSTRAP), kafka_topic (KAFKA_TOPIC), kafka_credentials
+    (KAFKA_CREDENTIALS), script (GPU_SCRIPT).
     """
 
     cluster: str
@@ -65,6 +67,7 @@ class AgentSettings:
     sink_authorities: str | None
     kafka: tuple[str, ...]
     kafka_topic: str
+    kafka_credentials: Path | None
     script: Path | None
 
     @classmethod
@@ -80,7 +83,7 @@ class AgentSettings:
         for one in kafka:
             if not _ADDRESS.fullmatch(one):
                 raise ConfigurationError(f"KAFKA_BOOTSTRAP must be host:port, with commas between, not {one[:60]!r}")
-        script = text("GPU_SCRIPT")
+        script, credentials = text("GPU_SCRIPT"), text("KAFKA_CREDENTIALS")
         return cls(
             cluster=_name("CLUSTER_NAME", text("CLUSTER_NAME", "local")),
             node=_name("NODE_NAME", text("NODE_NAME", socket.gethostname().lower())),
@@ -93,6 +96,7 @@ class AgentSettings:
             sink_authorities=text("K_CA_CERTS") or None,
             kafka=kafka,
             kafka_topic=text("KAFKA_TOPIC", "sentinel-telemetry"),
+            kafka_credentials=Path(credentials) if credentials else None,
             script=Path(script) if script else None,
         )
 

@@ -32,6 +32,7 @@ def test_every_variable_is_read() -> None:
             "SPOOL_BYTES": "16Mi",
             "KAFKA_BOOTSTRAP": "a:9092, b:9093",
             "KAFKA_TOPIC": "gpus",
+            "KAFKA_CREDENTIALS": "/credentials",
             "K_CA_CERTS": "pem",
             "GPU_SCRIPT": "gpus.yaml",
         }
@@ -48,6 +49,7 @@ def test_every_variable_is_read() -> None:
         sink_authorities="pem",
         kafka=("a:9092", "b:9093"),
         kafka_topic="gpus",
+        kafka_credentials=Path("/credentials"),
         script=Path("gpus.yaml"),
     )
 
