@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ConfigurationError
-from shared.processes import follow_parent
+from shared.processes import follow_parent, inherited_socket
 
 KEEP_ALIVE_SECONDS = 120
 """How long an idle connection stays open: longer than its clients keep it, or a request meets its end.
@@ -27,7 +27,6 @@ The broker's client (Vert.x) keeps one for 60 s, Knative's queue proxy (Go) for 
 the time between two ticks.
 """
 
-LISTEN_FD = 3
 DEFAULT_PORT = 8080
 
 
@@ -48,8 +47,8 @@ def listening_socket() -> socket.socket:
 
 
 def _listener() -> socket.socket:
-    if os.environ.get("LISTEN_FDS") == "1":
-        return socket.socket(fileno=LISTEN_FD)
+    if (inherited := inherited_socket()) is not None:
+        return inherited
     port = os.environ.get("PORT", str(DEFAULT_PORT))
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigurationError(f"PORT must be a port number, not {port[:20]!r}")

@@ -1,4 +1,4 @@
-"""Children that die with their parent.
+"""Children that die with their parent, and that it passes a listening socket on to.
 
 A platform that is killed with SIGKILL cannot stop what it started. On Linux the kernel does it
 (PR_SET_PDEATHSIG, prctl(2)); elsewhere a child that was told its parent's pid watches for being
@@ -8,12 +8,15 @@ orphaned.
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 
 PARENT_PID = "SENTINEL_PARENT_PID"
+LISTEN_FD = 3
+"""Where systemd's socket activation protocol passes the first socket on; see sd_listen_fds(3)."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -46,3 +49,8 @@ def _exit_when_orphaned(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def inherited_socket() -> socket.socket | None:
+    """The listening socket that LISTEN_FDS says was passed on, if it does."""
+    return socket.socket(fileno=LISTEN_FD) if os.environ.get("LISTEN_FDS") == "1" else None

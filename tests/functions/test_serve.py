@@ -16,6 +16,7 @@ import uvicorn
 
 from functions import serve
 from knative.local.broker import addressables
+from shared import processes
 from shared.errors import ConfigurationError
 from shared.eventing.endpoint import MAX_BODY
 from shared.store.unit_of_work import Store
@@ -186,7 +187,7 @@ def test_an_answer_is_sent_at_once_however_it_is_written(monkeypatch: pytest.Mon
     """Otherwise the body of an answer may wait 40 ms for the client to acknowledge its head."""
     with socket.create_server(("127.0.0.1", 0)) as ours:
         monkeypatch.setenv("LISTEN_FDS", "1" if inherited else "0")
-        monkeypatch.setattr(serve, "LISTEN_FD", os.dup(ours.fileno()) if inherited else -1)
+        monkeypatch.setattr(processes, "LISTEN_FD", os.dup(ours.fileno()) if inherited else -1)
         monkeypatch.setenv("PORT", str(free_port()))
         with (
             serve.listening_socket() as listener,

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 10.0
 HOLDER = "sentinel-local"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
-_SIMULATED = "kwok.x-k8s.io/node"
+SIMULATED = "kwok.x-k8s.io/node"
 _LEASE_SECONDS = 40
 
 
@@ -49,7 +49,7 @@ async def beat(kubeconfig: Path, interval_seconds: float = INTERVAL_SECONDS) -> 
 async def _without_heartbeat(cluster: ClusterApi) -> list[Mapping[str, Any]]:
     """The simulated nodes that nobody else keeps alive."""
     listed = await cluster.get("/api/v1/nodes") or {"items": []}
-    simulated = [node for node in listed["items"] if _SIMULATED in node["metadata"].get("annotations", {})]
+    simulated = [node for node in listed["items"] if SIMULATED in node["metadata"].get("annotations", {})]
     leases = [await cluster.get(f"{LEASES}/{node['metadata']['name']}") for node in simulated]
     return [
         node

@@ -1,4 +1,4 @@
-"""From manifests to running parts: which process a Service is, which Triggers a Broker has, what a sink's URL is.
+"""From manifests to running parts: the process of a Service or DaemonSet, the Triggers of a Broker, the URL of a sink.
 
 The counterpart of Knative's controllers, as pure construction: nothing starts here.
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import aiohttp
 
 from knative.local.broker.addressables import Addressable, HttpAddressable
 from knative.local.broker.dispatcher import Subscription
 from knative.local.resources.loader import Manifests, Name
-from knative.local.resources.manifests import Destination, Service, Trigger
-from knative.local.runtime.secrets import Secrets, environment
+from knative.local.resources.manifests import ContainerBase, DaemonSet, Destination, Service, Trigger
+from knative.local.runtime.secrets import Secrets, environment, mounted
+from knative.local.serving.daemon import DaemonSpec
 from knative.local.serving.services import LocalService, LocalServiceSpec
 
 # What a process needs of the machine. Nothing else of the shell's environment reaches a function, as in a container.
@@ -32,29 +34,48 @@ def service_spec(
     chooses, not the manifest.
     """
     spec, metadata = service.spec.template.spec, service.metadata
-    container = spec.containers[0]
-    command = [*container.command, *container.args]
-    if command[0] in ("python", "python3"):
-        command[0] = sys.executable
-    inherited = {k: v for k, v in os.environ.items() if k in _INHERITED or k.startswith(_INHERITED_PREFIXES)}
-    name = Name(metadata.namespace, metadata.name)
     env = {
-        **inherited,
+        **_inherited(),
         "K_SERVICE": metadata.name,
         "CLUSTERS_ALLOW_LOOPBACK": "true",  # a laptop's clusters are there
-        **_bound_sinks(name, manifests, base_url),
+        **_bound_sink("Service", Name(metadata.namespace, metadata.name), manifests, base_url),
         **environment(spec, secrets),
         **overriding,
     }
     return LocalServiceSpec(
         name=metadata.name,
         namespace=metadata.namespace,
-        command=command,
+        command=_command(spec.containers[0]),
         env=env,
         concurrency=spec.container_concurrency,
         timeout=spec.timeout_seconds,
         window=service.window,
     )
+
+
+def daemon_spec(
+    daemon_set: DaemonSet,
+    manifests: Manifests,
+    base_url: str,
+    node: str,
+    file_system: Path,
+    overriding: Mapping[str, str],
+) -> DaemonSpec:
+    """The process of one DaemonSet on one simulated node, whose file system is the directory `file_system`."""
+    spec, metadata = daemon_set.spec.template.spec, daemon_set.metadata
+    container, volumes = spec.containers[0], {volume.name: volume.host_path.path for volume in spec.volumes}
+    mounts = {mount.mount_path: file_system / volumes[mount.name].lstrip("/") for mount in container.volume_mounts}
+    env = {
+        **_inherited(),
+        **_bound_sink("DaemonSet", Name(metadata.namespace, metadata.name), manifests, base_url),
+        **{
+            variable.name: node if variable.value_from is not None else mounted(variable.value or "", mounts)
+            for variable in container.env
+        },
+        **overriding,
+    }
+    name, grace = f"{metadata.name} {node}", spec.termination_grace_period_seconds
+    return DaemonSpec(name, _command(container), env, grace, tuple(mounts.values()))
 
 
 def subscriptions(
@@ -87,10 +108,19 @@ def _target(
     return HttpAddressable(destination.uri, session)
 
 
-def _bound_sinks(service: Name, manifests: Manifests, base_url: str) -> dict[str, str]:
+def _command(container: ContainerBase) -> list[str]:
+    command = [*container.command, *container.args]
+    return [sys.executable, *command[1:]] if command[0] in ("python", "python3") else command
+
+
+def _inherited() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k in _INHERITED or k.startswith(_INHERITED_PREFIXES)}
+
+
+def _bound_sink(kind: str, name: Name, manifests: Manifests, base_url: str) -> dict[str, str]:
     for binding in manifests.sink_bindings.values():
         subject = binding.spec.subject
-        if subject.kind == "Service" and Name(subject.namespace or service.namespace, subject.name) == service:
+        if (subject.kind, Name(subject.namespace or binding.metadata.namespace, subject.name)) == (kind, name):
             return {"K_SINK": broker_url(base_url, sink_broker(binding.spec.sink, binding.metadata.namespace))}
     return {}
 

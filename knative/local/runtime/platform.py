@@ -16,7 +16,7 @@ import contextlib
 import logging
 import os
 import shlex
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +33,7 @@ from knative.local.resources import loader
 from knative.local.resources.loader import Name
 from knative.local.runtime import assembly, first_start, secrets
 from knative.local.runtime.database import Database
+from knative.local.runtime.node_daemons import NodeDaemons
 from knative.local.runtime.secrets import Secrets
 from knative.local.runtime.standin import StandInApi, StandInFailed
 from knative.local.runtime.state_directory import PlatformAddress, StateDirectory, listen
@@ -56,7 +57,8 @@ class Platform:
     """Runs the manifests; an async context manager. Start it in the main thread: children die with that thread.
 
     `port` 0 takes any free one. `kubeconfig` names a real cluster to use instead of the stand-in API, whose `nodes` are
-    `default` or `none`. Raises InUse, ManifestError, ClusterUnavailable or StartFailed.
+    `default` or `none`. `agents` are variables for the processes of DaemonSets, which run on simulated GPU nodes; with
+    None, there are no such processes. Raises InUse, ManifestError, ClusterUnavailable or StartFailed.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Platform:
         manifests: Path = BASE,
         nodes: str = "default",
         log_format: str = "text",
+        agents: Mapping[str, str] | None = None,
     ) -> None:
         self.manifests = loader.load(manifests, secrets.SUPPLIED)
         if kubeconfig is not None:
@@ -75,6 +78,8 @@ class Platform:
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the platform can no longer do its work."""
         self._log_format = log_format
+        self._agents = agents
+        self._node_daemons: NodeDaemons | None = None
         self._listening = listen(port)
         self.port: int = self._listening.getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}"
@@ -123,6 +128,7 @@ class Platform:
             self._open_to_all = await self._database.allow_all()
             await self._start_parts()
             self._start_sources()
+            await self._start_node_daemons()
             self._publish()
         except (OSError, LogUnavailable) as error:
             await self._stack.aclose()
@@ -200,10 +206,14 @@ class Platform:
             secrets.AUDIT_KEY: self.state.path,
         }
         supplied = Secrets({secrets.DATABASE: self.database_url}, directories)
-        # The platform logs every delivery itself; from functions it wants what is out of the ordinary.
+        return assembly.service_spec(
+            self.manifests.services[name], self.manifests, supplied, self.base_url, self._logs()
+        )
+
+    def _logs(self) -> dict[str, str]:
+        """The platform logs every delivery itself; from its children it wants what is out of the ordinary."""
         level = "debug" if _log.isEnabledFor(logging.DEBUG) else "warning"
-        logs = {"LOG_FORMAT": self._log_format, "LOG_LEVEL": level}
-        return assembly.service_spec(self.manifests.services[name], self.manifests, supplied, self.base_url, logs)
+        return {"LOG_FORMAT": self._log_format, "LOG_LEVEL": level}
 
     def _start_sources(self) -> None:
         self._stack.push_async_callback(self._cancel_tasks)
@@ -214,6 +224,23 @@ class Platform:
             broker = self.brokers[assembly.sink_broker(watcher.spec.sink, watcher.metadata.namespace)]
             for collection in apiserver.collections(watcher):
                 self._spawn(apiserver.watch(self.kubeconfig, collection, broker.accept))
+
+    async def _start_node_daemons(self) -> None:
+        if self._agents is None or not self.manifests.daemon_sets:
+            return
+        self._node_daemons = NodeDaemons(
+            self.manifests,
+            self.kubeconfig,
+            self.base_url,
+            self.state.directory("nodes"),
+            {**self._logs(), **self._agents},
+            all_simulated=self._stand_in is not None,
+        )
+        self._stack.push_async_callback(self._node_daemons.stop)
+        self._stack.push_async_callback(self._cancel_tasks)
+        started = asyncio.Event()
+        self._spawn(self._node_daemons.run(started))
+        await started.wait()
 
     def _publish(self) -> None:
         broker = assembly.broker_url(f"http://localhost:{self.port}", next(iter(self.manifests.brokers)))
@@ -231,12 +258,16 @@ class Platform:
                 *(f"  events      POST {url}" for url in brokers),
                 *(f"  function    {url}" for url in self.function_urls()),
                 *([] if self.api_url is None else self._api(self.api_url)),
+                *(f"  metrics     {url}/metrics, of the {name}" for name, url in self._daemon_addresses()),
                 f"  kubernetes  {kubectl} get deployments,pods,jobs,statefulsets,nodes -A",
                 f"  state       {self.state.path}",
                 *([_OPEN_TO_ALL] if self._open_to_all else []),
                 "",
             ]
         )
+
+    def _daemon_addresses(self) -> Iterable[tuple[str, str]]:
+        return self._node_daemons.addresses().items() if self._node_daemons else ()
 
     def _api(self, url: str) -> list[str]:
         body = """'{"name": "admin", "password": "..."}'"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 from knative.local.runtime.platform import BASE, Platform
@@ -28,9 +28,10 @@ async def scratch_platform(
     kubeconfig: Path | None = None,
     nodes: str = "default",
     manifests: Path = BASE,
+    agents: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Platform]:
-    """A running platform on any free port. Raises what Platform raises."""
+    """A running platform on any free port, by default without agents. Raises what Platform raises."""
     with scratch_directory(purpose) as state:
-        platform = Platform(state, kubeconfig=kubeconfig, nodes=nodes, manifests=manifests)
+        platform = Platform(state, kubeconfig=kubeconfig, nodes=nodes, manifests=manifests, agents=agents)
         async with platform:
             yield platform

@@ -33,19 +33,20 @@ def environment(spec: RevisionSpec, secrets: Secrets) -> dict[str, str]:
     mounted.
     """
     container, volumes = spec.containers[0], {volume.name: volume.secret.secret_name for volume in spec.volumes}
-    mounted = {mount.mount_path: volumes[mount.name] for mount in container.volume_mounts}
-    mounts = {path: secrets.directories[name] for path, name in mounted.items() if name in secrets.directories}
+    named = {mount.mount_path: volumes[mount.name] for mount in container.volume_mounts}
+    mounts = {path: secrets.directories[name] for path, name in named.items() if name in secrets.directories}
     env = {}
     for variable in container.env:
         if variable.value_from is not None:
             ref = variable.value_from.secret_key_ref
             env[variable.name] = secrets.values[(ref.name, ref.key)]
         else:
-            env[variable.name] = _mounted(variable.value or "", mounts)
+            env[variable.name] = mounted(variable.value or "", mounts)
     return env
 
 
-def _mounted(value: str, mounts: Mapping[str, Path]) -> str:
+def mounted(value: str, mounts: Mapping[str, Path]) -> str:
+    """The value, or where it lies on this machine if it is a path at or below one that is mounted."""
     for path, directory in mounts.items():
         if value == path or value.startswith(path.rstrip("/") + "/"):
             return str(directory) + value.removeprefix(path.rstrip("/"))

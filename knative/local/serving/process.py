@@ -1,4 +1,4 @@
-"""One child process on an inherited listening socket.
+"""One child process, on an inherited listening socket.
 
 Spawned with posix_spawn: nothing of Python runs between fork and exec, so the spawn is safe beside threads and as short
 as the platform allows. The socket is passed as systemd passes it: `LISTEN_FDS=1`, descriptor 3. The child leads a
