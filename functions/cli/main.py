@@ -38,6 +38,7 @@ SINGLE_COMMANDS = {
 GROUPS = {
     "events": Deferred("events", "Dead letters: events that a broker gave up on."),
     "cluster": Deferred("clusters", "Clusters that workloads may be placed on."),
+    "plan": Deferred("plans", "Action plans, and the answer of a person to one that awaits approval."),
     "policy": Deferred("policies", "Policies that plans are held against."),
     "price": Deferred("prices", "Prices of GPUs, CPU cores and memory."),
     "ledger": Deferred("ledger", "What workloads hold, and whether the ledger is right."),
