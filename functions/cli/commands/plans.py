@@ -16,7 +16,7 @@ from functions.cli.views.printing import print_data, print_ids, print_table
 from functions.cli.views.workloads import full_name
 from shared.models.lifecycle import PlanStatus
 
-app = typer.Typer(help="Action plans: what is to be done to workloads, and what people say to it.", **PLAIN)
+app = typer.Typer(help="Action plans, and the answer of a person to one that awaits approval.", **PLAIN)
 
 Plan = Annotated[str, typer.Argument(metavar="ID", help="A plan's id.")]
 Reason = Annotated[str, typer.Option(help="Why: for the audit log, and for who proposed the plan.")]
