@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-QUICK := -n 3 --dist loadgroup -m "not cluster and not slow and not faults and not gpu"
+QUICK := -n 3 --dist loadgroup -m "not cluster and not kafka and not slow and not faults and not gpu"
 
 # Recipes read what the user gives from the environment, in quotes: a path may hold spaces, quotes, `%` or `$`. `value`
 # keeps make from expanding a `$` in it. `run` and `demo` take KUBECONFIG only from make's own command line, so that a
@@ -22,13 +22,14 @@ export GIVEN_LIMIT := $(value LIMIT)
 export GIVEN_SPEED := $(value SPEED)
 export GIVEN_KEEP := $(value KEEP)
 export GIVEN_KUBECONFIG := $(value KUBECONFIG)
+export GIVEN_KAFKA_BOOTSTRAP := $(value KAFKA_BOOTSTRAP)
 export CHOSEN_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(value KUBECONFIG))
 
 # Byte code makes cold starts shorter; some shells switch it off.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo replay test coverage test-slow test-faults test-cluster test-gpu check format bench lock clean
+.PHONY: help run demo replay test coverage test-slow test-faults test-cluster test-gpu test-kafka check format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -70,6 +71,10 @@ test-cluster: $(READY) ## the tests and the demo that need a disposable Kubernet
 test-gpu: $(READY) ## the tests that need a GPU of NVIDIA with its driver
 	@$(BIN)/python -c 'import pynvml; pynvml.nvmlInit()' 2>/dev/null || { echo "make test-gpu needs a machine with a GPU of NVIDIA and its driver: NVML cannot be initialised" >&2; exit 2; }
 	$(BIN)/python -m pytest -m gpu
+
+test-kafka: $(READY) ## the tests that need a disposable Kafka (KAFKA_BOOTSTRAP=host:port)
+	@test -n "$$GIVEN_KAFKA_BOOTSTRAP" || { echo "make test-kafka needs KAFKA_BOOTSTRAP=host:port of a disposable Kafka on this machine" >&2; exit 2; }
+	KAFKA_BOOTSTRAP="$$GIVEN_KAFKA_BOOTSTRAP" $(BIN)/python -m pytest -m kafka
 
 check: $(READY) ## lint, types, import contracts
 	$(BIN)/ruff check .

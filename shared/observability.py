@@ -45,5 +45,6 @@ def configure_logging() -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it repeats each failure; the agent says it in one line
     # A connection that broke cannot be closed either; the request that met it says so, in one line.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
