@@ -33,7 +33,7 @@ enum {
     ARGUMENT_VERSION_MISMATCH = 25,
 };
 
-enum { GPUS = 16, MIGS = 8, SLOTS = 16384, EVENTS = 4096, SETS = 256, SYSTEM = GPUS * (MIGS + 1), ENTITIES = SYSTEM + 1 };
+enum { GPUS = 16, MIGS = 8, SLOTS = 4096, EVENTS = 1024, SETS = 256, SYSTEM = GPUS * (MIGS + 1), ENTITIES = SYSTEM + 1 };
 enum { NAME = 48, TEXT = 96, NUMBERS = 8 };
 enum { ANY = -1 };
 enum kind { NONE, GIVES, FAILS, HANGS };
