@@ -193,19 +193,19 @@ def test_a_lost_gpu_that_the_driver_no_longer_lists_stays_lost_until_it_is_back(
     source.read(NOW)
     driver.fails("gpu0", "*", _LOST)
     source.read(NOW)
-    # A new initialisation numbers anew: the second GPU is the first one now.
+    # A new initialisation numbers anew: the second GPU is the first one now, and the second one is new.
     driver.forgets("gpu0", "*")
-    driver.gives("system", "nvmlDeviceGetCount", 1)
     driver.says("gpu0", "nvmlDeviceGetUUID", uuid_of(1))
+    driver.says("gpu1", "nvmlDeviceGetUUID", uuid_of(2))
     part = source.read(NOW + timedelta(minutes=2))
     assert [(gpu.gpu, gpu.index, gpu.state) for gpu in part.gpus] == [
         (uuid_of(0), 0, GpuState.LOST),
         (uuid_of(1), 1, GpuState.OK),
+        (uuid_of(2), 2, GpuState.OK),
     ]
-    driver.gives("system", "nvmlDeviceGetCount", 2)
     driver.says("gpu0", "nvmlDeviceGetUUID", uuid_of(0))
-    assert _states(source.read(NOW + timedelta(minutes=2, seconds=59))) == [GpuState.LOST, GpuState.OK]
-    assert _states(source.read(NOW + timedelta(minutes=3))) == [GpuState.OK, GpuState.OK]
+    assert _states(source.read(NOW + timedelta(minutes=2, seconds=59)))[0] is GpuState.LOST
+    assert _states(source.read(NOW + timedelta(minutes=3))) == [GpuState.OK, GpuState.LOST, GpuState.OK]
 
 
 def test_a_gpu_that_is_lost_from_the_start_is_opened_when_it_is_back(driver: NvmlScript, source: NvmlSource) -> None:
@@ -391,6 +391,17 @@ def test_mig_instances_come_and_go_between_readings(driver: NvmlScript, source: 
     driver.gives("gpu0", "nvmlDeviceGetUtilizationRates", 50, 10)
     whole, _ = source.read(NOW).gpus
     assert whole.metrics["utilization_percent"] == 50  # supported again with the other mode
+
+
+def test_mig_instances_keep_their_values_when_they_change_places(driver: NvmlScript, source: NvmlSource) -> None:
+    driver.has_mig_instance(0, 0, "1g.10gb", gpu_instance=7, memory=10 * MIB)
+    driver.has_mig_instance(0, 1, "2g.20gb", gpu_instance=8, memory=20 * MIB)
+    before = {gpu.gpu: gpu for gpu in source.read(NOW).gpus}
+    driver.has_mig_instance(0, 0, "2g.20gb", gpu_instance=8, memory=20 * MIB)
+    driver.has_mig_instance(0, 1, "1g.10gb", gpu_instance=7, memory=10 * MIB)
+    driver.says("gpu0.mig0", "nvmlDeviceGetUUID", mig_uuid_of(0, 1))
+    driver.says("gpu0.mig1", "nvmlDeviceGetUUID", mig_uuid_of(0, 0))
+    assert {gpu.gpu: gpu for gpu in source.read(NOW).gpus} == before
 
 
 def test_an_xid_names_its_mig_instance_where_the_driver_does(driver: NvmlScript, source: NvmlSource) -> None:
