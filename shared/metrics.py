@@ -41,7 +41,7 @@ def count(spec: CounterSpec, number: int = 1, /, **labels: str) -> None:
     """Adds one, or a number."""
     with _REGISTERING:
         counter = _counter(spec)
-    counter.labels(**labels).inc(number)
+    (counter.labels(**labels) if spec.labels else counter).inc(number)
 
 
 def exposition() -> tuple[bytes, str]:

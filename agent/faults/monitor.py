@@ -16,6 +16,16 @@ from agent.faults.memory import Memory
 from agent.faults.settings import DEFAULTS, FaultSettings
 from agent.faults.state_file import UnreadableState, load, save
 from agent.readings import NodeReading
+from shared import metrics
+from shared.metrics import CounterSpec
+
+FAULTS = CounterSpec("sentinel_agent_faults", "Faults that were raised and cleared.", ("kind", "state"))
+UNUSABLE = CounterSpec(
+    "sentinel_agent_unusable_fault_memory",
+    "Times that the file of faults could not be read or written.",
+    ("operation",),
+)
+DROPPED = CounterSpec("sentinel_agent_dropped_faults", "Faults that were too many to wait for the publisher.", ())
 
 logger = logging.getLogger("sentinel.agent")
 
@@ -24,16 +34,9 @@ MOST_UNCONFIRMED = 1_000
 
 
 class FaultMonitor:
-    """Finds the faults of one node. path: the file of its memory; without one, a restart begins anew.
-
-    Counts for metrics: `unreadable`, files that could not be read at the start; `unwritable`, writes that failed, after
-    which the memory is in the process alone; `dropped`, faults that were too many to wait for a confirmation.
-    """
+    """Finds the faults of one node. path: the file of its memory; without one, a restart begins anew."""
 
     def __init__(self, path: Path | None = None, settings: FaultSettings = DEFAULTS) -> None:
-        self.unreadable = 0
-        self.unwritable = 0
-        self.dropped = 0
         self._path = path
         self._settings = settings
         self._memory: Memory | None = None
@@ -45,10 +48,12 @@ class FaultMonitor:
         """The faults to publish, the oldest first: those that this reading raises and clears, after those that were
         given out before and never confirmed. Never raises."""
         self._memory, found = observe(self._memory, reading, self._settings)
-        if found:
-            self._unconfirmed = (*self._unconfirmed, *found)
-            self.dropped += max(len(self._unconfirmed) - MOST_UNCONFIRMED, 0)
-            self._unconfirmed = self._unconfirmed[-MOST_UNCONFIRMED:]
+        for fault in found:
+            metrics.count(FAULTS, kind=fault.kind, state=fault.state)
+        waiting = (*self._unconfirmed, *found)
+        if len(waiting) > MOST_UNCONFIRMED:
+            metrics.count(DROPPED, len(waiting) - MOST_UNCONFIRMED)
+        self._unconfirmed = waiting[-MOST_UNCONFIRMED:]
         if found or self._is_due():
             self._save()
         return self._unconfirmed
@@ -69,7 +74,7 @@ class FaultMonitor:
         try:
             saved = load(self._path)
         except UnreadableState as error:
-            self.unreadable += 1
+            metrics.count(UNUSABLE, operation="read")
             logger.warning("the memory of faults begins anew: %s", error)
             return
         if saved is not None:
@@ -91,5 +96,5 @@ class FaultMonitor:
         try:
             save(self._path, self._memory, self._unconfirmed)
         except OSError as error:
-            self.unwritable += 1
+            metrics.count(UNUSABLE, operation="write")
             logger.warning("the memory of faults is not written: %s", error)

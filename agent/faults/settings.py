@@ -2,10 +2,20 @@
 
 A fault is cleared later than it is raised and on a stricter condition, so that a value that goes up and down around a
 threshold raises one fault.
+
+Each is an environment variable too, `FAULT_` and its name: FAULT_DEGRADED_RATIO=0.8, FAULT_RECOVERED_AFTER=15m.
 """
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import timedelta
+from typing import Any
+
+from shared.errors import ConfigurationError
+from shared.settings import duration
+
+_LONGEST = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,45 @@ class FaultSettings:
     """From this utilization on, the clocks and links of a GPU can be expected to be at their best."""
     same_load_percent: float = 10
     """How far apart the utilization of two GPUs may be that have the same load."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FaultSettings":
+        """Raises ConfigurationError that names the variable."""
+        given: dict[str, Any] = {}
+        for one in fields(cls):
+            variable = f"FAULT_{one.name.upper()}"
+            if variable not in environment:
+                continue
+            if isinstance(one.default, timedelta):
+                given[one.name] = _length(environment, variable, one.default)
+            else:
+                given[one.name] = _number(environment, variable, 100 if one.name.endswith("_percent") else 1)
+        found = cls(**given)
+        for clear, share in (
+            ("throttling_clear_share", "throttling_share"),
+            ("degraded_clear_share", "degraded_share"),
+        ):
+            if getattr(found, clear) >= getattr(found, share):
+                raise ConfigurationError(f"FAULT_{clear.upper()} must be below FAULT_{share.upper()}")
+        return found
+
+
+def _length(environment: Mapping[str, str], variable: str, default: timedelta) -> timedelta:
+    length = duration(environment, variable, default)
+    if not timedelta(0) < length <= _LONGEST:
+        raise ConfigurationError(f"{variable} must be longer than 0s, and at most 1d")
+    return length
+
+
+def _number(environment: Mapping[str, str], variable: str, largest: float) -> float:
+    text = environment[variable]
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 < number <= largest:
+        raise ConfigurationError(f"{variable} must be a number above 0 and at most {largest:g}, not {text[:20]!r}")
+    return number
 
 
 DEFAULTS = FaultSettings()

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from agent.faults import state_file
 from agent.faults.monitor import MOST_UNCONFIRMED, FaultMonitor
@@ -18,6 +19,12 @@ from tests.agent.faults.simulation import START, gpu
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "agent" / "faults.json"
+
+
+def unusable(operation: str) -> float:
+    """How often the file could not be used so far."""
+    name = "sentinel_agent_unusable_fault_memory_total"
+    return REGISTRY.get_sample_value(name, {"operation": operation}) or 0.0
 
 
 def reading(minute: float, *xids: int, node: str = "gpu-0", lost: bool = False) -> NodeReading:
@@ -104,37 +111,41 @@ def test_file_that_cannot_be_read_begins_anew_and_is_counted(path: Path, damage:
     good = path.read_bytes()
     assert damage(good) != good
     path.write_bytes(damage(good))
+    before = unusable("read")
     monitor = FaultMonitor(path)
-    assert monitor.unreadable == 1
+    assert unusable("read") == before + 1
     assert len(monitor.observe(reading(1, 79))) == 1
-    assert FaultMonitor(path).unreadable == 0, "it was written anew"
+    monitor.confirm()
+    assert FaultMonitor(path).observe(reading(2, 79)) == (), "it was written anew"
 
 
 def test_file_that_is_a_directory_or_too_large_begins_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.mkdir(parents=True)
+    reads, writes = unusable("read"), unusable("write")
     monitor = FaultMonitor(path)
     assert len(monitor.observe(reading(0, 79))) == 1
-    assert (monitor.unreadable, monitor.unwritable) == (1, 1)
+    assert (unusable("read"), unusable("write")) == (reads + 1, writes + 1)
     path.rmdir()
     monkeypatch.setattr(state_file, "_LARGEST", 100)
     monitor.confirm()
     assert path.stat().st_size > 100
-    assert FaultMonitor(path).unreadable == 1
+    FaultMonitor(path)
+    assert unusable("read") == reads + 2
 
 
 def test_disk_that_cannot_be_written_costs_the_memory_and_no_fault(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
+    before = unusable("write")
     monitor = FaultMonitor(blocked / "faults.json")
-    assert monitor.unreadable == 1
     assert len(monitor.observe(reading(0, 79))) == 1
     monitor.confirm()
     assert monitor.observe(reading(0.1, 79)) == ()
-    assert monitor.unwritable == 2
+    assert unusable("write") == before + 2
     monitor.observe(reading(0.5))
-    assert monitor.unwritable == 2, "it is tried again once a minute"
+    assert unusable("write") == before + 2, "it is tried again once a minute"
     monitor.observe(reading(2))
-    assert monitor.unwritable == 3
+    assert unusable("write") == before + 3
 
 
 def test_memory_of_another_node_is_not_taken(path: Path) -> None:
@@ -149,4 +160,4 @@ def test_faults_that_nobody_confirms_are_bounded_and_counted() -> None:
     unknown = range(1_000, 1_000 + MOST_UNCONFIRMED + 5)
     found = monitor.observe(reading(0, *unknown))
     assert [fault.xid for fault in found] == list(unknown[5:])
-    assert monitor.dropped == 5
+    assert REGISTRY.get_sample_value("sentinel_agent_dropped_faults_total") == 5
