@@ -23,6 +23,7 @@ RESOURCES = (
     "clusters",
     "ledger",
     "prices",
+    "cost",
     "dead_letters",
     "stream",
     "users",

@@ -33,6 +33,7 @@ SINGLE_COMMANDS = {
     "login": Deferred("sessions", "Log in with a password, and keep the tokens for the commands that follow."),
     "logout": Deferred("sessions", "End a login, at the server and here."),
     "whoami": Deferred("sessions", "Show as whom commands ask, and the roles that are bound to them."),
+    "cost": Deferred("cost", "Show what teams, workloads, SKUs or clusters have cost."),
     "queue": Deferred("queue", "Show the plans that wait for quota or capacity, first goes first."),
 }
 GROUPS = {

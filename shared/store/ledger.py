@@ -39,21 +39,24 @@ from shared.store.tables import reservations, usage, usage_totals, workload_cost
 
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
 
-# What a workload's lines have cost since they were last charged, split at the ends of calendar months in UTC.
+# What a workload's lines have cost since they were last charged, split at the ends of days in UTC.
 _CHARGE = sa.text("""
     WITH due AS MATERIALIZED (
-        SELECT accrued_at AT TIME ZONE 'UTC' AS since, usd_per_hour FROM reservations
+        SELECT accrued_at AT TIME ZONE 'UTC' AS since, sku, team, gpus, usd_per_hour FROM reservations
          WHERE workload_id = :workload AND cluster = :cluster
     ), charged AS (
         UPDATE reservations SET accrued_at = now() WHERE workload_id = :workload AND cluster = :cluster
+    ), elapsed AS (
+        SELECT due.*, day, extract(epoch FROM least(now() AT TIME ZONE 'UTC', day + interval '1 day')
+                                              - greatest(since, day)) AS seconds
+          FROM due, generate_series(date_trunc('day', since), now() AT TIME ZONE 'UTC', interval '1 day') AS d (day)
     )
-    INSERT INTO workload_costs (workload_id, month, usd)
-    SELECT :workload, first,
-           sum(usd_per_hour * extract(epoch FROM least(now() AT TIME ZONE 'UTC', first + interval '1 month')
-                                                 - greatest(since, first)) / 3600)
-      FROM due, generate_series(date_trunc('month', since), now() AT TIME ZONE 'UTC', interval '1 month') AS m (first)
-     GROUP BY first
-    ON CONFLICT (workload_id, month) DO UPDATE SET usd = workload_costs.usd + excluded.usd, updated_at = now()
+    INSERT INTO workload_costs (workload_id, day, cluster, sku, team, usd, gpu_hours)
+    SELECT :workload, day, :cluster, sku, team, usd_per_hour * seconds / 3600, gpus * seconds / 3600
+      FROM elapsed
+    ON CONFLICT (workload_id, day, cluster, sku) DO UPDATE
+       SET usd = workload_costs.usd + excluded.usd, gpu_hours = workload_costs.gpu_hours + excluded.gpu_hours,
+           updated_at = now()
 """)
 
 Changes = dict[tuple[str, str, str], Amounts]
@@ -189,7 +192,8 @@ class Ledger:
         mine = sa.select(reservations.c.workload_id, reservations.c.cluster).where(reservations.c.sku == old)
         for row in self.connection.execute(mine).all():
             self.connection.execute(_CHARGE, {"workload": row.workload_id, "cluster": row.cluster})
-        for table, statement in ((reservations, _RENAME_LINES), (usage, _RENAME_USAGE)):
+        renames = ((reservations, _RENAME_LINES), (usage, _RENAME_USAGE), (workload_costs, _RENAME_COSTS))
+        for table, statement in renames:
             self.connection.execute(statement, {"old": old, "new": new})
             self.connection.execute(table.delete().where(table.c.sku == old))
 
@@ -291,7 +295,7 @@ def _holdings() -> sa.Select[Any]:
     mine = sa.bindparam("workload", type_=sa.Uuid)
     charged = sa.select(sa.func.coalesce(sa.func.sum(workload_costs.c.usd), 0).label("charged")).where(
         workload_costs.c.workload_id == mine,
-        workload_costs.c.month == sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
+        workload_costs.c.day >= sa.cast(sa.func.timezone("UTC", MONTH_START), sa.Date),
     )
     before = charged.subquery()
     since = sa.func.greatest(reservations.c.accrued_at, MONTH_START)
@@ -341,6 +345,17 @@ def _renaming_usage() -> sa.Insert:
     )
 
 
+def _renaming_costs() -> sa.Insert:
+    kept = ("workload_id", "day", "cluster", "team", "usd", "gpu_hours")
+    moved = sa.select(*(workload_costs.c[name] for name in kept), sa.bindparam("new", type_=sa.Text))
+    old = workload_costs.c.sku == sa.bindparam("old")
+    statement = insert(workload_costs).from_select([*kept, "sku"], moved.where(old))
+    return statement.on_conflict_do_update(
+        index_elements=["workload_id", "day", "cluster", "sku"],
+        set_={name: workload_costs.c[name] + statement.excluded[name] for name in ("usd", "gpu_hours")},
+    )
+
+
 _LOCK_COUNTERS = (
     sa.select(usage.c.id)
     .where(usage.c.team == sa.bindparam("team"), usage.c.cluster.in_(sa.bindparam("clusters", expanding=True)))
@@ -350,6 +365,7 @@ _LOCK_COUNTERS = (
 _LOCK_TABLES = sa.text("LOCK TABLE reservations, usage IN SHARE ROW EXCLUSIVE MODE")
 _RENAME_LINES = _renaming_lines()
 _RENAME_USAGE = _renaming_usage()
+_RENAME_COSTS = _renaming_costs()
 _HOLDINGS = _holdings()
 _REPLACE = _replacing()
 _COUNT = _counting()

@@ -24,6 +24,7 @@ from shared.store.tables import (
     refresh_tokens,
     usage,
     withdrawals,
+    workload_costs,
 )
 
 _EXPIRED = timedelta(days=1)
@@ -47,6 +48,7 @@ def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
     _forget(connection, account_tokens.c.expires_at, _ago(retention.letters), limit)
     _forget(connection, login_attempts.c.updated_at, _ago(_EXPIRED), limit)
     _forget(connection, usage.c.accrued_at, MONTH_START, limit, sa.text(UNUSED))
+    connection.execute(_FORGET_COSTS, {"age": retention.history, "most": limit})
 
 
 def _ago(age: timedelta) -> sa.ColumnElement[datetime]:
@@ -65,3 +67,15 @@ def _forget(
     (key,) = table.primary_key
     old = sa.select(key).where(*over, moment < before).order_by(moment).limit(limit)
     connection.execute(sa.delete(table).where(one_of(key, old.with_for_update(skip_locked=True))))
+
+
+def _forget_costs() -> sa.Delete:
+    """Costs go when they are old, but never those of this month: policy adds them up."""
+    table, key = workload_costs, workload_costs.primary_key.columns
+    before = sa.func.timezone("UTC", sa.func.least(sa.func.now() - sa.bindparam("age", type_=sa.Interval), MONTH_START))
+    old = sa.select(*key).where(table.c.day < sa.cast(before, sa.Date)).order_by(table.c.day)
+    page = old.limit(sa.bindparam("most", type_=sa.BigInteger)).with_for_update(skip_locked=True).cte("old")
+    return sa.delete(table).where(*(column == page.c[column.name] for column in key))
+
+
+_FORGET_COSTS = _forget_costs()

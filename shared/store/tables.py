@@ -358,13 +358,20 @@ usage_totals = Table(
     Index(None, "cluster", "sku"),
 )
 
+# What lines of reservations have cost up to their last charge, by day in UTC. What was charged before there were days
+# is on the first day of its month, without a cluster and a SKU.
 workload_costs = Table(
     "workload_costs",
     metadata,
     Column("workload_id", Uuid, primary_key=True),
-    Column("month", Date, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("cluster", Text, primary_key=True),
+    Column("sku", Text, primary_key=True),
+    _text("team"),
     Column("usd", Numeric, nullable=False),
+    Column("gpu_hours", Numeric, nullable=False),
     *_kept(),
+    Index(None, "day", "team"),
 )
 
 actions = Table(

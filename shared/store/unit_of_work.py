@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shared.store.backtests import BacktestRows
     from shared.store.bindings import BindingRows
     from shared.store.catalogue import CatalogueRows
+    from shared.store.costs import CostRows
     from shared.store.dead_letters import DeadLetterRows
     from shared.store.deployments import DeploymentRows
     from shared.store.facts import FactRows
@@ -105,6 +106,12 @@ class UnitOfWork:
         from shared.store.ledger import Ledger
 
         return Ledger(self._connection)
+
+    @cached_property
+    def costs(self) -> "CostRows":
+        from shared.store.costs import CostRows
+
+        return CostRows(self._connection)
 
     @cached_property
     def dead_letters(self) -> "DeadLetterRows":

@@ -44,7 +44,7 @@ WITH this AS (SELECT date_trunc('month', now() AT TIME ZONE 'UTC') AS month),
                  FROM this)
 SELECT team, sum(spent) AS spent, sum(projected) AS projected FROM (
     SELECT w.team, c.usd AS spent, c.usd AS projected
-      FROM this JOIN workload_costs AS c ON c.month = this.month JOIN workloads AS w ON w.id = c.workload_id
+      FROM this JOIN workload_costs AS c ON c.day >= this.month JOIN workloads AS w ON w.id = c.workload_id
     UNION ALL
     SELECT team, usd_per_hour * extract(epoch FROM now() - greatest(accrued_at, first)) / 3600,
            usd_per_hour * extract(epoch FROM next - greatest(accrued_at, first)) / 3600

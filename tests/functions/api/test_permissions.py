@@ -101,6 +101,7 @@ ROWS: dict[str, Row] = {
     "GET /api/v1/queue": Row(ALL, "list"),
     "GET /api/v1/reservations": Row(ALL, "list"),
     "GET /api/v1/usage": Row(ALL, "list"),
+    "GET /api/v1/cost": Row(ALL, "list"),
     "GET /api/v1/prices": Row(ALL, "none"),
     "PUT /api/v1/prices": Row(POLICY_ADMINS, "all", {"items": [PRICE]}),
     "GET /api/v1/events/dead-letters": Row("operator auditor admin", "all"),

@@ -90,7 +90,7 @@ def told_by_rows(work: UnitOfWork, plan: PlanView, kind: ScopeKind) -> ScopeUsag
             usd += row["accrued_usd"] if table is usage and row["accrued_at"] >= begun else 0
     if kind is ScopeKind.WORKLOAD:
         charged = sa.select(workload_costs).where(workload_costs.c.workload_id == key)
-        usd += sum(row.usd for row in connection_of(work).execute(charged) if row.month == begun.date())
+        usd += sum(row.usd for row in connection_of(work).execute(charged) if row.day >= begun.date())
     return ScopeUsage({sku: held for sku, held in by_sku.items() if held != NOTHING}, usd)
 
 
@@ -114,9 +114,9 @@ def busy(store: Store, deliver: Deliver) -> Store:
         connection_of(work).execute(usage.update().values(accrued_usd=7))
         long_ago = sa.func.now() - timedelta(days=40)
         connection_of(work).execute(usage.update().where(usage.c.sku == "H100").values(accrued_at=long_ago))
-        connection_of(work).execute(workload_costs.insert().values(workload_id=id_of("a"), month=month, usd=3))
-        before = month - timedelta(days=3)
-        connection_of(work).execute(workload_costs.insert().values(workload_id=id_of("a"), month=before, usd=100))
+        charged = {"workload_id": id_of("a"), "cluster": "local", "sku": "L4", "team": "search", "gpu_hours": 1}
+        for day, usd in ((month, 3), (month - timedelta(days=3), 100)):
+            connection_of(work).execute(workload_costs.insert().values(**charged, day=day, usd=usd))
         zero = dict.fromkeys(("replicas", "cpu", "memory", "gpus", "usd_per_hour"), 0)
         connection_of(work).execute(usage.insert().values(team="search", cluster="local", sku="T4", **zero))
     return store
