@@ -12,7 +12,7 @@ from shared.eventing.event_types import EventData
 from shared.models.fields import Text, Wire
 from shared.models.telemetry import Blame, FaultKind, FaultState, GpuState, NodeState
 from shared.telemetry import fields
-from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS
+from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS, WORKLOAD_FIELDS
 
 MAX_SAMPLES = 5_000
 MAX_GPUS = 256
@@ -29,7 +29,6 @@ def _utc(value: datetime) -> datetime:
 
 
 Moment = Annotated[datetime, AfterValidator(_utc)]
-Measurements = Annotated[dict[Text, float], Field(min_length=1, max_length=200)]
 
 
 def _within(known: Mapping[str, fields.Field]) -> AfterValidator:
@@ -71,15 +70,16 @@ class GpuSample(Wire):
 
 
 class WorkloadSample(Wire):
-    """Measurements of one workload at one moment, by metric name, in the units that the names say."""
+    """One workload at one moment. metrics: by names of shared/telemetry/workload_fields.csv."""
 
     observed_at: Moment
-    metrics: Measurements
+    metrics: Annotated[dict[str, float], Field(min_length=1), _within(WORKLOAD_FIELDS)]
 
 
 @CATALOGUE.declare(
     "dev.sentinel.telemetry.gpu.v1",
     outside=True,
+    keyed=True,
     example={
         "cluster": "local",
         "node": "gpu-0",
@@ -99,7 +99,7 @@ class WorkloadSample(Wire):
     },
 )
 class TelemetryGpu(EventData):
-    """All GPUs of one node at one moment; the subject is the node's name.
+    """All GPUs of one node at one moment; the subject is the node's name, the source /sentinel/agents/<cluster>/<node>.
 
     metrics: of the node, by names of shared/telemetry/node_fields.csv.
     """
@@ -125,6 +125,7 @@ class TelemetryGpu(EventData):
 @CATALOGUE.declare(
     "dev.sentinel.telemetry.workload.v1",
     outside=True,
+    keyed=True,
     example={
         "workload": "9403eeb2-8848-53a3-90c2-1095c047864f",
         "samples": [{"observedAt": "2026-01-01T00:00:00Z", "metrics": {"latency_p99_seconds": 0.21}}],
@@ -133,7 +134,7 @@ class TelemetryGpu(EventData):
 class TelemetryWorkload(EventData):
     """A batch of samples of one workload; the subject is the workload's id."""
 
-    workload: Text
+    workload: uuid.UUID
     samples: Annotated[tuple[WorkloadSample, ...], Field(min_length=1, max_length=MAX_SAMPLES)]
 
 

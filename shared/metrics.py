@@ -31,6 +31,11 @@ SWEEP_FINDINGS = CounterSpec(
     "Objects that a sweep of a cluster found missing, changed, not ready, recovered or orphaned, at each sweep.",
     ("cluster", "finding"),
 )
+SAMPLES_DROPPED = CounterSpec(
+    "sentinel_telemetry_samples_dropped",
+    "Samples that were counted and not stored: too old, in the future, or more than a node may send.",
+    ("kind", "reason"),
+)
 
 
 # A function's first events are handled side by side, and a counter that is registered twice is an error.

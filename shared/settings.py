@@ -38,7 +38,8 @@ class FunctionSettings:
     statement_timeout (DATABASE_STATEMENT_TIMEOUT, default 10s) and idle_in_transaction_timeout
     (DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, default 15s): what PostgreSQL lets a function's statement and its silent
     transaction take. 0s is no limit. retention (KEEP_EVENTS, KEEP_DEAD_LETTERS, KEEP_ACTIONS and KEEP_HISTORY, for the
-    relay: durations such as 90d; see shared.models.retention).
+    relay; KEEP_SAMPLES, KEEP_MINUTES and KEEP_HOURS, for telemetry: durations such as 90d; see
+    shared.models.retention).
     """
 
     database_url: str
@@ -198,6 +199,9 @@ def _retention(environment: Mapping[str, str]) -> Retention:
         duration(environment, "KEEP_DEAD_LETTERS", usual.letters),
         duration(environment, "KEEP_ACTIONS", usual.actions),
         duration(environment, "KEEP_HISTORY", usual.history),
+        duration(environment, "KEEP_SAMPLES", usual.samples),
+        duration(environment, "KEEP_MINUTES", usual.minutes),
+        duration(environment, "KEEP_HOURS", usual.hours),
     )
     if min(found.events, found.letters) < timedelta(days=1):
         raise ConfigurationError("KEEP_EVENTS and KEEP_DEAD_LETTERS must be at least 1d")
@@ -205,6 +209,8 @@ def _retention(environment: Mapping[str, str]) -> Retention:
         raise ConfigurationError(f"KEEP_ACTIONS must be at least {LEAST_ACTIONS.days}d: a rate limit counts a year")
     if found.history < max(LEAST_HISTORY, found.events):
         raise ConfigurationError(f"KEEP_HISTORY must be at least {LEAST_HISTORY.days}d, and at least KEEP_EVENTS")
+    if not timedelta(days=1) <= found.samples <= found.minutes <= found.hours:
+        raise ConfigurationError("KEEP_SAMPLES must be at least 1d, KEEP_MINUTES no less, and KEEP_HOURS no less again")
     return found
 
 

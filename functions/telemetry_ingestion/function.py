@@ -1,10 +1,14 @@
 """The function telemetry-ingestion, built from its parts."""
 
+from functools import partial
+
 from functions.telemetry_ingestion import handler
 from shared.eventing.function import TransactionalFunction
+from shared.models.retention import DEFAULT_RETENTION, Retention
 from shared.store.unit_of_work import UnitOfWork
 
 
-def build() -> TransactionalFunction[UnitOfWork]:
-    """The function; it needs nothing but the transaction that each event brings."""
-    return TransactionalFunction("telemetry-ingestion", handler.ACCEPTS, handler.handle)
+def build(retention: Retention = DEFAULT_RETENTION) -> TransactionalFunction[UnitOfWork]:
+    """retention: how long samples and their rollups are kept."""
+    handle = partial(handler.handle, retention=retention)
+    return TransactionalFunction("telemetry-ingestion", handler.ACCEPTS, handle)

@@ -1,32 +1,59 @@
-"""Stores a batch: one row for each sample, all of them or none."""
+"""Stores samples once, by their natural key, and emits nothing. The tick makes rollups of them.
+
+A node speaks for itself alone: its events have the source `/sentinel/agents/<cluster>/<node>` and its name as subject.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from events import CATALOGUE
+from events.foreign import Tick
 from events.telemetry import TelemetryGpu, TelemetryWorkload
-from shared.eventing.event import Event, Outgoing
-from shared.models.telemetry import Sample
+from shared.errors import PoisonEvent
+from shared.models.telemetry import Container, GpuSample, NodeSample, WorkloadSample
 from shared.operations import telemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shared.eventing.event import Event, Outgoing
+    from shared.models.retention import Retention
     from shared.store.unit_of_work import UnitOfWork
 
-ACCEPTS = CATALOGUE.of(TelemetryGpu, TelemetryWorkload)
+ACCEPTS = CATALOGUE.of(TelemetryGpu, TelemetryWorkload, Tick)
 
 
-def handle(event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-    """Emits nothing: telemetry ends here until something is wrong."""
-    telemetry.record(work, _samples(event.data))
+def handle(event: Event, work: UnitOfWork, *, retention: Retention) -> Sequence[Outgoing]:
+    """Raises PoisonEvent for a node that speaks for another."""
+    match event.data:
+        case TelemetryGpu():
+            telemetry.record_node(work, _node_sample(event, event.data), retention.samples)
+        case TelemetryWorkload(workload=workload_id, samples=samples):
+            taken = [WorkloadSample(one.observed_at, one.metrics) for one in samples]
+            telemetry.record_workload(work, workload_id, taken, retention.samples)
+        case _:
+            telemetry.roll_up(work, retention)
     return []
 
 
-def _samples(data: TelemetryGpu | TelemetryWorkload) -> list[Sample]:
-    if isinstance(data, TelemetryGpu):
-        return [
-            Sample("gpu", data.node, data.observed_at, {"gpu": one.gpu, "metrics": {**one.metrics}})
-            for one in data.gpus
-        ]
-    return [Sample("workload", data.workload, one.observed_at, {"metrics": {**one.metrics}}) for one in data.samples]
+def _node_sample(event: Event, data: TelemetryGpu) -> NodeSample:
+    source = f"/sentinel/agents/{data.cluster}/{data.node}"
+    if event.source != source:
+        raise PoisonEvent(f"cluster and node: samples of {data.node!r} come from the source {source!r} alone")
+    if event.subject != data.node:
+        raise PoisonEvent(f"subject: must be the node {data.node!r}")
+    gpus = [
+        GpuSample(
+            one.gpu,
+            one.index,
+            one.product,
+            one.state.value,
+            one.parent,
+            one.profile,
+            one.metrics,
+            [Container(held.namespace, held.pod, held.container) for held in one.containers],
+        )
+        for one in data.gpus
+    ]
+    return NodeSample(data.cluster, data.node, data.observed_at, data.state.value, data.driver, gpus)

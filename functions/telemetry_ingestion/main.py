@@ -3,4 +3,4 @@
 from functions import runtime
 from functions.telemetry_ingestion.function import build
 
-handle = runtime.event_target(lambda ports: build())
+handle = runtime.event_target(lambda ports: build(ports.settings.retention))

@@ -22,7 +22,8 @@ class EventType:
     terminal: nothing in the chain takes it. raw: its handler judges the data itself and answers a bad
     one with an event, so the endpoint hands it over unparsed. foreign: another system's type, with its
     own rules (no subject needed, unknown fields ignored). repeated: what it brings about, the next tick does too, so
-    one that is lost costs time alone. outside: no function emits it, so its hops are counted from here.
+    one that is lost costs time alone. outside: no function emits it, so its hops are counted from here. keyed: what it
+    brings about has a natural key, by which its consumers find duplicates.
     """
 
     name: str
@@ -32,7 +33,13 @@ class EventType:
     foreign: bool
     repeated: bool
     outside: bool
+    keyed: bool
     example: Mapping[str, JsonValue]
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the inbox must know of each event: nothing else tells a duplicate from the first."""
+        return not (self.repeated or self.keyed)
 
 
 class Catalogue:
@@ -52,13 +59,14 @@ class Catalogue:
         foreign: bool = False,
         repeated: bool = False,
         outside: bool = False,
+        keyed: bool = False,
     ) -> Callable[[type[M]], type[M]]:
         """Class decorator: the data model of the event type `name`."""
 
         def register(model: type[M]) -> type[M]:
             if name in self._types:
                 raise ValueError(f"event type {name} is declared twice")
-            self._types[name] = EventType(name, model, terminal, raw, foreign, repeated, outside, example)
+            self._types[name] = EventType(name, model, terminal, raw, foreign, repeated, outside, keyed, example)
             self._names[model] = name
             return model
 

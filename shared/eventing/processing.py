@@ -5,8 +5,9 @@ In order:
 1. A request that is not a CloudEvent is 400; a type that is not taken, data that does not fit its type,
    or more than 32 hops is 422. A broker retries neither: they go to the dead letters. While the database is away, it is
    told 503 instead: nobody could keep the dead letter.
-2. What the next tick repeats (a tick, a notice of an API server) is handled whenever it comes. It has no row in the
-   inbox and so no stored reply: all that follows from it goes out through the outbox, and no crash loses that.
+2. What the next tick repeats (a tick, a notice of an API server) is handled whenever it comes, and so is what has a
+   natural key (telemetry): its handler changes nothing the second time. Neither has a row in the inbox, and so no
+   stored reply: all that follows goes out through the outbox, and no crash loses that.
 3. For any other event the inbox is asked. An event that was handled before gets its stored reply, byte for byte, and
    nothing else happens. The same (source, id) with other data is refused and recorded.
 4. Otherwise an attempt is counted, durably and apart from the handling, or a failing handler would
@@ -107,7 +108,7 @@ class Processor:
     def _handle(self, envelope: Envelope, *, wants_reply: bool) -> HttpAnswer:
         name = self.function.name
         declared, data, hop = self._validated(envelope)
-        if declared.repeated:
+        if not declared.is_claimed:
             return _reply(self._run(Event(envelope, data, hop, self.store.now()), wants_reply), "handled")
         claim = self.store.claim(name, envelope)
         if not claim.same_data:
@@ -177,21 +178,18 @@ class Processor:
 
     def _finish(self, event: Event, outgoing: Sequence[Outgoing], transaction: Any, wants_reply: bool) -> Finished:
         wires = [self._wire(event, one, ordinal) for ordinal, one in enumerate(outgoing)]
-        if self._is_repeated(event):
+        if not self.function.accepts[event.type].is_claimed:
             return None, transaction.add_to_outbox(wires)
         reply = wires[0] if wires else None
         others = wires[1:] if wants_reply else wires
         return reply, transaction.finish(self.function.name, event.envelope, reply, others)
-
-    def _is_repeated(self, event: Event) -> bool:
-        return self.function.accepts[event.type].repeated
 
     def _wire(self, event: Event, outgoing: Outgoing, ordinal: int) -> WireEvent:
         type_name = self.catalogue.name_of(type(outgoing.data))
         # A redelivery of what is repeated finds another state, and says something else: never under the same id.
         wire_id = (
             uuid.uuid4()
-            if self._is_repeated(event)
+            if self.function.accepts[event.type].repeated
             else outgoing_id(self.function.name, event.envelope, type_name, outgoing.subject, ordinal)
         )
         copied = {name: event.envelope.attributes[name] for name in _COPIED if name in event.envelope.attributes}

@@ -24,12 +24,18 @@ class Retention:
     with the decisions on them, and revisions, since they are over (see shared.store.history_retention), and what
     workloads have cost a day. No event is kept
     for longer than that: it would find no plan.
+
+    samples, minutes, hours: telemetry as it came, and its rollups; see shared.store.telemetry_tables. A sample that is
+    older than that when it comes is not stored.
     """
 
     events: timedelta = timedelta(days=7)
     letters: timedelta = timedelta(days=90)
     actions: timedelta = timedelta(days=400)
     history: timedelta = timedelta(days=400)
+    samples: timedelta = timedelta(days=3)
+    minutes: timedelta = timedelta(days=30)
+    hours: timedelta = timedelta(days=400)
 
 
 DEFAULT_RETENTION = Retention()

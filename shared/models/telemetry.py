@@ -3,24 +3,86 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from pydantic import JsonValue
+FUTURE = timedelta(minutes=5)
+"""How far the clock of a node may be ahead of PostgreSQL's."""
+
+FUTURE_OF_WORKLOADS = timedelta(days=1)
+"""How far the clock of a collector may be ahead: what it reports counts at the time at which it is received."""
+
+READINGS_A_MINUTE = 60
+"""How many samples a minute of a node are stored, by the time at which they were taken: one a second."""
+
+
+class Dropped(StrEnum):
+    """Why a sample is counted and not stored."""
+
+    LATE = "late"
+    """It was taken before the oldest samples that are kept."""
+    FUTURE = "future"
+    """It was taken in what is the future for PostgreSQL's clock."""
+    FLOOD = "flood"
+    """Its node has sent more samples of that minute than are stored."""
+
+
+def timeliness(observed_at: datetime, now: datetime, kept: timedelta, ahead: timedelta) -> Dropped | None:
+    """Why a sample of that moment is not stored, if so. kept: how long samples are kept. ahead: see FUTURE."""
+    if observed_at < now - kept:
+        return Dropped.LATE
+    return Dropped.FUTURE if observed_at > now + ahead else None
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What was measured at one moment on a node or of a workload, as `kind` says."""
+class Container:
+    """A container that has been given a GPU, by the names that the kubelet knows."""
 
-    kind: str
-    subject: str
+    namespace: str
+    pod: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.pod}/{self.name}"
+
+
+@dataclass(frozen=True)
+class GpuSample:
+    """One GPU, or one MIG instance, at one moment. metrics: by names of shared/telemetry/gpu_fields.csv."""
+
+    gpu: str
+    index: int
+    product: str
+    state: str
+    parent: str | None
+    profile: str | None
+    metrics: Mapping[str, float]
+    containers: Sequence[Container]
+
+
+@dataclass(frozen=True)
+class NodeSample:
+    """A node with all its GPUs at one moment of its own clock."""
+
+    cluster: str
+    node: str
     observed_at: datetime
-    sample: Mapping[str, JsonValue]
+    state: str
+    driver: str | None
+    gpus: Sequence[GpuSample]
+
+
+@dataclass(frozen=True)
+class WorkloadSample:
+    """A workload at one moment of its collector's clock. metrics: by names of shared/telemetry/workload_fields.csv."""
+
+    observed_at: datetime
+    metrics: Mapping[str, float]
 
 
 class NodeState(StrEnum):

@@ -1,15 +1,105 @@
-"""Telemetry of GPUs and workloads."""
+"""Telemetry of GPUs and workloads: what is stored of it, and what is made of that with each tick.
+
+A sample that is too old or in the future, by PostgreSQL's clock, or more than its node may send, is counted and not
+stored. The rest of its event is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from shared import metrics
+from shared.models.telemetry import (
+    FUTURE,
+    FUTURE_OF_WORKLOADS,
+    READINGS_A_MINUTE,
+    Dropped,
+    timeliness,
+)
+from shared.telemetry.rollups import HOURS, MINUTES, ROLLUPS, SAMPLES
+
 if TYPE_CHECKING:
-    from shared.models.telemetry import Sample
+    import uuid
+    from collections.abc import Sequence
+
+    from shared.models.retention import Retention
+    from shared.models.telemetry import NodeSample, WorkloadSample
     from shared.store.unit_of_work import UnitOfWork
 
+_GPU_SAMPLES, _WORKLOAD_SAMPLES = "gpu_samples", "workload_samples"
 
-def record(work: UnitOfWork, samples: Sequence[Sample]) -> None:
-    """Stores a batch: one row for each sample, all of them or none."""
-    work.telemetry.add(samples)
+
+def record_node(work: UnitOfWork, sample: NodeSample, kept: timedelta) -> None:
+    """Stores a sample of a node, one row for each GPU, once. kept: for how long samples are."""
+    reason = timeliness(sample.observed_at, work.now, kept, FUTURE)
+    if reason is not None:
+        _drop_node(work, sample, reason)
+        return
+    arrival = work.telemetry.arrive(sample)
+    workloads = _workloads(work, sample)
+    previous = arrival.previous_at
+    if previous is None or previous.date() != sample.observed_at.date():
+        work.telemetry.make_partitions(_GPU_SAMPLES, [sample.observed_at])
+    if previous is not None and sample.observed_at <= previous:
+        stored = work.telemetry.add_gpus(sample, workloads, READINGS_A_MINUTE)
+    elif stored := arrival.readings <= READINGS_A_MINUTE:
+        work.telemetry.copy_gpus(sample, workloads)
+    if not stored:
+        _drop_node(work, sample, Dropped.FLOOD)
+
+
+def record_workload(
+    work: UnitOfWork, workload_id: uuid.UUID, samples: Sequence[WorkloadSample], kept: timedelta
+) -> None:
+    """Stores samples of a workload, each once. kept: for how long samples are."""
+    timely = []
+    dropped: dict[Dropped, int] = {}
+    for sample in samples:
+        reason = timeliness(sample.observed_at, work.now, kept, FUTURE_OF_WORKLOADS)
+        if reason is None:
+            timely.append(sample)
+        else:
+            dropped[reason] = dropped.get(reason, 0) + 1
+    if timely:
+        work.telemetry.make_partitions(_WORKLOAD_SAMPLES, [sample.observed_at for sample in timely])
+        work.telemetry.add_workload(workload_id, timely)
+    for reason, number in sorted(dropped.items()):
+        _drop(work, "workload", str(workload_id), reason, number)
+
+
+def roll_up(work: UnitOfWork, retention: Retention) -> None:
+    """Makes the rollups that are due, makes partitions ahead, and drops those that were kept long enough.
+
+    A tick does a bounded part of it. Two at once do not hinder each other: the second does nothing.
+    """
+    if not work.rollups.take_turn():
+        return
+    work.rollups.make_partitions_ahead(work.now)
+    for rollup in ROLLUPS:
+        work.rollups.make(rollup, work.now)
+    ages = ((SAMPLES, retention.samples), (MINUTES, retention.minutes), (HOURS, retention.hours))
+    before = {table: work.now - age - _MARGIN for tables, age in ages for table in tables}
+    if work.rollups.drop_partitions(before):
+        work.rollups.forget(work.now - retention.minutes)
+
+
+_MARGIN = timedelta(hours=1)
+"""A sample that is taken at the last moment is in the rollups before its partition goes."""
+
+
+def _workloads(work: UnitOfWork, sample: NodeSample) -> list[uuid.UUID | None]:
+    """For each GPU, the workload of its first container whose workload is known."""
+    pods = {(held.namespace, held.pod) for gpu in sample.gpus for held in gpu.containers}
+    known = work.deployments.workloads_of_pods(sample.cluster, pods) if pods else {}
+    of_gpus = (((held.namespace, held.pod) for held in gpu.containers) for gpu in sample.gpus)
+    return [next((known[pod] for pod in of_gpu if pod in known), None) for of_gpu in of_gpus]
+
+
+def _drop_node(work: UnitOfWork, sample: NodeSample, reason: Dropped) -> None:
+    _drop(work, "gpu", f"{sample.cluster}/{sample.node}", reason, len(sample.gpus))
+
+
+def _drop(work: UnitOfWork, kind: str, subject: str, reason: Dropped, number: int) -> None:
+    work.telemetry.drop(kind, subject, reason, number)
+    metrics.count(metrics.SAMPLES_DROPPED, number, kind=kind, reason=reason.value)

@@ -19,9 +19,10 @@ from shared.policy.resources import ANY_SKU
 from shared.policy.vocabulary import ScopeKind
 from shared.rollout.pricing import PriceKind
 from shared.store.ledger import Ledger
-from shared.store.tables import action_plans, actions, clusters, prices, telemetry
+from shared.store.tables import action_plans, actions, clusters, prices
+from shared.telemetry.rollups import LATENCIES
+from shared.telemetry.windows import span
 
-_PERCENTILES = (50, 95, 99)
 _SCOPE_COLUMNS = {
     ScopeKind.WORKLOAD: actions.c.workload_id,
     ScopeKind.TEAM: actions.c.team,
@@ -44,7 +45,7 @@ class FactRows:
         return Facts(
             usage=usage | Ledger(self.connection).usage(needs.counted - usage.keys()),
             actions={query: self._actions(query, plan.plan_id, now) for query in needs.actions},
-            service={w: _service_level(self.connection, plan.workload_id, w, now) for w in needs.windows},
+            service=self._service(plan.workload_id, sorted(needs.windows), now),
             priced_on=(known.priced_on or self._oldest_price(plan)) if needs.prices else None,
             capacity=None if needs.capacity is None else self._capacity(needs.capacity.key),
         )
@@ -86,6 +87,26 @@ class FactRows:
             "taken_at": now,
         }
         self.connection.execute(_RECORD, row)
+
+    def _service(
+        self, workload_id: uuid.UUID, windows: list[timedelta], now: datetime
+    ) -> dict[timedelta, ServiceLevel]:
+        """By the time at which PostgreSQL received the samples: the clock that observed them may be wrong.
+
+        One statement for all windows. It reads hours and, at both ends, minutes: as many for a window of an hour
+        however much telemetry there is.
+        """
+        if not windows:
+            return {}
+        spans = [span(window, now) for window in windows]
+        values = {
+            "workload": workload_id,
+            "now": now,
+            "minutes": [one.minutes for one in spans],
+            "hours": [one.hours for one in spans],
+        }
+        rows = self.connection.execute(_SERVICE_LEVELS, values).mappings()
+        return {window: _service_level(row) for window, row in zip(windows, rows, strict=True)}
 
     def _oldest_price(self, plan: PlanView) -> date | None:
         """The date of the oldest price that the plan's cost rests on; a cluster's own price hides the general one.
@@ -138,32 +159,9 @@ def _newest_actions(kind: ScopeKind, verbs: tuple[Verb, ...]) -> sa.Select[Any]:
     return sa.select(taken.c.taken_at).order_by(taken.c.taken_at.desc()).limit(most).offset(skip)
 
 
-def _service_level(connection: sa.Connection, workload_id: uuid.UUID, window: timedelta, now: datetime) -> ServiceLevel:
-    """By the time at which PostgreSQL received the samples: the clock that observed them may be wrong."""
-
-    def metric(name: str) -> sa.ColumnElement[float]:
-        return sa.cast(telemetry.c.sample[("metrics", name)].astext, sa.Float)
-
-    weight = sa.func.coalesce(metric("requests"), 1)
-    columns = [
-        sa.func.avg(metric("up")).label("uptime"),
-        sa.func.coalesce(sa.func.sum(metric("requests")), 0).label("requests"),
-        sa.func.coalesce(sa.func.sum(metric("errors")), 0).label("errors"),
-        sa.func.max(telemetry.c.created_at).label("newest"),
-    ]
-    for percentile in _PERCENTILES:
-        latency = metric(f"latency_p{percentile}_seconds")
-        weighed = sa.func.nullif(sa.func.sum(weight).filter(latency.is_not(None)), 0)
-        columns.append((sa.func.sum(latency * weight) / weighed).label(f"p{percentile}"))
-    statement = sa.select(*columns).where(
-        telemetry.c.kind == "workload",
-        telemetry.c.subject == str(workload_id),
-        telemetry.c.created_at > now - window,
-        telemetry.c.created_at <= now,
-    )
-    row = connection.execute(statement).mappings().one()
-    latencies = {p: row[f"p{p}"] for p in _PERCENTILES if row[f"p{p}"] is not None}
-    return ServiceLevel(row["uptime"], row["requests"], row["errors"], latencies, row["newest"])
+def _service_level(row: sa.RowMapping) -> ServiceLevel:
+    latencies = {p: row[latency] for p, (latency, _) in LATENCIES.items() if row[latency] is not None}
+    return ServiceLevel(row["uptime"], row["requests"], row["errors"], latencies, row["newest_at"])
 
 
 def _anyone_waits() -> sa.ColumnElement[bool]:
@@ -184,6 +182,36 @@ def _oldest_price() -> sa.Select[Any]:
     )
 
 
+_WEIGHED = ", ".join(
+    f"sum({latency}) / nullif(sum({weight}), 0) AS {latency}" for latency, weight in LATENCIES.values()
+)
+# Hours are made in their order, so those before the last are all there; what follows it is read by the minute.
+_SERVICE_LEVELS = sa.text(f"""
+    WITH made AS (
+        SELECT coalesce(max(starts_at) + interval '1 hour', CAST(:now AS timestamptz) - interval '2 days') AS until
+          FROM workload_hours
+         WHERE workload_id = :workload AND starts_at > CAST(:now AS timestamptz) - interval '2 days'
+           AND starts_at <= :now
+    )
+    SELECT level.*
+      FROM made CROSS JOIN unnest(CAST(:minutes AS timestamptz[]), CAST(:hours AS timestamptz[]))
+           WITH ORDINALITY AS span(minutes, hours, number)
+     CROSS JOIN LATERAL (
+        SELECT sum(up) / nullif(sum(up_samples), 0) AS uptime, coalesce(sum(requests), 0) AS requests,
+               coalesce(sum(errors), 0) AS errors, max(newest_at) AS newest_at, {_WEIGHED}
+          FROM (
+            SELECT * FROM workload_hours
+             WHERE workload_id = :workload AND starts_at >= span.hours AND starts_at < made.until
+            UNION ALL
+            SELECT * FROM workload_minutes
+             WHERE workload_id = :workload AND starts_at >= span.minutes AND starts_at < span.hours
+            UNION ALL
+            SELECT * FROM workload_minutes
+             WHERE workload_id = :workload AND starts_at >= greatest(span.hours, made.until) AND starts_at <= :now
+          ) AS rollup
+     ) AS level
+     ORDER BY span.number
+""").columns(newest_at=sa.DateTime(timezone=True))  # noqa: S608 - constants
 _SKUS = sa.bindparam("skus", type_=ARRAY(sa.Text))
 _OLDEST_PRICE = _oldest_price()
 _HERE = clusters.c.name == sa.bindparam("cluster")

@@ -1,4 +1,5 @@
-"""Every table, as SQLAlchemy Core sees it. Migrations make them; a test compares both.
+"""Every table, as SQLAlchemy Core sees it. Migrations make them; a test compares both. Those of telemetry are in
+shared.store.telemetry_tables.
 
 Keys are UUIDs, or the natural key where rows are found by nothing else. Times are UTC. Money is
 NUMERIC in US dollars an hour, CPU in millicores, memory in bytes. Prices have six decimals; costs that add up over
@@ -460,18 +461,6 @@ prices = Table(
     Column("priced_on", Date, nullable=False),
     *_kept(),
     UniqueConstraint("kind", "sku", "cluster"),
-)
-
-telemetry = Table(
-    "telemetry",
-    metadata,
-    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
-    _text("kind"),
-    _text("subject"),
-    _moment("observed_at", nullable=False),
-    Column("sample", JSONB, nullable=False),
-    *_kept(),
-    Index(None, "subject", "created_at"),
 )
 
 inbox = Table(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from shared.store.plans import PlanRows
     from shared.store.policies import PolicyRows
     from shared.store.queue import QueueRows
+    from shared.store.rollups import RollupRows
     from shared.store.sweeps import SweepRows
     from shared.store.telemetry import TelemetryRows
     from shared.store.workloads import WorkloadRows
@@ -142,6 +143,12 @@ class UnitOfWork:
         from shared.store.telemetry import TelemetryRows
 
         return TelemetryRows(self._connection)
+
+    @cached_property
+    def rollups(self) -> "RollupRows":
+        from shared.store.rollups import RollupRows
+
+        return RollupRows(self._connection)
 
     @cached_property
     def sweeps(self) -> "SweepRows":

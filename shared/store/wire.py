@@ -246,6 +246,20 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
                 self._begins = True
             return self._execute(key, sent)
 
+    def copy_in(self, statement: str, data: bytes) -> Any:
+        """Runs COPY .. FROM STDIN on `data` in one round trip: the server is not waited for before the data is sent.
+
+        After an error it skips what is left, up to the Sync.
+        """
+        context = core.Context(statement)
+        copied = (_message(core.COPY_DATA, data), _message(core.COPY_DONE, b""))
+        self._send(_preparation(_UNNAMED, statement, ()), _execution(_UNNAMED, ()), *copied)
+        self.handle_messages(context)
+        return context
+
+    def handle_COPY_IN_RESPONSE(self, data: bytes, context: Any) -> None:  # noqa: N802 - pg8000's name
+        """The server wants the data, which is on its way already."""
+
     def commit(self) -> None:
         """Ends the transaction and keeps what it did, if there is one."""
         self._begins = False
@@ -332,15 +346,15 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
 class Cursor(pg8000.legacy.Cursor):  # type: ignore[misc]
     """A cursor whose statements have numbered parameters."""
 
-    def execute(self, operation: str, args: Sequence[Any] = (), stream: Any = None) -> "Cursor":
-        """Runs a statement; its rows are there when this returns. stream: for COPY, see pg8000."""
+    def execute(self, operation: str, args: Sequence[Any] = ()) -> "Cursor":
+        """Runs a statement; its rows are there when this returns. The one argument of a COPY is its data, in bytes."""
         connection: PreparedConnection | None = self._c
         if connection is None:
             raise core.InterfaceError("Cursor closed")
         connection.begin()
         try:
-            if stream is not None:
-                self._context = connection.execute_unnamed(operation, stream=stream)
+            if operation.startswith("COPY "):
+                self._context = connection.copy_in(operation, args[0])
             elif args:
                 self._context = connection.execute_numbered(operation, args, self._input_oids)
             else:

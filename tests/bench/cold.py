@@ -10,6 +10,7 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from events import CATALOGUE
@@ -124,7 +125,8 @@ def _submission(number: int) -> Request:
 def _other(name: str, number: int) -> Request:
     if name == "telemetry_ingestion":
         kind = CATALOGUE.name_of(TelemetryGpu)
-        return _request(kind, number, CATALOGUE[kind].example, subject="gpu-0")
+        sample = {**CATALOGUE[kind].example, "observedAt": datetime.now(UTC).isoformat()}
+        return _request(kind, number, sample, source="/sentinel/agents/local/gpu-0", subject="gpu-0")
     if name == "event_relay":
         return _request(CATALOGUE.name_of(Tick), number, {})
     return _request("com.example.lost", number, {}, knativeerrordest="http://nowhere.example/", knativeerrorcode="400")

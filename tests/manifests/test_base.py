@@ -120,7 +120,7 @@ def test_no_event_and_no_dead_letter_is_given_up_within_two_days(manifests: Mani
 
 def test_what_the_tick_repeats_is_given_up_before_the_next_tick(manifests: Manifests) -> None:
     repeated = [trigger for trigger in manifests.triggers.values() if CATALOGUE[taken(trigger)].repeated]
-    assert len(repeated) == 6
+    assert len(repeated) == 7
     assert all(trigger.spec.delivery and sum(waits(trigger.spec.delivery)) < 5 for trigger in repeated)
 
 

@@ -3,10 +3,8 @@
 They bind only workloads that are older than the window. Rollbacks and scale-ups pass, because they help. Telemetry that
 is older than max_sample_age counts as missing.
 
-Burn rate and the window pairs are those of the Site Reliability Workbook, chapter 5 ("Alerting on SLOs"): the rate
-at which the error budget is spent, 1 being just enough for the period; a pair fires when both windows are over.
-
-Ratios are compared in decimal, as they are written: one failure in a thousand is exactly at 0.999.
+The window pairs are those of the Site Reliability Workbook, chapter 5 ("Alerting on SLOs"); a pair fires when the burn
+rates of both windows are over. See shared.telemetry.burn.
 """
 
 from abc import abstractmethod
@@ -21,6 +19,7 @@ from shared.policy.context import EvaluationContext, MissingFact
 from shared.policy.facts import FactKinds, ServiceLevel
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.vocabulary import PolicyModel, Ratio, Window
+from shared.telemetry.burn import burn_rate, error_rate
 
 FRESH = timedelta(minutes=15)
 
@@ -155,8 +154,8 @@ class Slo(ServiceRule):
             yield Breach("max_latency_seconds", f"{most:g}", f"{observed:g}", message)
 
     def _spent(self, level: ServiceLevel, objective: float) -> Iterator[Breach]:
-        failed = _error_rate(level)
-        left = 1 - failed / _budget(objective)
+        failed = error_rate(level.errors, level.requests)
+        left = 1 - burn_rate(level.errors, level.requests, objective)
         if self.min_budget_left is not None:
             if left < Decimal(str(self.min_budget_left)):
                 least = f"{self.min_budget_left:.1%}"
@@ -169,16 +168,7 @@ class Slo(ServiceRule):
     def _burning(self, objective: float, context: EvaluationContext) -> Iterator[Breach]:
         for pair in self.pairs:
             levels = [self._level(window, context) for window in (pair.long, pair.short)]
-            rates = [_error_rate(level) / _budget(objective) for level in levels if level is not None]
+            rates = [burn_rate(one.errors, one.requests, objective) for one in levels if one is not None]
             if len(rates) == len(levels) and min(rates) > Decimal(str(pair.factor)):
                 message = f"the error budget burns {min(rates):.1f} times too fast over {pair.long} and {pair.short}"
                 yield Breach("burn_rates", f"{pair.factor:g}", f"{min(rates):.6g}", message)
-
-
-def _budget(objective: float) -> Decimal:
-    return 1 - Decimal(str(objective))
-
-
-def _error_rate(level: ServiceLevel) -> Decimal:
-    """No requests are no errors."""
-    return Decimal(str(level.errors)) / Decimal(str(level.requests)) if level.requests else Decimal(0)

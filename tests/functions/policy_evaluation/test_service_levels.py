@@ -1,4 +1,4 @@
-"""sla, slo and rate limits on facts that the store gathers: telemetry as ingestion stored it, actions as approved."""
+"""sla, slo and rate limits on facts that the store gathers: rollups of telemetry, actions as approved."""
 
 from datetime import timedelta
 from typing import Any
@@ -9,7 +9,11 @@ import sqlalchemy as sa
 from functions.telemetry_ingestion import function as telemetry_ingestion
 from shared.eventing.processing import HttpAnswer
 from shared.models.cluster import Cluster
+from shared.models.retention import DEFAULT_RETENTION
+from shared.operations.telemetry import roll_up
+from shared.store.telemetry_tables import workload_samples
 from shared.store.unit_of_work import Store
+from shared.telemetry.fields import WORKLOAD_FIELDS
 from tests.functions.policy_evaluation.test_handler import approved, denied, policy, runs
 from tests.support.builders import Deliver, connection_of, id_of
 
@@ -33,14 +37,19 @@ def old(deliver: Deliver, store: Store) -> None:
         connection_of(work).execute(statement, {"age": f"{AGE.days} days"})
 
 
-def report(deliver: Deliver, store: Store, *samples: Sample, workload: str = "test-inference") -> None:
+def report(store: Store, *samples: Sample, workload: str = "test-inference") -> None:
+    """Each sample arrives when it is measured, and then rollups are made."""
     with store.begin() as work:
-        now = work.now
-    measured = [{"observedAt": (now - age).isoformat(), "metrics": metrics} for age, metrics in samples]
-    data = {"workload": str(id_of(workload)), "samples": measured}
-    assert deliver(INGESTION, REPORT, data, subject=str(id_of(workload))).status == 202
-    with store.begin() as work:  # as if each sample had arrived when it was measured
-        connection_of(work).execute(sa.text("UPDATE telemetry SET created_at = observed_at"))
+        taken = [(work.now - age, metrics) for age, metrics in samples]
+        work.telemetry.make_partitions("workload_samples", [at for at, _ in taken])
+        rows = [
+            dict.fromkeys(WORKLOAD_FIELDS)
+            | {"workload_id": id_of(workload), "observed_at": at, "received_at": at, **metrics}
+            for at, metrics in taken
+        ]
+        connection_of(work).execute(workload_samples.insert().values(rows))
+    with store.begin() as work:
+        roll_up(work, DEFAULT_RETENTION)
 
 
 def update(deliver: Deliver, image: str = "nginx:1.30") -> HttpAnswer:
@@ -64,10 +73,10 @@ def up(down: int) -> list[Sample]:
 @pytest.mark.usefixtures("old")
 def test_uptime_is_that_of_the_samples_in_the_window(deliver: Deliver, store: Store) -> None:
     policy(store, SLA)
-    report(deliver, store, *up(down=1), (ago(days=8), {"up": 0.0}), (ago(hours=-1), {"up": 0.0}))
-    report(deliver, store, (ago(minutes=1), {"up": 0.0}), workload="another")
+    report(store, *up(down=1), (ago(days=8), {"up": 0.0}), (ago(hours=-1), {"up": 0.0}))
+    report(store, (ago(minutes=1), {"up": 0.0}), workload="another")
     assert approved(update(deliver)).warnings == ()
-    report(deliver, store, (ago(minutes=1), {"up": 0.0}))
+    report(store, (ago(minutes=1), {"up": 0.0}))
     [finding] = denied(update(deliver, "nginx:1.31")).violations
     assert (finding.rule, finding.field, finding.observed) == ("sla", "min_uptime", f"{167 / 169:.6f}")
 
@@ -77,10 +86,10 @@ def test_without_telemetry_or_without_news_a_change_is_denied(deliver: Deliver, 
     policy(store, SLA)
     [finding] = denied(update(deliver)).violations
     assert finding.message.startswith("there is no telemetry of the workload over 7 days")
-    report(deliver, store, (ago(minutes=20), {"up": 1.0}))
+    report(store, (ago(minutes=20), {"up": 1.0}))
     [finding] = denied(update(deliver, "nginx:1.31")).violations
     assert finding.message.startswith("the newest telemetry of the workload is from")
-    report(deliver, store, (ago(minutes=10), {"requests": 5.0}))
+    report(store, (ago(minutes=10), {"requests": 5.0}))
     approved(update(deliver, "nginx:1.32"))
 
 
@@ -95,7 +104,6 @@ def test_a_workload_that_is_younger_than_the_window_is_not_bound(deliver: Delive
 def test_latencies_are_weighed_by_their_requests(deliver: Deliver, store: Store) -> None:
     policy(store, SLOW)
     report(
-        deliver,
         store,
         (ago(minutes=5), {"latency_p95_seconds": 0.2, "requests": 900.0}),
         (ago(minutes=10), {"latency_p95_seconds": 1.1, "requests": 100.0}),
@@ -103,7 +111,7 @@ def test_latencies_are_weighed_by_their_requests(deliver: Deliver, store: Store)
         (ago(minutes=70), {"latency_p95_seconds": 9.0, "requests": 1_000_000.0}),
     )
     approved(update(deliver))
-    report(deliver, store, (ago(minutes=6), {"latency_p95_seconds": 1.1, "requests": 100.0}))
+    report(store, (ago(minutes=6), {"latency_p95_seconds": 1.1, "requests": 100.0}))
     [finding] = denied(update(deliver, "nginx:1.31")).violations
     assert (finding.field, finding.observed) == ("max_latency_seconds", f"{(180 + 110 + 110) / 1100:g}")
 
@@ -132,9 +140,9 @@ def test_a_pair_of_windows_fires_when_both_burn_too_fast(
         return next((rate for start, end, rate in spans if start <= age < end), 0.0)
 
     ages = [minutes + 2.5 for minutes in range(0, 3 * 24 * 60, 5)]
-    report(deliver, store, *((ago(minutes=age), {"requests": 500.0, "errors": 500 * errors(age)}) for age in ages))
+    report(store, *((ago(minutes=age), {"requests": 500.0, "errors": 500 * errors(age)}) for age in ages))
     before = [(ago(days=days), {"requests": 1e6, "errors": 0.0}) for days in (6, 10)]
-    report(deliver, store, *before)
+    report(store, *before)
     answer = update(deliver)
     if not fire:
         approved(answer)
@@ -187,10 +195,13 @@ def test_a_rate_limit_of_one_verb_counts_no_other_and_forgets_what_left_the_wind
 @pytest.mark.parametrize("off", [timedelta(hours=-1), timedelta(hours=1)], ids=["behind", "ahead"])
 def test_an_agents_clock_that_is_off_decides_nothing(deliver: Deliver, store: Store, off: timedelta) -> None:
     policy(store, SLOW)
-    report(deliver, store, (ago(minutes=1), {"latency_p95_seconds": 0.1, "requests": 10.0}))
     with store.begin() as work:
-        off_by = {"off": off}
-        connection_of(work).execute(sa.text("UPDATE telemetry SET observed_at = created_at + :off"), off_by)
+        observed = (work.now + off).isoformat()
+    samples = [{"observedAt": observed, "metrics": {"latency_p95_seconds": 0.1, "requests": 10.0}}]
+    data = {"workload": str(id_of()), "samples": samples}
+    assert deliver(INGESTION, REPORT, data, subject=str(id_of())).status == 202
+    with store.begin() as work:
+        roll_up(work, DEFAULT_RETENTION)
     approved(update(deliver))
 
 

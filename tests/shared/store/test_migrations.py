@@ -34,11 +34,13 @@ from shared.rollout.pricing import default_prices
 from shared.store import migrate
 from shared.store.database import connect
 from shared.store.migrate import configuration, upgrade
-from shared.store.tables import metadata
+from shared.store.telemetry_tables import gpu_samples
 from shared.store.unit_of_work import Store
 from tests.support.builders import Deliver, in_parallel, rows
 from tests.support.chain import TICK
 from tests.support.functions import ChainFunctions
+
+metadata = gpu_samples.metadata
 
 
 @pytest.fixture

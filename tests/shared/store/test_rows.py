@@ -1,9 +1,9 @@
-"""What is written is what is read: catalogue, workloads, plans, revisions, dead letters, telemetry, history."""
+"""What is written is what is read: catalogue, workloads, plans, revisions, dead letters, history."""
 
 import json
 import uuid
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -18,11 +18,10 @@ from shared.models.lifecycle import Phase, PlanStatus, RevisionStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.models.reservation import Reservation
 from shared.models.stored import Workload, WorkloadFilter
-from shared.models.telemetry import Sample
 from shared.models.workload import WorkloadSpec
 from shared.rollout.pricing import Price, PriceKind, Prices
 from shared.store.unit_of_work import Store
-from tests.support.builders import Deliver, id_of, rows, submission
+from tests.support.builders import Deliver, id_of, submission
 
 WORKLOAD = id_of()
 
@@ -317,7 +316,7 @@ def test_a_newer_revision_retires_the_older_and_the_last_good_is_found(store: St
     assert (statuses[0], statuses[-1]) == (RevisionStatus.SUPERSEDED, RevisionStatus.INTENDED)
 
 
-# Dead letters, telemetry ---------------------------------------------------------------------------------------------
+# Dead letters --------------------------------------------------------------------------------------------------------
 
 
 def letter(**changes: object) -> DeadLetter:
@@ -341,14 +340,3 @@ def test_a_dead_letter_keeps_its_bytes_and_counts(store: Store) -> None:
         assert len(work.dead_letters.find(include_redriven=True)) == 2
         work.dead_letters.keep(letter())
         assert len(work.dead_letters.find()) == 2, "a letter that comes again is open again"
-
-
-def test_telemetry_is_stored_as_it_came(store: Store, owner_engine: sa.Engine) -> None:
-    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    with store.begin() as work:
-        work.telemetry.add([Sample("gpu", "node-ä", at, {"m": 1.5}), Sample("workload", "w", at, {"n": None})])
-        work.telemetry.add([])
-    found = {
-        row["subject"]: (row["kind"], row["observed_at"], row["sample"]) for row in rows(owner_engine, "telemetry")
-    }
-    assert found == {"node-ä": ("gpu", at, {"m": 1.5}), "w": ("workload", at, {"n": None})}
