@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent.faults.monitor import FaultMonitor
+from agent.publishing.publisher import SpoolingPublisher
 from agent.readings import GpuReading, NodeReading
 from shared.models.telemetry import GpuState, NodeState
 from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS, Field
@@ -81,6 +83,47 @@ class ReadingCollector(Collector):
         """The families of the reading. A GPU that is not in it has no series."""
         reading = self._latest()
         return () if reading is None else _families(reading)
+
+
+class PublishingCollector(Collector):
+    """How events are delivered."""
+
+    def __init__(self, publisher: SpoolingPublisher) -> None:
+        self._publisher = publisher
+
+    def collect(self) -> Iterable[Metric]:
+        """One family each."""
+        state = self._publisher.state
+        name = "sentinel_agent_events"
+        return (
+            CounterMetricFamily(f"{name}_published", "Events that the sink has.", state.published),
+            CounterMetricFamily(f"{name}_refused", "Events that the sink will never take.", state.refused),
+            CounterMetricFamily(f"{name}_dropped", "Events that made room for newer ones.", state.dropped),
+            CounterMetricFamily(f"{name}_unreadable", "Records of the spool that were skipped.", state.unreadable),
+            GaugeMetricFamily(f"{name}_waiting", "Events that the sink does not have yet.", state.waiting),
+            GaugeMetricFamily("sentinel_agent_spool_bytes", "What the spool takes of the disk.", state.spool_bytes),
+            GaugeMetricFamily(
+                "sentinel_agent_publishing_failures", "Attempts that failed since the sink took one.", state.failures
+            ),
+        )
+
+
+class FaultCollector(Collector):
+    """The faults that stand. The label UUID is empty for a fault of the node."""
+
+    def __init__(self, monitor: FaultMonitor) -> None:
+        self._monitor = monitor
+
+    def collect(self) -> Iterable[Metric]:
+        """One family."""
+        faults = GaugeMetricFamily(
+            "sentinel_agent_standing_faults",
+            "Faults that are raised and not cleared.",
+            labels=("UUID", "kind", "xid", "blame"),
+        )
+        for key, standing in self._monitor.standing.items():
+            faults.add_metric((key.gpu or "", key.kind, "" if key.xid is None else str(key.xid), standing.blame), 1)
+        return (faults,)
 
 
 def exposition(registry: CollectorRegistry) -> bytes:

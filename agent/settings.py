@@ -13,6 +13,7 @@
 | `KAFKA_BOOTSTRAP` | | Kafka instead of `K_SINK`: `host:port`, with commas between several |
 | `KAFKA_TOPIC` | `sentinel-telemetry` | the topic there |
 | `KAFKA_CREDENTIALS` | | a directory with a Secret as Knative's broker for Kafka has it; without it PLAINTEXT |
+| `FAULT_...` | | when something is a fault, and when it is over; see agent/faults/settings.py |
 | `GPU_SCRIPT` | | a document that stands in for the GPUs of the node; see agent/scripted.py |
 | `LOG_FORMAT`, `LOG_LEVEL` | `text`, `info` | as for functions |
 

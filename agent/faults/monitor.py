@@ -7,12 +7,13 @@ are written once a minute, so that kill -9 costs a minute of them at most.
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from agent.faults.detection import observe
-from agent.faults.fault import Fault
-from agent.faults.memory import Memory
+from agent.faults.fault import Fault, FaultKey
+from agent.faults.memory import Memory, Standing
 from agent.faults.settings import DEFAULTS, FaultSettings
 from agent.faults.state_file import UnreadableState, load, save
 from agent.readings import NodeReading
@@ -43,6 +44,11 @@ class FaultMonitor:
         self._unconfirmed: tuple[Fault, ...] = ()
         self._saved: Memory | None = None
         self._restore()
+
+    @property
+    def standing(self) -> Mapping[FaultKey, Standing]:
+        """The faults that are raised and not cleared."""
+        return {} if self._memory is None else self._memory.standing
 
     def observe(self, reading: NodeReading) -> tuple[Fault, ...]:
         """The faults to publish, the oldest first: those that this reading raises and clears, after those that were
