@@ -50,13 +50,14 @@ class Delivery:
 
     def step(self) -> float | None:
         """Sends one event. Returns the seconds to wait before the next step, or None when nothing waits."""
-        waiting = self._backlog.oldest(2)
+        patient = self.failures + 1 < PATIENCE
+        waiting = self._backlog.oldest(1 if patient else 2)
         if not waiting:
             return None
         failure = self._send(waiting[0])
         if failure is None:
             return 0.0
-        if failure.answered and self.failures >= PATIENCE and len(waiting) > 1:
+        if failure.answered and len(waiting) > 1:
             failures = self.failures
             if self._send(waiting[1]) is None:
                 reason = f"answered so {failures} times, while another event was taken: {failure}"
