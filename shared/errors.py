@@ -69,14 +69,14 @@ class Unauthenticated(EventError):
 class Forbidden(EventError):
     """Who asks is known, and has no role that permits it; the message names the permission and the team.
 
-    team: whose object it was about; None for one of no team.
+    permission: what is missing. team: whose object it was about; None for one of no team.
     """
 
     status = HTTPStatus.FORBIDDEN
 
-    def __init__(self, message: str, team: str | None = None) -> None:
+    def __init__(self, message: str, permission: str, team: str | None = None) -> None:
         super().__init__(message)
-        self.team = team
+        self.permission, self.team = permission, team
 
 
 class EventTooLarge(EventError):

@@ -2,8 +2,9 @@
 
 The token is resolved in the request's own transaction, so a disabled user and a changed role count at once. A
 transaction commits before the answer is made; what it left in the outbox is sent right after. A request that no role
-permits is a row of the audit log, whether the caller is told so or that there is no such object. Its own transaction is
-rolled back, so the row has another.
+permits is for the audit log, whether the caller is told so, or that there is no such object, or gets an empty list; and
+so is one of a caller whom nobody knows. See shared.operations.denials. The request's own transaction is rolled back, so
+that has another.
 """
 
 from __future__ import annotations
@@ -20,17 +21,23 @@ from events import CATALOGUE
 from shared.errors import Forbidden, NotFound, Unauthenticated
 from shared.eventing.event import Outgoing, WireEvent
 from shared.eventing.processing import wire_event
+from shared.models.actor import Actor, ActorKind
+from shared.operations import denials
+from shared.operations.authorize import denied
 from shared.operations.bindings import BindingCache
+from shared.operations.denials import Denial
+from shared.operations.identity.login import network_of
 from shared.settings import DEFAULT_FUNCTION_POOL
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from pydantic import JsonValue
 
     from functions.api.identity import Identity
     from shared.eventing.event import Queued
     from shared.eventing.publishing import PublisherAfterCommit
     from shared.models.bindings import Bindings
-    from shared.models.identity import Principal
+    from shared.models.identity import Permission, Principal
     from shared.store.unit_of_work import Store, UnitOfWork
 
 SOURCE = "/sentinel/api"
@@ -65,10 +72,14 @@ class Session:
     def __init__(self, request: Request) -> None:
         self.request_id: str = request.scope["request_id"]
         self._method = request.method
+        self._network = network_of(request.client.host if request.client else "")
         self._path: str = request.scope["raw_path"].decode("ascii", "backslashreplace")[:_LONGEST_PATH]
         self._services: Services = request.app.state.services
         self._token = _bearer(request.headers.get("authorization", ""))
         self._queued: list[Queued] = []
+        self._known = False
+        self._hidden: Forbidden | None = None
+        self._hidden_recorded = False
         self.cause = f"{SOURCE}\n{uuid.uuid4()}"
         """Names this request: the ids of what it leads to follow from this. The caller has no say in it."""
 
@@ -109,9 +120,21 @@ class Session:
         """Announces events as they are, such as those of dead letters, if the transaction commits."""
         self._queued += work.add_to_outbox(events)
 
+    def teams(self, permission: Permission, team: str | None = None) -> frozenset[str] | None:
+        """The teams whose objects a list may show; None for all. Raises Forbidden for a caller who may see none.
+
+        team: whose objects were asked for. A caller who may not see them gets an empty list, and that is a denial too.
+        """
+        teams = self.principal.teams(permission)
+        if teams is not None and not teams:
+            raise denied(self.principal, permission, team)
+        if teams is not None and team is not None and team not in teams:
+            self._hidden = denied(self.principal, permission, team)
+        return teams
+
     @contextmanager
     def _denials_recorded(self) -> Iterator[None]:
-        """Writes the audit row of a denial, after the transaction inside was rolled back. Raises StoreUnavailable."""
+        """Records a denial, after the transaction inside has ended. Raises StoreUnavailable."""
         try:
             yield
         except (Forbidden, NotFound) as error:
@@ -119,12 +142,25 @@ class Session:
             if isinstance(denial, Forbidden):
                 self._record(denial)
             raise
+        except Unauthenticated as error:
+            if not self._known:
+                self._record(error)
+            raise
+        if self._hidden is not None and not self._hidden_recorded:  # a stream reads again and again
+            self._record(self._hidden)
+            self._hidden_recorded = True
 
-    def _record(self, denial: Forbidden) -> None:
+    def _record(self, error: Forbidden | Unauthenticated) -> None:
+        detail: dict[str, JsonValue] = {"method": self._method, "reason": str(error), "address": self._network}
+        if isinstance(error, Forbidden):
+            actor, caller, permission = self.principal.actor, str(self.principal.actor), error.permission
+            detail["team"] = error.team
+        else:
+            actor, caller, permission = Actor(ActorKind.USER, ""), self._network, ""
+        denial = Denial(actor, caller, permission, self._path, detail)
         with self._services.store.begin() as work:
             work.cause = {"request": self.request_id}
-            actor, reason = self.principal.actor, str(denial)
-            work.audit("request.denied", self._path, actor, method=self._method, reason=reason, team=denial.team)
+            denials.record(work, denial)
 
     def _wire(self, work: UnitOfWork, event: Outgoing) -> WireEvent:
         return wire_event(CATALOGUE, SOURCE, event, uuid.uuid4(), work.now)
@@ -133,6 +169,7 @@ class Session:
         if self._token is None:
             raise Unauthenticated("send `Authorization: Bearer <token>`; POST /api/v1/auth/login gives a token")
         self.principal = self._services.authenticate(work, self._token)
+        self._known = True
 
 
 CurrentSession = Annotated[Session, Depends(Session)]

@@ -15,7 +15,7 @@ from events.foreign import Tick
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.models.actor import Actor
-from shared.operations import dead_letters
+from shared.operations import dead_letters, denials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +40,7 @@ def prepare(event: Event, work: UnitOfWork, *, retention: Retention) -> int | Do
     work.forget_old(retention, _FORGET_AT_ONCE)
     work.forget_history(retention.history, _HISTORY_PAGE)
     dead_letters.drop_handled(work, ACTOR)
+    denials.conclude(work)
     return 1
 
 

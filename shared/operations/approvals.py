@@ -89,7 +89,8 @@ def _lock(work: UnitOfWork, plan_id: uuid.UUID, principal: Principal) -> tuple[A
     team = workload.spec.team
     require_of_team(principal, Permission.READ_WORKLOADS, Permission.APPROVE_PLANS, team, absent)
     if plan.proposed_by == str(principal.actor):
-        raise Forbidden("whoever has proposed a plan cannot answer for it: somebody else must approve or reject it")
+        said = "whoever has proposed a plan cannot answer for it: somebody else must approve or reject it"
+        raise Forbidden(said, Permission.APPROVE_PLANS.value, plan.team)
     return plan, workload
 
 

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 def require(principal: Principal, permission: Permission, team: str | None) -> None:
     """Raises Forbidden, which names what is missing. team None: an object that belongs to no team."""
     if not principal.may(permission, team):
-        where = "all teams" if team is None else f"team {team}"
-        message = f"{principal.actor} has no role with {permission.value} for {where}; an admin can bind one"
-        raise Forbidden(message, team)
+        raise denied(principal, permission, team)
+
+
+def denied(principal: Principal, permission: Permission, team: str | None) -> Forbidden:
+    """The denial of what a principal may not do."""
+    where = "all teams" if team is None else f"team {team}"
+    message = f"{principal.actor} has no role with {permission.value} for {where}; an admin can bind one"
+    return Forbidden(message, permission.value, team)
 
 
 def require_of_team(
-    principal: Principal, read: Permission, permission: Permission, team: str, absent: NotFound
+    principal: Principal, read: Permission, permission: Permission, team: str | None, absent: NotFound
 ) -> None:
     """Like `require`, for an object of a team: who may not even read it is told what is said of one that is absent.
 

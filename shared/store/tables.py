@@ -610,6 +610,19 @@ login_attempts = Table(
     Index(None, "updated_at"),
 )
 
+denials = Table(
+    "denials",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("subjects", ARRAY(Text), nullable=False),
+    Column("entry", JSONB, nullable=False),
+    Column("counted", BigInteger, nullable=False),
+    Column("earlier", BigInteger, nullable=False),
+    _moment("began_at", nullable=False),
+    *_kept(),
+    Index(None, "updated_at"),
+)
+
 source_bindings = Table(
     "source_bindings",
     metadata,

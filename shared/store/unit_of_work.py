@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shared.store.catalogue import CatalogueRows
     from shared.store.costs import CostRows
     from shared.store.dead_letters import DeadLetterRows
+    from shared.store.denials import DenialRows
     from shared.store.deployments import DeploymentRows
     from shared.store.facts import FactRows
     from shared.store.history import HistoryRows
@@ -119,6 +120,12 @@ class UnitOfWork:
         from shared.store.dead_letters import DeadLetterRows
 
         return DeadLetterRows(self._connection)
+
+    @cached_property
+    def denials(self) -> "DenialRows":
+        from shared.store.denials import DenialRows
+
+        return DenialRows(self._connection)
 
     @cached_property
     def ledger_records(self) -> "LedgerRecordRows":

@@ -27,7 +27,7 @@ from shared.models.plan import ActionPlan, PlanFilter
 from shared.operations import action_plans as operations
 from shared.operations import approvals
 from shared.operations.approvals import AnswerApproval
-from shared.operations.authorize import require, require_of_team
+from shared.operations.authorize import require_of_team
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -60,9 +60,7 @@ def list_action_plans(
 ) -> Response:
     """Plans of the teams whose workloads you may read, oldest first."""
     with session.read() as work:
-        teams = session.principal.teams(Permission.READ_WORKLOADS)
-        if teams is not None and not teams:
-            require(session.principal, Permission.READ_WORKLOADS, team)
+        teams = session.teams(Permission.READ_WORKLOADS, team)
         found = operations.page(work, PlanFilter(team, status, workload, teams), page.request)
     return page.answer(found, ActionPlan.as_json)
 

@@ -19,7 +19,7 @@ from shared.errors import NotFound, OperationRefused
 from shared.models.account import AccountRole
 from shared.models.fields import DnsLabel
 from shared.models.identity import Permission, Role, RoleBinding
-from shared.operations.authorize import require
+from shared.operations.authorize import require, require_of_team
 from shared.operations.identity import accounts
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def list_role_bindings(
 ) -> Response:
     """Role bindings for the teams whose identities you may see, the oldest first."""
     with session.read() as work:
-        teams = session.principal.teams(Permission.READ_IDENTITY)
-        if teams is not None and not teams:
-            require(session.principal, Permission.READ_IDENTITY, team)
+        teams = session.teams(Permission.READ_IDENTITY, team)
         found = accounts.list_roles(work, page.request, account_id=account_id, team=team, teams=teams)
     return page.answer(found, AccountRole.as_json)
 
@@ -105,6 +103,6 @@ def _readable(work: UnitOfWork, session: Session, binding_id: uuid.UUID) -> Acco
     if session.principal.teams(Permission.READ_IDENTITY) == frozenset():
         require(session.principal, Permission.READ_IDENTITY, None)
     found = accounts.get_role(work, binding_id)
-    if not session.principal.may(Permission.READ_IDENTITY, found.binding.team):
-        raise NotFound(f"there is no role binding {binding_id}")
+    absent, read = NotFound(f"there is no role binding {binding_id}"), Permission.READ_IDENTITY
+    require_of_team(session.principal, read, read, found.binding.team, absent)
     return found

@@ -78,7 +78,7 @@ async def stream_events(
         raise RequestRefused("too-many-requests", f"{MAX_STREAMS} streams are open; close one, or come back later")
     try:
         if after is None:
-            after = await run_in_threadpool(_newest, session)
+            after = await run_in_threadpool(_newest, session, team)
         else:
             await run_in_threadpool(_look, session, team, after)
     except BaseException:
@@ -111,9 +111,9 @@ async def _events(session: Session, team: str | None, after: AuditPosition | Non
             await anyio.sleep(LOOK_SECONDS)
 
 
-def _newest(session: Session) -> AuditPosition | None:
+def _newest(session: Session, team: str | None) -> AuditPosition | None:
     with session.read() as work:
-        _teams(session, None)
+        _teams(session, team)
         return work.audit_log.last_position()
 
 
@@ -125,9 +125,7 @@ def _look(session: Session, team: str | None, after: AuditPosition | None) -> li
 
 def _teams(session: Session, team: str | None) -> frozenset[str] | None:
     """The teams whose events are sent; None for all. A team that may not be seen has none. Raises Forbidden."""
-    teams = session.principal.teams(Permission.READ_WORKLOADS)
-    if teams is not None and not teams:
-        raise Forbidden(f"{session.principal.actor} has no role with {Permission.READ_WORKLOADS.value}")
+    teams = session.teams(Permission.READ_WORKLOADS, team)
     if team is None:
         return teams
     return frozenset({team}) if teams is None or team in teams else frozenset()

@@ -206,9 +206,7 @@ def list_workloads(
     """Workloads of the teams whose workloads you may read. `name` sorts by team, namespace and name."""
     labels = _parsed_selector(label_selector or "")
     with session.read() as work:
-        teams = session.principal.teams(Permission.READ_WORKLOADS)
-        if teams is not None and not teams:
-            require(session.principal, Permission.READ_WORKLOADS, team)
+        teams = session.teams(Permission.READ_WORKLOADS, team)
         wanted = WorkloadFilter(team, namespace, name, phase, cluster, labels, teams)
         found = operations.list_workloads(work, wanted, page.request)
     return page.answer(found, Workload.as_json)

@@ -154,12 +154,12 @@ def _digest(token: str) -> bytes:
 
 def _keys(login: Login) -> list[str]:
     """What failures are counted by: the address, and the account from that address."""
-    network = _network(login.address)
+    network = network_of(login.address)
     account = hashlib.sha256(login.name.encode(errors="surrogatepass")).hexdigest()
     return [f"address/{network}", f"account/{account}/{network}"]
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """An IPv4 address; of an IPv6 address the /64, which one subscriber has whole (RFC 6177)."""
     try:
         found = ipaddress.ip_address(address)

@@ -1,6 +1,7 @@
 """The audit log over REST: who may read what of it, pages, whether it is whole, exports."""
 
 import json
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -8,11 +9,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 
 from functions.api.session import Services
-from shared.models.audit import AuditFilter
+from shared.models.audit import AuditFilter, AuditRow
 from shared.models.identity import Role
-from shared.operations import audit_export
+from shared.operations import audit_export, denials
+from shared.operations.denials import MOST_SUBJECTS
+from shared.store.tables import denials as denials_table
 from shared.store.unit_of_work import Store
-from tests.support.builders import TESTS, Deliver, id_of
+from tests.support.builders import TESTS, Deliver, connection_of, id_of
 from tests.support.rest import Rest
 
 
@@ -64,6 +67,69 @@ def test_a_request_that_no_role_permits_is_a_row_of_its_own(written: Rest, store
     assert (of_path.detail["method"], of_path.detail["request"]) == ("GET", "r-1")
     assert (of_object.subject, of_object.actor, of_object.team) == (hidden, "user:theirs", "search")
     assert "user:theirs has no role with workloads:read for team search" in of_object.detail["reason"]
+
+
+def test_a_list_of_a_team_that_may_not_be_seen_is_a_denial_too(written: Rest, store: Store) -> None:
+    written.bind("theirs", Role.SUBMITTER, "ads")
+    for path in ("/workloads", "/action-plans", "/queue", "/reservations", "/usage", "/role-bindings"):
+        assert written("GET", f"{path}?team=search", user="theirs").json["items"] == []
+        assert written("GET", path, user="theirs").status == 200
+        assert written("GET", f"{path}?team=search", user="nobodys").status == 401
+    rows = denied(store)
+    mine = [(row.subject, row.team) for row in rows if row.actor == "user:theirs"]
+    assert mine == [
+        (f"/api/v1/{name}", "search")
+        for name in ("workloads", "action-plans", "queue", "reservations", "usage", "role-bindings")
+    ]
+
+
+def test_a_caller_in_a_loop_gets_few_rows_and_every_denial_is_counted(written: Rest, store: Store) -> None:
+    for _ in range(5):
+        assert written("GET", "/audit-logs", user="viewer").status == 403
+    for number in range(MOST_SUBJECTS + 5):
+        assert written("GET", f"/source-bindings/b{number}", user="viewer").status == 403
+    rows = denied(store)
+    assert [row.subject for row in rows] == [
+        "/api/v1/audit-logs",
+        *(f"/api/v1/source-bindings/b{number}" for number in range(MOST_SUBJECTS)),
+    ]
+    assert not any("repeated" in row.detail for row in rows)
+    a_minute_later(store)
+    assert written("GET", "/audit-logs", user="viewer").status == 403
+    assert denied(store)[-1].detail["repeated"] == 4
+    a_minute_later(store)
+    with store.begin() as work:
+        denials.conclude(work)
+        denials.conclude(work)
+    [last] = denied(store)[len(rows) + 1 :]
+    assert (last.actor, last.detail["repeated"]) == ("user:viewer", 5)
+    assert last.subject == f"/api/v1/source-bindings/b{MOST_SUBJECTS + 4}"
+
+
+def test_a_caller_whom_nobody_knows_is_counted_by_its_address(written: Rest, store: Store) -> None:
+    for token in ("forged", "guessed"):
+        for number in range(3):
+            assert written("GET", f"/workloads/{number}", user=token).status in (401, 422)
+            assert written("GET", "/workloads", user=token).status == 401
+    assert written("GET", "/users", user=None).status == 401
+    [row] = denied(store)
+    assert (row.actor, row.subject, row.detail["address"]) == ("user", "/api/v1/workloads", "127.0.0.1")
+    assert "forged" not in str(row.detail)
+    a_minute_later(store)
+    assert written("GET", "/users", user=None).status == 401
+    assert denied(store)[-1].detail["repeated"] == 6
+
+
+def denied(store: Store) -> list[AuditRow]:
+    with store.read() as work:
+        return work.audit_log.following(AuditFilter(action="request.denied"), None, 100)
+
+
+def a_minute_later(store: Store) -> None:
+    """As if all that was counted had been a minute ago."""
+    with store.begin() as work:
+        earlier = {name: denials_table.c[name] - timedelta(minutes=1) for name in ("began_at", "updated_at")}
+        connection_of(work).execute(denials_table.update().values(**earlier))
 
 
 def test_the_path_of_a_denied_request_may_be_anything(written: Rest, store: Store) -> None:
