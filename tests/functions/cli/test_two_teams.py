@@ -31,10 +31,14 @@ from tests.support.builders import (
     told,
     withdrawal,
 )
+from tests.support.dead_letters import keep_letter
 
 MINE, THEIRS = "search", "ads"
 NAME = "chat"
-STATE = ("workloads", "action_plans", "reservations", "deployments", "outbox")
+STATE = ("workloads", "action_plans", "reservations", "deployments", "outbox", "dead_letters")
+LETTER = "given-up"
+GIVEN_UP = submission(NAME, image="nginx:1.30")
+"""What the dead letter holds: a submission of the one team."""
 MERGE = {"content_type": "application/merge-patch+json"}
 
 
@@ -42,6 +46,7 @@ MERGE = {"content_type": "application/merge-patch+json"}
 def team(store: Store, deliver: Deliver, api: Api) -> Store:
     """A workload of one team; `bob` is everything that one can be in the other, and so is the source /ads."""
     deliver.decide(NAME)
+    keep_letter(store, LETTER, json.dumps(GIVEN_UP).encode())
     for role in Role:
         api.rest.bind("bob", role, THEIRS)
     with store.begin() as work:
@@ -138,6 +143,22 @@ def test_by_command_line(
     ran = sentinel(*(one.format(file=file) for one in arguments), SENTINEL_TOKEN="bob")
     assert ran.code == 1, ran
     assert "nginx:1.29" not in ran.out + ran.err
+    assert unchanged()
+
+
+def test_a_dead_letter_is_redriven_by_nobody_of_a_team(
+    api: Api, sentinel: Sentinel, deliver: Deliver, unchanged: Callable[[], bool]
+) -> None:
+    """Dead letters belong to no team: whoever sends one again acts for whom it came from."""
+    [letter] = api.rest("GET", "/events/dead-letters").json["items"]
+    for method, path in (("GET", ""), ("GET", f"/{letter['id']}"), ("POST", f"/{letter['id']}/redrive")):
+        assert api.rest(method, f"/events/dead-letters{path}", user="bob").status == 403
+    for arguments in (("list",), ("show", letter["id"]), ("redrive", letter["id"]), ("redrive", "--all")):
+        ran = sentinel("events", *arguments, SENTINEL_TOKEN="bob")
+        assert (ran.code, ran.out) == (1, ""), arguments
+        assert "for all teams; an admin can bind one" in ran.err
+    answer = deliver(INTAKE, SUBMITTED, GIVEN_UP, source="/ads", event_id=LETTER)
+    assert told(answer).type == REJECTED, "its bytes under another source are that source's"
     assert unchanged()
 
 
