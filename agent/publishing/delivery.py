@@ -78,7 +78,7 @@ class Delivery:
     def _send(self, spooled: Spooled) -> PublishingFailed | None:
         """Why the event stays; None when it is settled."""
         try:
-            self._sink.publish(spooled.event)
+            self._publish(spooled.event)
         except PublishingFailed as failure:
             if not failure.permanent:
                 self.failures += 1
@@ -95,3 +95,13 @@ class Delivery:
             self.failures = 0
         self._backlog.settle(spooled)
         return None
+
+    def _publish(self, event: WireEvent) -> None:
+        """Raises PublishingFailed. A defect may be about this event alone: then PATIENCE gives it up, too."""
+        try:
+            self._sink.publish(event)
+        except PublishingFailed:
+            raise
+        except Exception as defect:
+            logger.exception("a defect of the publisher")
+            raise PublishingFailed(f"a defect: {defect!r}", permanent=False) from None

@@ -20,7 +20,7 @@ class PublishingState:
 
     published: the sink has them. refused: it will never take them. dropped: the oldest, which made room for newer ones.
     unreadable: records of the spool. waiting: events that the sink does not have yet; the spool has spool_bytes.
-    failures: attempts that failed since the sink took an event. delivering: whether the thread lives.
+    failures: attempts that failed since the sink took an event.
     """
 
     published: int
@@ -30,7 +30,6 @@ class PublishingState:
     waiting: int
     spool_bytes: int
     failures: int
-    delivering: bool
 
 
 class SpoolingPublisher:
@@ -61,7 +60,6 @@ class SpoolingPublisher:
             self._backlog.waiting,
             spool.size,
             delivery.failures,
-            self._thread.is_alive(),
         )
 
     def start(self) -> None:

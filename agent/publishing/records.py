@@ -35,5 +35,8 @@ def decode(line: bytes) -> WireEvent:
     state, head, payload = line[:1], line[1:_HEAD], line[_HEAD:-1]
     if state not in (WAITING, SETTLED) or head != b" %08x " % zlib.crc32(payload):
         raise UnreadableRecord("the checksum is wrong")
-    attributes, body = json.loads(payload)
-    return WireEvent(attributes, body.encode())
+    try:
+        attributes, body = json.loads(payload)
+        return WireEvent(dict(attributes), body.encode())
+    except (ValueError, TypeError, AttributeError):
+        raise UnreadableRecord("it is not a record of this release") from None

@@ -122,6 +122,23 @@ def test_a_sink_that_answers_everything_with_not_now_loses_nothing(
     assert (ids(sink.received), delivery.refused) == ([1, 2], 0)
 
 
+def test_a_defect_of_the_sink_ends_no_delivery(backlog: Backlog, spool: Spool, tmp_path: Path) -> None:
+    class Defective(ScriptedSink):
+        def publish(self, event: WireEvent) -> None:
+            if event.attributes["id"] == "1":
+                raise KeyError("node_id")
+            super().publish(event)
+
+    sink = Defective()
+    delivery = Delivery(sink, backlog, spool, lambda: 0.5)
+    add(backlog, 1, 2)
+    for _ in range(PATIENCE - 1):
+        assert delivery.step() != 0
+    drain(delivery)
+    assert (ids(sink.received), delivery.refused) == ([2], 1)
+    assert "a defect: KeyError" in (tmp_path / "refused").read_text()
+
+
 def test_a_full_disk_loses_nothing_while_the_sink_takes_events(
     delivery: Delivery, backlog: Backlog, spool: FullDisk, sink: ScriptedSink
 ) -> None:

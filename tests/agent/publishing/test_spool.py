@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,12 @@ def test_a_record_of_which_any_byte_changed_is_unreadable() -> None:
             records.decode(bytes(changed))
         with pytest.raises(UnreadableRecord):
             records.decode(line[:position])
+
+
+def test_a_record_of_another_release_is_unreadable() -> None:
+    for payload in (b"{}", b"[1]", b'["a", 1]', b"\xff"):
+        with pytest.raises(UnreadableRecord):
+            records.decode(b"w %08x %s\n" % (zlib.crc32(payload), payload))
 
 
 def test_events_come_back_in_their_order_and_whole(spool: Spool, tmp_path: Path) -> None:

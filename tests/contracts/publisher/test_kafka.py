@@ -1,13 +1,17 @@
 """The suite against a real Kafka (KAFKA_BOOTSTRAP), and what the CloudEvents binding says of records."""
 
 import gc
+import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,9 +19,13 @@ import pytest
 from cloudevents.kafka import KafkaMessage, from_binary
 
 from agent.publishing.kafka import KafkaPublisher
+from events import CATALOGUE
+from events.telemetry import GpuFault, TelemetryGpu
+from shared.eventing import codec
 from shared.eventing.event import WireEvent
 from shared.eventing.publishing import PublishingFailed
 from tests.agent.publishing.sinks import event
+from tests.agent.test_process import SCRIPT, Agent, environment
 from tests.contracts.publisher import suite
 
 pytestmark = [pytest.mark.kafka, pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")]
@@ -126,6 +134,22 @@ def test_a_record_is_a_cloud_event_in_binary_mode_whose_key_is_the_node(world: K
     }
     read = from_binary(record)  # the reader of the CloudEvents SDK
     assert (read["id"], read["place"], read["subject"], read.get_data()) == ("1", "Zürich %41", "gpu-0", {"a": 1})
+
+
+def test_the_agent_sends_its_readings_and_faults_to_kafka(world: KafkaWorld, bootstrap: str, tmp_path: Path) -> None:
+    script = tmp_path / "gpus.json"
+    script.write_text(json.dumps(SCRIPT))
+    variables: dict[str, object] = {"GPU_SCRIPT": script, "KAFKA_BOOTSTRAP": bootstrap, "KAFKA_TOPIC": world.topic}
+    command = [sys.executable, "-m", "agent"]
+    with subprocess.Popen(command, env=environment(tmp_path, variables), stderr=subprocess.PIPE, text=True) as process:
+        agent = Agent(process)
+        records = world.records(3)
+        assert agent.end() == 0
+    assert {record.key for record in records} == {b"gpu-0"}
+    events = [codec.envelope(one.attributes, one.body) for one in map(_event, records)]
+    data = [CATALOGUE[one.type].data.model_validate(one.data) for one in events]
+    assert [type(one) for one in data[:2]] == [TelemetryGpu, GpuFault]
+    assert len({one.id for one in events}) == len(events)
 
 
 def test_a_topic_that_is_not_there_is_waited_for(bootstrap: str) -> None:
