@@ -45,7 +45,7 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY) ## start the laptop platform in the foreground (PORT, STATE, KUBECONFIG, LOG_FORMAT)
 	@exec $(BIN)/python -m knative.local --port="$$GIVEN_PORT" --state="$$GIVEN_STATE" $${CHOSEN_KUBECONFIG:+--kubeconfig="$$CHOSEN_KUBECONFIG"}
 
-demo: $(READY) ## run five workloads through the chain on a temporary platform, and check the outcomes (KUBECONFIG)
+demo: $(READY) ## run six workloads and the faults of a GPU through the chain on a temporary platform, and check the outcomes (KUBECONFIG)
 	@exec $(BIN)/python -m knative.local.tools.demo $${CHOSEN_KUBECONFIG:+--kubeconfig="$$CHOSEN_KUBECONFIG"}
 
 replay: $(READY) ## replay a cluster trace: TRACE=pods.csv [NODES=nodes.csv] [LIMIT=n] [SPEED=x] [KEEP=1]

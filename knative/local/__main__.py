@@ -43,6 +43,7 @@ async def _run(options: argparse.Namespace, log_format: str) -> int:
         manifests=options.manifests,
         nodes=options.nodes,
         log_format=log_format,
+        agents={},
     )
     async with platform:
         if log_format == "json":

@@ -19,7 +19,14 @@ from shared.eventing.event_types import EventType
 from tests.support.processes import unmeasured
 
 COMMAND = [sys.executable, "-m", "knative.local.tools.demo"]
-HEADINGS = ("approved, applied, healthy", "cost ceiling", "quota of 4 GPUs", "rolled back", "A removal")
+HEADINGS = (
+    "approved, applied, healthy",
+    "cost ceiling",
+    "quota of 4 GPUs",
+    "rolled back",
+    "A removal",
+    "nothing moves",
+)
 
 
 @contextmanager
@@ -44,10 +51,10 @@ def record(declared: EventType) -> Record:
 
 @pytest.mark.parametrize(
     "declared",
-    [t for t in CATALOGUE if t.name.partition(".v1")[0].split(".")[2] in ("workload", "plan", "deployment")],
+    [t for t in CATALOGUE if t.name.partition(".v1")[0].split(".")[2] in ("workload", "plan", "deployment", "gpu")],
     ids=lambda declared: declared.name,
 )
-def test_every_event_about_a_workload_says_something(declared: EventType) -> None:
+def test_every_event_about_a_workload_or_a_gpu_says_something(declared: EventType) -> None:
     assert description_of(record(declared))
 
 

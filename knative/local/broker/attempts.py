@@ -1,7 +1,7 @@
 """What came of each attempt to deliver an event: a log record, which a program can follow too.
 
-A tick or a change in the cluster that led to nothing is logged at debug level. There are so many of them that nothing
-else could be seen.
+A tick, a change in the cluster or telemetry that led to nothing is logged at debug level. There are so many of them
+that nothing else could be seen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from knative.local.broker.wire import Record
 
 _log = logging.getLogger(__name__)
-_BACKGROUND = ("dev.knative.sources.ping", "dev.knative.apiserver.")
+_BACKGROUND = ("dev.knative.sources.ping", "dev.knative.apiserver.", "dev.sentinel.telemetry.")
 DONE = "done"
 UNROUTED = "no trigger"
 

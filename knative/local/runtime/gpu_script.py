@@ -77,6 +77,11 @@ class SimulatedGpus:
         self._xids.append({"gpu": self.uuid(order.index), "xid": order.xid, "at": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"})
         del self._xids[:-_KEPT_XIDS]
 
+    def held_by(self, namespace: str, pod: str) -> list[int]:
+        """The indexes of the pod's GPUs."""
+        held = [held for each, held in self._held.values() if (each.namespace, each.pod) == (namespace, pod)]
+        return [index for indexes in held for index in indexes]
+
     def uuid(self, index: int) -> str:
         """As NVML spells it; the same at every start."""
         return f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{index}.{self.node.name}.gpu.sentinel.dev')}"

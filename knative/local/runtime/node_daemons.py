@@ -82,10 +82,16 @@ class NodeDaemons:
         self._settings = settings
         self._all_simulated = all_simulated
         self._nodes: dict[str, _Node] = {}
+        self.simulated: tuple[str, ...] = ()
+        """The names of all simulated GPU nodes, those without a process included."""
 
     def addresses(self) -> dict[str, str]:
         """Where each process serves, by its name."""
         return {each.spec.name: each.address for node in self._nodes.values() for each in node.daemons}
+
+    def gpus(self) -> dict[str, SimulatedGpus]:
+        """The GPUs of the nodes that the processes stand for, by node."""
+        return {name: node.gpus for name, node in self._nodes.items()}
 
     async def run(self, started: asyncio.Event) -> None:
         """Follows the cluster until cancelled. `started` is set after the first look at it, however that ended."""
@@ -113,6 +119,7 @@ class NodeDaemons:
 
     async def _follow(self, cluster: ClusterApi) -> None:
         found = await gpu_nodes.simulated_gpu_nodes(cluster, all_simulated=self._all_simulated)
+        self.simulated = tuple(node.name for node in found)
         chosen = {node.name: node for node in gpu_nodes.one_of_each_kind(found)}
         for name in [name for name in self._nodes if chosen.get(name) is None]:
             await asyncio.gather(*(daemon.stop() for daemon in self._nodes.pop(name).daemons))

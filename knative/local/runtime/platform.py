@@ -79,7 +79,8 @@ class Platform:
         """Done, with the reason, when the platform can no longer do its work."""
         self._log_format = log_format
         self._agents = agents
-        self._node_daemons: NodeDaemons | None = None
+        self.node_daemons: NodeDaemons | None = None
+        """Set while processes of DaemonSets run."""
         self._listening = listen(port)
         self.port: int = self._listening.getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}"
@@ -228,7 +229,7 @@ class Platform:
     async def _start_node_daemons(self) -> None:
         if self._agents is None or not self.manifests.daemon_sets:
             return
-        self._node_daemons = NodeDaemons(
+        self.node_daemons = NodeDaemons(
             self.manifests,
             self.kubeconfig,
             self.base_url,
@@ -236,10 +237,10 @@ class Platform:
             {**self._logs(), **self._agents},
             all_simulated=self._stand_in is not None,
         )
-        self._stack.push_async_callback(self._node_daemons.stop)
+        self._stack.push_async_callback(self.node_daemons.stop)
         self._stack.push_async_callback(self._cancel_tasks)
         started = asyncio.Event()
-        self._spawn(self._node_daemons.run(started))
+        self._spawn(self.node_daemons.run(started))
         await started.wait()
 
     def _publish(self) -> None:
@@ -267,7 +268,7 @@ class Platform:
         )
 
     def _daemon_addresses(self) -> Iterable[tuple[str, str]]:
-        return self._node_daemons.addresses().items() if self._node_daemons else ()
+        return self.node_daemons.addresses().items() if self.node_daemons else ()
 
     def _api(self, url: str) -> list[str]:
         body = """'{"name": "admin", "password": "..."}'"""

@@ -21,9 +21,11 @@ KWOK = {"kwok.x-k8s.io/node": "fake"}
 Answering = Callable[[list[dict[str, Any]]], AbstractAsyncContextManager[ClusterApi]]
 
 
-def node(name: str, gpus: str = "8", annotations: dict[str, str] | None = None, **labels: str) -> dict[str, Any]:
-    known = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.memory": "23034", **labels}
-    metadata = {"name": name, "labels": known, "annotations": annotations or {}}
+def node(
+    name: str, gpus: str = "8", memory: str = "23034", annotations: dict[str, str] | None = None
+) -> dict[str, Any]:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.memory": memory}
+    metadata = {"name": name, "labels": labels, "annotations": annotations or {}}
     return {"metadata": metadata, "status": {"allocatable": {"nvidia.com/gpu": gpus}}}
 
 
@@ -64,7 +66,7 @@ async def test_nodes_with_hardware_behind_them_are_left_to_their_own_agents(answ
 async def test_what_a_node_says_of_its_gpus(answering: Answering) -> None:
     without = node("cpu", gpus="0")
     unlabelled: dict[str, Any] = {"metadata": {"name": "new"}, "status": {}}
-    odd = node("odd", **{"nvidia.com/gpu.memory": "much"})
+    odd = node("odd", memory="much")
     throwing = node("l4-1", annotations={"sentinel.dev/xid": "0:79"})
     async with answering([without, unlabelled, odd, throwing]) as cluster:
         assert await gpu_nodes.simulated_gpu_nodes(cluster, all_simulated=True) == [

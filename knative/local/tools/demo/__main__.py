@@ -17,9 +17,11 @@ from rich.console import Console
 
 from knative.local.broker.attempts import AttemptHandler
 from knative.local.cluster.client import ClusterApi, ClusterRequestFailed, cluster_api
+from knative.local.cluster.gpu_nodes import XID
 from knative.local.cluster.kubeconfig import CLUSTER
 from knative.local.resources.loader import ManifestError
 from knative.local.runtime.logs import Warnings, following
+from knative.local.runtime.node_daemons import NodeDaemons
 from knative.local.runtime.platform import Platform, StartFailed
 from knative.local.runtime.scratch import scratch_platform
 from knative.local.tools.demo.scenarios import POLICIES, SCENARIOS
@@ -34,6 +36,7 @@ from shared.store.database import connect
 from shared.store.unit_of_work import Store
 
 _INTERRUPTED = 130
+_AGENTS = {"SAMPLE_INTERVAL": "2s"}  # so that nobody waits long for a fault to be seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +65,7 @@ async def _run(kubeconfig: Path | None) -> int:
     warnings = Warnings()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(following(AttemptHandler(timeline.add), warnings.handler))
-        platform = await stack.enter_async_context(scratch_platform("demo", kubeconfig=kubeconfig))
+        platform = await stack.enter_async_context(scratch_platform("demo", kubeconfig=kubeconfig, agents=_AGENTS))
         session = await stack.enter_async_context(_session(platform, timeline))
         try:
             for scenario in SCENARIOS:
@@ -88,10 +91,10 @@ async def _session(platform: Platform, timeline: DemoTimeline) -> AsyncIterator[
         try:
             fleet = await asyncio.to_thread(_prepare, platform.state.path / "clusters", store)
             publisher = IngressPublisher(session, platform.broker_url, "/demo")
-            yield DemoSession(publisher, store, cluster, timeline, namespace, fleet)
+            yield DemoSession(publisher, store, cluster, timeline, namespace, fleet, platform.node_daemons)
         finally:
             store.close()
-            await _clean_up(cluster, namespace)
+            await _clean_up(cluster, namespace, platform.node_daemons)
 
 
 def _prepare(clusters: Path, store: Store) -> DemoGpus:
@@ -110,9 +113,11 @@ def _prepare(clusters: Path, store: Store) -> DemoGpus:
     return DemoGpus(sku, usable.get(sku, 0) if sku else 0)
 
 
-async def _clean_up(cluster: ClusterApi, namespace: str) -> None:
+async def _clean_up(cluster: ClusterApi, namespace: str, daemons: NodeDaemons | None) -> None:
     with contextlib.suppress(aiohttp.ClientError, OSError, ClusterRequestFailed):
         await cluster.delete(f"/api/v1/namespaces/{namespace}")
+        for node in daemons.gpus() if daemons else ():
+            await cluster.patch(f"/api/v1/nodes/{node}", {"metadata": {"annotations": {XID: None}}})
 
 
 def _cancelled_by(number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved, WithReason
 from events.plan import PlanApproved, PlanData, PlanDenied, PlanProposed
+from events.telemetry import GpuFault
 from events.workload import WorkloadRejected, WorkloadSubmitted, WorkloadWithdrawn
 from knative.local.broker.wire import Record
 from shared.models.plan import Decision
@@ -50,6 +51,8 @@ def _description(data: BaseModel) -> str:
             return f"{data.kind} {data.namespace}/{data.name}, revision {data.revision}"
         case PlanData():
             return _decided(data.decision)
+        case GpuFault():
+            return f"{data.state}, blames the {data.blame}: {data.message}"
         case _:
             return ""
 

@@ -12,6 +12,7 @@ from shared.policy.documents import PolicyDocument
 THRIFTY, SMALL, TEAM = "thrifty", "small", "search"
 CEILING_USD, QUOTA_GPUS = "10", 4
 _READY, _NEVER_READY = "fate.test/ready", "fate.test/never-ready:v2"
+_APPLICATION_XID = 31
 _DEADLINE, _SHORT_DEADLINE = "PT30S", "PT5S"
 
 POLICIES = tuple(
@@ -84,7 +85,25 @@ async def removed(session: DemoSession) -> None:
     session.expect("it holds nothing", held == NOTHING, held)
 
 
-SCENARIOS = (healthy, too_dear, too_many_gpus, rolled_back, removed)
+async def application_xid(session: DemoSession) -> None:
+    session.timeline.heading(f"A program's error on a GPU (XID {_APPLICATION_XID}): a note, and nothing moves")
+    node = session.reported_node()
+    if node is None:
+        session.timeline.note("there is no simulated GPU node, so there is no agent to report it")
+        return
+    async with session.only(node):
+        vision = await session.submit(_workload("vision", team=TEAM, resources=_gpus(session, 1)))
+        await session.emitted("deployment.healthy", "vision")
+    before = await session.reaches(vision, Phase.HEALTHY)
+    pod = await session.pod("vision")
+    await session.throw_xid(node, pod["metadata"]["name"], _APPLICATION_XID)
+    await session.emitted("gpu.fault", node)
+    after = await session.reaches(vision, Phase.HEALTHY)
+    session.expect("the workload has no other plan", after.plan_id == before.plan_id, after.reason)
+    session.expect(f"its pod is still on {node}", await session.pod("vision") == pod)
+
+
+SCENARIOS = (healthy, too_dear, too_many_gpus, rolled_back, removed, application_xid)
 
 
 async def _denied(session: DemoSession, name: str, team: str, rule: str) -> None:

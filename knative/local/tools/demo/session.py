@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
 from knative.local.cluster.client import ClusterApi
+from knative.local.cluster.gpu_nodes import XID
+from knative.local.runtime.node_daemons import NodeDaemons
 from knative.local.tools.demo.timeline import DemoTimeline
 from knative.local.tools.publisher import IngressPublisher
 from shared.models.amounts import Amounts
+from shared.models.gpu import normalise_sku
 from shared.models.lifecycle import Phase
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec, workload_id
@@ -40,7 +44,8 @@ class DemoGpus:
 
 
 class DemoSession:
-    """One run of the demo. `namespace` is the demo's own on the cluster."""
+    """One run of the demo. `namespace` is the demo's own on the cluster. `daemons` has the simulated GPU nodes, and the
+    agents that report on them."""
 
     def __init__(
         self,
@@ -50,9 +55,11 @@ class DemoSession:
         timeline: DemoTimeline,
         namespace: str,
         fleet: DemoGpus,
+        daemons: NodeDaemons | None,
     ) -> None:
         self.namespace = namespace
         self.fleet = fleet
+        self._daemons = daemons
         self.timeline = timeline
         self._publisher = publisher
         self._store = store
@@ -111,6 +118,47 @@ class DemoSession:
     async def deployment(self, name: str) -> dict[str, Any] | None:
         """The Deployment on the cluster."""
         return await self._cluster.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}")
+
+    def reported_node(self) -> str | None:
+        """A node with the demo's GPUs that an agent reports on; None where there is none."""
+        reported = self._daemons.gpus().items() if self._daemons else ()
+        return next((name for name, gpus in reported if normalise_sku(gpus.node.product) == self.fleet.sku), None)
+
+    @contextlib.asynccontextmanager
+    async def only(self, node: str) -> AsyncIterator[None]:
+        """Meanwhile, the scheduler takes no other of the simulated nodes."""
+        others = [name for name in self._daemons.simulated if name != node] if self._daemons else []
+        try:
+            for name in others:
+                await self._cluster.patch(f"/api/v1/nodes/{name}", {"spec": {"unschedulable": True}})
+            yield
+        finally:
+            for name in others:
+                await self._cluster.patch(f"/api/v1/nodes/{name}", {"spec": {"unschedulable": None}})
+
+    async def pod(self, name: str) -> Mapping[str, Any]:
+        """The workload's one pod that is not on its way out. Raises ExpectationFailed."""
+        found: list[Mapping[str, Any]] = []
+        for _ in range(int(PATIENCE_SECONDS / _POLL_SECONDS)):
+            path = f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=app.kubernetes.io/name%3D{name}"
+            listed = await self._cluster.get(path) or {"items": []}
+            found = [pod for pod in listed["items"] if "deletionTimestamp" not in pod["metadata"]]
+            if len(found) == 1:
+                return found[0]
+            await asyncio.sleep(_POLL_SECONDS)
+        raise ExpectationFailed(f"{name}: expected one pod, but there are {len(found)}")
+
+    async def throw_xid(self, node: str, pod: str, xid: int) -> None:
+        """An XID error on the pod's first GPU, seen by the node's agent. Raises ExpectationFailed."""
+        for _ in range(int(PATIENCE_SECONDS / _POLL_SECONDS)):
+            held = self._daemons.gpus()[node].held_by(self.namespace, pod) if self._daemons else []
+            if held:
+                self.timeline.note(f"kubectl annotate node {node} --overwrite {XID}={held[0]}:{xid}")
+                annotations = {XID: f"{held[0]}:{xid}"}
+                await self._cluster.patch(f"/api/v1/nodes/{node}", {"metadata": {"annotations": annotations}})
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+        raise ExpectationFailed(f"{pod} has no GPU on {node}")
 
     def expect(self, what: str, holds: bool, instead: object = "") -> None:
         """Says that an expectation held. Raises ExpectationFailed otherwise."""

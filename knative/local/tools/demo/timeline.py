@@ -48,8 +48,9 @@ class DemoTimeline:
         self._names[subject] = name
 
     def heading(self, text: str) -> None:
-        """Ends what came before, and begins a new part."""
+        """Ends what came before, and begins a new part: events that were seen before count no longer."""
         self.flush()
+        self._seen.clear()
         self._console.print(f"\n{text}", style="bold", highlight=False)
 
     def note(self, text: str) -> None:
@@ -62,7 +63,7 @@ class DemoTimeline:
         kind = _short(attempt.event.attributes["type"])
         name = self._name(attempt.event)
         foreign = kind.startswith("dev.knative.")
-        if foreign and attempt.outcome == DONE:
+        if attempt.outcome == DONE and (foreign or kind.startswith("telemetry.")):
             return
         text = attempt.outcome.replace(".v1", "") if foreign else description_of(attempt.event)
         if not attempt.ok:
@@ -73,7 +74,8 @@ class DemoTimeline:
         self._changed.set()
 
     async def until(self, kind: str, name: str) -> None:
-        """Returns once an event of the kind ("deployment.healthy") about the workload was seen. Prints meanwhile."""
+        """Returns once an event of the kind ("deployment.healthy") about the workload, or about the node, was seen in
+        this part. Prints meanwhile."""
         while (kind, name) not in self._seen:
             self._changed.clear()
             try:
