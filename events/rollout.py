@@ -14,10 +14,12 @@ from events.deployment import (
 )
 from events.plan import PlanApproved, PlanProposed
 from events.policy import ReservationReleased
+from events.telemetry import FleetSuspect
 from shared.eventing.event import Outgoing
 from shared.eventing.event_types import EventData
 from shared.models.plan import ActionPlan
 from shared.operations.results import (
+    FleetIsSuspect,
     PlanIsDue,
     PlanWasProposed,
     ReservationWasReleased,
@@ -42,6 +44,7 @@ EVENTS: Mapping[type[object], type[EventData]] = {
     PlanWasProposed: PlanProposed,
     PlanIsDue: PlanApproved,
     ReservationWasReleased: ReservationReleased,
+    FleetIsSuspect: FleetSuspect,
     **_OF_REVISIONS,
 }
 """The event of each result."""
@@ -57,6 +60,9 @@ def outgoing(result: RolloutResult) -> Outgoing:
             return Outgoing(PlanApproved.of(plan, usd_per_hour=plan.amounts.usd_per_hour), str(plan.workload_id))
         case ReservationWasReleased(workload_id, released):
             return Outgoing(ReservationReleased(workload=str(workload_id), released=released), str(workload_id))
+        case FleetIsSuspect(cluster, nodes, share, window, message):
+            suspect = FleetSuspect(cluster=cluster, nodes=nodes, share=share, window=window, message=message)
+            return Outgoing(suspect, f"cluster/{cluster}")
         case RevisionWasApplied(deployment, taken, left):
             fields = {"taken_fields": FieldOwner.all_of(taken), "left_fields": FieldOwner.all_of(left)}
             data = DeploymentApplied.of(deployment, **fields)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from events.catalogue import CATALOGUE
 from shared.eventing.event_types import EventData
-from shared.models.fields import Text, Wire
+from shared.models.fields import Duration, Text, Wire
 from shared.models.telemetry import Blame, FaultKind, FaultState, GpuState, NodeState
 from shared.telemetry import fields
 from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS, WORKLOAD_FIELDS
@@ -160,7 +160,6 @@ class GpuFault(EventData):
     """Something is wrong with a GPU, or with a node where no GPU is named; or it is over. The subject is the node.
 
     fault: one id for the fault while it lasts: raised and cleared carry the same. action: what NVIDIA says to do.
-    workloads: what is to be looked at again besides the containers' workloads, by id.
     """
 
     fault: uuid.UUID
@@ -176,7 +175,33 @@ class GpuFault(EventData):
     message: str = ""
     evidence: Annotated[dict[Text, float | str], Field(max_length=50)] = Field(default_factory=dict)
     containers: Annotated[tuple[ContainerReference, ...], Field(max_length=1_000)] = ()
-    workloads: Annotated[tuple[Text, ...], Field(max_length=1_000)] = ()
+
+
+MAX_NAMED_NODES = 100
+
+
+@CATALOGUE.declare(
+    "dev.sentinel.fleet.suspect.v1",
+    terminal=True,
+    example={
+        "cluster": "local",
+        "nodes": ["gpu-0", "gpu-1", "gpu-4"],
+        "share": 0.375,
+        "window": "PT10M",
+        "message": "3 of 8 GPU nodes have failed within 10 minutes: nothing is rescheduled for a common cause",
+    },
+)
+class FleetSuspect(EventData):
+    """So many nodes of a cluster complain at once that the cause is a common one. The subject is cluster/<name>.
+
+    nodes: the first of those that complain. share: the part of the GPU nodes that they are.
+    """
+
+    cluster: Text
+    nodes: Annotated[tuple[Text, ...], Field(max_length=MAX_NAMED_NODES)]
+    share: Annotated[float, Field(gt=0)]
+    window: Duration
+    message: str
 
 
 @CATALOGUE.declare(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shared.errors import ConfigurationError
 from shared.models import durations
+from shared.models.faults import DEFAULT_FAULT_RULES, FaultRules
 from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, LEAST_HISTORY, Retention
 
 DEFAULT_FUNCTION_POOL = 4
@@ -39,7 +40,8 @@ class FunctionSettings:
     (DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, default 15s): what PostgreSQL lets a function's statement and its silent
     transaction take. 0s is no limit. retention (KEEP_EVENTS, KEEP_DEAD_LETTERS, KEEP_ACTIONS and KEEP_HISTORY, for the
     relay; KEEP_SAMPLES, KEEP_MINUTES and KEEP_HOURS, for telemetry: durations such as 90d; see
-    shared.models.retention).
+    shared.models.retention). fault_rules (RESCHEDULES_PER_HOUR, FLEET_SUSPECT_SHARE, FLEET_SUSPECT_WINDOW and
+    NODE_QUIET_TIME, for verification: 2, 0.25, 10m and 1h; see shared.models.faults).
     """
 
     database_url: str
@@ -54,6 +56,7 @@ class FunctionSettings:
     threads: int = DEFAULT_FUNCTION_POOL
     loopback_clusters: bool = False
     sink_authorities: str | None = None
+    fault_rules: FaultRules = DEFAULT_FAULT_RULES
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -73,6 +76,7 @@ class FunctionSettings:
             _count(environment, "HANDLER_THREADS", size),
             _flag(environment, "CLUSTERS_ALLOW_LOOPBACK"),
             environment.get("K_CA_CERTS") or None,
+            _fault_rules(environment),
         )
 
     def required_sink(self) -> str:
@@ -212,6 +216,23 @@ def _retention(environment: Mapping[str, str]) -> Retention:
     if not timedelta(days=1) <= found.samples <= found.minutes <= found.hours:
         raise ConfigurationError("KEEP_SAMPLES must be at least 1d, KEEP_MINUTES no less, and KEEP_HOURS no less again")
     return found
+
+
+def _fault_rules(environment: Mapping[str, str]) -> FaultRules:
+    usual = DEFAULT_FAULT_RULES
+    window = duration(environment, "FLEET_SUSPECT_WINDOW", usual.suspect_window)
+    quiet = duration(environment, "NODE_QUIET_TIME", usual.quiet_time)
+    if window <= timedelta(0) or quiet < timedelta(0):
+        raise ConfigurationError("FLEET_SUSPECT_WINDOW must be longer than 0s, and NODE_QUIET_TIME at least that")
+    count = _count(environment, "RESCHEDULES_PER_HOUR", usual.reschedules_per_hour)
+    return FaultRules(count, _share(environment, "FLEET_SUSPECT_SHARE", usual.suspect_share), window, quiet)
+
+
+def _share(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name, str(default))
+    if not re.fullmatch(r"0?\.[0-9]{1,9}|1(\.0{1,9})?", text) or float(text) == 0:
+        raise ConfigurationError(f"{name} must be a part such as 0.25, more than 0 and at most 1, not {text[:20]!r}")
+    return float(text)
 
 
 def insecure_clusters(environment: Mapping[str, str] = os.environ) -> frozenset[str]:

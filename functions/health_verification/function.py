@@ -7,12 +7,16 @@ from typing import Any
 
 from functions.health_verification import handler
 from shared.eventing.function import ClusterFunction
+from shared.models.faults import DEFAULT_FAULT_RULES, FaultRules
 from shared.store.unit_of_work import UnitOfWork
 
 
-def build(perform: Callable[[Any], Any], *, pull_grace: timedelta) -> ClusterFunction[UnitOfWork, Any, Any]:
+def build(
+    perform: Callable[[Any], Any], *, pull_grace: timedelta, rules: FaultRules = DEFAULT_FAULT_RULES
+) -> ClusterFunction[UnitOfWork, Any, Any]:
     """perform: observes revisions on their clusters, or reads a page of a sweep, as `handler.perform` does. pull_grace:
-    how long after an apply an image may fail to be pulled.
+    how long after an apply an image may fail to be pulled. rules: how faults are answered.
     """
-    conclude = partial(handler.conclude, pull_grace=pull_grace)
-    return ClusterFunction("health-verification", handler.ACCEPTS, handler.prepare, perform, conclude)
+    prepare = partial(handler.prepare, rules=rules)
+    conclude = partial(handler.conclude, pull_grace=pull_grace, rules=rules)
+    return ClusterFunction("health-verification", handler.ACCEPTS, prepare, perform, conclude)

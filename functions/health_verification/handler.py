@@ -1,9 +1,11 @@
 """What verification does with its events: each says what to observe, and what is observed decides.
 
-An applied or removed revision, an API server's notice, a fault or a breach name what to observe. The tick observes what
+An applied or removed revision, an API server's notice or a breach name what to observe. The tick observes what
 nobody announced, one page at a time. So a lost notice costs time, never truth. Plans that are due are announced a page
 at a time too: all of a cluster's are due at once when it is available again. What has settled is compared with the
 lists of its cluster, by sweeps; see shared.operations.sweep.
+
+A fault of a GPU is answered without observing anything; see shared.operations.faults.
 """
 
 from __future__ import annotations
@@ -19,16 +21,20 @@ from events.foreign import ObjectAdded, ObjectDeleted, ObjectReferenceData, Obje
 from events.plan import PlanProposed
 from events.rollout import outgoing
 from events.telemetry import GpuFault, SloBreached
+from shared.errors import OperationRefused
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.models.actor import Actor
-from shared.operations import sweep, verify
+from shared.models.faults import FaultReport
+from shared.models.telemetry import AGENTS, agent_source
+from shared.operations import faults, nodes, sweep, verify
 from shared.operations.apply import Clusters
 from shared.operations.observe import ObservationTask, Observed, observe
 from shared.operations.sweep import SweepStep, SweepTask, SweptPage
 from shared.operations.verify import Verification
 
 if TYPE_CHECKING:
+    from shared.models.faults import FaultRules
     from shared.store.unit_of_work import UnitOfWork
 
 ACCEPTS = CATALOGUE.of(
@@ -46,8 +52,14 @@ ACCEPTS = CATALOGUE.of(
 ACTOR = Actor.function("health-verification")
 
 
-def prepare(event: Event, work: UnitOfWork) -> ObservationTask | SweepTask | Done:
-    """What to observe. Raises OperationRefused for a revision that does not exist, and for a page of no tick."""
+def prepare(event: Event, work: UnitOfWork, *, rules: FaultRules) -> ObservationTask | SweepTask | Done:
+    """What to observe. Raises OperationRefused for a revision that does not exist, and for a page of no tick.
+
+    A fault is answered at once: what its agent saw need not be observed.
+    """
+    if isinstance(event.data, GpuFault):
+        results = faults.report(work, _fault(event.source, event.data), rules, ACTOR)
+        return Done([outgoing(result) for result in results])
     return _task(event, work) or Done()
 
 
@@ -63,6 +75,7 @@ def conclude(
     work: UnitOfWork,
     *,
     pull_grace: timedelta,
+    rules: FaultRules,
 ) -> Sequence[Outgoing]:
     """What follows. The first event is the reply, and the others wait for the relay: proposals come first, then the
     continuations, so that pages need not wait for each other.
@@ -72,11 +85,16 @@ def conclude(
         return [] if step is None else [_continued(step)]
     assert isinstance(task, ObservationTask)
     assert isinstance(found, Observed)
-    return _concluded(event, task, found, work, pull_grace)
+    return _concluded(event, task, found, work, pull_grace, rules)
 
 
 def _concluded(
-    event: Event, task: ObservationTask, observed: Observed, work: UnitOfWork, pull_grace: timedelta
+    event: Event,
+    task: ObservationTask,
+    observed: Observed,
+    work: UnitOfWork,
+    pull_grace: timedelta,
+    rules: FaultRules,
 ) -> Sequence[Outgoing]:
     # With the function's own name: intake makes plans of (source, id) too, and a caller may use an id twice.
     cause = f"health-verification\n{event.source}\n{event.id}"
@@ -85,6 +103,8 @@ def _concluded(
     if (page := verified.next_page) is not None:
         emitted.append(Outgoing(VerificationContinued(started_at=page.started_at, page=page.page), TICK_SUBJECT))
     if isinstance(event.data, Tick):
+        nodes.clear_proven(work, ACTOR)
+        emitted += map(outgoing, faults.look_at_waiting(work, rules, ACTOR))
         emitted += map(_continued, sweep.due(work))
     return sorted(emitted, key=_urgency)
 
@@ -101,8 +121,6 @@ def _task(event: Event, work: UnitOfWork) -> ObservationTask | SweepTask | None:
             if isinstance(event.data, ObjectDeleted):
                 return verify.task_for_deletion(work, kind, namespace, name)
             return verify.task_for_object(work, kind, namespace, name, event.time)
-        case GpuFault():
-            return verify.task_for_workloads(work, event.data.workloads)
         case SloBreached():
             return verify.task_for_workloads(work, (event.data.workload,))
         case VerificationContinued():
@@ -111,6 +129,29 @@ def _task(event: Event, work: UnitOfWork) -> ObservationTask | SweepTask | None:
             return sweep.claim(work, SweepStep(cluster, page, chain))
         case _:
             return verify.task_for_tick(work)
+
+
+def _fault(source: str, told: GpuFault) -> FaultReport:
+    """Raises OperationRefused for what an agent says of another node than its own."""
+    if source.startswith(AGENTS) and source != agent_source(told.cluster, told.node):
+        raise OperationRefused(
+            "node", f"{source[:200]} is not the agent of node {told.node[:100]} of {told.cluster[:100]}"
+        )
+    return FaultReport(
+        id=told.fault,
+        cluster=told.cluster,
+        node=told.node,
+        gpu=told.gpu,
+        kind=told.kind,
+        state=told.state,
+        blame=told.blame,
+        observed_at=told.observed_at,
+        xid=told.xid,
+        action=told.action,
+        message=told.message,
+        evidence=told.evidence,
+        pods=frozenset((one.namespace, one.pod) for one in told.containers),
+    )
 
 
 def _urgency(emitted: Outgoing) -> int:

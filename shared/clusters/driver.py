@@ -25,6 +25,7 @@ from typing import Any, Literal, Protocol
 
 from shared.errors import ClusterRefused
 from shared.models.deployment import ObjectReference, OwnedField
+from shared.models.node import GpuNode
 from shared.rollout.observation import Observation
 
 Propagation = Literal["Background", "Foreground"]
@@ -141,6 +142,6 @@ class ClusterDriver(Protocol):
         """Whole GPUs that pods may be given, by SKU, on the nodes that are not cordoned."""
         ...
 
-    def gpu_products(self) -> tuple[str, ...]:
-        """The values of the label nvidia.com/gpu.product on all nodes, sorted."""
+    def gpu_nodes(self) -> tuple[GpuNode, ...]:
+        """All nodes with the label nvidia.com/gpu.product, by name."""
         ...

@@ -9,6 +9,7 @@ from shared.clusters.transport import FIELD_MANAGER, Transport
 from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable, ForeignObject
 from shared.models.deployment import ObjectReference
 from shared.models.gpu import GPU_RESOURCE, PRODUCT_LABEL, normalise_sku
+from shared.models.node import GpuNode
 from shared.rollout.field_conflicts import resolve
 from shared.rollout.manifests import (
     INSTANCE_LABEL,
@@ -177,15 +178,19 @@ class KubernetesDriver:
         found: dict[str, int] = {}
         for node in self._list("/api/v1/nodes"):
             product = node["metadata"].get("labels", {}).get(PRODUCT_LABEL)
-            count = int(node.get("status", {}).get("allocatable", {}).get(GPU_RESOURCE, 0))
+            count = _gpus_of(node)
             if product and count and not node.get("spec", {}).get("unschedulable"):
                 sku = normalise_sku(product)
                 found[sku] = found.get(sku, 0) + count
         return dict(sorted(found.items()))
 
-    def gpu_products(self) -> tuple[str, ...]:
+    def gpu_nodes(self) -> tuple[GpuNode, ...]:
         nodes = self._list("/api/v1/nodes", labelSelector=PRODUCT_LABEL)
-        return tuple(sorted({node["metadata"]["labels"][PRODUCT_LABEL] for node in nodes}))
+        found = (
+            GpuNode(node["metadata"]["name"], node["metadata"]["labels"][PRODUCT_LABEL], _gpus_of(node))
+            for node in nodes
+        )
+        return tuple(sorted(found, key=lambda node: node.name))
 
     def _read(self, reference: ObjectReference) -> dict[str, Any] | None:
         answer = self._transport.get(_path(reference))
@@ -310,6 +315,10 @@ class KubernetesDriver:
         there, ours = revision_of(live), revision_of(manifest)
         if there is not None and ours is not None and there > ours:
             raise ClusterConflict(f"{where} is at revision {there}; revision {ours} came too late")
+
+
+def _gpus_of(node: Mapping[str, Any]) -> int:
+    return int(node.get("status", {}).get("allocatable", {}).get(GPU_RESOURCE, 0))
 
 
 def _with_replicas_of(live: Mapping[str, Any], manifest: Mapping[str, Any]) -> Mapping[str, Any]:

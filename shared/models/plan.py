@@ -15,18 +15,24 @@ from shared.models.moments import rfc3339
 
 
 class Verb(StrEnum):
-    """What a decision does."""
+    """What a decision does. A reschedule moves what runs off the nodes that are excluded, on the same cluster."""
 
     DEPLOY = "deploy"
     UPDATE = "update"
     SCALE = "scale"
     ROLLBACK = "rollback"
+    RESCHEDULE = "reschedule"
     REMOVE = "remove"
 
     @property
     def applies(self) -> bool:
         """Whether it puts objects onto a cluster; the only one that does not takes them away."""
         return self is not Verb.REMOVE
+
+    @property
+    def restores(self) -> bool:
+        """Whether it applies the manifest of a revision again, whatever was submitted since."""
+        return self in (Verb.ROLLBACK, Verb.RESCHEDULE)
 
 
 class PlanSource(StrEnum):
@@ -38,7 +44,7 @@ class PlanSource(StrEnum):
 
 
 class Decision(Wire):
-    """One step of a plan: a verb on one cluster. `revision` is the target of a rollback."""
+    """One step of a plan: a verb on one cluster. `revision`: which one a rollback or a reschedule applies again."""
 
     verb: Verb
     cluster: DnsLabel

@@ -21,8 +21,8 @@ class Retention:
     requests were given under their idempotency keys, reports of backtests, and a withdrawal that came before the first
     submission of its workload. No broker redelivers what is that old. letters: a dead letter since it was sent again,
     and an event since the broker refused it; an open letter stays. actions: at least `LEAST_ACTIONS`. history: plans
-    with the decisions on them, and revisions, since they are over (see shared.store.history_retention), and what
-    workloads have cost a day. No event is kept
+    with the decisions on them, and revisions, since they are over (see shared.store.history_retention), faults of GPUs,
+    and what workloads have cost a day. No event is kept
     for longer than that: it would find no plan.
 
     samples, minutes, hours: telemetry as it came, and its rollups; see shared.store.telemetry_tables. A sample that is

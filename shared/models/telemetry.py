@@ -85,6 +85,14 @@ class WorkloadSample:
     metrics: Mapping[str, float]
 
 
+AGENTS = "/sentinel/agents/"
+
+
+def agent_source(cluster: str, node: str) -> str:
+    """The event source of the agent of a node."""
+    return f"{AGENTS}{cluster}/{node}"
+
+
 class NodeState(StrEnum):
     """How the agent found its node."""
 

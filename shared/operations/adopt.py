@@ -11,8 +11,7 @@ from shared.models.bindings import SourceAction
 from shared.models.lifecycle import ANNOUNCE_AGAIN, PlanStatus
 from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.operations.bindings import check_source
-from shared.rollout import occupancy
-from shared.rollout.planning import scales
+from shared.rollout.planning import scales, verb_and_surge
 
 if TYPE_CHECKING:
     import uuid
@@ -39,6 +38,8 @@ def adopt(
     work: UnitOfWork, plan_id: uuid.UUID, proposed: OutsidePlan, workload: Workload, bindings: Bindings
 ) -> tuple[ActionPlan, Workload]:
     """Stores such a plan; it becomes its workload's newest. Its amounts are those of the workload's replicas.
+
+    A scale whose new pods would come to an excluded node is stored as an update, which replaces the pods.
 
     The caller has locked the workload. Raises NotBound before anything is written, and OperationRefused, which names
     the bad field.
@@ -68,14 +69,15 @@ def adopt(
         )
     live, surge = work.deployments.live(workload.id), 0
     if decision.verb is Verb.SCALE:
-        products = work.catalogue.products(workload.cluster) if spec.resources.gpu.sku else ()
-        if not scales(spec, live, products):
+        cluster, asked = work.catalogue.cluster(workload.cluster), spec.with_most_replicas(decision.replicas)
+        products, excluded = ((), ()) if cluster is None else (cluster.products, cluster.excluded_nodes)
+        if not scales(asked, live, products):
             raise OperationRefused(
                 "decisions[0].verb", "what runs is not what was last submitted; submit what it should be"
             )
-        surge = occupancy.remaining_surge(
-            spec.resources.gpu.sku or "", live, work.ledger.reserved(workload.id, workload.cluster)
-        )
+        held = work.ledger.reserved(workload.id, workload.cluster)
+        verb, surge = verb_and_surge(asked, workload, live, held, products, excluded)
+        decision = decision.model_copy(update={"verb": verb})
     resources = spec.resources
     replica = Amounts(1, resources.cpu, resources.memory, resources.gpu.count, workload.usd_per_replica_hour)
     plan = ActionPlan(
@@ -86,7 +88,7 @@ def adopt(
         source=proposed.source,
         decision=decision,
         sku=resources.gpu.sku or "",
-        amounts=replica.times(decision.replicas if decision.verb is Verb.SCALE else 0),
+        amounts=replica.times(0 if decision.verb is Verb.REMOVE else decision.replicas),
         surge=replica.times(surge),
         status=PlanStatus.PROPOSED,
         priority=spec.priority,

@@ -12,10 +12,9 @@ named, while the number of its execution is still the plan's.
 
 from __future__ import annotations
 
-import copy
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.errors import AlreadyInProgress, OperationRefused
 from shared.models.deployment import Deployment, ObjectReference
@@ -44,7 +43,7 @@ from shared.operations.results import (
 )
 from shared.operations.supersede import supersede
 from shared.rollout import occupancy
-from shared.rollout.manifests import PLAN_ANNOTATION, REVISION_ANNOTATION, manifest
+from shared.rollout.manifests import excluded_nodes_of, manifest, restored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from shared.models.stored import Workload
     from shared.operations.apply import TaskOutcome
     from shared.operations.results import RolloutResult
+    from shared.store.plans import PlanWithCluster
     from shared.store.unit_of_work import UnitOfWork
 
 
@@ -97,7 +97,7 @@ def prepare(work: UnitOfWork, command: ExecutePlan, actor: Actor) -> ClusterTask
     if away is not None and _touches_cluster(work, plan, workload):
         _postpone(work, plan, workload, away, True, actor)
         return None
-    return _intend(work, plan, workload, away)
+    return _intend(work, found, workload)
 
 
 def _has_begun(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> bool:
@@ -266,7 +266,8 @@ def _start_verifying(
     work.deployments.start_verifying(deployment, work.now, deadline, uid=uid, applied_at=applied_at, digest=digest)
 
 
-def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload, away: str | None) -> ClusterTask:
+def _intend(work: UnitOfWork, found: PlanWithCluster, workload: Workload) -> ClusterTask:
+    plan, away = found.plan, found.away
     leased = work.plans.lease(plan, LEASE)
     # A workload without a revision has nothing on a cluster.
     if plan.decision.verb is Verb.REMOVE:
@@ -277,7 +278,7 @@ def _intend(work: UnitOfWork, plan: ActionPlan, workload: Workload, away: str | 
         return ClusterTask(leased, str(workload.id), None, named)
     present = work.deployments.present(workload.id) if workload.revision else []
     begun = work.deployments.of_plan(plan.id) if workload.revision else None
-    deployment = begun or _new_revision(work, plan, workload)
+    deployment = begun or _new_revision(work, found, workload, present)
     work.workloads.start_revision(workload, deployment.revision)
     earlier = [d for d in present if d.reference.name != deployment.reference.name]
     applied = (d.reference.uid for d in reversed(present) if _same_object(d, deployment))
@@ -296,18 +297,25 @@ def _failure(present: Sequence[Deployment]) -> str:
     return next((one.reason for one in reversed(present) if one.status is RevisionStatus.UNHEALTHY), "")
 
 
-def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Deployment:
-    revision = workload.revision + 1
-    decision = plan.decision
-    if decision.verb is Verb.ROLLBACK:
+def _new_revision(
+    work: UnitOfWork, found: PlanWithCluster, workload: Workload, present: Sequence[Deployment]
+) -> Deployment:
+    plan, revision = found.plan, workload.revision + 1
+    decision, excluded = plan.decision, found.excluded
+    rollback_of = decision.revision
+    if decision.verb.restores:
         target = work.deployments.revision(workload.id, decision.revision or 0)
         if target is None:
             raise OperationRefused(
                 "decisions[0].revision", f"revision {decision.revision} of workload {workload.id} does not exist"
             )
-        document = _restored(target.manifest, plan, revision)
+        document = restored(target.manifest, plan_id=plan.id, revision=revision, excluded=excluded)
         deadline, bake = target.deadline, target.bake
+        if decision.verb is Verb.RESCHEDULE:  # it is what the revision was that it moves
+            rollback_of = target.rollback_of
     else:
+        if decision.verb is Verb.SCALE and present:  # the pods that run are not replaced
+            excluded = excluded_nodes_of(present[-1].manifest)
         spec = workload.spec.with_most_replicas(decision.replicas)
         deadline, bake = spec.deadline, spec.bake
         document = manifest(
@@ -316,7 +324,8 @@ def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Dep
             plan_id=plan.id,
             revision=revision,
             generation=plan.generation,
-            products=work.catalogue.products(decision.cluster) if spec.resources.gpu.sku else (),
+            products=found.products,
+            excluded=excluded,
         )
     meta = document["metadata"]
     deployment = Deployment(
@@ -331,19 +340,12 @@ def _new_revision(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Dep
         status=RevisionStatus.INTENDED,
         sku=plan.sku,
         amounts=plan.amounts,
-        rollback_of=decision.revision,
+        rollback_of=rollback_of,
         deadline=deadline,
         bake=bake,
     )
     work.deployments.add(deployment)
     return deployment
-
-
-def _restored(snapshot: dict[str, Any], plan: ActionPlan, revision: int) -> dict[str, Any]:
-    """An earlier manifest as a new revision: the same fields, under this plan's name."""
-    document = copy.deepcopy(snapshot)
-    document["metadata"]["annotations"] |= {PLAN_ANNOTATION: str(plan.id), REVISION_ANNOTATION: str(revision)}
-    return document
 
 
 def _deletions(deployments: Sequence[Deployment]) -> tuple[ObjectDeletion, ...]:

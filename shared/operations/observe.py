@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from shared.clusters.driver import ClusterDriver
     from shared.models.deployment import Deployment
+    from shared.models.node import GpuNode
     from shared.operations.apply import Clusters
     from shared.rollout.observation import Observation
 
@@ -56,13 +57,13 @@ class ObservationTask:
 class Observed:
     """What was observed. What a cluster that did not answer has, or would not show, is absent.
 
-    revisions: by their ids. restored: those whose object got its labels and annotations back. products: the GPU
-    products on the nodes of a cluster that answered. away: why a cluster does not answer.
+    revisions: by their ids. restored: those whose object got its labels and annotations back. nodes: those with GPUs of
+    a cluster that answered, None where the credentials do not reach them. away: why a cluster does not answer.
     """
 
     revisions: Mapping[uuid.UUID, Observation]
     restored: frozenset[uuid.UUID] = frozenset()
-    products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    nodes: Mapping[str, tuple[GpuNode, ...] | None] = field(default_factory=dict)
     away: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,7 +74,7 @@ def observe(clusters: Clusters, task: ObservationTask) -> Observed:
     """
     seen: dict[uuid.UUID, Observation] = {}
     restored: set[uuid.UUID] = set()
-    products, away = _products(clusters, task)
+    nodes, away = _nodes(clusters, task)
     for cluster in sorted({revision.cluster for revision in task.revisions} - away.keys()):
         there = [revision for revision in task.revisions if revision.cluster == cluster]
         try:
@@ -90,7 +91,7 @@ def observe(clusters: Clusters, task: ObservationTask) -> Observed:
             logger.warning("%s", error)
             if isinstance(error, ClusterAway):
                 away[cluster] = str(error)
-    return Observed(seen, frozenset(restored), products, away)
+    return Observed(seen, frozenset(restored), nodes, away)
 
 
 def _observe_each(driver: ClusterDriver, revisions: list[Deployment]) -> list[Observation | ClusterRefused]:
@@ -134,18 +135,18 @@ def _restore(driver: ClusterDriver, revision: Deployment, found: Observation) ->
     return None
 
 
-def _products(clusters: Clusters, task: ObservationTask) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """The products of each cluster that answers, and why each other one does not."""
-    products: dict[str, tuple[str, ...]] = {}
+def _nodes(clusters: Clusters, task: ObservationTask) -> tuple[dict[str, tuple[GpuNode, ...] | None], dict[str, str]]:
+    """The nodes with GPUs of each cluster that answers, and why each other one does not."""
+    nodes: dict[str, tuple[GpuNode, ...] | None] = {}
     away: dict[str, str] = {}
     for name in task.clusters:
         try:
-            products[name] = clusters.driver(name).within(TASK_SECONDS).gpu_products()
+            nodes[name] = clusters.driver(name).within(TASK_SECONDS).gpu_nodes()
         except ClusterRefused as error:
             logger.warning("the nodes of cluster %s cannot be read: %s", name, error)
-            products[name] = ()
+            nodes[name] = None
         except ClusterUnavailable as error:
             logger.warning("the nodes of cluster %s cannot be read: %s", name, error)
             if name in task.probes or isinstance(error, ClusterAway):
                 away[name] = str(error)
-    return products, away
+    return nodes, away

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shared.errors import OperationRefused
-from shared.models.plan import PlanSource, Verb, plan_id
+from shared.models.plan import PlanSource, plan_id
 from shared.operations.propose import add_plan
 from shared.operations.results import PlanWasProposed
 from shared.operations.supersede import supersede
@@ -26,7 +26,7 @@ def place_again(work: UnitOfWork, plan: ActionPlan, workload: Workload, actor: A
     The workload has nothing on any cluster, and the caller has locked it. Raises OperationRefused when no cluster can
     take it, and for a plan that names its cluster itself: a rollback, or one of a decision service.
     """
-    if plan.source is not PlanSource.USER or plan.decision.verb is Verb.ROLLBACK:
+    if plan.source is not PlanSource.USER or plan.decision.verb.restores:
         raise OperationRefused("", "the plan is for this cluster alone")
     cluster = planning.place(workload.spec, None, work.catalogue.clusters(), work.catalogue.reserved())
     proposal = planning.propose(

@@ -37,12 +37,12 @@ def stored_plan_view(
     live: Sequence[Deployment],
     held: Mapping[str, Amounts],
 ) -> PlanView:
-    """A stored plan as policy sees it. A rollback is seen as the revision that it restores.
+    """A stored plan as policy sees it. One that applies a revision again is seen as that revision.
 
     held: the lines that the workload holds on the plan's cluster.
     """
     restored = None
-    if plan.decision.verb is Verb.ROLLBACK:
+    if plan.decision.verb.restores:
         restored = work.deployments.revision(workload.id, plan.decision.revision or 0)
     return plan_view(plan, workload, live, held, replaced_revisions(work, live), restored)
 

@@ -18,7 +18,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from shared.errors import OperationRefused
-from shared.models.plan import Verb
 from shared.operations.plan_view import ApplicablePolicies, plan_view
 from shared.operations.supersede import supersede
 from shared.policy.decision import reason
@@ -278,7 +277,7 @@ class _Forecast:
 
     def _view(self, plan: ActionPlan, workload: Workload) -> PlanView:
         restored = None
-        if plan.decision.verb is Verb.ROLLBACK:
+        if plan.decision.verb.restores:
             restored = self._work.deployments.revision(workload.id, plan.decision.revision or 0)
         live, replaced = self._live.get(workload.id, []), self._replaced.get(workload.id, [])
         held = self._held.get((workload.id, plan.decision.cluster), {})

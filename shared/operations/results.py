@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from shared.models.deployment import Deployment, OwnedField
 from shared.models.plan import ActionPlan
@@ -88,6 +89,20 @@ class RevisionIsUnhealthy:
     message: str
 
 
+@dataclass(frozen=True)
+class FleetIsSuspect:
+    """So many nodes of a cluster complain at once that the cause is a common one. share: of its GPU nodes, 0 to 1.
+
+    window: within which they complained.
+    """
+
+    cluster: str
+    nodes: tuple[str, ...]
+    share: float
+    window: timedelta
+    message: str
+
+
 RevisionResult = (
     RevisionWasApplied
     | RevisionWasRefused
@@ -96,4 +111,4 @@ RevisionResult = (
     | RevisionWasRolledBack
     | RevisionIsUnhealthy
 )
-RolloutResult = PlanWasProposed | PlanIsDue | ReservationWasReleased | RevisionResult
+RolloutResult = PlanWasProposed | PlanIsDue | ReservationWasReleased | FleetIsSuspect | RevisionResult

@@ -41,7 +41,8 @@ def _as_of_now(work: UnitOfWork, plan: ActionPlan, workload: Workload) -> Action
     spec, cluster = workload.spec, plan.decision.cluster
     live = work.deployments.live(workload.id)
     held = work.ledger.reserved(workload.id, cluster)
-    products = work.catalogue.products(cluster) if spec.resources.gpu.sku else ()
-    verb, surge = verb_and_surge(spec, workload, live, held, products)
+    known = work.catalogue.cluster(cluster)
+    products, excluded = ((), ()) if known is None else (known.products, known.excluded_nodes)
+    verb, surge = verb_and_surge(spec, workload, live, held, products, excluded)
     decision = plan.decision.model_copy(update={"verb": verb})
     return replace(plan, decision=decision, surge=plan.amounts.per_replica().times(surge))

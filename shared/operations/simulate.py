@@ -111,7 +111,7 @@ def simulate(work: UnitOfWork, specs: Sequence[WorkloadSpec]) -> list[SimulatedW
 
 def alternatives(work: UnitOfWork, denied: ActionPlan, workload: Workload) -> list[Suggestion]:
     """What would pass now in place of a workload's newest plan, which was denied; the plan itself, if it would."""
-    if denied.decision.verb in (Verb.ROLLBACK, Verb.REMOVE):
+    if denied.decision.verb.restores or denied.decision.verb is Verb.REMOVE:
         return []
     asked = workload.spec.with_most_replicas(denied.decision.replicas).model_copy(update={"generation": None})
     try:

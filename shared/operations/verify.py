@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 from shared import metrics
 from shared.errors import OperationRefused, StoreUnavailable
 from shared.models.amounts import Amounts
+from shared.models.gpu import normalise_sku
 from shared.models.lifecycle import (
     ANNOUNCE_AGAIN,
     ENDED_PLANS,
@@ -197,11 +198,13 @@ def conclude(
 ) -> Verified:
     """Decides on each observed revision, and announces plans that are due when a tick asks for it."""
     verified = _verify(work, task, observed, verification, actor)
-    for cluster, products in observed.products.items():
-        work.catalogue.add_products(cluster, products)
+    for cluster, shown in observed.nodes.items():
+        work.catalogue.add_products(cluster, sorted({node.product for node in shown or ()}))
+        if shown is not None:
+            work.nodes.keep(cluster, {node.name: {normalise_sku(node.product): node.gpus} for node in shown})
     for cluster, reason in observed.away.items():
         mark_away(work, cluster, reason, probed=cluster in task.probes)
-    for cluster in task.probes & observed.products.keys():
+    for cluster in task.probes & observed.nodes.keys():
         work.catalogue.mark_available(cluster)
     if task.tick is None:
         return Verified(verified)
@@ -455,7 +458,7 @@ class RevisionReconciler:
         self._report(RevisionIsUnhealthy(revision, found.reason, found.message))
         workload = self._workloads[revision.workload_id]
         target = None
-        if revision.rollback_of is None and revision.reference.kind != "Job" and not workload.withdrawn:
+        if self._may_roll_back(revision, workload):
             target = self._work.deployments.last_good(workload.id, revision.revision)
         if target is None:
             self._follow(revision, Phase.FAILED, _explain(found))
@@ -464,6 +467,13 @@ class RevisionReconciler:
             return
         surge = target.amounts.per_replica().times(surge_replicas(target.reference.kind))
         self._propose(workload, _restoring(target), target.sku, target.amounts, surge, _explain(found))
+
+    def _may_roll_back(self, revision: Deployment, workload: Workload) -> bool:
+        """Not what restores an earlier revision itself; nor one that was rescheduled: the earlier one is the same."""
+        if revision.rollback_of is not None or revision.reference.kind == "Job" or workload.withdrawn:
+            return False
+        plan = self._work.plans.get(revision.plan_id)
+        return plan is None or plan.decision.verb is not Verb.RESCHEDULE
 
     def _removing(self, revision: Deployment, observation: Observation) -> None:
         workload = self._workloads[revision.workload_id]

@@ -4,6 +4,7 @@
    registered may be out of date, and an autoscaler may add nodes: without `queue` the cluster's scheduler has the last
    word, and the deadline.
 2. Only GPUs count, and only where it is known how many the cluster has and holds. Exactly as many as it has passes.
+   GPUs of nodes that are excluded from placement are not counted as the cluster's.
 3. GPUs of a SKU are held against those that the cluster has of it. Everything together, and so what asks for any GPU,
    is held against the sum: there, no SKU counts for more than the cluster has of it, since what waits on the cluster
    for one SKU takes none of another. That any GPU is one of a scarce SKU is not assumed: only what certainly does not

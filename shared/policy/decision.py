@@ -49,8 +49,12 @@ class PlanView:
 
     @cached_property
     def reduces_harm(self) -> bool:
-        """Whether it reduces harm: rollback, remove and scale-down are not held up by what they cost or hold."""
-        return self.verb in (Verb.ROLLBACK, Verb.REMOVE) or (self.verb is Verb.SCALE and self._within_held)
+        """Whether it reduces harm: nothing that it costs or holds holds it up.
+
+        Rollback, remove and scale-down do; so does a reschedule, which takes what runs off a node at fault, and in the
+        end takes no more than before.
+        """
+        return self.verb.restores or self.verb is Verb.REMOVE or (self.verb is Verb.SCALE and self._within_held)
 
     @cached_property
     def scales_up(self) -> bool:

@@ -5,8 +5,8 @@
    be read breaks an enforcing policy: deny by default.
 3. The findings of an enforcing policy are violations, and those of a policy in mode warn are warnings. Those of a
    policy in dry_run are only recorded. While an exception lasts, the findings for its grantee are warnings.
-4. A plan reduces harm if it rolls back, removes or scales down. Rules that exempt such plans only warn about them, and
-   so do missing facts. Rules on service levels exempt scale-ups too.
+4. A plan reduces harm if it rolls back, reschedules, removes or scales down. Rules that exempt such plans only warn
+   about them, and so do missing facts. Rules on service levels exempt scale-ups too.
 5. No matching policy approves, with the warning `no_policy_matched`, unless one that matches denies the unmatched. A
    dry-run policy is no match: that it exists changes nothing.
 6. What a rule wants a person to approve is a violation until somebody has: the plan awaits that when nothing else

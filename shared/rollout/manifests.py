@@ -8,12 +8,16 @@ must not restart them, so generation, plan and revision are annotations of the o
 Names: a Deployment is called like its workload; a StatefulSet too, cut to 52 characters, because its pods carry
 `<name>-<hash of 10>` as a label; a Job adds its revision, because its template cannot change, and is cut to 57,
 because the host name of an indexed pod is `<name>-<index>`. What is cut ends in a hash of the whole.
+
+Nodes that are excluded from placement are named in the node affinity, so that the scheduler gives no pod to them.
 """
 
+import copy
 import hashlib
 import math
+import re
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +52,8 @@ _IDENTITY_LABELS = (
     "sentinel.dev/team",
 )
 CONTAINER = "main"
+HOSTNAME_LABEL = "kubernetes.io/hostname"
+"""The label by which pods avoid nodes; the kubelet sets it to the name of its node."""
 
 _SURGE = {"Deployment": 1, "StatefulSet": 0, "Job": 0}
 _NAME_LIMIT = {"Deployment": 63, "StatefulSet": 52, "Job": 57}
@@ -81,14 +87,16 @@ def manifest(
     revision: int,
     generation: int,
     products: Collection[str] = (),
+    excluded: Collection[str] = (),
 ) -> KubernetesObject:
     """The Deployment, StatefulSet or Job for one revision of a workload, ready for server-side apply.
 
-    products: the GPU products that the nodes of its cluster have shown.
+    products: the GPU products that the nodes of its cluster have shown. excluded: the nodes that its pods must not run
+    on.
     """
     labels = _labels(spec, workload_id)
     kind = spec.type.kind
-    pods = {"metadata": _pod_metadata(spec, labels), "spec": _pod(spec, products)}
+    pods = {"metadata": _pod_metadata(spec, labels), "spec": _pod(spec, products, excluded)}
     return {
         "apiVersion": "batch/v1" if kind == "Job" else "apps/v1",
         "kind": kind,
@@ -105,6 +113,32 @@ def manifest(
         },
         "spec": _SPECS[kind](spec, workload_id, pods),
     }
+
+
+def restored(
+    snapshot: KubernetesObject, *, plan_id: uuid.UUID, revision: int, excluded: Collection[str] = ()
+) -> KubernetesObject:
+    """What `manifest` wrote, as a new revision: the same fields, but the nodes that its pods must not run on.
+
+    A Job gets the name of the new revision.
+    """
+    document = copy.deepcopy(snapshot)
+    meta = document["metadata"]
+    if document["kind"] == "Job":
+        meta["name"] = re.sub(r"-r[0-9]+$", f"-r{revision}", meta["name"])
+    meta["annotations"] |= {PLAN_ANNOTATION: str(plan_id), REVISION_ANNOTATION: str(revision)}
+    pod = document["spec"]["template"]["spec"]
+    kept = [one for one in _node_expressions(pod) if not _excludes(one)]
+    pod.pop("affinity", None)
+    if affinity := _node_affinity([*kept, *_exclusions(excluded)]):
+        pod["affinity"] = affinity
+    return document
+
+
+def excluded_nodes_of(document: Mapping[str, Any]) -> frozenset[str]:
+    """The nodes that the pods of an object that `manifest` wrote must not run on."""
+    expressions = _node_expressions(document["spec"]["template"]["spec"])
+    return frozenset(name for one in expressions if _excludes(one) for name in one["values"])
 
 
 def autoscaling_of(document: Mapping[str, Any]) -> ReplicaRange | None:
@@ -262,23 +296,48 @@ def _first_replicas(spec: WorkloadSpec) -> int:
 _SPECS = {"Deployment": _deployment, "StatefulSet": _stateful_set, "Job": _job}
 
 
-def _pod(spec: WorkloadSpec, products: Collection[str]) -> KubernetesObject:
+def _pod(spec: WorkloadSpec, products: Collection[str], excluded: Collection[str]) -> KubernetesObject:
     pod: KubernetesObject = {"containers": [_container(spec)]}
     if spec.volumes:
         pod["volumes"] = [{"name": volume.name, **_volume_source(volume)} for volume in spec.volumes]
     pod |= dict.fromkeys(spec.security.host_namespaces, True)
-    gpu = spec.resources.gpu
-    if gpu.count and gpu.sku is not None:
-        product = {"key": PRODUCT_LABEL, "operator": "In", "values": matching_products(gpu.sku, gpu.product, products)}
-        terms = [{"matchExpressions": [product]}]
-        pod["affinity"] = {
-            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-        }
+    if affinity := _node_affinity([*_product(spec, products), *_exclusions(excluded)]):
+        pod["affinity"] = affinity
     if spec.node_selector:
         pod["nodeSelector"] = dict(sorted(spec.node_selector.items()))
     if tolerations := _tolerations(spec):
         pod["tolerations"] = tolerations
     return pod
+
+
+def _product(spec: WorkloadSpec, products: Collection[str]) -> Iterator[KubernetesObject]:
+    gpu = spec.resources.gpu
+    if gpu.count and gpu.sku is not None:
+        values = matching_products(gpu.sku, gpu.product, products)
+        yield {"key": PRODUCT_LABEL, "operator": "In", "values": values}
+
+
+def _exclusions(excluded: Collection[str]) -> Iterator[KubernetesObject]:
+    if excluded:
+        yield {"key": HOSTNAME_LABEL, "operator": "NotIn", "values": sorted(excluded)}
+
+
+def _excludes(expression: KubernetesObject) -> bool:
+    return (expression["key"], expression["operator"]) == (HOSTNAME_LABEL, "NotIn")
+
+
+def _node_affinity(expressions: list[KubernetesObject]) -> KubernetesObject:
+    """One term, whose expressions all have to hold: terms are alternatives. Empty without expressions."""
+    if not expressions:
+        return {}
+    terms = [{"matchExpressions": expressions}]
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+
+
+def _node_expressions(pod: Mapping[str, Any]) -> list[KubernetesObject]:
+    """What `_node_affinity` was given."""
+    required = pod.get("affinity", {}).get("nodeAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution", {})
+    return [one for term in required.get("nodeSelectorTerms", ()) for one in term["matchExpressions"]]
 
 
 def _tolerations(spec: WorkloadSpec) -> list[KubernetesObject]:

@@ -21,11 +21,12 @@ def choose_cluster(
     Clusters that may run it:
       1. are not lost, and not cordoned unless it runs there;
       2. have every label of the workload's matchLabels;
-      3. have, or may have, GPUs of the SKU that it asks for (of any, when it names none).
+      3. have, or may have, GPUs of the SKU that it asks for (of any, when it names none), on nodes that are not
+         excluded unless it runs there: it may always be scaled down, say.
     Of these, the first by:
       4. the one where it runs already: moving costs a cold start, and capacity that is held twice;
       5. known capacity before unknown (only for workloads with GPUs, as is 6);
-      6. most free GPUs of the SKU: capacity less reservations;
+      6. most free GPUs of the SKU: capacity without excluded nodes, less reservations;
       7. fewest reserved replicas;
       8. name.
     Raises NoClusterMatches, whose message says of each cluster why it was not chosen.
@@ -49,13 +50,13 @@ def _free_gpus(spec: WorkloadSpec, cluster: Cluster, reserved: Reserved) -> int 
     """Free GPUs of the SKU, or of all SKUs when none is named; None when the capacity is not known."""
     if spec.resources.gpu.count == 0:
         return 0
-    if cluster.gpus is None:
+    if (usable := cluster.usable_gpus) is None:
         return None
     sku = spec.resources.gpu.sku
     if sku is not None:
-        return cluster.gpus.get(sku, 0) - reserved.get((cluster.name, sku), NOTHING).gpus
+        return usable.get(sku, 0) - reserved.get((cluster.name, sku), NOTHING).gpus
     held = sum(amounts.gpus for (name, _), amounts in reserved.items() if name == cluster.name)
-    return sum(cluster.gpus.values()) - held
+    return sum(usable.values()) - held
 
 
 def obstacle(spec: WorkloadSpec, cluster: Cluster, current: str | None = None) -> str | None:
@@ -75,6 +76,8 @@ def obstacle(spec: WorkloadSpec, cluster: Cluster, current: str | None = None) -
     if gpu.count and not cluster.has_gpu(gpu.sku):
         present = ", ".join(sorted(sku for sku, count in (cluster.gpus or {}).items() if count > 0)) or "no GPUs"
         return f"no {gpu.sku or 'GPU'} (it has {present})"
+    if gpu.count and cluster.name != current and not cluster.has_usable_gpu(gpu.sku):
+        return f"no {gpu.sku or 'GPU'} on a node that is not excluded"
     return None
 
 

@@ -16,7 +16,7 @@ from shared.models.plan import ActionPlan, Decision, PlanSource, Verb
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec
 from shared.rollout import occupancy
-from shared.rollout.manifests import manifest, surge_replicas
+from shared.rollout.manifests import excluded_nodes_of, manifest, surge_replicas
 from shared.rollout.placement import Reserved, choose_cluster
 from shared.rollout.pricing import Prices, replica_amounts
 
@@ -128,7 +128,7 @@ def propose(
     except UnknownMigProfile as error:
         raise OperationRefused("resources.gpu.mig", str(error)) from None
     here = known if known and known.cluster == cluster.name else None
-    verb, surge = verb_and_surge(spec, here, live, held, cluster.products)
+    verb, surge = verb_and_surge(spec, here, live, held, cluster.products, cluster.excluded_nodes)
     plan = ActionPlan(
         id=plan_id,
         workload_id=spec.id,
@@ -162,33 +162,50 @@ def verb_and_surge(
     live: Sequence[Deployment],
     held: Mapping[str, Amounts],
     products: Collection[str] = (),
+    excluded: Collection[str] = (),
 ) -> tuple[Verb, int]:
     """What a submission does to what runs now, and how many replicas beyond its own it takes meanwhile.
 
-    live, held: as in `propose`. products: as in `scales`.
+    live, held: as in `propose`. products, excluded: as in `scales`.
     """
-    verb = _verb(spec, known, live, products)
+    verb = _verb(spec, known, live, products, excluded)
     if verb is Verb.SCALE:
         return verb, occupancy.remaining_surge(spec.resources.gpu.sku or "", live, held)
     return verb, surge_replicas(spec.type.kind) if verb is Verb.UPDATE else 0
 
 
-def scales(spec: WorkloadSpec, live: Sequence[Deployment], products: Collection[str] = ()) -> bool:
+def scales(
+    spec: WorkloadSpec,
+    live: Sequence[Deployment],
+    products: Collection[str] = (),
+    excluded: Collection[str] = (),
+) -> bool:
     """Whether a submission differs in its replicas alone from what runs, if it differs at all.
 
     What runs is every live revision, whatever was submitted since, or became of it: an update that failed was rolled
     back, and one that is on its way may not have come to the cluster. What is being removed does not run.
 
     products: the GPU products that the nodes of the cluster have shown. Pods that accept others than a
-    new manifest would are replaced: an update.
+    new manifest would are replaced: an update. excluded: the nodes that are excluded from placement there. More
+    replicas than run must not come to one of them; where the running pods would accept it, that is an update, too.
     """
-    return spec.type.kind != "Job" and bool(live) and all(_runs_as(spec, revision, products) for revision in live)
+    return (
+        spec.type.kind != "Job"
+        and bool(live)
+        and all(_runs_as(spec, revision, products) and _may_grow(spec, revision, excluded) for revision in live)
+    )
 
 
-def _verb(spec: WorkloadSpec, known: Workload | None, live: Sequence[Deployment], products: Collection[str]) -> Verb:
+def _verb(
+    spec: WorkloadSpec,
+    known: Workload | None,
+    live: Sequence[Deployment],
+    products: Collection[str],
+    excluded: Collection[str],
+) -> Verb:
     if known is None or known.revision == 0 or known.phase is Phase.REMOVED:
         return Verb.DEPLOY
-    return Verb.SCALE if scales(spec, live, products) else Verb.UPDATE
+    return Verb.SCALE if scales(spec, live, products, excluded) else Verb.UPDATE
 
 
 def _runs_as(spec: WorkloadSpec, revision: Deployment, products: Collection[str]) -> bool:
@@ -199,6 +216,12 @@ def _runs_as(spec: WorkloadSpec, revision: Deployment, products: Collection[str]
         revision=revision.revision,
         generation=revision.generation,
         products=products,
+        excluded=excluded_nodes_of(revision.manifest),
     )
     alike = {**wanted["spec"], "replicas": None} == {**revision.manifest["spec"], "replicas": None}
     return alike and revision.status is not RevisionStatus.REMOVING
+
+
+def _may_grow(spec: WorkloadSpec, revision: Deployment, excluded: Collection[str]) -> bool:
+    """Whether the pods of a scale would avoid the excluded nodes, or it adds none."""
+    return spec.most_replicas <= revision.amounts.replicas or excluded_nodes_of(revision.manifest).issuperset(excluded)

@@ -13,6 +13,7 @@ from shared.models.cluster import Cluster, ClusterState, ClusterStatus
 from shared.models.page import Page, PageRequest
 from shared.rollout.pricing import Price, PriceKind
 from shared.store import pages
+from shared.store.nodes import excluded_gpus_of, total
 from shared.store.rows import AMOUNT_COLUMNS, amounts_from, one_of
 from shared.store.tables import clusters, orphans, prices, sweeps, usage_totals
 
@@ -24,7 +25,7 @@ def _in_seconds(seconds: sa.ColumnElement[float]) -> sa.ColumnElement[datetime]:
 
 _PRICES = sa.select(prices).order_by(prices.c.kind, prices.c.sku, prices.c.cluster)
 _PRICES_AT = _PRICES.where(prices.c.cluster.in_(["", sa.bindparam("at")]))
-_PRODUCTS = sa.select(clusters.c.products).where(clusters.c.name == sa.bindparam("cluster"))
+_CLUSTERS = sa.select(clusters, excluded_gpus_of(clusters.c.name))
 _IS_UNREAD = sa.or_(clusters.c.products_read_at.is_(None), clusters.c.products_read_at < sa.bindparam("read_before"))
 _IS_PROBED = clusters.c.away_until <= sa.func.clock_timestamp()
 _UNREAD = (
@@ -118,16 +119,16 @@ class CatalogueRows:
 
     def clusters(self) -> list[Cluster]:
         """Every cluster, by name."""
-        return list(map(_cluster, self.connection.execute(sa.select(clusters).order_by(clusters.c.name))))
+        return list(map(_cluster, self.connection.execute(_CLUSTERS.order_by(clusters.c.name))))
 
     def page(self, request: PageRequest) -> Page[ClusterStatus]:
         """A page of the clusters, by name."""
-        found = pages.fetch(self.connection, sa.select(clusters), SORTS, request, _status)
+        found = pages.fetch(self.connection, _CLUSTERS, SORTS, request, _status)
         return Page(self._with_reserved(found.items), found.next)
 
     def status(self, name: str) -> ClusterStatus | None:
         """One cluster, and how it stands."""
-        rows = self.connection.execute(sa.select(clusters).where(clusters.c.name == name))
+        rows = self.connection.execute(_CLUSTERS.where(clusters.c.name == name))
         found = self._with_reserved(list(map(_status, rows)))
         return found[0] if found else None
 
@@ -139,7 +140,7 @@ class CatalogueRows:
 
     def cluster(self, name: str, *, lock: bool = False) -> Cluster | None:
         """One cluster. lock: nobody else changes it until this transaction ends."""
-        statement = sa.select(clusters).where(clusters.c.name == name)
+        statement = _CLUSTERS.where(clusters.c.name == name)
         row = self.connection.execute(statement.with_for_update() if lock else statement).one_or_none()
         return None if row is None else _cluster(row)
 
@@ -166,10 +167,6 @@ class CatalogueRows:
         """Forgets a cluster, its sweep and its orphans. Its prices stay."""
         for column in (clusters.c.name, sweeps.c.cluster, orphans.c.cluster):
             self.connection.execute(sa.delete(column.table).where(column == cluster))
-
-    def products(self, cluster: str) -> tuple[str, ...]:
-        """The GPU products that a cluster's nodes have shown."""
-        return tuple(self.connection.execute(_PRODUCTS, {"cluster": cluster}).scalar_one_or_none() or ())
 
     def take_unread(
         self, now: datetime, read_before: datetime, limit: int, *, probe: timedelta = timedelta(seconds=30)
@@ -249,4 +246,6 @@ def _status(row: sa.Row[Any]) -> ClusterStatus:
 
 
 def _cluster(row: sa.Row[Any]) -> Cluster:
-    return Cluster(row.name, row.labels, row.gpus, tuple(row.products), ClusterState(row.state))
+    excluded = tuple(sorted(row.excluded or ()))
+    state, products = ClusterState(row.state), tuple(row.products)
+    return Cluster(row.name, row.labels, row.gpus, products, state, excluded, total(row.excluded))

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, array, insert
 
+from shared.models.cluster import without
 from shared.models.gpu import parse_sku
 from shared.models.lifecycle import PlanStatus
 from shared.models.plan import Verb
@@ -19,6 +20,7 @@ from shared.policy.resources import ANY_SKU
 from shared.policy.vocabulary import ScopeKind
 from shared.rollout.pricing import PriceKind
 from shared.store.ledger import Ledger
+from shared.store.nodes import excluded_gpus_of, total
 from shared.store.tables import action_plans, actions, clusters, prices
 from shared.telemetry.rollups import LATENCIES
 from shared.telemetry.windows import span
@@ -120,8 +122,8 @@ class FactRows:
         return found
 
     def _capacity(self, cluster: str) -> dict[str, int] | None:
-        found: dict[str, int] | None = self.connection.execute(_CAPACITY, {"cluster": cluster}).scalar_one_or_none()
-        return found
+        row = self.connection.execute(_CAPACITY, {"cluster": cluster}).one_or_none()
+        return None if row is None or row.gpus is None else without(row.gpus, total(row.excluded))
 
     def _actions(self, query: ActionQuery, plan_id: uuid.UUID, now: datetime) -> tuple[datetime, ...]:
         """What other plans have spent, oldest first; no more of the newest than the query asks for.
@@ -215,7 +217,7 @@ _SERVICE_LEVELS = sa.text(f"""
 _SKUS = sa.bindparam("skus", type_=ARRAY(sa.Text))
 _OLDEST_PRICE = _oldest_price()
 _HERE = clusters.c.name == sa.bindparam("cluster")
-_CAPACITY = sa.select(clusters.c.gpus).where(_HERE)
+_CAPACITY = sa.select(clusters.c.gpus, excluded_gpus_of(clusters.c.name)).where(_HERE)
 _CAPPED = sa.select(sa.or_(sa.bindparam("queues", type_=sa.Boolean), _anyone_waits())).where(
     _HERE, clusters.c.gpus.is_not(None)
 )

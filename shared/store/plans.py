@@ -23,17 +23,23 @@ from shared.models.validation import read_stored
 from shared.policy.decision import DecisionRecord
 from shared.policy.resources import keys_of
 from shared.store import pages
+from shared.store.nodes import excluded_gpus_of
 from shared.store.rows import NOT_UNDERSTOOD, POLICY_SET_LOCK, Row, amounts_from, readable, unreadable
 from shared.store.tables import action_plans, clusters, policy_decisions
 
 
 @dataclass(frozen=True)
 class PlanWithCluster:
-    """A plan to execute. away: why its cluster is away; None when that answers, as far as is known."""
+    """A plan to execute. away: why its cluster is away; None when that answers, as far as is known.
+
+    products: the GPU products that the cluster's nodes have shown. excluded: its nodes that take no new pods.
+    """
 
     plan: ActionPlan
     away: str | None
     cordoned: bool
+    products: tuple[str, ...] = ()
+    excluded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,8 @@ class PlanRows:
         if row is None:
             return None
         away = None if row.away_until is None else row.away_reason
-        return PlanWithCluster(_plan(row), away, row.cluster_state == ClusterState.CORDONED)
+        cordoned = row.cluster_state == ClusterState.CORDONED
+        return PlanWithCluster(_plan(row), away, cordoned, tuple(row.products or ()), frozenset(row.excluded or ()))
 
     def get_to_decide(self, plan_id: uuid.UUID, workload_id: uuid.UUID) -> tuple[ActionPlan | None, list[uuid.UUID]]:
         """A plan that is about to be decided, and the other plans of its workload that are set aside.
@@ -369,7 +376,12 @@ _GET = sa.select(action_plans).where(action_plans.c.id == sa.bindparam("plan"))
 _IS_ITS_CLUSTER = clusters.c.name == action_plans.c.decision["cluster"].astext
 _IS_AWAY = sa.and_(_IS_ITS_CLUSTER, clusters.c.away_until.is_not(None))
 _GET_WITH_CLUSTER = (
-    sa.select(action_plans, clusters.c.away_until, clusters.c.away_reason, clusters.c.state.label("cluster_state"))
+    sa.select(
+        action_plans,
+        *(clusters.c[name] for name in ("away_until", "away_reason", "products")),
+        clusters.c.state.label("cluster_state"),
+        excluded_gpus_of(clusters.c.name),
+    )
     .outerjoin_from(action_plans, clusters, _IS_ITS_CLUSTER)
     .where(action_plans.c.id == sa.bindparam("plan"))
 )

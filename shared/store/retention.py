@@ -18,6 +18,8 @@ from shared.store.tables import (
     actions,
     backtests,
     dead_letters,
+    fault_responses,
+    gpu_faults,
     idempotency_keys,
     login_attempts,
     outbox,
@@ -43,6 +45,8 @@ def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
     _forget(connection, backtests.c.created_at, _ago(retention.events), limit)
     _forget(connection, outbox.c.updated_at, _ago(retention.letters), limit, outbox.c.refused.is_not(None))
     _forget(connection, dead_letters.c.redriven_at, _ago(retention.letters), limit)
+    _forget(connection, gpu_faults.c.updated_at, _ago(retention.history), limit)
+    _forget(connection, fault_responses.c.updated_at, _ago(retention.history), limit)
     _forget(connection, actions.c.taken_at, _ago(retention.actions), limit)
     _forget(connection, refresh_tokens.c.expires_at, _ago(_EXPIRED), limit)
     _forget(connection, account_tokens.c.expires_at, _ago(retention.letters), limit)

@@ -449,6 +449,77 @@ orphans = Table(
     UniqueConstraint("cluster", "kind", "namespace", "name"),
 )
 
+EXCLUDED = "excluded_at IS NOT NULL OR faulty_since IS NOT NULL"
+"""Nodes that take no new pods: an operator says so, or their hardware has failed."""
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("gpus", JSONB(none_as_null=True)),
+    _moment("excluded_at"),
+    _text("excluded_by", default=""),
+    _text("reason", default=""),
+    _moment("faulty_since"),
+    _moment("proven_at"),
+    *_kept(),
+    Index("ix_nodes_excluded", "cluster", "name", postgresql_where=text(EXCLUDED)),
+    Index("ix_nodes_proven", "proven_at", postgresql_where=text("proven_at IS NOT NULL")),
+)
+
+# One row a cluster from its first fault on: faults of a fleet are counted under its lock.
+fleets = Table(
+    "fleets",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    _moment("suspected_at"),
+    *_kept(),
+)
+
+gpu_faults = Table(
+    "gpu_faults",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _text("cluster"),
+    _text("node"),
+    _text("gpu", nullable=True),
+    _text("kind"),
+    _text("blame"),
+    Column("xid", Integer),
+    _text("action", nullable=True),
+    _text("message", default=""),
+    Column("evidence", JSONB, nullable=False),
+    _moment("observed_at", nullable=False),
+    _moment("raised_at"),
+    _moment("cleared_at"),
+    *_kept(),
+    Index("ix_gpu_faults_raised", "cluster", "raised_at", postgresql_where=text("blame <> 'pod'")),
+    Index("ix_gpu_faults_open", "cluster", "node", postgresql_where=text("cleared_at IS NULL")),
+    Index(None, "updated_at"),
+)
+
+fault_responses = Table(
+    "fault_responses",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    Column("fault_id", Uuid, nullable=False),
+    Column("workload_id", Uuid, nullable=False),
+    _text("outcome"),
+    Column("plan_id", Uuid),
+    _moment("decided_at", nullable=False),
+    *_kept(),
+    UniqueConstraint("fault_id", "workload_id"),
+    Index(None, "updated_at"),
+    Index(
+        "ix_fault_responses_proposed",
+        "workload_id",
+        "decided_at",
+        postgresql_where=text("outcome = 'proposed'"),
+    ),
+    Index("ix_fault_responses_waiting", "decided_at", postgresql_where=text("outcome = 'waiting'")),
+)
+
 prices = Table(
     "prices",
     metadata,

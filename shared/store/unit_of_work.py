@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from shared.store.denials import DenialRows
     from shared.store.deployments import DeploymentRows
     from shared.store.facts import FactRows
+    from shared.store.faults import FaultRows
     from shared.store.history import HistoryRows
     from shared.store.idempotency import IdempotencyRows
     from shared.store.identity import IdentityRows
     from shared.store.ledger import Ledger
     from shared.store.ledger_records import LedgerRecordRows
+    from shared.store.nodes import NodeRows
     from shared.store.plans import PlanRows
     from shared.store.policies import PolicyRows
     from shared.store.queue import QueueRows
@@ -156,6 +158,18 @@ class UnitOfWork:
         from shared.store.rollups import RollupRows
 
         return RollupRows(self._connection)
+
+    @cached_property
+    def nodes(self) -> "NodeRows":
+        from shared.store.nodes import NodeRows
+
+        return NodeRows(self._connection)
+
+    @cached_property
+    def faults(self) -> "FaultRows":
+        from shared.store.faults import FaultRows
+
+        return FaultRows(self._connection)
 
     @cached_property
     def sweeps(self) -> "SweepRows":

@@ -68,6 +68,11 @@ class WorkloadRows:
         statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids)).order_by(workloads.c.id)
         return _by_id(self.connection.execute(statement.with_for_update()))
 
+    def lock_free(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
+        """Locks those of several workloads that nobody else has locked; the others are absent. Waits for nobody."""
+        statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids)).order_by(workloads.c.id)
+        return _by_id(self.connection.execute(statement.with_for_update(skip_locked=True)))
+
     def on_cluster(self, cluster: str, after: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, str]]:
         """The next workloads, by id, that have or may get something on a cluster, each with its full name.
 

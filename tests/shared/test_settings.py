@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConfigurationError
+from shared.models.faults import FaultRules
 from shared.models.retention import Retention
 from shared.settings import FunctionSettings, IdentitySettings, OidcIssuer, required
 
@@ -124,3 +125,28 @@ def test_the_api_is_told_its_keys_and_its_issuers() -> None:
 def test_an_issuer_that_is_not_plainly_one_is_refused(text: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=f"OIDC_ISSUERS.*{said}"):
         IdentitySettings.from_environment({"SIGNING_KEYS_DIR": "/keys", "OIDC_ISSUERS": text})
+
+
+def test_how_faults_are_answered() -> None:
+    given = {
+        "RESCHEDULES_PER_HOUR": "1",
+        "FLEET_SUSPECT_SHARE": ".5",
+        "FLEET_SUSPECT_WINDOW": "5m",
+        "NODE_QUIET_TIME": "0s",
+    }
+    found = FunctionSettings.from_environment({**URL, **given}).fault_rules
+    assert found == FaultRules(1, 0.5, timedelta(minutes=5), timedelta(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("RESCHEDULES_PER_HOUR", "0"),
+        *(("FLEET_SUSPECT_SHARE", text) for text in ("0", "0.0", "1.1", "-1", "nan", "25%", "1e-1")),
+        ("FLEET_SUSPECT_WINDOW", "0s"),
+        ("NODE_QUIET_TIME", "an hour"),
+    ],
+)
+def test_a_rule_for_faults_that_makes_no_sense_is_named(name: str, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        FunctionSettings.from_environment({**URL, name: text})

@@ -576,9 +576,9 @@ class ClusterContract:
         assert gpus
         assert all(count > 0 for count in gpus.values())
 
-    def test_gpu_products_are_the_labels_of_nodes(self, world: World) -> None:
+    def test_gpu_nodes_have_the_product_of_their_label(self, world: World) -> None:
         with world.gpu_node(product="NVIDIA-GeForce-RTX-6090"):
-            assert "NVIDIA-GeForce-RTX-6090" in world.driver.gpu_products()
+            assert "NVIDIA-GeForce-RTX-6090" in {node.product for node in world.driver.gpu_nodes()}
 
     def test_a_namespace_that_cannot_be_is_refused(self, world: World) -> None:
         with pytest.raises(ClusterRefused, match="UPPER"):

@@ -13,11 +13,11 @@ from shared.clusters.transport import Transport
 from shared.models.lifecycle import Phase
 from shared.operations import verify
 from shared.store.tables import clusters, deployments
-from tests.support.builders import connection_of, gpu_fault, request, set_columns, told
+from tests.support.builders import connection_of, request, set_columns, told
 from tests.support.chain import TICK, Chain
 
 CONTINUED = "dev.sentinel.verification.continued.v1"
-FAULT = "dev.sentinel.gpu.fault.v1"
+BREACHED = "dev.sentinel.slo.breached.v1"
 WORKLOADS = 12
 NO_GPU = {"cpu": "10m", "memory": "6Mi"}
 
@@ -144,11 +144,12 @@ def test_many_workloads_of_many_teams_are_verified_at_once_without_a_deadlock(
     submissions = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, bake="PT0S") for n in range(WORKLOADS)]
     applied = [chain.forward(chain.forward(chain.send(submission))) for submission in submissions]
     chain.pass_time(3, observed_at=True)
-    fault = gpu_fault(workloads=[str(chain.id(f"w{n}", teams[n % 4])) for n in range(WORKLOADS)])
     ticks = [request(TICK, {}, subject=None) for _ in range(6)]
-    faults = [request(FAULT, fault, subject="gpu-0") for _ in range(6)]
+    breaches = [
+        request(BREACHED, {"workload": str(chain.id(f"w{n}", teams[n % 4])), "objective": "p99"}) for n in range(6)
+    ]
     edits = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, replicas=2) for n in range(0, WORKLOADS, 3)]
-    work = [*ticks, *faults, *edits, *((answer.headers, answer.body) for answer in applied)]
+    work = [*ticks, *breaches, *edits, *((answer.headers, answer.body) for answer in applied)]
     random.Random(7).shuffle(work)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(chain.send, work))
@@ -202,7 +203,9 @@ def record(chain: Chain, shown: tuple[str, ...]) -> None:
 
 def products(chain: Chain) -> tuple[str, ...]:
     with chain.store.begin() as work:
-        return work.catalogue.products("local")
+        found = work.catalogue.cluster("local")
+    assert found is not None
+    return found.products
 
 
 def suspect_all(chain: Chain) -> None:

@@ -11,14 +11,13 @@ from events.deployment import DeploymentApplied
 from shared.clusters.driver import ClusterDriver
 from shared.models.lifecycle import Phase
 from shared.operations.verify import NOTICE_INTERVAL, NOTICES_AT_ONCE
-from tests.support.builders import gpu_fault, request
+from tests.support.builders import request
 from tests.support.chain import APPLIED, Chain, Message
 from tests.support.cluster import Crash, Site
 
 NEVER = "fate.test/never-ready"
 UPDATED = "dev.knative.apiserver.ref.update"
 DELETED = "dev.knative.apiserver.ref.delete"
-FAULT = "dev.sentinel.gpu.fault.v1"
 BREACHED = "dev.sentinel.slo.breached.v1"
 CONTINUED = "dev.sentinel.verification.continued.v1"
 
@@ -134,20 +133,17 @@ def test_a_lost_notice_is_made_up_for_by_the_tick(chain: Chain) -> None:
     assert chain.workload().phase is Phase.HEALTHY
 
 
-def test_a_gpu_fault_and_a_breach_make_verification_observe_the_workload(chain: Chain) -> None:
+def test_a_breach_makes_verification_observe_the_workload(chain: Chain) -> None:
     ready_but_not_observed(chain)
-    fault = gpu_fault(workloads=[str(chain.id()), str(uuid.uuid4())])
-    assert chain.deliver(chain.verification, FAULT, fault, subject="gpu-0").status == 200
-    assert chain.workload().phase is Phase.HEALTHY
     breach = {"workload": str(chain.id()), "objective": "latency"}
-    assert chain.deliver(chain.verification, BREACHED, breach).status == 202
+    assert chain.deliver(chain.verification, BREACHED, breach).status == 200
+    assert chain.workload().phase is Phase.HEALTHY
 
 
-@pytest.mark.parametrize("workloads", [[], [str(uuid.uuid4())]])
-def test_a_fault_that_touches_nobody_asks_no_cluster(chain: Chain, workloads: list[str]) -> None:
+def test_a_breach_of_nobody_asks_no_cluster(chain: Chain) -> None:
     chain.site.crashes = 1
-    fault = gpu_fault(workloads=workloads)
-    assert chain.deliver(chain.verification, FAULT, fault, subject="gpu-0").status == 202
+    breach = {"workload": str(uuid.uuid4()), "objective": "latency"}
+    assert chain.deliver(chain.verification, BREACHED, breach).status == 202
 
 
 def test_what_is_not_a_workloads_id_is_poison(chain: Chain) -> None:

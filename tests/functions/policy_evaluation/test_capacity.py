@@ -9,12 +9,13 @@ import sqlalchemy as sa
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.cluster import Cluster
 from shared.models.lifecycle import Phase
+from shared.operations import nodes
 from shared.policy import recorded
 from shared.policy.queue import MAX_OVERTAKES
 from shared.policy.vocabulary import CountingScope, ScopeKind
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
-from tests.support.builders import POLICY, Deliver, id_of, in_parallel, rows
+from tests.support.builders import POLICY, TESTS, Deliver, id_of, in_parallel, rows
 from tests.support.queueing import (
     approved,
     cue,
@@ -98,6 +99,17 @@ def test_a_cue_has_reconsidered_what_fits_its_cluster_together(deliver: Deliver,
         queued(submit(deliver, name, size, team=name))
     free(small, "first")
     assert cue(deliver) == [id_of("second", "second"), id_of("fourth", "fourth")]
+
+
+def test_gpus_of_an_excluded_node_are_no_room_until_it_is_readmitted(deliver: Deliver, small: Store) -> None:
+    with small.begin() as work:
+        work.nodes.keep("local", {"node-1": {"L4": 4}, "node-2": {"L4": 4}})
+        nodes.exclude(work, "local", "node-1", "its fans rattle", TESTS)
+    said = queued(submit(deliver, "first", 5))
+    assert said.message == "cluster local would hold 5 L4 GPUs; it has 4"
+    with small.begin() as work:
+        nodes.clear(work, "local", "node-1", TESTS)
+    assert cue(deliver) == [id_of("first")]
 
 
 def test_what_does_not_queue_is_left_to_the_scheduler_of_the_cluster(deliver: Deliver, small: Store) -> None:

@@ -167,10 +167,11 @@ def test_gpus_are_those_of_nodes_that_take_pods(server: ScriptedServer) -> None:
     assert server.driver().gpus() == {"H100": 14, "L4": 4}
 
 
-def test_the_gpu_products_of_all_nodes_keep_their_case(server: ScriptedServer) -> None:
+def test_the_gpu_nodes_keep_the_case_of_their_products(server: ScriptedServer) -> None:
     nodes = [node("Tesla-P4", "8"), node("NVIDIA-L4-SHARED", "40", cordoned=True), node("Tesla-P4", None)]
     server.will(200, {"items": nodes})
-    assert server.driver().gpu_products() == ("NVIDIA-L4-SHARED", "Tesla-P4")
+    found = server.driver().gpu_nodes()
+    assert [(one.product, one.gpus) for one in found] == [("Tesla-P4", 8), ("NVIDIA-L4-SHARED", 40), ("Tesla-P4", 0)]
     assert "labelSelector=nvidia.com/gpu.product" in server.asked[0].path
 
 

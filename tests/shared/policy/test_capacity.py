@@ -67,7 +67,7 @@ def test_capacity_only_makes_wait_and_only_who_asks_for_that_and_takes_more(
     if not decision.approved:
         assert capacity is not None
         assert queue
-        assert verb not in (Verb.ROLLBACK, Verb.REMOVE)
+        assert verb not in (Verb.ROLLBACK, Verb.RESCHEDULE, Verb.REMOVE)
         assert any(asked[name] > held[name] for name in NAMES)
 
 

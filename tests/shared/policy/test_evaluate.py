@@ -215,6 +215,13 @@ def test_a_rule_that_fails_denies_where_it_is_enforced(mode: Mode) -> None:
     assert len(decision.dry_run) == (mode is Mode.DRY_RUN)
 
 
+@pytest.mark.parametrize(
+    ("verb", "reduces"), [("rollback", True), ("reschedule", True), ("remove", True), ("update", False)]
+)
+def test_what_takes_a_workload_off_a_bad_revision_or_node_reduces_harm(verb: str, *, reduces: bool) -> None:
+    assert view(verb=Verb(verb)).reduces_harm is reduces
+
+
 def test_a_rule_that_fails_spares_what_it_spares() -> None:
     policy = stored("a", {"type": "quota", "gpus": 1})
     assert policy.document is not None

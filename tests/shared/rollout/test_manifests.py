@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 from shared.models.workload import WorkloadSpec
 from shared.rollout.manifests import (
     KubernetesObject,
+    excluded_nodes_of,
     hardening,
     hardening_of,
     manifest,
     missing_identity,
     object_name,
+    restored,
     surge_replicas,
 )
 from tests.support.strategies import wire_workloads, workloads
 
 PLAN = uuid.UUID(int=7)
+NODE_NAMES = st.sampled_from(["gpu-1", "gpu-2", "gpu-3"])
 LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -321,3 +324,35 @@ def test_what_an_object_lacks_of_its_identity_is_known() -> None:
     given_away = {"metadata": {**meta, "labels": {**meta["labels"], "app.kubernetes.io/managed-by": "Helm"}}}
     newer = {"metadata": {**meta, "annotations": {**meta["annotations"], "sentinel.dev/revision": "99"}}}
     assert missing_identity(given_away, desired) == missing_identity(newer, desired) == {}
+
+
+def node_terms(document: KubernetesObject) -> list[dict[str, Any]]:
+    """The alternatives of the required node affinity; none where any node will do."""
+    affinity = document["spec"]["template"]["spec"].get("affinity", {}).get("nodeAffinity", {})
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {})
+    found: list[dict[str, Any]] = required.get("nodeSelectorTerms", [])
+    return found
+
+
+AVOIDS = {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["gpu-1", "gpu-2"]}
+
+
+@pytest.mark.parametrize("resources", [FULL["resources"], {"cpu": "1"}])
+def test_a_pod_accepts_its_product_only_on_nodes_that_are_not_excluded(resources: dict[str, Any]) -> None:
+    """One term: terms are alternatives, and a second one would take the pod to an excluded node after all."""
+    spec = WorkloadSpec.model_validate({**FULL, "resources": resources})
+    how: dict[str, Any] = {"workload_id": spec.id, "plan_id": PLAN, "revision": 1, "generation": 1}
+    plain, avoiding = manifest(spec, **how), manifest(spec, **how, excluded=["gpu-2", "gpu-1"])
+    [term] = node_terms(avoiding)
+    before = node_terms(plain)[0]["matchExpressions"] if node_terms(plain) else []
+    assert term["matchExpressions"] == [*before, AVOIDS]
+    assert [sorted(excluded_nodes_of(one)) for one in (plain, avoiding)] == [[], ["gpu-1", "gpu-2"]]
+
+
+@given(workloads, st.sets(NODE_NAMES), st.sets(NODE_NAMES))
+def test_a_manifest_is_restored_but_for_the_excluded_nodes(spec: WorkloadSpec, then: set[str], now: set[str]) -> None:
+    how: dict[str, Any] = {"workload_id": spec.id, "plan_id": PLAN, "generation": 1}
+    snapshot = json.loads(json.dumps(manifest(spec, **how, revision=3, excluded=then)))
+    kept = json.dumps(snapshot)
+    assert restored(snapshot, plan_id=PLAN, revision=4, excluded=now) == manifest(spec, **how, revision=4, excluded=now)
+    assert json.dumps(snapshot) == kept

@@ -119,3 +119,13 @@ def test_a_refusal_stays_short_on_many_clusters() -> None:
 def test_no_cluster_at_all_is_said_plainly() -> None:
     with pytest.raises(NoClusterMatches, match="no cluster is registered"):
         choose_cluster(spec(), [], {})
+
+
+def test_gpus_of_excluded_nodes_are_not_free_and_hold_nobody_where_it_runs() -> None:
+    failing = Cluster("a", gpus={"H100": 16}, excluded_nodes=("n1",), excluded_gpus={"H100": 8})
+    assert choose_cluster(spec(), [failing, Cluster("b", gpus={"H100": 9})], {}).name == "b"
+    failed = Cluster("a", gpus={"H100": 4}, excluded_nodes=("n1",), excluded_gpus={"H100": 8})
+    with pytest.raises(NoClusterMatches, match="a: no H100 on a node that is not excluded"):
+        choose_cluster(spec(), [failed], {})
+    assert choose_cluster(spec(), [failed], {}, current="a") is failed
+    assert choose_cluster(spec(gpus=0, sku=None), [failed], {}) is failed

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ from shared.models.amounts import Amounts
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import RevisionStatus
 from shared.models.workload import WorkloadSpec
-from shared.rollout.manifests import manifest
+from shared.rollout.manifests import manifest, restored
 from shared.rollout.occupancy import remaining_surge
 from shared.rollout.planning import scales
 
@@ -106,3 +107,13 @@ def test_a_scale_takes_over_the_surge_that_a_rollout_still_holds(
 def test_a_stateful_set_has_no_surge_to_take_over() -> None:
     stateful = revision(spec(type="stateful"), RevisionStatus.UNHEALTHY)
     assert remaining_surge("L4", [stateful], {"L4": REPLICA.times(9)}) == 0
+
+
+def test_more_replicas_are_an_update_where_they_would_come_to_an_excluded_node() -> None:
+    runs = revision(spec())
+    avoiding = replace(runs, manifest=restored(runs.manifest, plan_id=uuid.uuid4(), revision=1, excluded=["gpu-1"]))
+    for replicas, scaled in ((5, False), (4, True), (1, True)):
+        assert scales(spec(replicas=replicas), [runs], excluded=["gpu-1"]) is scaled
+    assert scales(spec(replicas=5), [avoiding], excluded=["gpu-1"])
+    assert scales(spec(replicas=5), [avoiding], excluded=[])
+    assert not scales(spec(replicas=5), [avoiding], excluded=["gpu-1", "gpu-2"])
