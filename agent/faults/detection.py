@@ -88,7 +88,7 @@ class _Observation:
             self._streaks,
             self._windows,
         )
-        return memory, tuple(sorted(self._faults, key=lambda one: _order(FaultKey(one.gpu, one.kind, one.xid))))
+        return memory, tuple(self._faults)
 
     # What is known of the GPUs
 
