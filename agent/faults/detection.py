@@ -218,9 +218,9 @@ class _Observation:
         length, share, clear_share = WINDOWS[key.kind](self._settings)
         seconds = length.total_seconds()
         window = widened(self._windows.pop(key, Window()), condition.holds, self._elapsed, seconds)
-        held = window.held_seconds / seconds
+        held = window.share(seconds)
         if key in self._standing:
-            if condition.holds is False and window.is_full and held <= clear_share:
+            if condition.holds is False and window.known_seconds >= seconds and held <= clear_share:
                 self._clear(key, f"in {held:.0%} of {_minutes(length)} under load")
         elif condition.holds and held >= share:
             message = f"{condition.message}; in {held:.0%} of {_minutes(length)} under load"

@@ -38,22 +38,26 @@ class Window:
     def known_seconds(self) -> float:
         return sum(known for known, _ in self.slots)
 
-    @property
-    def held_seconds(self) -> float:
-        return sum(held for _, held in self.slots)
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.slots) == _SLOTS
+    def share(self, length: float) -> float:
+        """In which share of the window the condition held. A time of which nothing is known counts against it."""
+        held = sum(held for _, held in self.slots)
+        return held / max(self.known_seconds, length)
 
 
 def widened(window: Window, holds: bool | None, elapsed: float, length: float) -> Window:
-    """The window after one more reading. What was known before a pause of the window's length is forgotten."""
+    """The window after one more reading: the last `length` seconds of known time, and at most a slot more.
+
+    What was known before a pause of that length is forgotten.
+    """
     if holds is None:
         unknown = window.unknown + elapsed
         return Window() if unknown >= length else Window(window.slots, unknown)
-    slots = window.slots
+    slots = list(window.slots)
     if not slots or slots[-1][0] >= length / _SLOTS:
-        slots = (*slots, (0.0, 0.0))[-_SLOTS:]
+        slots.append((0.0, 0.0))
     known, held = slots[-1]
-    return Window((*slots[:-1], (known + elapsed, held + (elapsed if holds else 0.0))))
+    slots[-1] = (known + elapsed, held + (elapsed if holds else 0.0))
+    total = sum(known for known, _ in slots)
+    while total - slots[0][0] >= length:
+        total -= slots.pop(0)[0]
+    return Window(tuple(slots))
