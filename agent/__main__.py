@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -33,7 +31,7 @@ from agent.settings import AgentSettings
 from shared.errors import ConfigurationError
 from shared.models.telemetry import GpuState, NodeState
 from shared.observability import configure_logging
-from shared.processes import follow_parent
+from shared.processes import follow_parent, inherited_socket
 from shared.settings import SINK_TOKEN
 
 if TYPE_CHECKING:
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from agent.readings import GpuSource, NodeReading
     from agent.scripted import ScriptedGpus
 
-LISTEN_FD = 3
-"""A listening socket that was passed as systemd does it: LISTEN_FDS=1. The laptop platform does."""
 OVERDUE_READINGS, LEAST_OVERDUE = 4, timedelta(minutes=1)
 """A reading is overdue after so many intervals, and after a minute at least: a driver may take half of it to start."""
 TURN_SECONDS, FLUSH_SECONDS = 3.0, 8.0
@@ -118,7 +114,7 @@ def _run(settings: AgentSettings) -> int:
         overdue_after=max(OVERDUE_READINGS * settings.interval, LEAST_OVERDUE).total_seconds(),
         others=(FaultCollector(detector), *(() if publisher is None else (PublishingCollector(publisher),))),
     )
-    address = exporter.start(socket.socket(fileno=LISTEN_FD) if os.environ.get("LISTEN_FDS") == "1" else None)
+    address = exporter.start(inherited_socket())
     if publisher is None:
         logger.warning("neither K_SINK nor KAFKA_BOOTSTRAP is set: metrics are served, and no event is sent")
     else:
