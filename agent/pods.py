@@ -17,7 +17,7 @@ from shared.metrics import CounterSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from agent.podresources.client import DeviceHolder, PodResourcesClient
+    from agent.podresources.client import DeviceHolder
 
 DEFAULT_TIMEOUT = 2.0
 MAX_CONTAINERS = 64
@@ -40,7 +40,6 @@ class KubeletPods:
     def __init__(self, socket: Path, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._socket = socket
         self._timeout = timeout
-        self._client: PodResourcesClient | None = None
         self._failing = False
 
     def containers(self) -> Mapping[str, tuple[Container, ...]]:
@@ -48,12 +47,10 @@ class KubeletPods:
         if not _is_socket(self._socket):
             self._failed("no_socket", f"there is no socket at {self._socket}")
             return {}
-        from agent.podresources.client import PodResourcesClient, PodResourcesFailed
+        from agent.podresources.client import PodResourcesFailed, device_holders
 
-        if self._client is None:
-            self._client = PodResourcesClient(self._socket, timeout=self._timeout)
         try:
-            found = by_device(self._client.holders())
+            found = by_device(device_holders(self._socket, timeout=self._timeout))
         except PodResourcesFailed as error:
             self._failed(error.reason, str(error))
             return {}
@@ -61,11 +58,6 @@ class KubeletPods:
             logger.info("the kubelet says again which containers have GPUs")
             self._failing = False
         return found
-
-    def close(self) -> None:
-        """Ends the connection."""
-        if self._client is not None:
-            self._client.close()
 
     def _failed(self, reason: str, message: str) -> None:
         metrics.count(FAILURES, reason=reason)
