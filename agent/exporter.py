@@ -1,6 +1,9 @@
 """The agent's HTTP server: /metrics for Prometheus, /healthz and /readyz for the kubelet.
 
-/healthz is 200 while readings come, and 503 once the last one is overdue: the kubelet starts the agent again then.
+/healthz is 200 while readings come, and 503 once the last one is overdue: the kubelet starts the agent again then. It
+is 503 too when the driver was changed and stays so for that long: a container has the library of the driver that was
+there when it started, and only a new container is given the new library.
+
 /readyz is 200 from the first reading on, while readings come. A reading that is overdue is shown no longer, because a
 value that nobody measures any more would look like a measured one.
 """
@@ -23,6 +26,7 @@ from agent.readings import NodeReading
 from agent.settings import Address
 from shared import metrics
 from shared.errors import ConfigurationError
+from shared.models.telemetry import NodeState
 
 REQUEST_TIMEOUT = 5.0
 """Seconds that a client may take for its request, and for taking the answer."""
@@ -49,10 +53,10 @@ class Exporter:
         self._overdue_after = overdue_after
         self._clock = clock
         self._registry = CollectorRegistry()
-        for collector in (ReadingCollector(lambda: self._latest if self.healthy else None), *others):
+        for collector in (ReadingCollector(lambda: self._latest if self._is_fresh() else None), *others):
             self._registry.register(collector)
         self._latest: NodeReading | None = None
-        self._fresh_until = clock() + overdue_after
+        self._fresh_until = self._usable_until = clock() + overdue_after
         self._server: _Server | None = None
 
     def start(self, inherited: socket.socket | None = None) -> Address:
@@ -72,6 +76,8 @@ class Exporter:
         """Takes the place of the reading before."""
         self._latest = reading
         self._fresh_until = self._clock() + self._overdue_after
+        if reading.state is not NodeState.DRIVER_CHANGED:
+            self._usable_until = self._fresh_until
 
     def close(self) -> None:
         """Stops listening."""
@@ -79,18 +85,26 @@ class Exporter:
             self._server.stop()
 
     @property
-    def healthy(self) -> bool:
-        """Whether a reading came in time; before the first one, whether it still may."""
-        return self._clock() <= self._fresh_until
+    def unhealthy(self) -> str | None:
+        """Why the agent must start again, or None."""
+        if not self._is_fresh():
+            return "the last reading is overdue"
+        if self._clock() > self._usable_until:
+            return "the driver was changed, and this agent has the library of the old one"
+        return None
 
     @property
-    def ready(self) -> bool:
-        """Whether there is a reading that is not overdue."""
-        return self._latest is not None and self.healthy
+    def unready(self) -> str | None:
+        """Why there is nothing to show, or None."""
+        return None if self._latest and self._is_fresh() else "there is no reading yet, or it is overdue"
 
     def exposition(self) -> bytes:
         """The metrics in the text format."""
         return exposition(self._registry) + metrics.exposition()[0]
+
+    def _is_fresh(self) -> bool:
+        """Whether a reading came in time; before the first one, whether it still may."""
+        return self._clock() <= self._fresh_until
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -146,15 +160,15 @@ class _Handler(BaseHTTPRequestHandler):
             case "/metrics":
                 self._answer(HTTPStatus.OK, exporter.exposition(), CONTENT_TYPE)
             case "/healthz":
-                self._probe(exporter.healthy, "the last reading is overdue")
+                self._probe(exporter.unhealthy)
             case "/readyz":
-                self._probe(exporter.ready, "there is no reading yet, or it is overdue")
+                self._probe(exporter.unready)
             case _:
                 self._answer(HTTPStatus.NOT_FOUND, b"try /metrics, /healthz or /readyz\n")
 
-    def _probe(self, well: bool, otherwise: str) -> None:
-        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-        self._answer(status, b"ok\n" if well else f"{otherwise}\n".encode())
+    def _probe(self, problem: str | None) -> None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problem else HTTPStatus.OK
+        self._answer(status, f"{problem or 'ok'}\n".encode())
 
     def _answer(self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
         self.send_response(status)

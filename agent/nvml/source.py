@@ -6,7 +6,8 @@ What each state means, and how it ends:
     no_gpu           The driver has no GPU, or there is no driver and no GPU of NVIDIA on the PCI bus.
     driver_changed   The library and the kernel module are of different versions: the driver was upgraded on the node.
                      The next reading initialises NVML again. A process keeps the library that it has loaded, and a
-                     container the one that it was given at its start: where the state stays, the agent must start anew.
+                     container the one that it was given at its start: where the state stays, the agent must start anew
+                     (agent/exporter.py asks the kubelet for it).
     driver_hung      NVML has not answered within the deadline, and the thread that asked is stuck (see watchdog). Until
                      it is back, a reading says so at once. GPUs that answered before keep their values in that
                      reading; the others are `hung`.

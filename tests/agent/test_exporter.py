@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from agent.exporter import Exporter
 from agent.settings import Address
 from shared.errors import ConfigurationError
+from shared.models.telemetry import NodeState
 from tests.support.gpus import gpu_reading, node_reading
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -70,6 +71,20 @@ def test_it_is_healthy_while_readings_come(exporter: Exporter, clock: Clock, get
     assert get("/healthz")[0] == 200
     clock.seconds = 122
     assert (get("/healthz")[0], get("/readyz")[0]) == (503, 503)
+
+
+def test_it_is_unhealthy_when_the_driver_stays_changed(exporter: Exporter, clock: Clock, get: Get) -> None:
+    changed = node_reading(state=NodeState.DRIVER_CHANGED)
+    exporter.show(node_reading(gpu_reading()))
+    for second in (30, 60):
+        clock.seconds = second
+        exporter.show(changed)
+        assert get("/healthz")[0] == 200
+    clock.seconds = 61
+    assert get("/healthz") == (503, "the driver was changed, and this agent has the library of the old one\n")
+    assert get("/readyz")[0] == 200  # it still has something to show
+    exporter.show(node_reading(gpu_reading()))
+    assert get("/healthz")[0] == 200
 
 
 def test_metrics_are_those_of_the_reading_of_other_parts_and_of_the_process(exporter: Exporter, get: Get) -> None:
