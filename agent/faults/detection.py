@@ -132,9 +132,12 @@ class _Observation:
         return {gpu: _in_order(containers) if len(containers) > 1 else containers for gpu, containers in found.items()}
 
     def _was_reset(self, gpu: str | None) -> bool:
+        """Whether the GPU was reset since the reading before; the node, whether all of its GPUs were."""
         if self._reloaded:
             return True
-        one, known = self._whole.get(gpu or ""), self._before.gpus.get(gpu or "")
+        if gpu is None:
+            return bool(self._whole) and all(self._was_reset(one) for one in self._whole)
+        one, known = self._whole.get(gpu), self._before.gpus.get(gpu)
         if one is None or known is None:
             return False
         return any(_goes_back(known.counters.get(name), one.metrics.get(name)) for name in COUNTERS)

@@ -112,9 +112,14 @@ def test_unknown_xid_is_treated_as_hardware_and_says_so() -> None:
 
 def test_hardware_xid_of_an_unknown_gpu_blames_the_node_and_names_all_its_containers() -> None:
     other = Container("search", "other-1", "main")
-    (fault,) = SimulatedNode(gpus=(gpu(0), gpu(1, containers=(other,)))).read(xids=[(None, 119)])
+    node = SimulatedNode(gpus=(gpu(0, {"ecc_single_bit_volatile_total": 7.0}), gpu(1, containers=(other,))))
+    (fault,) = node.read(xids=[(None, 119)])
     assert (fault.gpu, fault.blame) == (None, Blame.NODE)
     assert fault.containers == (other, WEB)
+    node.change(0, {"ecc_single_bit_volatile_total": 0.0})
+    assert node.watch(20) == [], "the other GPU was not reset"
+    node.reset_gpus()
+    assert told(node.watch(6)) == [(None, "xid", "cleared")]
 
 
 def test_xid_of_a_mig_instance_is_one_of_its_gpu_with_all_its_containers() -> None:
