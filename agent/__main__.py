@@ -24,6 +24,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from agent import resident_memory
 from agent.loop import Loop, Sampler
 from agent.node import PsutilNode
 from agent.pods import KubeletPods
@@ -44,6 +45,8 @@ OVERDUE_READINGS, LEAST_OVERDUE = 4, timedelta(minutes=1)
 """A reading is overdue after so many intervals, and after a minute at least: a driver may take half of it to start."""
 TURN_SECONDS, FLUSH_SECONDS = 3.0, 8.0
 """How long the end waits for the turn that has begun, and for what waits to be sent."""
+SETTLED_SECONDS = 30.0
+"""After so long everything is imported and connected."""
 ONCE_SECONDS = 0.5
 """What --once measures the CPU over."""
 
@@ -100,6 +103,7 @@ def _run(settings: AgentSettings) -> int:
     from agent.faults.settings import FaultSettings
     from agent.metrics import FaultCollector, PublishingCollector
 
+    resident_memory.use_one_arena()
     stop = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stop.set())
@@ -128,7 +132,9 @@ def _run(settings: AgentSettings) -> int:
         address.host,
         address.port,
     )
-    stop.wait()
+    if not stop.wait(SETTLED_SECONDS):
+        resident_memory.give_back()
+        stop.wait()
     turns.join(TURN_SECONDS)
     if not turns.is_alive():
         gpus.close()
