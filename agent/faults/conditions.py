@@ -130,7 +130,12 @@ def _slow_by_far(whole: Iterable[GpuReading], settings: FaultSettings) -> set[st
 def _node_hung(reading: NodeReading) -> Condition:
     match reading.state:
         case NodeState.DRIVER_HUNG:
-            return Condition(True, "The driver does not answer", {"driver": reading.driver or "unknown"})
+            silent = sum(one.parent is None and one.state is GpuState.HUNG for one in reading.gpus)
+            evidence: dict[str, float | str] = {
+                "driver": reading.driver or "unknown",
+                "gpus_without_answer": float(silent),
+            }
+            return Condition(True, "The driver does not answer", evidence)
         case NodeState.OK | NodeState.NO_GPU:
             return Condition(False)
         case NodeState.DRIVER_MISSING | NodeState.DRIVER_CHANGED:

@@ -38,6 +38,9 @@ from agent.readings import Container, NodeReading
 from shared.models.telemetry import Blame, FaultState, GpuState
 from shared.telemetry.xids import lookup
 
+_UPTIME_ERROR = 60.0
+"""The uptime follows from the clock and the time of the boot, which Linux corrects with the clock, to whole seconds."""
+
 
 def observe(memory: Memory | None, reading: NodeReading, settings: FaultSettings) -> tuple[Memory, tuple[Fault, ...]]:
     """The memory after this reading, and the faults that it raises and clears; None begins anew.
@@ -59,7 +62,7 @@ class _Observation:
         self._elapsed = _elapsed(before, reading, settings.longest_gap)
         self._readable = reading.state in READABLE
         self._whole = {one.gpu: one for one in reading.gpus if one.parent is None} if self._readable else {}
-        self._rebooted = _goes_back(before.uptime, reading.metrics.get("uptime_seconds"))
+        self._rebooted = _goes_back(before.uptime, reading.metrics.get("uptime_seconds"), _UPTIME_ERROR)
         self._reloaded = self._rebooted or (
             before.driver is not None and reading.driver is not None and before.driver != reading.driver
         )
@@ -275,8 +278,8 @@ def _elapsed(before: Memory, reading: NodeReading, longest: timedelta) -> float:
     return max(min(reading.observed_at - before.observed_at, longest), timedelta(0)).total_seconds()
 
 
-def _goes_back(before: float | None, now: float | None) -> bool:
-    return before is not None and now is not None and now < before
+def _goes_back(before: float | None, now: float | None, error: float = 0.0) -> bool:
+    return before is not None and now is not None and now < before - error
 
 
 def _in_order(containers: Iterable[Container]) -> tuple[Container, ...]:

@@ -65,7 +65,7 @@ class SimulatedNode:
             self.driver,
             {"uptime_seconds": self.uptime},
             tuple(replace(one, metrics={**energy, **one.metrics}) if one.parent is None else one for one in self.gpus)
-            if self.state is NodeState.OK
+            if self.state in (NodeState.OK, NodeState.DRIVER_HUNG)
             else (),
             tuple(SeenXid(uuid, xid, self.now) for uuid, xid in xids),
         )

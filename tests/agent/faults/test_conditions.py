@@ -76,10 +76,12 @@ def test_hung_driver_is_a_fault_of_the_node() -> None:
     node = SimulatedNode()
     node.read()
     node.state = NodeState.DRIVER_HUNG
+    node.gpus = (gpu(0), gpu(1, {}, state=GpuState.HUNG))
     (fault,) = node.watch(5)
     assert told([fault]) == [(None, "driver_hung", "raised")]
+    assert fault.evidence == {"driver": "580.95.05", "gpus_without_answer": 1.0}
     assert (fault.blame, fault.action, fault.containers) == (Blame.NODE, "RESTART_BM", (WEB,))
-    node.state = NodeState.OK
+    node.state, node.gpus = NodeState.OK, (gpu(0), gpu(1))
     assert told(node.watch(6)) == [(None, "driver_hung", "cleared")]
 
 

@@ -92,6 +92,13 @@ def test_reset_shows_in_the_uptime_the_driver_and_the_counters(sign: str) -> Non
     assert told(node.watch(6)) == [("GPU-0", "xid", "cleared")]
 
 
+def test_uptime_that_is_not_exact_is_no_reboot() -> None:
+    node = SimulatedNode()
+    node.read(xids=[("GPU-0", 64)])
+    node.uptime -= 30
+    assert node.watch(20) == []
+
+
 def test_reset_of_one_gpu_says_nothing_about_another() -> None:
     node = SimulatedNode(gpus=(gpu(0, {"ecc_single_bit_volatile_total": 7.0}), gpu(1)))
     node.read(xids=[("GPU-0", 64), ("GPU-1", 64)])
