@@ -3,14 +3,16 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pynvml
 
 from agent.nvml.codes import Meaning, meaning_of, raise_if_over
 from agent.nvml.gpu import Gpu
+from agent.nvml.procfs import gpus
 from agent.readings import GpuReading, SeenXid
 
 _log = logging.getLogger(__name__)
@@ -36,18 +38,25 @@ class Session:
     indexes: NVML's number of each GPU when it was first seen, kept from session to session. NVML numbers anew when a
     GPU is gone, and two GPUs of one sample must not have the same number.
 
+    proc_gpus: where the driver's module shows its GPUs.
+
     Raises NVMLError when the driver cannot be used, as `read` does.
     """
 
-    def __init__(self, indexes: dict[str, int]) -> None:
+    def __init__(self, indexes: dict[str, int], proc_gpus: Path) -> None:
         pynvml.nvmlInit()
         self._gpus: dict[str, Gpu] = {}
-        self.unidentified = 0
-        """GPUs that were lost before they could say their UUID."""
+        self.complete = True
+        """Whether every GPU that NVML counts could be opened."""
+        self.identities: dict[str, GpuReading] = {}
+        """The GPUs by UUID, without metrics: also one that could not be opened, where the kernel module knows it."""
         try:
             self.driver: str = pynvml.nvmlSystemGetDriverVersion()
             for number in range(pynvml.nvmlDeviceGetCount()):
                 self._open(number, indexes)
+            if not self.complete:
+                for gpu in gpus(proc_gpus):
+                    self.identities.setdefault(gpu.gpu, replace(gpu, index=_index(indexes, gpu.gpu, gpu.index)))
         except pynvml.NVMLError:
             with suppress(pynvml.NVMLError):
                 self.close()
@@ -76,16 +85,22 @@ class Session:
             handle = pynvml.nvmlDeviceGetHandleByIndex(number)
             uuid: str = pynvml.nvmlDeviceGetUUID(handle)
             product: str = pynvml.nvmlDeviceGetName(handle)
-            if uuid not in indexes:
-                taken = set(indexes.values())
-                indexes[uuid] = next(index for index in (number, *range(len(taken) + 1)) if index not in taken)
-            identity = GpuReading(uuid, indexes[uuid], product, pci_bus_id=_pci_bus_id(handle))
-            self._gpus[uuid] = Gpu(handle, identity)
+            index = _index(indexes, uuid, number)
+            self.identities[uuid] = GpuReading(uuid, index, product, pci_bus_id=_pci_bus_id(handle))
+            self._gpus[uuid] = Gpu(handle, self.identities[uuid])
         except pynvml.NVMLError as error:
             if meaning_of(error.value) is Meaning.SESSION_OVER:
                 raise
-            self.unidentified += 1
+            self.complete = False
             _log.warning("GPU %d cannot be opened: %s", number, error)
+
+
+def _index(indexes: dict[str, int], uuid: str, number: int) -> int:
+    """The index that the GPU has had; for a new one NVML's number, or the first one that is free."""
+    if uuid not in indexes:
+        taken = set(indexes.values())
+        indexes[uuid] = next(index for index in (number, *range(len(taken) + 1)) if index not in taken)
+    return indexes[uuid]
 
 
 def _pci_bus_id(handle: Any) -> str:

@@ -13,7 +13,8 @@ What each state means, and how it ends:
                      reading; the others are `hung`.
 
 A GPU that is lost stays in the readings as `lost`, with its MIG instances. NVML sees it again only after a new
-initialisation, which is tried once a minute.
+initialisation, which is tried once a minute. One that was lost before the agent started is known by what the kernel
+module says in /proc.
 """
 
 import logging
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import pynvml
 
-from agent.nvml import pci
+from agent.nvml import pci, procfs
 from agent.nvml.session import Round, Session
 from agent.nvml.watchdog import Overdue, Watchdog
 from agent.readings import GpuPart, GpuReading, SeenXid
@@ -39,11 +40,20 @@ class NvmlSource:
     """A GpuSource. It is used from one thread.
 
     deadline, opening_deadline: seconds for a reading, and for one that initialises NVML: without persistence mode the
-    driver then starts every GPU, which takes some seconds each. pci_devices: where the kernel shows the PCI bus.
+    driver then starts every GPU, which takes some seconds each. pci_devices, proc_gpus: where the kernel shows the PCI
+    bus, and where the driver's module shows its GPUs.
     """
 
-    def __init__(self, deadline: float = 5, opening_deadline: float = 30, pci_devices: Path = pci.DEVICES) -> None:
+    def __init__(
+        self,
+        deadline: float = 5,
+        opening_deadline: float = 30,
+        *,
+        pci_devices: Path = pci.DEVICES,
+        proc_gpus: Path = procfs.GPUS,
+    ) -> None:
         self._pci_devices = pci_devices
+        self._proc_gpus = proc_gpus
         self._deadline = deadline
         self._opening_deadline = opening_deadline
         self._watchdog = Watchdog("nvml")
@@ -71,7 +81,7 @@ class NvmlSource:
         xids = tuple(self._seen_xids.popleft() for _ in range(len(self._seen_xids)))
         self._last_xids.update((seen.gpu, seen.xid) for seen in xids if seen.gpu)
         gpus = self._readings(dict(reading.answered), state)
-        if state is NodeState.OK and not gpus and self._session is not None and not self._session.unidentified:
+        if state is NodeState.OK and not gpus and self._session is not None and self._session.complete:
             state = NodeState.NO_GPU
         self._say(state, error)
         driver = self._driver if state in (NodeState.OK, NodeState.NO_GPU, NodeState.DRIVER_HUNG) else None
@@ -88,7 +98,7 @@ class NvmlSource:
     def _is_to_reopen(self, now: datetime) -> bool:
         """Whether NVML is to look for GPUs again: one that is missing may be back."""
         session, answered = self._session, self._known.values()
-        complete = session is not None and answered and not session.unidentified
+        complete = session is not None and answered and session.complete
         missing = not complete or any(gpu.state is GpuState.LOST for gpus in answered for gpu in gpus)
         return missing and self._opened_at is not None and now - self._opened_at >= _REOPEN_EVERY
 
@@ -98,7 +108,7 @@ class NvmlSource:
             if opens:
                 self._close_session()
                 self._opened_at = reading.now
-                self._session = session = Session(self._indexes)
+                self._session = session = Session(self._indexes, self._proc_gpus)
                 if session.driver != self._driver:
                     _log.info("the driver is %s", session.driver)
                 self._driver = session.driver
@@ -120,6 +130,8 @@ class NvmlSource:
     def _readings(self, answered: dict[str, tuple[GpuReading, ...]], state: NodeState) -> tuple[GpuReading, ...]:
         """All GPUs that were ever seen, by index, each with its instances. None while the driver is not there."""
         self._known |= {uuid: gpus for uuid, gpus in answered.items() if gpus}
+        if (session := self._session) is not None:
+            self._known = {uuid: (gpu,) for uuid, gpu in session.identities.items()} | self._known
         if state not in (NodeState.OK, NodeState.DRIVER_HUNG):
             return ()
         found: list[GpuReading] = []
@@ -127,8 +139,8 @@ class NvmlSource:
             if gpus := answered.get(uuid):
                 found += [self._with_last_xid(gpu) for gpu in gpus]
             else:
-                silent = state is NodeState.DRIVER_HUNG and uuid not in answered
-                silence = GpuState.HUNG if silent else GpuState.LOST
+                was_lost = uuid in answered or known[0].state is GpuState.LOST
+                silence = GpuState.HUNG if state is NodeState.DRIVER_HUNG and not was_lost else GpuState.LOST
                 self._known[uuid] = tuple(replace(gpu, state=silence, metrics={}) for gpu in known)
                 found += self._known[uuid]
         return tuple(found)

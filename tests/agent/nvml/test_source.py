@@ -217,6 +217,25 @@ def test_a_gpu_that_is_lost_from_the_start_is_opened_when_it_is_back(driver: Nvm
     assert [gpu.gpu for gpu in part.gpus] == [uuid_of(0), uuid_of(1)]
 
 
+def test_a_gpu_that_is_lost_from_the_start_is_known_by_what_the_kernel_module_says(
+    driver: NvmlScript, tmp_path: Path
+) -> None:
+    for gpu, uuid in enumerate((uuid_of(0), uuid_of(1), "GPU-????????-????-????-????-????????????")):
+        directory = tmp_path / pci_bus_id_of(gpu)[4:].lower()
+        directory.mkdir()
+        information = f"Model: \t\t {PRODUCT}\nIRQ:   \t\t 120\nGPU UUID: \t {uuid}\nBus Type: \t PCIe\n"
+        (directory / "information").write_text(information)
+    driver.fails("gpu0", "*", _LOST)
+    source = NvmlSource(proc_gpus=tmp_path)
+    for _ in range(2):
+        first, second = source.read(NOW).gpus
+        assert first == GpuReading(uuid_of(0), 0, PRODUCT, GpuState.LOST, pci_bus_id=pci_bus_id_of(0))
+        assert (second.gpu, second.index, second.state) == (uuid_of(1), 1, GpuState.OK)
+    driver.forgets("gpu0", "*")
+    assert _states(source.read(NOW + timedelta(minutes=1))) == [GpuState.OK, GpuState.OK]
+    source.close()
+
+
 def test_a_driver_that_hangs_is_a_state_and_ends_when_the_driver_answers(
     driver: NvmlScript, impatient: NvmlSource
 ) -> None:
@@ -238,6 +257,13 @@ def test_a_driver_that_hangs_is_a_state_and_ends_when_the_driver_answers(
     part = _until_it_answers(impatient)
     assert _states(part) == [GpuState.OK, GpuState.OK]
     assert part.gpus[1].metrics["power_watts"] == 2
+
+
+def test_a_gpu_that_was_lost_stays_lost_while_the_driver_hangs(driver: NvmlScript, impatient: NvmlSource) -> None:
+    driver.fails("gpu0", "*", _LOST)
+    driver.hangs("gpu1", "nvmlDeviceGetPowerUsage")
+    for _ in range(2):
+        assert _states(impatient.read(NOW)) == [GpuState.LOST, GpuState.HUNG]
 
 
 def test_an_xid_that_the_driver_told_of_before_it_hung_is_not_lost(driver: NvmlScript, impatient: NvmlSource) -> None:
