@@ -21,6 +21,7 @@ RESOURCES = (
     "policies",
     "backtests",
     "clusters",
+    "nodes",
     "ledger",
     "prices",
     "cost",

@@ -74,3 +74,4 @@ class NodeFilter:
 
     cluster: str | None = None
     excluded: bool | None = None
+    name: str | None = None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SORTS = {"name": (nodes.c.cluster, nodes.c.name)}
 # The text of the index ix_nodes_excluded, so that it serves the query.
 _IS_EXCLUDED = sa.text(f"({EXCLUDED})")
+_TAKES_PODS = sa.text(f"NOT ({EXCLUDED})")
 
 
 def excluded_gpus_of(cluster: sa.ColumnElement[str]) -> sa.ColumnElement[Any]:
@@ -62,8 +63,10 @@ class NodeRows:
         statement = _WITH_AGENTS
         if wanted.cluster is not None:
             statement = statement.where(nodes.c.cluster == wanted.cluster)
+        if wanted.name is not None:
+            statement = statement.where(nodes.c.name == wanted.name)
         if wanted.excluded is not None:
-            statement = statement.where(_IS_EXCLUDED if wanted.excluded else sa.not_(_IS_EXCLUDED))
+            statement = statement.where(_IS_EXCLUDED if wanted.excluded else _TAKES_PODS)
         found = pages.fetch(self.connection, statement, SORTS, request, _node)
         return Page(self._with_faults(found.items), found.next)
 

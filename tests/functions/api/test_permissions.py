@@ -98,6 +98,10 @@ ROWS: dict[str, Row] = {
     "DELETE /api/v1/clusters/{cluster_name}": Row(OPERATORS, "all"),
     "POST /api/v1/clusters/{cluster_name}/cordon": Row(OPERATORS, "all"),
     "POST /api/v1/clusters/{cluster_name}/uncordon": Row(OPERATORS, "all"),
+    "GET /api/v1/nodes": Row(ALL, "none"),
+    "GET /api/v1/nodes/{cluster_name}/{node_name}": Row(ALL, "none"),
+    "POST /api/v1/nodes/{cluster_name}/{node_name}/exclude": Row(OPERATORS, "all", {"reason": "its fans rattle"}),
+    "POST /api/v1/nodes/{cluster_name}/{node_name}/clear": Row(OPERATORS, "all"),
     "GET /api/v1/queue": Row(ALL, "list"),
     "GET /api/v1/reservations": Row(ALL, "list"),
     "GET /api/v1/usage": Row(ALL, "list"),
@@ -157,6 +161,7 @@ def world(rest: Rest, store: Store, deliver: Deliver) -> dict[str, str]:
     """One object of each kind, by the name of its path parameter."""
     deliver.submit("chat")
     with store.begin() as work:
+        work.nodes.keep("local", {"gpu-1": {"H100": 8}})
         user = accounts.create(work, AccountKind.USER, "somebody", None, TESTS)
         robot = accounts.create(work, AccountKind.SERVICE_ACCOUNT, "robot", None, TESTS)
         accounts.bind(work, user, RoleBinding(Role.VIEWER, TEAM), TESTS)
@@ -171,6 +176,7 @@ def world(rest: Rest, store: Store, deliver: Deliver) -> dict[str, str]:
         "policy_name": "limit",
         "backtest_id": backtest,
         "cluster_name": "local",
+        "node_name": "gpu-1",
         "letter_id": keep_letter(store, "given-up"),
         "user_id": str(user.id),
         "account_id": str(robot.id),
