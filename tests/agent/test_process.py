@@ -128,7 +128,9 @@ def test_it_sends_readings_and_faults_and_sigterm_ends_it(start: Start, script: 
     assert agent.get("/readyz")[0] == 200
     text = agent.get("/metrics")[1]
     assert 'sentinel_agent_standing_faults{UUID="GPU-0",blame="gpu",kind="xid",xid="79"} 1' in text
-    assert "sentinel_agent_events_waiting 0" in text
+    until(
+        lambda: "sentinel_agent_events_waiting 0" in agent.get("/metrics")[1]
+    )  # the fault is settled after its answer
     assert agent.end() == 0
 
 
