@@ -14,6 +14,7 @@ from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.processes import unmeasured
 from tests.support.serving import ROOT
+from tests.support.small_disks import fill, small_disk
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,17 @@ class Publishing:
 
     def publish(self, count: int) -> None:
         """Lets it publish so many more events."""
+        self.begin(count)
+        self.see(count)
+
+    def begin(self, count: int) -> None:
+        """Asks for more events, and does not wait for them."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+
+    def see(self, count: int) -> None:
+        """Waits until so many more events are safe."""
         for _ in range(count):
             self._read(next(self._lines))
 
@@ -60,7 +72,8 @@ def publishing(directory: Path, broker: Broker, first: int) -> Iterator[Publishi
         broker.url,
         str(first),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=unmeasured()) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env=unmeasured()) as process:
         try:
             yield Publishing(process)
         finally:
@@ -79,7 +92,8 @@ def test_kill_minus_9_loses_nothing_that_was_handed_over_and_keeps_the_order(tmp
             with publishing(tmp_path, broker, run * RUN) as running:
                 running.publish(chance.randrange(1, 150))
                 broker.status = chance.choice([202, 202, 503])
-                running.publish(chance.randrange(1, 150))
+                running.begin(1000)
+                running.see(chance.randrange(1, 150))
                 assert running.end(signal.SIGKILL) == -signal.SIGKILL
                 safe.append(running.safe)
         broker.status = 202
@@ -117,3 +131,21 @@ def test_sigterm_leaves_what_a_sink_does_not_take_for_the_next_process(tmp_path:
             second.publish(1)
             assert second.end(signal.SIGTERM) == 0
         assert first_arrivals(broker) == [*range(running.safe + 1), *range(RUN, second.safe + 1)]
+
+
+def test_a_full_disk_costs_what_was_published_meanwhile_and_no_more() -> None:
+    """The sink is away as well, so events that find no room on the disk are dropped."""
+    with small_disk(2) as disk, brokers.serving() as broker:
+        broker.status = 503
+        with publishing(disk / "spool", broker, 0) as running:
+            running.publish(100)
+            fill(disk / "ballast")
+            running.publish(100)
+            (disk / "ballast").unlink()
+            running.publish(50)
+            broker.status = 202
+            assert running.end(signal.SIGTERM) == 0
+        arrived = first_arrivals(broker)
+    assert arrived == sorted(arrived)
+    assert set(arrived) >= {*range(100), *range(200, 250)}
+    assert len(arrived) < 200  # the ballast leaves at most a page free
