@@ -21,10 +21,10 @@ from http.server import BaseHTTPRequestHandler
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from agent import counters
 from agent.metrics import CONTENT_TYPE, ReadingCollector, exposition
 from agent.readings import NodeReading
 from agent.settings import Address
-from shared import metrics
 from shared.errors import ConfigurationError
 from shared.models.telemetry import NodeState
 
@@ -100,7 +100,7 @@ class Exporter:
 
     def exposition(self) -> bytes:
         """The metrics in the text format."""
-        return exposition(self._registry) + metrics.exposition()[0]
+        return exposition(self._registry) + counters.exposition()[0]
 
     def _is_fresh(self) -> bool:
         """Whether a reading came in time; before the first one, whether it still may."""

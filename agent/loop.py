@@ -19,12 +19,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from agent import events
+from agent import counters, events
+from agent.counters import CounterSpec
 from agent.faults.fault import Fault
 from agent.readings import Container, ContainerSource, GpuReading, GpuSource, NodeReading, NodeSource
-from shared import metrics
 from shared.eventing.event import WireEvent
-from shared.metrics import CounterSpec
 from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS, Field
 
 READINGS = CounterSpec("sentinel_agent_readings", "Readings of the node, by its state.", ("state",))
@@ -123,7 +122,7 @@ class Loop:
             due, following = following, following + self._interval
             if (late := self._clock() - due) >= self._interval:
                 missed = int(late // self._interval)
-                metrics.count(MISSED, missed)
+                counters.count(MISSED, missed)
                 due += missed * self._interval
                 following = due + self._interval
 
@@ -139,10 +138,10 @@ class Loop:
                     self._publisher.publish(events.fault_event(fault))
             self._detector.confirm()
         except Exception:
-            metrics.count(FAILED)
+            counters.count(FAILED)
             logger.exception("a reading failed")
         else:
-            metrics.count(READINGS, state=reading.state)
+            counters.count(READINGS, state=reading.state)
 
 
 def _with_containers(gpu: GpuReading, containers: tuple[Container, ...]) -> GpuReading:
@@ -157,5 +156,5 @@ def _believed(values: Mapping[str, float], fields: Mapping[str, Field]) -> Mappi
         if (field := fields.get(name)) is not None and field.minimum <= value <= field.maximum
     }
     for name in values.keys() - believed.keys():
-        metrics.count(UNBELIEVED, field=name)
+        counters.count(UNBELIEVED, field=name)
     return believed

@@ -10,9 +10,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent import counters
+from agent.counters import CounterSpec
 from agent.readings import Container
-from shared import metrics
-from shared.metrics import CounterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,7 +60,7 @@ class KubeletPods:
         return found
 
     def _failed(self, reason: str, message: str) -> None:
-        metrics.count(FAILURES, reason=reason)
+        counters.count(FAILURES, reason=reason)
         if not self._failing:
             logger.warning("the kubelet does not say which containers have GPUs: %s", message)
         self._failing = True

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+from agent import counters
+from agent.counters import CounterSpec
 from agent.faults.detection import observe
 from agent.faults.fault import Fault, FaultKey
 from agent.faults.memory import Memory, Standing
 from agent.faults.settings import DEFAULTS, FaultSettings
 from agent.faults.state_file import UnreadableState, load, save
 from agent.readings import NodeReading
-from shared import metrics
-from shared.metrics import CounterSpec
 
 FAULTS = CounterSpec("sentinel_agent_faults", "Faults that were raised and cleared.", ("kind", "state"))
 UNUSABLE = CounterSpec(
@@ -55,10 +55,10 @@ class FaultMonitor:
         given out before and never confirmed. Never raises."""
         self._memory, found = observe(self._memory, reading, self._settings)
         for fault in found:
-            metrics.count(FAULTS, kind=fault.kind, state=fault.state)
+            counters.count(FAULTS, kind=fault.kind, state=fault.state)
         waiting = (*self._unconfirmed, *found)
         if len(waiting) > MOST_UNCONFIRMED:
-            metrics.count(DROPPED, len(waiting) - MOST_UNCONFIRMED)
+            counters.count(DROPPED, len(waiting) - MOST_UNCONFIRMED)
         self._unconfirmed = waiting[-MOST_UNCONFIRMED:]
         if found or self._is_due():
             self._save()
@@ -80,7 +80,7 @@ class FaultMonitor:
         try:
             saved = load(self._path)
         except UnreadableState as error:
-            metrics.count(UNUSABLE, operation="read")
+            counters.count(UNUSABLE, operation="read")
             logger.warning("the memory of faults begins anew: %s", error)
             return
         if saved is not None:
@@ -102,5 +102,5 @@ class FaultMonitor:
         try:
             save(self._path, self._memory, self._unconfirmed)
         except OSError as error:
-            metrics.count(UNUSABLE, operation="write")
+            counters.count(UNUSABLE, operation="write")
             logger.warning("the memory of faults is not written: %s", error)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WITHOUT_TOKEN = frozenset(
     {
         *(f"/api/v1/auth/{name}" for name in ("login", "exchange", "refresh", "logout")),
-        *("/.well-known/jwks.json", "/healthz", "/readyz", "/metrics"),
+        *("/.well-known/jwks.json", "/healthz", "/readyz"),
     }
 )
 _METHODS = ("get", "put", "post", "patch", "delete")

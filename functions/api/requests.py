@@ -26,7 +26,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from functions.api.problems import MAX_BODY, RequestRefused, defect, document
-from shared import metrics
 from shared.eventing import strict_json
 from shared.models.fields import Wire
 
@@ -53,8 +52,6 @@ _DOCS_SECURITY = {
     b"frame-ancestors 'none'"
 }
 """Swagger's page comes with a script of its own, and loads the rest from where FastAPI says."""
-
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Body(Wire):
@@ -123,8 +120,6 @@ class RequestFrame:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                method = scope["method"] if scope["method"] in _METHODS else "other"
-                metrics.count(metrics.API_REQUESTS, method=method, status=str(message["status"]))
                 names = {name.lower() for name, _ in message["headers"]}
                 security = _SECURITY | (_DOCS_SECURITY if scope["path"] == _DOCS_PATH else {})
                 more = [(name, value) for name, value in security.items() if name not in names]

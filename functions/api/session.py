@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 
 from events import CATALOGUE
+from functions.api.metrics import MetricsPage
 from shared.errors import Forbidden, NotFound, Unauthenticated
 from shared.eventing.event import Outgoing, WireEvent
 from shared.eventing.processing import wire_event
@@ -62,6 +63,7 @@ class Services:
     identity: Identity | None = None
     bindings: BindingCache = field(default_factory=BindingCache)
     threads: int = DEFAULT_FUNCTION_POOL
+    metrics: MetricsPage = field(default_factory=MetricsPage)
 
 
 class Session:

@@ -28,7 +28,6 @@ from events.policy import PolicyChanged, QueueContinued, ReservationReleased
 from events.workload import BadField, WorkloadRejected
 from shared.errors import NotBound
 from shared.eventing.event import Event, Outgoing
-from shared.metrics import DECISIONS, DRY_RUN_DENIALS, count
 from shared.models.actor import Actor
 from shared.operations.adopt import OutsidePlan
 from shared.operations.bindings import BindingCache
@@ -89,7 +88,6 @@ class PolicyEvaluation:
                     evaluation = evaluate(work, command, ACTOR, self._policies, self._bindings)
                 except NotBound as refused:  # nothing was written so far
                     return [_rejection(event, work, command.workload_id, refused)]
-                _count(evaluation)
                 return [*_outgoing(evaluation), *_released(event, work, evaluation)]
             case QueueContinued(released=released, after=after) if released:
                 return self._look_for(event, work, released, after)
@@ -207,10 +205,3 @@ def _finding_data(finding: Finding) -> FindingData:
         message=_shortened(finding.message, MAX_MESSAGE),
         until=finding.until,
     )
-
-
-def _count(evaluation: Evaluation) -> None:
-    if evaluation.outcome in _DECIDED:
-        count(DECISIONS, verdict="approved" if evaluation.outcome is EvaluationOutcome.APPROVED else "denied")
-    for finding in evaluation.dry_run:
-        count(DRY_RUN_DENIALS, policy=finding.policy, rule=finding.rule)

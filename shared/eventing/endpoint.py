@@ -1,8 +1,8 @@
 """The HTTP shells of functions: `async def` targets for functions-framework.
 
 The body is streamed under a cap. The handler blocks on the database, so it runs in an executor of its own, which is as
-large as the connection pool, or larger where handlers wait for clusters. Every path reaches the target, so health and
-metrics are branches.
+large as the connection pool, or larger where handlers wait for clusters. Every path reaches the target, so health is a
+branch.
 """
 
 import asyncio
@@ -15,13 +15,11 @@ from http import HTTPStatus
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from shared import metrics
 from shared.errors import EventTooLarge, MalformedEvent
 from shared.eventing.processing import HttpAnswer, problem
 
 MAX_BODY = 1024 * 1024
 HEALTH_PATH = "/healthz"
-METRICS_PATH = "/metrics"
 
 logger = logging.getLogger("sentinel.endpoint")
 FrameworkTarget = Callable[[Request], Awaitable[Response]]
@@ -37,9 +35,6 @@ def endpoint(process: Callable[[dict[str, str], bytes], HttpAnswer], *, threads:
     async def handle(request: Request) -> Response:
         if request.url.path == HEALTH_PATH:
             return Response(status_code=HTTPStatus.OK)
-        if request.url.path == METRICS_PATH:
-            body, content_type = metrics.exposition()
-            return Response(body, HTTPStatus.OK, {"content-type": content_type})
         if request.method != "POST":
             return Response("POST a CloudEvent here\n", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"})
         started = time.perf_counter()

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared import metrics
 from shared.errors import ClusterAway, ClusterRefused, ClusterUnavailable
 from shared.models.changes import changes
 from shared.models.deployment import ObjectReference
@@ -29,6 +28,7 @@ from shared.operations.apply import TASK_SECONDS
 from shared.operations.clusters import mark_away
 from shared.rollout.drift import SweepFinding, finding
 from shared.rollout.observation import instance_of, revision_of
+from shared.telemetry.metrics import ROWS_SET_ASIDE, SWEEP_FINDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -154,7 +154,7 @@ def _next(work: UnitOfWork, cursor: SweepCursor, swept: SweptPage) -> tuple[Swee
     _compare(work, cursor, page.objects)
     listed = ListedRange(cursor.cluster, cursor.kind, cursor.namespace, cursor.after, until, keys, cursor.started_at)
     missing = work.deployments.suspect_missing(listed, work.now, _MOST_MISSING)
-    _count(cursor, SweepFinding.MISSING, len(missing))
+    _count(work, cursor, SweepFinding.MISSING, len(missing))
     if len(missing) == _MOST_MISSING:
         return replace(cursor, after=missing[-1]), None  # the same page once more: there may be others behind it
     if until is not None:
@@ -197,10 +197,10 @@ def _compare(work: UnitOfWork, cursor: SweepCursor, objects: Sequence[Mapping[st
             found.setdefault(what, []).append(revision.id)
     for what, ids in sorted(found.items()):
         work.deployments.suspect(ids, work.now)
-        _count(cursor, what, len(ids))
+        _count(work, cursor, what, len(ids))
     strays = _strays(work, cursor, [live for key, live in by_key.items() if key not in owned])
     work.sweeps.keep_orphans(strays, work.now)
-    _count(cursor, SweepFinding.ORPHAN, len(strays))
+    _count(work, cursor, SweepFinding.ORPHAN, len(strays))
 
 
 def _examine(revision: Deployment, live: Mapping[str, Any], work: UnitOfWork) -> SweepFinding | None:
@@ -208,7 +208,7 @@ def _examine(revision: Deployment, live: Mapping[str, Any], work: UnitOfWork) ->
         return finding(revision, live, work.now)
     except Exception:  # what an API server sent has no known form, and one object must not stop the others
         logger.exception("revision %s of workload %s cannot be compared", revision.revision, revision.workload_id)
-        metrics.count(metrics.ROWS_SET_ASIDE, table="deployments")
+        work.measurements.count(ROWS_SET_ASIDE, "deployments")
         return None
 
 
@@ -268,9 +268,9 @@ def _forget(work: UnitOfWork, orphan: Orphan, actor: Actor) -> None:
     )
 
 
-def _count(cursor: SweepCursor, what: SweepFinding, number: int) -> None:
+def _count(work: UnitOfWork, cursor: SweepCursor, what: SweepFinding, number: int) -> None:
     if number:
-        metrics.count(metrics.SWEEP_FINDINGS, number, cluster=cursor.cluster, finding=what.value)
+        work.measurements.count(SWEEP_FINDINGS, cursor.cluster, what.value, number=number)
 
 
 def _key(live: Mapping[str, Any]) -> Key:

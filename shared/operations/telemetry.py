@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared import metrics
 from shared.models.telemetry import (
     FUTURE,
     FUTURE_OF_WORKLOADS,
@@ -17,6 +16,7 @@ from shared.models.telemetry import (
     Dropped,
     timeliness,
 )
+from shared.telemetry.metrics import SAMPLES_DROPPED
 from shared.telemetry.rollups import HOURS, MINUTES, ROLLUPS, SAMPLES
 
 if TYPE_CHECKING:
@@ -102,4 +102,4 @@ def _drop_node(work: UnitOfWork, sample: NodeSample, reason: Dropped) -> None:
 
 def _drop(work: UnitOfWork, kind: str, subject: str, reason: Dropped, number: int) -> None:
     work.telemetry.drop(kind, subject, reason, number)
-    metrics.count(metrics.SAMPLES_DROPPED, number, kind=kind, reason=reason.value)
+    work.measurements.count(SAMPLES_DROPPED, kind, reason.value, number=number)

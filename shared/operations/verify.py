@@ -34,7 +34,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from shared import metrics
 from shared.errors import OperationRefused, StoreUnavailable
 from shared.models.amounts import Amounts
 from shared.models.gpu import normalise_sku
@@ -69,6 +68,7 @@ from shared.rollout.drift import SweepFinding, drift
 from shared.rollout.manifests import surge_replicas
 from shared.rollout.observation import belongs_to
 from shared.rollout.verdict import State, Verdict, verdict
+from shared.telemetry.metrics import ROWS_SET_ASIDE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -242,7 +242,7 @@ def _verify(
             raise
         except Exception as error:
             logger.exception("revision %s of workload %s is set aside", revision.revision, revision.workload_id)
-            metrics.count(metrics.ROWS_SET_ASIDE, table="deployments")
+            work.measurements.count(ROWS_SET_ASIDE, "deployments")
             work.deployments.set_aside(revision, work.now, f"cannot be verified: {type(error).__name__}")
     return results
 
@@ -304,6 +304,7 @@ class RevisionReconciler:
             if revision.status is not before[revision.id]:
                 continue
             if revision.workload_id not in self._workloads:
+                self._work.measurements.count(ROWS_SET_ASIDE, "workloads")
                 self._work.deployments.set_aside(revision, self._work.now, "the row of its workload cannot be read")
                 continue
             if revision.id in observed.restored:

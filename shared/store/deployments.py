@@ -484,7 +484,7 @@ class DeploymentRows:
 
 
 def _deployments(rows: Iterable[Row]) -> Iterator[Deployment]:
-    return readable(rows, revision_of_row, deployments.name)
+    return readable(rows, revision_of_row)
 
 
 def revision_of_row(row: Row) -> Deployment:

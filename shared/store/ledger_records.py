@@ -189,7 +189,7 @@ class LedgerRecordRows:
         self.connection.execute(usage.update().where(_is(usage, key)).values(**changed, updated_at=sa.func.now()))
 
     def _accounts(self, statement: sa.Select[Any]) -> list[ClusterAccount]:
-        return list(readable(self.connection.execute(statement), _cluster_account, deployments.name))
+        return list(readable(self.connection.execute(statement), _cluster_account))
 
     def _totals(self, table: sa.Table) -> dict[UsageKey, Amounts]:
         columns = [table.c[name] for name in _KEY]

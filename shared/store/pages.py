@@ -36,7 +36,7 @@ def fetch(
     rows = connection.execute(page_of(statement, key, request)).all()
     shown = rows[: request.limit]
     following = tuple(shown[-1]._mapping[column] for column in key) if len(rows) > len(shown) else None
-    return Page(list(readable(shown, read, key[0].table.name)), following)
+    return Page(list(readable(shown, read)), following)
 
 
 def page_of(statement: sa.Select[Any], key: Sequence[sa.Column[Any]], request: PageRequest) -> sa.Select[Any]:

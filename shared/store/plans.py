@@ -307,7 +307,7 @@ class PlanRows:
 
 def plans_from(rows: Iterable[Row]) -> Iterator[ActionPlan]:
     """The plans of a page that can be read."""
-    return readable(rows, _plan, action_plans.name)
+    return readable(rows, _plan)
 
 
 def _plan(row: Row) -> ActionPlan:

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from shared import metrics
 from shared.errors import RowUnreadable
 from shared.models.amounts import Amounts
 
@@ -68,11 +67,10 @@ def unreadable(what: str, error: Exception) -> RowUnreadable:
     return RowUnreadable(f"{what} cannot be read by this release: {problem[:500]}")
 
 
-def readable(rows: Iterable[Row], read: Callable[[Row], T], table: str) -> Iterator[T]:
-    """The rows of a page that can be understood. Each of the others is logged and counted, and stops nobody."""
+def readable(rows: Iterable[Row], read: Callable[[Row], T]) -> Iterator[T]:
+    """The rows of a page that can be understood. Each of the others is logged, and stops nobody."""
     for row in rows:
         try:
             yield read(row)
         except RowUnreadable as error:
             logger.error("%s", error)
-            metrics.count(metrics.ROWS_SET_ASIDE, table=table)

@@ -375,6 +375,17 @@ workload_costs = Table(
     Index(None, "day", "team"),
 )
 
+# Counts that metrics are made of; triggers of other tables keep them. See shared.store.measurements.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=func.gen_random_uuid()),
+    _text("name"),
+    Column("labels", ARRAY(Text), nullable=False),
+    Column("value", Numeric, nullable=False),
+    Index(None, "name", "labels"),
+)
+
 actions = Table(
     "actions",
     metadata,
@@ -547,6 +558,7 @@ inbox = Table(
     Column("reply_body", LargeBinary),
     *_kept(),
     Index(None, "updated_at"),
+    Index("ix_inbox_unhandled", "updated_at", postgresql_where=text("handled_at IS NULL")),
 )
 
 outbox = Table(

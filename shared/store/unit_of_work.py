@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from shared.store.identity import IdentityRows
     from shared.store.ledger import Ledger
     from shared.store.ledger_records import LedgerRecordRows
+    from shared.store.measurements import MeasurementRows
     from shared.store.nodes import NodeRows
     from shared.store.plans import PlanRows
     from shared.store.policies import PolicyRows
@@ -134,6 +135,12 @@ class UnitOfWork:
         from shared.store.ledger_records import LedgerRecordRows
 
         return LedgerRecordRows(self._connection)
+
+    @cached_property
+    def measurements(self) -> "MeasurementRows":
+        from shared.store.measurements import MeasurementRows
+
+        return MeasurementRows(self._connection)
 
     @cached_property
     def history(self) -> "HistoryRows":

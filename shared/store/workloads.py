@@ -105,7 +105,7 @@ class WorkloadRows:
 
     def lock_with_queued_plan(self, limit: int) -> list[Workload]:
         """Workloads with a queued plan whose rollback has ended, locked; those that others have locked are left out."""
-        return list(readable(self.connection.execute(_QUEUED_PLAN, {"most": limit}), _workload, workloads.name))
+        return list(readable(self.connection.execute(_QUEUED_PLAN, {"most": limit}), _workload))
 
     def take_plan(
         self, workload: Workload, plan_id: uuid.UUID, *, withdrawn: bool, queued_plan_id: uuid.UUID | None = None
@@ -191,7 +191,7 @@ def _changing(workload: Workload) -> dict[str, Any]:
 
 
 def _by_id(rows: Iterable[Row]) -> dict[uuid.UUID, Workload]:
-    return {workload.id: workload for workload in readable(rows, _workload, workloads.name)}
+    return {workload.id: workload for workload in readable(rows, _workload)}
 
 
 def _workload(row: Row) -> Workload:

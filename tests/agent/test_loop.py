@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent.counters import CounterSpec, exposition
 from agent.events import FAULT, TELEMETRY
 from agent.faults.monitor import FaultMonitor
 from agent.loop import FAILED, MISSED, UNBELIEVED, Loop, Sampler
 from agent.readings import Container, GpuPart, GpuReading, NodeReading, SeenXid
 from shared.eventing.event import WireEvent
-from shared.metrics import CounterSpec, exposition
 from shared.models.telemetry import NodeState
 from tests.support.gpus import gpu_reading
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from agent.counters import exposition
 from agent.pods import FAILURES, MAX_CONTAINERS, KubeletPods
 from agent.readings import Container
-from shared.metrics import exposition
 from tests.support.kubelet import Kubelet, serving
 
 GPU, MIG = "GPU-5d2f8a7e-0000-0000-0000-000000000000", "MIG-5d2f8a7e-0000-0000-0000-000000000001"

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can serve, and what it has counted."""
+"""Whether the process lives, whether it can serve, and the metrics of the store."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from fastapi.responses import PlainTextResponse
 
 from functions.api.problems import responses
 from functions.api.requests import router as new_router
-from shared import metrics
+from functions.api.session import CurrentSession
+from shared.models.identity import Permission
+from shared.operations.authorize import require
 
 router = new_router("health")
 
-_SAMPLE = 'sentinel_api_requests_total{method="GET",status="200"} 7.0\n'
+_SAMPLE = 'sentinel_workloads{phase="healthy",team="search"} 7.0\n'
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TEXT = {"text/plain": {"example": "ok\n"}}
 
 
@@ -35,11 +38,12 @@ def readyz(request: Request) -> Response:
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={
-        200: {"content": {"text/plain": {"example": 'sentinel_api_requests_total{method="GET",status="200"} 7'}}}
-    },
+    responses=responses() | {200: {"content": {"text/plain": {"example": _SAMPLE}}}},
 )
-async def read_metrics() -> Response:
-    """The metrics of this process, for Prometheus."""
-    body, content_type = metrics.exposition()
-    return Response(body, 200, {"content-type": content_type})
+def read_metrics(request: Request, session: CurrentSession) -> Response:
+    """The metrics of the store, for Prometheus, as of a few seconds ago. They name all teams: so a role for all."""
+    page = request.app.state.services.metrics
+    with session.read() as work:
+        require(session.principal, Permission.READ_WORKLOADS, None)
+        body = page.read(work)
+    return Response(body, 200, {"content-type": CONTENT_TYPE})

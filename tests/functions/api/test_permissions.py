@@ -60,7 +60,7 @@ ROWS: dict[str, Row] = {
     "GET /.well-known/jwks.json": Row(ALL, "public"),
     "GET /healthz": Row(ALL, "public"),
     "GET /readyz": Row(ALL, "public"),
-    "GET /metrics": Row(ALL, "public"),
+    "GET /metrics": Row(ALL, "all"),
     "GET /api/v1/auth/me": Row(ALL, "self"),
     "PUT /api/v1/auth/password": Row(ALL, "self", {"current": SECRET, "new": SECRET}),
     "GET /api/v1/workloads": Row(ALL, "list"),

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from events import CATALOGUE
 from events.continuation import SweepContinued
-from shared import metrics
 from shared.clusters import kubernetes
 from shared.clusters.answers import ApiAnswer
 from shared.clusters.kubernetes import KubernetesDriver
@@ -171,7 +170,9 @@ def test_an_orphan_is_reported_and_removed_when_an_operator_asks(chain: Chain) -
     with chain.store.begin() as work:
         [orphan] = orphan_operations.list_orphans(work, "local", 10)
     assert orphan.reference.name == "stray"
-    assert b'finding="orphan"' in metrics.exposition()[0]
+    with chain.store.read() as work:
+        told = [one for one in work.measurements.all() if one.metric == "sentinel_sweep_findings_total"]
+    assert "orphan" in {label for one in told for label in one.labels}
     chain.sweep()
     assert len(chain.site.objects("Deployment")) == 2
     with chain.store.begin() as work:

@@ -1,4 +1,4 @@
-"""Counters of a process whose events are handled side by side."""
+"""Counters of a process whose threads count side by side."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from shared.metrics import CounterSpec, count, exposition
+from agent.counters import CounterSpec, count, exposition
 
 _AT_ONCE = 4
 
