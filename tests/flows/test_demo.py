@@ -26,6 +26,7 @@ HEADINGS = (
     "rolled back",
     "A removal",
     "nothing moves",
+    "its workload moves",
 )
 
 

@@ -12,7 +12,7 @@ from shared.policy.documents import PolicyDocument
 THRIFTY, SMALL, TEAM = "thrifty", "small", "search"
 CEILING_USD, QUOTA_GPUS = "10", 4
 _READY, _NEVER_READY = "fate.test/ready", "fate.test/never-ready:v2"
-_APPLICATION_XID = 31
+_APPLICATION_XID, _HARDWARE_XID = 31, 79
 _DEADLINE, _SHORT_DEADLINE = "PT30S", "PT5S"
 
 POLICIES = tuple(
@@ -103,7 +103,25 @@ async def application_xid(session: DemoSession) -> None:
     session.expect(f"its pod is still on {node}", await session.pod("vision") == pod)
 
 
-SCENARIOS = (healthy, too_dear, too_many_gpus, rolled_back, removed, application_xid)
+async def hardware_xid(session: DemoSession) -> None:
+    session.timeline.heading(
+        f"A GPU falls off the bus (XID {_HARDWARE_XID}): its workload moves, and its node is excluded"
+    )
+    node = session.reported_node()
+    if node is None:
+        session.timeline.note("there is no simulated GPU node, so there is no agent to report it")
+        return
+    pod = await session.pod("vision")
+    await session.throw_xid(node, pod["metadata"]["name"], _HARDWARE_XID)
+    await session.emitted("gpu.fault", node)
+    for kind in ("plan.approved", "deployment.applied", "deployment.healthy"):
+        await session.emitted(kind, "vision")
+    moved = await session.pod("vision")
+    session.expect(f"its pod has left {node}", moved["spec"]["nodeName"] != node, moved["spec"]["nodeName"])
+    session.expect(f"{node} is excluded", node in await session.excluded_nodes())
+
+
+SCENARIOS = (healthy, too_dear, too_many_gpus, rolled_back, removed, application_xid, hardware_xid)
 
 
 async def _denied(session: DemoSession, name: str, team: str, rule: str) -> None:

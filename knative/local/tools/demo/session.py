@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 from events.workload import WorkloadSubmitted, WorkloadWithdrawn
 from knative.local.cluster.client import ClusterApi
 from knative.local.cluster.gpu_nodes import XID
+from knative.local.cluster.kubeconfig import CLUSTER
 from knative.local.runtime.node_daemons import NodeDaemons
 from knative.local.tools.demo.timeline import DemoTimeline
 from knative.local.tools.publisher import IngressPublisher
 from shared.models.amounts import Amounts
 from shared.models.gpu import normalise_sku
 from shared.models.lifecycle import Phase
+from shared.models.node import NodeFilter
+from shared.models.page import PageRequest
 from shared.models.stored import Workload
 from shared.models.workload import WorkloadSpec, workload_id
 from shared.store.unit_of_work import Store, UnitOfWork
@@ -118,6 +121,12 @@ class DemoSession:
     async def deployment(self, name: str) -> dict[str, Any] | None:
         """The Deployment on the cluster."""
         return await self._cluster.get(f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}")
+
+    async def excluded_nodes(self) -> Collection[str]:
+        """The nodes that take no new pods."""
+        wanted, request = NodeFilter(cluster=CLUSTER, excluded=True), PageRequest(sort="name")
+        page = await self._read(lambda work: work.nodes.page(wanted, request))
+        return [node.name for node in page.items]
 
     def reported_node(self) -> str | None:
         """A node with the demo's GPUs that an agent reports on; None where there is none."""
