@@ -9,9 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from shared.models.cost import CostDimension, CostLine
+from shared.models.gpu import normalise_sku
 from shared.store.ledger import hours_since
 from shared.store.rows import MONTH_START
 from shared.store.tables import reservations, workload_costs, workloads
+from shared.store.telemetry_tables import gpu_hours
 
 _SUMS = ("usd", "gpu_usd", "gpu_hours", "month_usd", "usd_per_hour")
 
@@ -47,8 +49,20 @@ class CostRows:
     def observed_gpu_hours(
         self, by: CostDimension, since: datetime, teams: frozenset[str] | None
     ) -> dict[str, ObservedHours]:
-        """Of the GPUs that workloads have been given, by the key of `lines`."""
-        return {}
+        """Of the GPUs that workloads have been given, by the key of `lines`.
+
+        By whole hours: one that has just ended is there some minutes later. A GPU that was observed in an hour counts
+        for all of it, or for the part of its samples in which a container had it.
+        """
+        values: dict[str, object] = {"since": since}
+        if teams is not None:
+            values["teams"] = sorted(teams)
+        found: dict[str, ObservedHours] = {}
+        for row in self.connection.execute(_observed(by, teams is not None), values):
+            key = normalise_sku(row.key) if by is CostDimension.SKU else str(row.key)
+            known = found.get(key, ObservedHours(Decimal(0), Decimal(0)))
+            found[key] = ObservedHours(known.observed + Decimal(str(row.observed)), known.used + Decimal(str(row.used)))
+        return found
 
 
 @lru_cache
@@ -88,6 +102,37 @@ def _costs(by: CostDimension, of_teams: bool) -> sa.Select[Any]:
     shown = sa.func.coalesce(sa.func.nullif(sa.func.max(label), ""), sa.cast(both.c.key, sa.Text)).label("label")
     rows = both.outerjoin(workloads, workloads.c.id == both.c.key)
     return sa.select(both.c.key, shown, *sums).select_from(rows).group_by(both.c.key)
+
+
+@lru_cache
+def _observed(by: CostDimension, of_teams: bool) -> sa.Select[Any]:
+    """A row for each key; of SKUs the key is the product, as the driver names it."""
+    hour = gpu_hours.c
+    allocated = sa.cast(hour.allocated_samples, sa.Double) / hour.samples
+    keys: dict[CostDimension, sa.ColumnElement[Any]] = {
+        CostDimension.TEAM: workloads.c.team,
+        CostDimension.WORKLOAD: hour.workload_id,
+        CostDimension.SKU: hour.product,
+        CostDimension.CLUSTER: hour.cluster,
+    }
+    statement = (
+        sa.select(
+            keys[by].label("key"),
+            sa.func.sum(allocated).label("observed"),
+            sa.func.sum(allocated * hour.utilization_percent_mean / 100).label("used"),
+        )
+        .join(workloads, workloads.c.id == hour.workload_id)
+        .where(
+            hour.starts_at >= sa.bindparam("since", type_=sa.DateTime(timezone=True)),
+            hour.allocated_samples > 0,
+            hour.utilization_percent_mean.is_not(None),
+            hour.product.is_not(None),
+        )
+        .group_by(keys[by])
+    )
+    if of_teams:
+        statement = statement.where(workloads.c.team.in_(sa.bindparam("teams", expanding=True)))
+    return statement
 
 
 def _key(by: CostDimension, table: sa.Table) -> sa.ColumnElement[Any]:

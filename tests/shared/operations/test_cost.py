@@ -18,7 +18,7 @@ from shared.policy.documents import PolicyDocument
 from shared.policy.months import month_start
 from shared.store.unit_of_work import Store
 from shared.telemetry.cost import idle_usd
-from tests.support.builders import connection_of, rows
+from tests.support.builders import Deliver, connection_of, id_of, rows
 
 TEAMS = ("search", "ads")
 CLUSTERS = ("local", "east")
@@ -167,6 +167,33 @@ def test_costs_of_this_month_and_of_the_last_days_stay(store: Store, owner_engin
         work.forget_old(Retention(history=timedelta(days=0)), 1000)
         first = month_start(work.now).date()
     assert {row["day"] >= first for row in rows(owner_engine, "workload_costs")} == {True}
+
+
+def test_what_agents_observed_says_what_was_used_and_what_was_idle(
+    store: Store, deliver: Deliver, owner_engine: sa.Engine
+) -> None:
+    deliver.decide("chat")
+    let_hours_pass(owner_engine, 4)
+    with owner_engine.begin() as connection:
+        connection.execute(sa.text("SELECT make_partition('gpu_hours', now() - interval '3 hours')"))
+        for gpu, percent, allocated in (("GPU-0", 100, 60), ("GPU-1", 50, 60), ("GPU-2", 100, 0), ("GPU-3", 40, 30)):
+            values = {"gpu": gpu, "percent": percent, "allocated": allocated, "workload": id_of("chat")}
+            connection.execute(sa.text(_HOUR), values)
+    for by, key in (("team", "search"), ("workload", str(id_of("chat"))), ("sku", "L4"), ("cluster", "local")):
+        found = report(store, CostDimension(by), datetime.now(UTC) - timedelta(days=1))
+        [line] = [one for one in found.lines if one.key == key]
+        assert line.used_gpu_hours == pytest.approx(Decimal("1.7"))
+        assert line.gpu_hours == pytest.approx(8, rel=0.01)
+        assert line.idle_usd == pytest.approx(line.usd * Decimal("0.8") / line.gpu_hours)
+        assert found.total.idle_usd == line.idle_usd
+
+
+_HOUR = """
+    INSERT INTO gpu_hours (cluster, node, gpu, starts_at, samples, allocated_samples, workload_id, product,
+                           utilization_percent_mean)
+    VALUES ('local', 'l4-1', :gpu, date_trunc('hour', now() - interval '3 hours'), 60, :allocated, :workload,
+            'NVIDIA L4', :percent)
+"""
 
 
 @pytest.mark.parametrize(
