@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 import functions_framework.aio
@@ -14,15 +15,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events import CATALOGUE
+from shared.errors import EventError
 from shared.eventing.endpoint import FrameworkTarget, endpoint
 from shared.eventing.function import ClusterFunction, TransactionalFunction
-from shared.eventing.processing import HttpAnswer, Processor
+from shared.eventing.processing import HttpAnswer, Processor, problem
 from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit
 from shared.observability import configure_logging
 from shared.settings import SINK_TOKEN, FunctionSettings
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
 from shared.store.wire import SessionLimits
+
+Process = Callable[[dict[str, str], bytes], HttpAnswer]
+"""(lower-case headers, body) -> answer."""
 
 LOCK_TIMEOUT = timedelta(seconds=10)
 """A function that hangs in a transaction must not hang the others: they answer 503, and the broker delivers again."""
@@ -69,13 +74,38 @@ def event_target(
     found = ports()
     function = build(found)
     processor = Processor(function, found.store, CATALOGUE, f"/sentinel/{function.name}", found.publish_after_commit())
-    return _as_target(endpoint(processor.process, threads=found.settings.threads))
+    process = _for_callers(processor.process, found.settings, HTTPStatus.UNAUTHORIZED)
+    return _as_target(endpoint(process, threads=found.settings.threads))
 
 
 def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], HttpAnswer]]) -> FrameworkTarget:
-    """The target of a function that takes requests as they come, before they are events. Raises ConfigurationError."""
+    """The target of a function that takes requests as they come, before they are events. Raises ConfigurationError.
+
+    A caller that is refused is told to come back: nobody would keep what it brings.
+    """
     found = ports()
-    return _as_target(endpoint(build(found), threads=found.settings.pool_size))
+    process = _for_callers(build(found), found.settings, HTTPStatus.SERVICE_UNAVAILABLE)
+    return _as_target(endpoint(process, threads=found.settings.pool_size))
+
+
+def _for_callers(process: Process, settings: FunctionSettings, refusal: HTTPStatus) -> Process:
+    """The same, for those who may call the function. Where nobody checks that, nothing is imported for it."""
+    if settings.callers is None:
+        return process
+    from shared.identity.callers import CallerCheck
+    from shared.identity.https import fetcher
+
+    known = settings.callers
+    check = CallerCheck(known, fetcher(known.certificate_authority, token=known.token), refusal)
+
+    def checked(headers: dict[str, str], body: bytes) -> HttpAnswer:
+        try:
+            check(headers)
+        except EventError as refused:
+            return problem(refused)
+        return process(headers, body)
+
+    return checked
 
 
 def _as_target(respond: FrameworkTarget) -> FrameworkTarget:

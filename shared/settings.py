@@ -14,6 +14,7 @@ from shared.models.faults import DEFAULT_FAULT_RULES, FaultRules
 from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, LEAST_HISTORY, Retention
 
 DEFAULT_FUNCTION_POOL = 4
+_ISSUER = re.compile(r"https://[^\s?#]{1,247}")
 SINK_TOKEN = Path("/oidc/token")
 """Where a SinkBinding mounts the token of its subject, if Knative Eventing authenticates senders."""
 DEFAULT_IMAGE_PULL_GRACE = timedelta(seconds=60)
@@ -22,6 +23,40 @@ DEFAULT_STATEMENT_TIMEOUT = timedelta(seconds=10)
 """A client over TCP waits no longer for an answer either."""
 DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT = timedelta(seconds=15)
 """A function asks again within milliseconds; one that was cut off must not keep its locks from the others."""
+
+
+@dataclass(frozen=True)
+class CallerSettings:
+    """Whose tokens let a caller in, where functions check who calls them; see shared.identity.callers.
+
+    audience (CALLER_AUDIENCE: the `aud` of the tokens; without it nothing is checked), issuer (CALLER_ISSUER: their
+    `iss`, an HTTPS URL, whose discovery document leads to the keys), subjects (CALLER_SUBJECTS: their `sub`, with
+    commas between them; a `*` at the end stands for any rest), certificate_authority (CALLER_ISSUER_CA: PEM, for an
+    issuer whose certificate the system does not trust) and token (CALLER_ISSUER_TOKEN: a file with a token that the
+    issuer is asked with).
+    """
+
+    audience: str
+    issuer: str
+    subjects: tuple[str, ...]
+    certificate_authority: Path | None = None
+    token: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "CallerSettings | None":
+        """None where no audience is set. Raises ConfigurationError that names the variable."""
+        audience = environment.get("CALLER_AUDIENCE", "").strip()
+        if not audience:
+            return None
+        issuer = required(environment, "CALLER_ISSUER", "the issuer of the tokens that callers show")
+        if not _ISSUER.fullmatch(issuer):
+            raise ConfigurationError("CALLER_ISSUER must be an HTTPS URL without query, at most 255 characters long")
+        subjects = required(environment, "CALLER_SUBJECTS", "the subjects of the tokens that callers show")
+        listed = tuple(one.strip() for one in subjects.split(",") if one.strip().removesuffix("*"))
+        if not listed:
+            raise ConfigurationError("CALLER_SUBJECTS must name subjects: `*` alone would let everybody in")
+        authority, token = (environment.get(name) for name in ("CALLER_ISSUER_CA", "CALLER_ISSUER_TOKEN"))
+        return cls(audience, issuer, listed, Path(authority) if authority else None, Path(token) if token else None)
 
 
 @dataclass(frozen=True)
@@ -42,6 +77,7 @@ class FunctionSettings:
     relay; KEEP_SAMPLES, KEEP_MINUTES and KEEP_HOURS, for telemetry: durations such as 90d; see
     shared.models.retention). fault_rules (RESCHEDULES_PER_HOUR, FLEET_SUSPECT_SHARE, FLEET_SUSPECT_WINDOW and
     NODE_QUIET_TIME, for verification: 2, 0.25, 10m and 1h; see shared.models.faults).
+    shared.models.retention). callers: who may call it; None where that is not checked.
     """
 
     database_url: str
@@ -57,6 +93,7 @@ class FunctionSettings:
     loopback_clusters: bool = False
     sink_authorities: str | None = None
     fault_rules: FaultRules = DEFAULT_FAULT_RULES
+    callers: CallerSettings | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -77,6 +114,7 @@ class FunctionSettings:
             _flag(environment, "CLUSTERS_ALLOW_LOOPBACK"),
             environment.get("K_CA_CERTS") or None,
             _fault_rules(environment),
+            CallerSettings.from_environment(environment),
         )
 
     def required_sink(self) -> str:
@@ -161,7 +199,7 @@ def _oidc_issuer(where: str, given: object) -> OidcIssuer:
     if unknown := given.keys() - {"issuer", "audience", "createUsers", "certificateAuthority"}:
         raise ConfigurationError(f"{where}.{sorted(unknown)[0][:60]} is unknown")
     issuer, audience = given["issuer"], given["audience"]
-    if not isinstance(issuer, str) or not re.fullmatch(r"https://[^\s?#]{1,247}", issuer):
+    if not isinstance(issuer, str) or not _ISSUER.fullmatch(issuer):
         raise ConfigurationError(f"{where}.issuer must be an HTTPS URL without query, at most 255 characters long")
     if not isinstance(audience, str) or not audience:
         raise ConfigurationError(f"{where}.audience must be text: what the issuer calls Sentinel")

@@ -16,11 +16,14 @@ DEADLINE_SECONDS: Final = 5.0
 _CHUNK: Final = 16 * 1024
 
 
-def fetcher(certificate_authority: Path | None = None, deadline: float = DEADLINE_SECONDS) -> Fetch:
+def fetcher(
+    certificate_authority: Path | None = None, deadline: float = DEADLINE_SECONDS, token: Path | None = None
+) -> Fetch:
     """A function that fetches what is at an HTTPS URL. certificate_authority: PEM; None for those of the system.
 
-    A redirect is an error: the issuer says in its documents where its keys are. deadline: seconds to connect, for each
-    answer of the network, and for the body as a whole.
+    token: a file with a token that is shown to the server, and to where its documents lead: an API server of Kubernetes
+    tells its keys to service accounts alone. A redirect is an error: the issuer says in its documents where its keys
+    are. deadline: seconds to connect, for each answer of the network, and for the body as a whole.
     """
     pool = urllib3.PoolManager(
         ssl_context=ssl.create_default_context(cafile=certificate_authority and str(certificate_authority)),
@@ -32,7 +35,8 @@ def fetcher(certificate_authority: Path | None = None, deadline: float = DEADLIN
         if not url.startswith("https://"):
             raise IssuerUnavailable(f"{url[:200]!r} is no HTTPS URL")
         try:
-            answer = pool.request("GET", url, redirect=False, preload_content=False)
+            headers = {} if token is None else {"authorization": f"Bearer {token.read_text('ascii').strip()}"}
+            answer = pool.request("GET", url, headers=headers, redirect=False, preload_content=False)
             try:
                 return _body(answer, url, time.monotonic() + deadline)
             finally:

@@ -78,6 +78,12 @@ class ExternalIssuers:
 
     def verify(self, token: str, now: datetime) -> ExternalUser:
         """Whom a token is of. Raises Unauthenticated, which holds nothing of the token, and IssuerUnavailable."""
+        claims = self.claims(token, now)
+        issuer, _ = self._issuers[claims["iss"]]
+        return ExternalUser(issuer.issuer, claims["sub"], issuer.create_users)
+
+    def claims(self, token: str, now: datetime) -> Mapping[str, Any]:
+        """What a token claims, whose issuer, audience, times and subject are right. Raises as `verify` does."""
         if len(token) > MAX_TOKEN_BYTES or not token.isascii():
             raise Unauthenticated(_REFUSED)
         try:
@@ -90,7 +96,7 @@ class ExternalIssuers:
             key = keys.get(kid)
             if key is None:
                 raise Unauthenticated(_REFUSED)
-            claims = jwt.decode(
+            claims: Mapping[str, Any] = jwt.decode(
                 token, key, [key.algorithm_name], _OPTIONS, audience=issuer.audience, issuer=issuer.issuer
             )
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
@@ -99,7 +105,7 @@ class ExternalIssuers:
         subject = claims["sub"]
         if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT or not subject.isprintable():
             raise Unauthenticated(_REFUSED)
-        return ExternalUser(issuer.issuer, subject, issuer.create_users)
+        return claims
 
 
 class _Keys:

@@ -13,6 +13,7 @@ import yaml
 from functions.api.session import SOURCE
 from knative.local.runtime.platform import BASE
 from shared.models.bindings import Bindings, NamespaceBinding, SourceAction, SourceBinding
+from shared.settings import CallerSettings
 from tests.support.kustomize import rendered
 
 CLOSED = BASE.parent / "components" / "closed"
@@ -69,3 +70,31 @@ def example(name: str) -> dict[str, Any]:
 def test_an_overlay_can_use_it(tmp_path: Path) -> None:
     kinds = [one["kind"] for one in rendered(tmp_path, "closed")]
     assert (kinds.count("EventPolicy"), kinds.count("NetworkPolicy")) == (len(policies()), 2)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
+def test_brokers_show_functions_a_token_that_these_take(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, "closed")
+    for trigger in (one["spec"] for one in objects if one["kind"] == "Trigger"):
+        for called in (trigger["subscriber"], trigger["delivery"]["deadLetterSink"]):
+            assert called["audience"] == "sentinel-functions"
+    services = [one for one in objects if one["kind"] == "Service"]
+    subscribers = {one["spec"]["subscriber"]["ref"]["name"] for one in objects if one["kind"] == "Trigger"}
+    checking = {one["metadata"]["name"] for one in services if callers(one) is not None}
+    assert checking == subscribers | {"dead-letter"} == {one["metadata"]["name"] for one in services} - {"api"}
+    for service in services:
+        if (settings := callers(service)) is None:
+            continue
+        assert (settings.audience, settings.subjects) == ("sentinel-functions", ("system:serviceaccount:sentinel:*",))
+        template = service["spec"]["template"]["spec"]
+        [mounted] = [one for one in template["containers"][0]["volumeMounts"] if one["name"] == "issuer"]
+        [volume] = [one for one in template["volumes"] if one["name"] == "issuer"]
+        account, authority = volume["projected"]["sources"]
+        place = Path(mounted["mountPath"])
+        assert settings.token == place / account["serviceAccountToken"]["path"]
+        assert settings.certificate_authority == place / authority["configMap"]["items"][0]["path"]
+
+
+def callers(service: dict[str, Any]) -> CallerSettings | None:
+    container = service["spec"]["template"]["spec"]["containers"][0]
+    return CallerSettings.from_environment({one["name"]: one.get("value", "") for one in container["env"]})

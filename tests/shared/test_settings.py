@@ -8,7 +8,7 @@ import pytest
 from shared.errors import ConfigurationError
 from shared.models.faults import FaultRules
 from shared.models.retention import Retention
-from shared.settings import FunctionSettings, IdentitySettings, OidcIssuer, required
+from shared.settings import CallerSettings, FunctionSettings, IdentitySettings, OidcIssuer, required
 
 URL = {"DATABASE_URL": "postgresql://h/d"}
 
@@ -150,3 +150,12 @@ def test_how_faults_are_answered() -> None:
 def test_a_rule_for_faults_that_makes_no_sense_is_named(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         FunctionSettings.from_environment({**URL, name: text})
+
+
+def test_callers_are_checked_where_an_audience_is_set() -> None:
+    assert CallerSettings.from_environment({}) is None
+    given = {"CALLER_AUDIENCE": "a", "CALLER_ISSUER": "https://issuer", "CALLER_SUBJECTS": "x:*, y"}
+    assert CallerSettings.from_environment(given) == CallerSettings("a", "https://issuer", ("x:*", "y"))
+    for name, value in (("CALLER_ISSUER", ""), ("CALLER_ISSUER", "http://issuer"), ("CALLER_SUBJECTS", " *, ")):
+        with pytest.raises(ConfigurationError, match=name):
+            CallerSettings.from_environment({**given, name: value})
