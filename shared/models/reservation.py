@@ -5,12 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
 from shared.models.amounts import Amounts
 from shared.models.moments import rfc3339
+
+
+class ReservationState(StrEnum):
+    """HELD: for a plan that was approved, and for a time. COMMITTED: since its execution has begun."""
+
+    HELD = "held"
+    COMMITTED = "committed"
 
 
 @dataclass(frozen=True)
@@ -25,14 +33,14 @@ class Reservation:
 
 @dataclass(frozen=True)
 class ReservationLine:
-    """One line of a reservation. state: held until `expires_at`, or committed. sku: "" for no GPU."""
+    """One line of a reservation. expires_at: of one that is held. sku: "" for no GPU."""
 
     workload_id: uuid.UUID
     cluster: str
     sku: str
     team: str
     plan_id: uuid.UUID
-    state: str
+    state: ReservationState
     amounts: Amounts
     expires_at: datetime | None
 
@@ -44,7 +52,7 @@ class ReservationLine:
             "cluster": self.cluster,
             "sku": self.sku,
             "plan": str(self.plan_id),
-            "state": self.state,
+            "state": self.state.value,
             **_amounts_as_json(self.amounts),
             "expiresAt": rfc3339(self.expires_at),
         }
@@ -73,12 +81,13 @@ class UsageLine:
 
 @dataclass(frozen=True)
 class LineFilter:
-    """Which lines are listed: what is None takes any. teams: of which."""
+    """Which lines are listed: what is None takes any. teams: of which. state: of reservations alone."""
 
     team: str | None = None
     cluster: str | None = None
     workload_id: uuid.UUID | None = None
     teams: frozenset[str] | None = None
+    state: ReservationState | None = None
 
 
 def _amounts_as_json(amounts: Amounts) -> dict[str, JsonValue]:

@@ -30,7 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.amounts import NOTHING, Amounts
-from shared.models.reservation import Reservation
+from shared.models.reservation import Reservation, ReservationState
 from shared.policy.facts import ScopeUsage
 from shared.policy.holdings import WorkloadHoldings, sum_by_sku
 from shared.policy.vocabulary import CountingScope, ScopeKind
@@ -154,9 +154,9 @@ class Ledger:
             reservations.update()
             .where(
                 reservations.c.plan_id == plan_id,
-                sa.or_(reservations.c.state == "committed", reservations.c.expires_at > now),
+                sa.or_(reservations.c.state == ReservationState.COMMITTED, reservations.c.expires_at > now),
             )
-            .values(state="committed", expires_at=None)
+            .values(state=ReservationState.COMMITTED, expires_at=None)
         )
         return self.connection.execute(statement).rowcount > 0
 
@@ -218,7 +218,7 @@ class Ledger:
                 "sku": sku,
                 "team": reservation.team,
                 "plan_id": plan_id,
-                "state": "held" if expires_at else "committed",
+                "state": ReservationState.HELD if expires_at else ReservationState.COMMITTED,
                 "expires_at": expires_at,
             }
             self.connection.execute(_REPLACE, {**line, **amounts_to_columns(amounts)})

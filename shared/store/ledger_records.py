@@ -15,7 +15,7 @@ from shared.models.deployment import ObjectReference
 from shared.models.lifecycle import LIVE_REVISIONS, PLANS_UNDER_WAY, SETTLED_REVISIONS, RevisionStatus
 from shared.models.page import Page, PageRequest
 from shared.models.plan import Verb
-from shared.models.reservation import LineFilter, Reservation, ReservationLine, UsageKey, UsageLine
+from shared.models.reservation import LineFilter, Reservation, ReservationLine, ReservationState, UsageKey, UsageLine
 from shared.models.workload import WorkloadType
 from shared.store import pages
 from shared.store.ledger import accrued
@@ -206,7 +206,12 @@ USAGE_SORTS = {"team": (usage.c.team, usage.c.cluster, usage.c.sku)}
 
 
 def _conditions(table: sa.Table, wanted: LineFilter) -> list[sa.ColumnElement[bool]]:
-    given = {"team": wanted.team, "cluster": wanted.cluster, "workload_id": wanted.workload_id}
+    given: dict[str, Any] = {
+        "team": wanted.team,
+        "cluster": wanted.cluster,
+        "workload_id": wanted.workload_id,
+        "state": wanted.state and sa.literal_column(f"'{wanted.state.value}'"),  # as in the condition of the index
+    }
     found: list[sa.ColumnElement[bool]] = [table.c[name] == value for name, value in given.items() if value is not None]
     return found if wanted.teams is None else [*found, table.c.team.in_(sorted(wanted.teams))]
 
@@ -218,7 +223,7 @@ def _reservation_line(row: sa.Row[Any]) -> ReservationLine:
         sku=row.sku,
         team=row.team,
         plan_id=row.plan_id,
-        state=row.state,
+        state=ReservationState(row.state),
         amounts=amounts_from(row._mapping),
         expires_at=row.expires_at,
     )

@@ -23,6 +23,7 @@ from tests.bench import (
     decisions,
     duplicates,
     ledger_checks,
+    lists,
     neighbours,
     policy_decisions,
     queues,
@@ -47,7 +48,7 @@ def main() -> int:
         "duplicates": _duplicates,
     }
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
-    benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest, "agent": _agent}
+    benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest, "lists": _lists, "agent": _agent}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -200,6 +201,11 @@ def _rest(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = rest.measure(said)
     numbers = {kind: {name: asdict(one) for name, one in both.items()} for kind, both in found.items()}
     return numbers, [rest.table(found)]
+
+
+def _lists(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
+    costs = lists.measure(said)
+    return [{**asdict(one), "ratio": one.ratio} for one in costs], [lists.table(costs)]
 
 
 if __name__ == "__main__":

@@ -71,10 +71,17 @@ class Used:
 
 @contextmanager
 def database(count: int) -> Iterator[str]:
-    """The URL of a durable database with `count` healthy workloads of one replica each on the cluster `local`."""
-    with tempfile.TemporaryDirectory(prefix="sentinel-bench-") as name, EmbeddedPostgres(Path(name)) as server:
-        upgrade(server.owner_url)
-        store = Store(connect(server.url))
+    """The URL of such a database."""
+    with server(count) as found:
+        yield found.url
+
+
+@contextmanager
+def server(count: int) -> Iterator[EmbeddedPostgres]:
+    """A durable database with `count` healthy workloads of one replica each on the cluster `local`."""
+    with tempfile.TemporaryDirectory(prefix="sentinel-bench-") as name, EmbeddedPostgres(Path(name)) as found:
+        upgrade(found.owner_url)
+        store = Store(connect(found.url))
         with store.begin() as work:
             work.catalogue.register_cluster(Cluster("local"))
             allow_all(work, TESTS)
@@ -82,8 +89,8 @@ def database(count: int) -> Iterator[str]:
         deliver.decide("web", replicas=1)
         runs(store, "web")
         store.close()
-        _copy(server.owner_url, count)
-        yield server.url
+        _copy(found.owner_url, count)
+        yield found
 
 
 def _copy(owner_url: str, count: int) -> None:

@@ -79,15 +79,15 @@ def measure(said: Callable[[str], None]) -> Found:
         url = stack.enter_context(fleet.database(STORED))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-bench-")))
         keys.init(directory)
-        token = _token(url, directory)
-        ports = {name: stack.enter_context(_served(name, url, directory)) for name in ("api", "bare")}
+        admin = token(url, directory)
+        ports = {name: stack.enter_context(served(name, url, directory)) for name in ("api", "bare")}
         found: Found = {}
         for kind in ("list", "read", "create"):
             rounds: dict[str, list[Kind]] = {name: [] for name in ports}
             for number in range(ROUNDS):
                 said(f"REST {kind}, round {number + 1} of {ROUNDS}")
                 for name, port in ports.items():
-                    rounds[name].append(_round(kind, port, token))
+                    rounds[name].append(_round(kind, port, admin))
             found[kind] = {name: _median(kinds) for name, kinds in rounds.items()}
         return found
 
@@ -140,20 +140,21 @@ def bare(store: Store) -> FastAPI:
     return app
 
 
-def _token(url: str, directory: Path) -> str:
-    """A token of a service account that may do everything."""
+def token(url: str, directory: Path, team: str | None = None) -> str:
+    """A token of a service account that may do everything, or may read what is a team's."""
     store = Store(connect(url, pool_size=1))
+    role = RoleBinding(Role.ADMIN) if team is None else RoleBinding(Role.VIEWER, team)
     with store.begin() as work:
-        robot = accounts.create(work, AccountKind.SERVICE_ACCOUNT, "bench", None, TESTS)
-        accounts.bind(work, robot, RoleBinding(Role.ADMIN), TESTS)
-        token = accounts.create_token(work, robot, timedelta(days=1), "", TESTS)
+        robot = accounts.create(work, AccountKind.SERVICE_ACCOUNT, f"bench-{role.role}", None, TESTS)
+        accounts.bind(work, robot, role, TESTS)
+        made = accounts.create_token(work, robot, timedelta(days=1), "", TESTS)
         now = work.now
     store.close()
-    return Tokens(ISSUER, KeyDirectory(directory).current).sign(robot.id, now, token.expires_at, token=token.id)
+    return Tokens(ISSUER, KeyDirectory(directory).current).sign(robot.id, now, made.expires_at, token=made.id)
 
 
 @contextmanager
-def _served(name: str, url: str, directory: Path) -> Iterator[int]:
+def served(name: str, url: str, directory: Path) -> Iterator[int]:
     """One of both as a process; its port."""
     context = multiprocessing.get_context("spawn")
     listener = socket.create_server(("127.0.0.1", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from functions.api.requests import router as new_router
 from functions.api.session import CurrentSession, Session
 from shared.models.fields import DnsLabel
 from shared.models.identity import Permission
-from shared.models.reservation import LineFilter, ReservationLine, UsageLine
+from shared.models.reservation import LineFilter, ReservationLine, ReservationState, UsageLine
 from shared.operations import ledger as operations
 from shared.operations import workloads
 from shared.operations.workloads import QueuedPlan
@@ -44,11 +45,13 @@ def list_reservations(
     session: CurrentSession,
     page: Annotated[ListQuery, _RESERVATION_SORTS],
     team: DnsLabel | None = None,
+    cluster: DnsLabel | None = None,
     workload: uuid.UUID | None = None,
+    state: ReservationState | None = None,
 ) -> Response:
     """What workloads hold, a line for each cluster and GPU SKU. CPU is in millicores, memory in bytes."""
     with session.read() as work:
-        wanted = _visible(session, LineFilter(team, None, workload))
+        wanted = _visible(session, LineFilter(team, cluster, workload, state=state))
         found = operations.reservations(work, wanted, page.request)
     return page.answer(found, ReservationLine.as_json)
 
@@ -69,4 +72,4 @@ def list_usage(
 def _visible(session: Session, wanted: LineFilter) -> LineFilter:
     """Of the teams whose workloads the caller may read. Raises Forbidden for a caller who may read none."""
     teams = session.teams(Permission.READ_WORKLOADS, wanted.team)
-    return LineFilter(wanted.team, wanted.cluster, wanted.workload_id, teams)
+    return replace(wanted, teams=teams)

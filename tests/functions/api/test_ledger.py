@@ -63,6 +63,10 @@ def test_filters_sorts_and_pages_of_lines(rest: Rest, deliver: Deliver) -> None:
         deliver.decide(name)
     deliver.decide("a", team="ads")
     assert len(rest("GET", f"/reservations?workload={id_of('a')}").json["items"]) == 1
+    expected = {"cluster=local": 4, "cluster=far": 0, "state=held": 4, "state=committed": 0, "team=ads&state=held": 1}
+    found = {query: len(rest("GET", f"/reservations?{query}").json["items"]) for query in expected}
+    assert found == expected
+    assert rest("GET", "/reservations?state=lost").status == 422
     assert len(rest("GET", "/usage?cluster=other").json["items"]) == 0
     first = rest("GET", "/reservations?sort=team&limit=3")
     second = rest("GET", f"/reservations?sort=team&limit=3&cursor={first.json['next']}")
