@@ -31,6 +31,11 @@ class Round:
     answered: dict[str, tuple[GpuReading, ...]] = field(default_factory=dict)
     abandoned: bool = False
 
+    def take_xids(self, gpu: Gpu) -> None:
+        """Raises NVMLError as Gpu does; what it told of before is taken."""
+        for uuid, xid in gpu.xids():
+            self.on_xid(SeenXid(uuid, xid, self.now))
+
 
 class Session:
     """The driver, initialised, and the GPUs that it had at that moment.
@@ -47,7 +52,7 @@ class Session:
         pynvml.nvmlInit()
         self._gpus: dict[str, Gpu] = {}
         self.complete = True
-        """Whether every GPU that NVML counts could be opened."""
+        """Whether every GPU that NVML counts could be opened; one that this process may not open counts as none."""
         self.identities: dict[str, GpuReading] = {}
         """The GPUs by UUID, without metrics: also one that could not be opened, where the kernel module knows it."""
         try:
@@ -67,13 +72,18 @@ class Session:
             if reading.abandoned:
                 return
             try:
-                for source, xid in gpu.xids():
-                    reading.on_xid(SeenXid(source, xid, reading.now))
+                reading.take_xids(gpu)
                 reading.answered[uuid] = gpu.read()
             except pynvml.NVMLError as error:
                 if meaning_of(error.value) is Meaning.SESSION_OVER:
                     raise
                 reading.answered[uuid] = ()
+
+    def take_xids(self, reading: Round) -> None:
+        """Before the end of the session: it takes with it what was not asked for."""
+        for gpu in self._gpus.values():
+            with suppress(pynvml.NVMLError):
+                reading.take_xids(gpu)
 
     def close(self) -> None:
         for gpu in self._gpus.values():
@@ -89,9 +99,10 @@ class Session:
             self.identities[uuid] = GpuReading(uuid, index, product, pci_bus_id=_pci_bus_id(handle))
             self._gpus[uuid] = Gpu(handle, self.identities[uuid])
         except pynvml.NVMLError as error:
-            if meaning_of(error.value) is Meaning.SESSION_OVER:
+            meaning = meaning_of(error.value)
+            if meaning is Meaning.SESSION_OVER:
                 raise
-            self.complete = False
+            self.complete &= meaning is Meaning.UNSUPPORTED
             _log.warning("GPU %d cannot be opened: %s", number, error)
 
 

@@ -106,6 +106,8 @@ class NvmlSource:
         """On the watchdog's thread."""
         try:
             if opens:
+                if self._session is not None:
+                    self._session.take_xids(reading)
                 self._close_session()
                 self._opened_at = reading.now
                 self._session = session = Session(self._indexes, self._proc_gpus)

@@ -217,6 +217,14 @@ def test_a_gpu_that_is_lost_from_the_start_is_opened_when_it_is_back(driver: Nvm
     assert [gpu.gpu for gpu in part.gpus] == [uuid_of(0), uuid_of(1)]
 
 
+def test_a_gpu_that_the_agent_may_not_open_is_none_of_its_gpus(driver: NvmlScript, source: NvmlSource) -> None:
+    driver.fails("gpu0", "nvmlDeviceGetHandleByIndex", pynvml.NVML_ERROR_NO_PERMISSION)
+    calls = driver.calls("system", "nvmlInit")
+    for minute in range(3):
+        assert [gpu.gpu for gpu in source.read(NOW + timedelta(minutes=minute)).gpus] == [uuid_of(1)]
+    assert driver.calls("system", "nvmlInit") == calls + 1
+
+
 def test_a_gpu_that_is_lost_from_the_start_is_known_by_what_the_kernel_module_says(
     driver: NvmlScript, tmp_path: Path
 ) -> None:
@@ -370,6 +378,18 @@ def test_xids_come_once_each_with_their_gpu(driver: NvmlScript, source: NvmlSour
     part = source.read(later)
     assert part.xids == ()
     assert [gpu.metrics["last_xid"] for gpu in part.gpus] == [48, 63]
+
+
+def test_no_xid_is_lost_when_the_driver_is_initialised_again(driver: NvmlScript, source: NvmlSource) -> None:
+    source.read(NOW)
+    driver.fails("gpu0", "*", _LOST)
+    source.read(NOW)
+    calls = driver.calls("system", "nvmlInit")
+    driver.raises_xid(0, 79)
+    driver.raises_xid(1, 45)
+    later = NOW + timedelta(minutes=1)
+    assert source.read(later).xids == (SeenXid(uuid_of(0), 79, later), SeenXid(uuid_of(1), 45, later))
+    assert driver.calls("system", "nvmlInit") == calls + 1
 
 
 def test_a_gpu_without_events_is_read_all_the_same(driver: NvmlScript, source: NvmlSource) -> None:
