@@ -36,10 +36,7 @@ def _within(known: Mapping[str, fields.Field]) -> AfterValidator:
         for name, value in values.items():
             if (field := known.get(name)) is None:
                 raise ValueError(f"{name[:60]!r} is not a field; the fields are {', '.join(known)}")
-            try:
-                field.check(value)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+            field.check(value)
         return values
 
     return AfterValidator(check)

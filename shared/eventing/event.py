@@ -74,7 +74,6 @@ class Event:
     envelope: Envelope
     data: Any
     hop: int
-    received_at: datetime
 
     @property
     def id(self) -> str:

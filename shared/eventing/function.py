@@ -47,6 +47,10 @@ class Claim:
 class Transaction(Protocol):
     """An open transaction; what it did is kept only when its `with` block ends without an error."""
 
+    @property
+    def now(self) -> datetime:
+        """PostgreSQL's clock when it began, or the moment that it was given; UTC."""
+
     def finish(
         self, consumer: str, event: Envelope, reply: WireEvent | None, others: Sequence[WireEvent]
     ) -> Sequence[Queued]:
@@ -77,8 +81,11 @@ class EventStore(Protocol[U_co]):
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
         """Leaves an audit row of an event that was refused, in a transaction of its own."""
 
-    def transaction(self, now: datetime, event: Envelope | None = None) -> AbstractContextManager[U_co]:
-        """A unit of work that commits at the end of the block. event: what led to it, for the audit log."""
+    def transaction(self, now: datetime | None, event: Envelope | None = None) -> AbstractContextManager[U_co]:
+        """A unit of work that commits at the end of the block. event: what led to it, for the audit log.
+
+        now: the moment that it goes by; None: it asks PostgreSQL for the time when somebody wants to know it.
+        """
 
 
 @dataclass(frozen=True)

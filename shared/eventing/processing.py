@@ -109,7 +109,8 @@ class Processor:
         name = self.function.name
         declared, data, hop = self._validated(envelope)
         if not declared.is_claimed:
-            return _reply(self._run(Event(envelope, data, hop, self.store.now()), wants_reply), "handled")
+            now = self.store.now() if declared.repeated else None
+            return _reply(self._run(Event(envelope, data, hop), now, wants_reply), "handled")
         claim = self.store.claim(name, envelope)
         if not claim.same_data:
             reason = f"another event with the source {envelope.source!r} and the id {envelope.id!r} had other data"
@@ -119,9 +120,8 @@ class Processor:
             return _reply(claim.reply, "duplicate")
         if claim.attempts > MAX_ATTEMPTS:
             raise PoisonEvent(f"{MAX_ATTEMPTS} attempts failed; redrive the dead letter to try again")
-        event = Event(envelope, data, hop, claim.now)
         try:
-            return _reply(self._run(event, wants_reply), "handled")
+            return _reply(self._run(Event(envelope, data, hop), claim.now, wants_reply), "handled")
         except (AlreadyInProgress, StoreUnavailable):
             self._uncount(envelope)
             raise
@@ -144,8 +144,8 @@ class Processor:
         except ValidationError as error:
             raise PoisonEvent(f"the data does not fit {declared.name}: {describe(error)}") from None
 
-    def _run(self, event: Event, wants_reply: bool) -> WireEvent | None:
-        reply, queued = self._committed(event, wants_reply)
+    def _run(self, event: Event, now: datetime | None, wants_reply: bool) -> WireEvent | None:
+        reply, queued = self._committed(event, now, wants_reply)
         if self.publish is not None:
             self.publish(queued)
         return reply
@@ -156,8 +156,8 @@ class Processor:
         except StoreUnavailable as error:
             logger.warning("an attempt at %s stays counted: %s", envelope.id, error)
 
-    def _committed(self, event: Event, wants_reply: bool) -> Finished:
-        function, now = self.function, event.received_at
+    def _committed(self, event: Event, now: datetime | None, wants_reply: bool) -> Finished:
+        function = self.function
         if isinstance(function, TransactionalFunction):
             with self.store.transaction(now, event.envelope) as transaction:
                 return self._finish(event, function.handle(event, transaction), transaction, wants_reply)
@@ -177,14 +177,14 @@ class Processor:
             raise
 
     def _finish(self, event: Event, outgoing: Sequence[Outgoing], transaction: Any, wants_reply: bool) -> Finished:
-        wires = [self._wire(event, one, ordinal) for ordinal, one in enumerate(outgoing)]
+        wires = [self._wire(event, one, ordinal, transaction.now) for ordinal, one in enumerate(outgoing)]
         if not self.function.accepts[event.type].is_claimed:
             return None, transaction.add_to_outbox(wires)
         reply = wires[0] if wires else None
         others = wires[1:] if wants_reply else wires
         return reply, transaction.finish(self.function.name, event.envelope, reply, others)
 
-    def _wire(self, event: Event, outgoing: Outgoing, ordinal: int) -> WireEvent:
+    def _wire(self, event: Event, outgoing: Outgoing, ordinal: int, at: datetime) -> WireEvent:
         type_name = self.catalogue.name_of(type(outgoing.data))
         # A redelivery of what is repeated finds another state, and says something else: never under the same id.
         wire_id = (
@@ -193,9 +193,7 @@ class Processor:
             else outgoing_id(self.function.name, event.envelope, type_name, outgoing.subject, ordinal)
         )
         copied = {name: event.envelope.attributes[name] for name in _COPIED if name in event.envelope.attributes}
-        return wire_event(
-            self.catalogue, self.source, outgoing, wire_id, event.received_at, hop=event.hop + 1, **copied
-        )
+        return wire_event(self.catalogue, self.source, outgoing, wire_id, at, hop=event.hop + 1, **copied)
 
 
 def wire_event(

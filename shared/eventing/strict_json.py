@@ -42,7 +42,8 @@ def parse(body: bytes) -> JsonValue:
         raise
     except ValueError:
         raise InvalidJson("a number has too many digits") from None
-    if _deeper_than(value, MAX_DEPTH):
+    # Fewer brackets than levels cannot nest too deeply, and counting them costs nothing.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         raise InvalidJson(f"nested deeper than {MAX_DEPTH} levels")
     # Only an escape can bring such a character in, so the strings are looked at only where there is one.
     if _ESCAPED.search(text) and _holds_unstorable(value):
@@ -92,11 +93,10 @@ def _holds_unstorable(value: JsonValue) -> bool:
 
 
 def _deeper_than(value: JsonValue, levels: int) -> bool:
-    if isinstance(value, dict):
-        return levels == 0 or any(_deeper_than(v, levels - 1) for v in value.values())
-    if isinstance(value, list):
-        return levels == 0 or any(_deeper_than(v, levels - 1) for v in value)
-    return False
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return False
+    return levels == 0 or any(_deeper_than(one, levels - 1) for one in inner if isinstance(one, dict | list))
 
 
 def _plain(value: JsonValue) -> JsonValue:

@@ -21,9 +21,10 @@ from shared.telemetry.rollups import HOURS, MINUTES, ROLLUPS, SAMPLES
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from shared.models.retention import Retention
+    from shared.models.sweep import Key
     from shared.models.telemetry import NodeSample, WorkloadSample
     from shared.store.unit_of_work import UnitOfWork
 
@@ -32,16 +33,19 @@ _GPU_SAMPLES, _WORKLOAD_SAMPLES = "gpu_samples", "workload_samples"
 
 def record_node(work: UnitOfWork, sample: NodeSample, kept: timedelta) -> None:
     """Stores a sample of a node, one row for each GPU, once. kept: for how long samples are."""
-    reason = timeliness(sample.observed_at, work.now, kept, FUTURE)
+    arrival = work.telemetry.arrive(sample, kept, FUTURE)
+    reason = timeliness(sample.observed_at, arrival.now, kept, FUTURE)
     if reason is not None:
         _drop_node(work, sample, reason)
         return
-    arrival = work.telemetry.arrive(sample)
-    workloads = _workloads(work, sample)
     previous = arrival.previous_at
+    is_newest = previous is None or sample.observed_at > previous
+    if not is_newest and work.telemetry.has_gpus(sample):
+        return
     if previous is None or previous.date() != sample.observed_at.date():
         work.telemetry.make_partitions(_GPU_SAMPLES, [sample.observed_at])
-    if previous is not None and sample.observed_at <= previous:
+    workloads = _workloads(work, sample, arrival.workloads)
+    if not is_newest:
         stored = work.telemetry.add_gpus(sample, workloads, READINGS_A_MINUTE)
     elif stored := arrival.readings <= READINGS_A_MINUTE:
         work.telemetry.copy_gpus(sample, workloads)
@@ -88,10 +92,17 @@ _MARGIN = timedelta(hours=1)
 """A sample that is taken at the last moment is in the rollups before its partition goes."""
 
 
-def _workloads(work: UnitOfWork, sample: NodeSample) -> list[uuid.UUID | None]:
-    """For each GPU, the workload of its first container whose workload is known."""
+def _workloads(work: UnitOfWork, sample: NodeSample, known: Mapping[Key, uuid.UUID]) -> list[uuid.UUID | None]:
+    """For each GPU, the workload of its first container whose workload Sentinel knows.
+
+    A pod never changes its workload, so nobody asks again while the node has the same pods.
+    """
     pods = {(held.namespace, held.pod) for gpu in sample.gpus for held in gpu.containers}
-    known = work.deployments.workloads_of_pods(sample.cluster, pods) if pods else {}
+    if pods - known.keys():
+        found = work.deployments.workloads_of_pods(sample.cluster, pods)
+        if found != known:
+            work.telemetry.remember_workloads(sample.cluster, sample.node, found)
+        known = found
     of_gpus = (((held.namespace, held.pod) for held in gpu.containers) for gpu in sample.gpus)
     return [next((known[pod] for pod in of_gpu if pod in known), None) for of_gpu in of_gpus]
 

@@ -6,13 +6,14 @@ a sample that is newer than the node's newest cannot be there already. Any other
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from shared.models.sweep import Key
 from shared.models.telemetry import Dropped, GpuSample, NodeSample, WorkloadSample
 from shared.store.telemetry_tables import dropped_samples
 from shared.telemetry.fields import GPU_FIELDS, WORKLOAD_FIELDS
@@ -22,14 +23,17 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Arrival:
-    """What is known of a node when a sample of it arrives.
+    """What is known of a node when a sample of it arrives. now: PostgreSQL's clock.
 
     previous_at: when its newest sample before was taken; None for its first. readings: how many samples of it are in
-    the minute of its newest, this one included where it is the newest.
+    the minute of its newest, this one included where it is the newest. workloads: of the pods that had its GPUs, as far
+    as was asked before.
     """
 
     previous_at: datetime | None
     readings: int
+    workloads: Mapping[Key, uuid.UUID]
+    now: datetime
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,30 @@ class TelemetryRows:
 
     connection: sa.Connection
 
-    def arrive(self, sample: NodeSample) -> Arrival:
-        """Notes that a node has sent a sample, and locks its row."""
+    def arrive(self, sample: NodeSample, kept: timedelta, ahead: timedelta) -> Arrival:
+        """Notes that a node has sent a sample, and locks its row.
+
+        What is older than `kept`, or `ahead` of PostgreSQL's clock by more than that, says nothing of the node but that
+        it is in contact.
+        """
         values = {
             "cluster": sample.cluster,
             "node": sample.node,
             "state": sample.state,
             "driver": sample.driver,
             "observed_at": sample.observed_at,
+            "kept": kept,
+            "ahead": ahead,
         }
-        return Arrival(*self.connection.execute(_ARRIVE, values).one())
+        row = self.connection.execute(_ARRIVE, values).one()
+        keys = (tuple(pod.split("/", 1)) for pod in row.pods)
+        return Arrival(row.previous_at, row.readings, dict(zip(keys, row.workloads, strict=True)), row.now)
+
+    def remember_workloads(self, cluster: str, node: str, workloads: Mapping[Key, uuid.UUID]) -> None:
+        """Notes which workloads the pods on a node belong to, for its next samples."""
+        pods = ["/".join(key) for key in workloads]
+        values = {"cluster": cluster, "node": node, "pods": pods, "workloads": list(workloads.values())}
+        self.connection.execute(_REMEMBER_WORKLOADS, values)
 
     def make_partitions(self, table: str, moments: Iterable[datetime]) -> None:
         """Makes the partitions of a table for these moments, where there are none yet."""
@@ -57,13 +75,16 @@ class TelemetryRows:
 
     def copy_gpus(self, sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> None:
         """Stores a sample whose node has none of that moment. workloads: of its GPUs, in their order."""
-        self.connection.exec_driver_sql(_COPY_GPUS, (_gpu_lines(sample, workloads),))
+        self.connection.exec_driver_sql(COPY_GPUS, (gpu_lines(sample, workloads),))
+
+    def has_gpus(self, sample: NodeSample) -> bool:
+        """Whether every GPU of a sample is stored already."""
+        key = {"cluster": sample.cluster, "node": sample.node, "observed_at": sample.observed_at}
+        stored = self.connection.execute(_STORED, {**key, "gpus": [one.gpu for one in sample.gpus]}).scalar_one()
+        return bool(stored == len(sample.gpus))
 
     def add_gpus(self, sample: NodeSample, workloads: Sequence[uuid.UUID | None], readings: int) -> bool:
-        """Stores what is not there yet of a sample. False when its minute has `readings` others, and it is not stored.
-
-        A sample that is there already is stored, for all that anybody need know.
-        """
+        """Stores what is not there yet of a sample; False, and nothing, when its minute has `readings` others."""
         minute = sample.observed_at.replace(second=0, microsecond=0)
         values = {
             "cluster": sample.cluster,
@@ -89,24 +110,43 @@ class TelemetryRows:
 
 _ARRIVE = sa.text("""
     INSERT INTO agents AS agent (cluster, node, state, driver, observed_at)
-    VALUES (:cluster, :node, :state, :driver, :observed_at)
+    SELECT :cluster, :node, :state, :driver, CASE WHEN at BETWEEN now() - CAST(:kept AS interval)
+                                                              AND now() + CAST(:ahead AS interval) THEN at END
+      FROM (SELECT CAST(:observed_at AS timestamptz) AS at) AS sample
     ON CONFLICT (cluster, node) DO UPDATE
-       SET state = CASE WHEN excluded.observed_at >= agent.observed_at THEN excluded.state ELSE agent.state END,
-           driver = CASE WHEN excluded.observed_at >= agent.observed_at THEN excluded.driver ELSE agent.driver END,
+       SET state = CASE WHEN excluded.observed_at = greatest(agent.observed_at, excluded.observed_at)
+                        THEN excluded.state ELSE agent.state END,
+           driver = CASE WHEN excluded.observed_at = greatest(agent.observed_at, excluded.observed_at)
+                         THEN excluded.driver ELSE agent.driver END,
            previous_at = agent.observed_at,
            observed_at = greatest(agent.observed_at, excluded.observed_at),
-           readings = CASE WHEN excluded.observed_at <= agent.observed_at THEN agent.readings
-                           WHEN date_trunc('minute', excluded.observed_at) = date_trunc('minute', agent.observed_at)
-                           THEN agent.readings + 1 ELSE 1 END,
+           readings = CASE WHEN date_trunc('minute', excluded.observed_at) > date_trunc('minute', agent.observed_at)
+                           THEN 1
+                           WHEN excluded.observed_at > agent.observed_at THEN agent.readings + 1
+                           ELSE agent.readings END,
            contacted_at = now(), updated_at = now()
-    RETURNING previous_at, readings
-""").columns(previous_at=sa.DateTime(timezone=True), readings=sa.Integer)
+    RETURNING previous_at, readings, pods, workloads, now() AS now
+""").columns(
+    previous_at=sa.DateTime(timezone=True),
+    pods=ARRAY(sa.Text),
+    workloads=ARRAY(sa.Uuid),
+    now=sa.DateTime(timezone=True),
+)
+_REMEMBER_WORKLOADS = sa.text("""
+    UPDATE agents SET pods = CAST(:pods AS text[]), workloads = CAST(:workloads AS uuid[])
+     WHERE cluster = :cluster AND node = :node
+""")
 _MAKE_PARTITION = sa.text("SELECT make_partition(:table, CAST(:moment AS timestamptz))")
 
+_FIELDS = tuple(GPU_FIELDS)
 _GPU_KEYS = ("cluster", "node", "observed_at", "gpu", "index", "product", "state", "parent", "profile")
 _GPU_COLUMNS = (*_GPU_KEYS, "containers", "workload_id", *GPU_FIELDS)
 _NAMES = ", ".join(_GPU_COLUMNS)
-_COPY_GPUS = f"COPY gpu_samples ({_NAMES}) FROM STDIN"
+COPY_GPUS = f"COPY gpu_samples ({_NAMES}) FROM STDIN"
+_STORED = sa.text("""
+    SELECT count(*) FROM gpu_samples
+     WHERE cluster = :cluster AND node = :node AND observed_at = :observed_at AND gpu = ANY(CAST(:gpus AS text[]))
+""")
 _ADD_GPUS = sa.text(f"""
     WITH taken AS (
         SELECT count(DISTINCT observed_at) < :most AS few FROM gpu_samples
@@ -138,7 +178,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _NULL = "\\N"
 
 
-def _gpu_lines(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> bytes:
+def gpu_lines(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> bytes:
     """The rows of a sample in the text format of COPY."""
     first = (sample.cluster, sample.node, sample.observed_at.isoformat())
     start = "\t".join(text.translate(_ESCAPES) for text in first)
@@ -148,7 +188,7 @@ def _gpu_lines(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> byt
         texts = [_NULL if text is None else text.translate(_ESCAPES) for text in told]
         texts.append(_NULL if workload is None else str(workload))
         get = gpu.metrics.get
-        texts += [_NULL if (value := get(name)) is None else repr(value) for name in GPU_FIELDS]
+        texts += [_NULL if value is None else repr(value) for value in map(get, _FIELDS)]
         lines.append("\t".join((start, *texts)))
     return "".join(f"{line}\n" for line in lines).encode()
 

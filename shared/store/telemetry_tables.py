@@ -154,7 +154,8 @@ pending_rollups = Table(
 )
 
 # What each node has told of itself. observed_at: of its newest sample, previous_at: what that was before the last
-# event; readings: how many samples of the node are in the minute of observed_at. Each event of a node updates its row.
+# event; readings: how many samples of the node are in the minute of observed_at. pods (namespace/name) and workloads:
+# to whom the pods with GPUs belong, in the same order. Each event of a node updates its row.
 agents = Table(
     "agents",
     metadata,
@@ -162,8 +163,12 @@ agents = Table(
     _key("node"),
     _text("state"),
     _text("driver", nullable=True),
-    _moment("observed_at"),
+    _moment("observed_at", nullable=True),
     _moment("previous_at", nullable=True),
+    *(
+        Column(name, ARRAY(kind), nullable=False, server_default=text("'{}'"))
+        for name, kind in (("pods", Text), ("workloads", Uuid))
+    ),
     _count("readings", default="1"),
     _now("contacted_at"),
     _now("created_at"),

@@ -57,12 +57,19 @@ class UnitOfWork:
     it is first used: a command that lists workloads needs neither the ledger's statements nor the rules of policy.
     """
 
-    def __init__(self, connection: sa.Connection, now: datetime) -> None:
+    def __init__(self, connection: sa.Connection, now: datetime | None) -> None:
         self._connection = connection
-        self.now = now
+        self._now = now
         self.cause: Mapping[str, JsonValue] = {}
         """What led to this transaction, on every audit row: `event` with its source and id, or `request`, an id."""
         self._audits: list[NewEntry] = []
+
+    @property
+    def now(self) -> datetime:
+        """The moment that this transaction goes by, UTC; it is asked for where nobody has."""
+        if self._now is None:
+            self._now = self._connection.execute(_NOW).scalar_one()
+        return self._now
 
     @cached_property
     def workloads(self) -> "WorkloadRows":
@@ -331,8 +338,8 @@ class Store:
             )
 
     @contextmanager
-    def transaction(self, now: datetime, event: Envelope | None = None) -> Iterator[UnitOfWork]:
-        """A unit of work at a moment that PostgreSQL has given before. event: what led to it."""
+    def transaction(self, now: datetime | None, event: Envelope | None = None) -> Iterator[UnitOfWork]:
+        """A unit of work at a moment that PostgreSQL has given before, or None. event: what led to it."""
         with transient_errors(), self._engine.begin() as connection:
             work = UnitOfWork(connection, now)
             if event is not None:

@@ -31,7 +31,7 @@ class Field:
     def check(self, value: float) -> None:
         """Raises ValueError for a value that cannot be one of this field; NaN is none."""
         if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"{value:g} must be between {self.minimum:g} and {self.maximum:g}")
+            raise ValueError(f"{self.name}: {value:g} must be between {self.minimum:g} and {self.maximum:g}")
 
 
 def _read(name: str) -> Mapping[str, Field]:

@@ -29,6 +29,7 @@ from tests.bench import (
     queues,
     rest,
     sweeps,
+    telemetry,
 )
 from tests.bench.chain import Chains
 from tests.bench.cold import CHAIN, LIMIT, LIMITS, OTHERS, ROUNDS, ColdStarts
@@ -49,6 +50,7 @@ def main() -> int:
     }
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
     benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest, "lists": _lists, "agent": _agent}
+    benchmarks |= {"telemetry": _telemetry}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -195,6 +197,11 @@ def _sweep(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 def _agent(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = agents.measure(said)
     return {**asdict(found), "ratio": found.reading / found.bare}, [agents.table(found)]
+
+
+def _telemetry(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = telemetry.measure(said)
+    return {**asdict(found), "ratio": found.ratio(found.ingestion, found.copies)}, [telemetry.table(found)]
 
 
 def _rest(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:

@@ -41,7 +41,7 @@ class _Unaudited(Store):
     """A store that writes no audit row."""
 
     @contextmanager
-    def transaction(self, now: datetime, event: Envelope | None = None) -> Iterator[UnitOfWork]:
+    def transaction(self, now: datetime | None, event: Envelope | None = None) -> Iterator[UnitOfWork]:
         with super().transaction(now, event) as work:
             yield work
             work._audits.clear()

@@ -51,7 +51,7 @@ class CrashingStore(Store):
         self.delivery, self._commits = delivery, 0
 
     @contextmanager
-    def transaction(self, now: datetime, event: Envelope | None = None) -> Iterator[UnitOfWork]:
+    def transaction(self, now: datetime | None, event: Envelope | None = None) -> Iterator[UnitOfWork]:
         with super().transaction(now, event) as work:
             yield work
             self._crash_at(2 * self._commits)

@@ -29,7 +29,7 @@ class CrashingStore(Store):
     seed: random.Random | None = None
 
     @contextmanager
-    def transaction(self, now: datetime, event: Envelope | None = None) -> Iterator[UnitOfWork]:
+    def transaction(self, now: datetime | None, event: Envelope | None = None) -> Iterator[UnitOfWork]:
         fate = self.seed.random() if self.seed else 1.0
         with super().transaction(now, event) as work:
             yield work

@@ -1,5 +1,6 @@
 """sla, slo and rate limits on facts that the store gathers: rollups of telemetry, actions as approved."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from shared.operations.telemetry import roll_up
 from shared.store.telemetry_tables import workload_samples
 from shared.store.unit_of_work import Store
 from shared.telemetry.fields import WORKLOAD_FIELDS
+from shared.telemetry.rollups import HOURS, MINUTES, SAMPLES
 from tests.functions.policy_evaluation.test_handler import approved, denied, policy, runs
 from tests.support.builders import Deliver, connection_of, id_of
 
@@ -35,6 +37,14 @@ def old(deliver: Deliver, store: Store) -> None:
     with store.begin() as work:
         statement = sa.text("UPDATE workloads SET created_at = created_at - CAST(:age AS interval)")
         connection_of(work).execute(statement, {"age": f"{AGE.days} days"})
+
+
+@pytest.fixture(autouse=True)
+def _without_old_partitions(store: Store) -> Iterator[None]:
+    yield
+    with store.begin() as work:
+        yesterday = work.now - timedelta(days=1)
+        work.rollups.drop_partitions(dict.fromkeys((*SAMPLES, *MINUTES, *HOURS), yesterday))
 
 
 def report(store: Store, *samples: Sample, workload: str = "test-inference") -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from events.telemetry import MAX_GPUS
 from shared.models.telemetry import READINGS_A_MINUTE
 from tests.functions.telemetry_ingestion.conftest import GPU, INGESTION, Telemetry, gpu
-from tests.support.builders import Deliver, in_parallel, request, rows
+from tests.support.builders import Deliver, id_of, in_parallel, request, revision_of, rows
 
 AGENT = "/sentinel/agents/local/gpu-0"
 
@@ -76,6 +76,23 @@ def test_a_sample_of_a_day_without_a_partition_makes_one_whoever_is_first(teleme
     answers = in_parallel(*(partial(telemetry.send, gpu(0), node=f"node-{number}", at=at) for number in range(6)))
     assert {answer.status for answer in answers} == {202}
     assert len(telemetry.rows("gpu_samples")) == 6
+
+
+def test_a_gpu_belongs_to_the_workload_that_its_pod_does(telemetry: Telemetry, deliver: Deliver) -> None:
+    """It is looked up once for the pods that a node has, and again when there are others."""
+    deliver.decide()
+    with telemetry.store.begin() as work:
+        workload = work.workloads.get(id_of())
+        assert workload is not None
+        plan = work.plans.get(workload.plan_id)
+        assert plan is not None
+        work.deployments.add(revision_of(workload, plan))
+    pods = ["test-inference-7d9f6c8b5-x2x7k", "elsewhere-7d9f6c8b5-x2x7k"]
+    for ago, held in ((30, pods[:1]), (20, pods[:1]), (10, pods), (0, pods[1:])):
+        containers = [{"namespace": "search", "pod": pod, "container": "main"} for pod in reversed(held)]
+        telemetry.send(gpu(0, containers=containers), at=telemetry.now - timedelta(seconds=ago))
+    found = [row["workload_id"] for row in telemetry.rows("gpu_samples")]
+    assert found == [id_of(), id_of(), id_of(), None]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +191,8 @@ def test_a_sample_that_is_late_or_in_the_future_is_counted_and_not_stored(
     assert telemetry.send(gpu(0), gpu(1), at=telemetry.now + off).status == 202
     assert len(telemetry.rows("gpu_samples")) == (2 if reason is None else 0)
     assert telemetry.dropped() == ({} if reason is None else {("gpu", "local/gpu-0", reason): 2})
+    [agent] = telemetry.rows("agents")
+    assert agent["observed_at"] == (None if reason else telemetry.now + off)
 
 
 def test_a_node_that_floods_is_limited_and_others_are_not(telemetry: Telemetry) -> None:

@@ -293,8 +293,12 @@ def _create_others() -> None:
         "agents",
         *map(_text, ("cluster", "node", "state")),
         _text("driver", nullable=True),
-        _moment("observed_at"),
+        _moment("observed_at", nullable=True),
         _moment("previous_at", nullable=True),
+        *(
+            sa.Column(name, postgresql.ARRAY(kind), nullable=False, server_default=sa.text("'{}'"))
+            for name, kind in (("pods", sa.Text), ("workloads", sa.Uuid))
+        ),
         sa.Column("readings", sa.Integer, nullable=False, server_default=sa.text("1")),
         *map(_now, ("contacted_at", "created_at", "updated_at")),
         sa.PrimaryKeyConstraint("cluster", "node"),
