@@ -93,9 +93,13 @@ def _holds_unstorable(value: JsonValue) -> bool:
 
 
 def _deeper_than(value: JsonValue, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value
-    if not isinstance(value, dict | list):
-        return False
+    match value:
+        case dict():
+            inner = list(value.values())
+        case list():
+            inner = value
+        case _:
+            return False
     return levels == 0 or any(_deeper_than(one, levels - 1) for one in inner if isinstance(one, dict | list))
 
 
