@@ -22,6 +22,7 @@ RESOURCES = (
     "backtests",
     "clusters",
     "nodes",
+    "gpus",
     "ledger",
     "prices",
     "cost",

@@ -39,6 +39,7 @@ SINGLE_COMMANDS = {
 GROUPS = {
     "events": Deferred("events", "Dead letters: events that a broker gave up on."),
     "cluster": Deferred("clusters", "Clusters that workloads may be placed on."),
+    "gpus": Deferred("gpus", "GPUs that workloads have been given."),
     "nodes": Deferred("nodes", "Nodes of clusters, and which of them take no new pods."),
     "plan": Deferred("plans", "Action plans, and the answer of a person to one that awaits approval."),
     "policy": Deferred("policies", "Policies that plans are held against."),

@@ -26,7 +26,7 @@ from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.models.actor import Actor
 from shared.models.faults import FaultReport
-from shared.models.telemetry import AGENTS, agent_source
+from shared.models.telemetry import agent_source
 from shared.operations import faults, nodes, sweep, verify
 from shared.operations.apply import Clusters
 from shared.operations.observe import ObservationTask, Observed, observe
@@ -132,8 +132,8 @@ def _task(event: Event, work: UnitOfWork) -> ObservationTask | SweepTask | None:
 
 
 def _fault(source: str, told: GpuFault) -> FaultReport:
-    """Raises OperationRefused for what an agent says of another node than its own."""
-    if source.startswith(AGENTS) and source != agent_source(told.cluster, told.node):
+    """Raises OperationRefused for what is said of a node by anybody but its agent."""
+    if source != agent_source(told.cluster, told.node):
         raise OperationRefused(
             "node", f"{source[:200]} is not the agent of node {told.node[:100]} of {told.cluster[:100]}"
         )

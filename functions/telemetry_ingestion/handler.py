@@ -11,7 +11,7 @@ from events import CATALOGUE
 from events.foreign import Tick
 from events.telemetry import TelemetryGpu, TelemetryWorkload
 from shared.errors import PoisonEvent
-from shared.models.telemetry import Container, GpuSample, NodeSample, WorkloadSample
+from shared.models.telemetry import Container, GpuSample, NodeSample, WorkloadSample, agent_source
 from shared.operations import telemetry
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def handle(event: Event, work: UnitOfWork, *, retention: Retention) -> Sequence[
 
 
 def _node_sample(event: Event, data: TelemetryGpu) -> NodeSample:
-    source = f"/sentinel/agents/{data.cluster}/{data.node}"
+    source = agent_source(data.cluster, data.node)
     if event.source != source:
         raise PoisonEvent(f"cluster and node: samples of {data.node!r} come from the source {source!r} alone")
     if event.subject != data.node:

@@ -85,12 +85,9 @@ class WorkloadSample:
     metrics: Mapping[str, float]
 
 
-AGENTS = "/sentinel/agents/"
-
-
 def agent_source(cluster: str, node: str) -> str:
     """The event source of the agent of a node."""
-    return f"{AGENTS}{cluster}/{node}"
+    return f"/sentinel/agents/{cluster}/{node}"
 
 
 class NodeState(StrEnum):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from shared.store.history import HistoryRows
     from shared.store.idempotency import IdempotencyRows
     from shared.store.identity import IdentityRows
+    from shared.store.idle import IdleRows
     from shared.store.ledger import Ledger
     from shared.store.ledger_records import LedgerRecordRows
     from shared.store.measurements import MeasurementRows
@@ -184,6 +185,12 @@ class UnitOfWork:
         from shared.store.faults import FaultRows
 
         return FaultRows(self._connection)
+
+    @cached_property
+    def idle(self) -> "IdleRows":
+        from shared.store.idle import IdleRows
+
+        return IdleRows(self._connection)
 
     @cached_property
     def sweeps(self) -> "SweepRows":

@@ -98,6 +98,7 @@ ROWS: dict[str, Row] = {
     "DELETE /api/v1/clusters/{cluster_name}": Row(OPERATORS, "all"),
     "POST /api/v1/clusters/{cluster_name}/cordon": Row(OPERATORS, "all"),
     "POST /api/v1/clusters/{cluster_name}/uncordon": Row(OPERATORS, "all"),
+    "GET /api/v1/gpus/idle": Row(ALL, "list"),
     "GET /api/v1/nodes": Row(ALL, "none"),
     "GET /api/v1/nodes/{cluster_name}/{node_name}": Row(ALL, "none"),
     "POST /api/v1/nodes/{cluster_name}/{node_name}/exclude": Row(OPERATORS, "all", {"reason": "its fans rattle"}),

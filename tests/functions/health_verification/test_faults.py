@@ -20,6 +20,7 @@ from shared.models.faults import DEFAULT_FAULT_RULES, FaultRules
 from shared.models.lifecycle import Phase
 from shared.models.node import Node
 from shared.models.plan import Verb
+from shared.models.telemetry import agent_source
 from shared.operations import nodes
 from shared.settings import DEFAULT_IMAGE_PULL_GRACE
 from shared.store.tables import fault_responses, gpu_faults
@@ -55,7 +56,7 @@ def fault(chain: Chain, node: str, *names: str, fault_id: uuid.UUID | None = Non
     told = gpu_fault(**{"node": node, "containers": containers, **HARDWARE, **fields})
     if fault_id is not None:
         told["fault"] = str(fault_id)
-    return request(FAULT, told, subject=node)
+    return request(FAULT, told, subject=node, source=agent_source("local", node))
 
 
 def node_of(chain: Chain, name: str) -> Node | None:
@@ -347,7 +348,7 @@ def test_a_workload_is_moved_while_a_newer_plan_of_it_waits_in_the_queue_and_kee
 @pytest.mark.parametrize(
     ("fields", "source", "said"),
     [
-        ({"cluster": "nowhere"}, "/collector", b"there is no cluster nowhere"),
+        ({"cluster": "nowhere"}, "/sentinel/agents/nowhere/gpu-0", b"there is no cluster nowhere"),
         ({}, "/sentinel/agents/local/gpu-7", b"is not the agent of node gpu-0"),
     ],
 )
@@ -378,7 +379,7 @@ def test_faults_ticks_and_edits_of_the_same_workloads_do_not_lock_each_other(cha
     told = [gpu_fault(**HARDWARE, node=f"node-{number % 3}", containers=containers) for number in range(9)]
     over = [{**one, "state": "cleared"} for one in told]
     chain.pass_time(3, observed_at=True)
-    work: list[Message] = [request(FAULT, one, subject="node") for one in (*told, *over)]
+    work: list[Message] = [request(FAULT, one, source=agent_source("local", one["node"])) for one in (*told, *over)]
     work += [request(TICK, {}, subject=None) for _ in range(9)]
     work += [chain.submitted(name, image="fate.test/ready:2") for name in names]
     random.Random(5).shuffle(work)

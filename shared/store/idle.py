@@ -1,0 +1,82 @@
+"""GPUs that are allocated and not used, from the rollups of what their agents report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from shared.models.idle import IdleGpu, IdleRules
+from shared.telemetry.rollups import ROLLUPS
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_BY_HOURS = timedelta(hours=3)
+"""Windows that are at least this long are read from hours: a sixtieth of the rows."""
+_COVERED = 0.9
+"""The part of a window that agents must have reported on. A restart of an agent leaves a gap of a minute."""
+_UNITS = {"gpu_minutes": timedelta(minutes=1), "gpu_hours": timedelta(hours=1)}
+_REST = {one.table: one.rest for one in ROLLUPS}
+
+
+@dataclass(frozen=True)
+class IdleRows:
+    """Idle GPUs, inside one transaction."""
+
+    connection: sa.Connection
+
+    def gpus(self, rules: IdleRules, now: datetime, teams: Collection[str] | None = None) -> list[IdleGpu]:
+        """The idle GPUs of a window that ends with the newest rollups, by cluster, node and GPU. teams: None for all.
+
+        A GPU is its workload's for all of the window, and the workload holds GPUs still.
+        """
+        table = "gpu_hours" if rules.window >= _BY_HOURS else "gpu_minutes"
+        unit = _UNITS[table]
+        until = now - _REST[table]
+        units = max(1, int(rules.window / unit))
+        values = {
+            "since": until - units * unit,
+            "until": until,
+            "least": max(1, int(_COVERED * units)),
+            "threshold": rules.threshold_percent,
+            "teams": None if teams is None else sorted(teams),
+        }
+        hours = Decimal(rules.window / timedelta(hours=1))
+        return [
+            IdleGpu(**row._mapping, usd=row.usd_per_hour * hours)
+            for row in self.connection.execute(_IDLE[table], values)
+        ]
+
+
+def _idle(table: str) -> sa.TextClause:
+    return sa.text(f"""
+        WITH unused AS (
+            SELECT cluster, node, gpu, max(product) AS product, max(profile) AS profile,
+                   (array_agg(workload_id))[1] AS workload_id, max(utilization_percent_max) AS highest_percent
+              FROM {table}
+             WHERE starts_at > :since AND starts_at <= :until
+             GROUP BY cluster, node, gpu
+            HAVING count(*) >= :least AND count(DISTINCT workload_id) = 1
+               AND bool_and(workload_id IS NOT NULL AND allocated_samples = samples)
+               AND bool_and(coalesce(utilization_percent_max, 100) <= :threshold)
+        ), held AS (
+            SELECT workload_id, cluster, sum(usd_per_hour) / sum(gpus) AS usd_per_hour
+              FROM reservations WHERE gpus > 0 GROUP BY workload_id, cluster
+        )
+        SELECT unused.cluster, node, gpu, coalesce(product, '') AS product, profile, unused.workload_id, workloads.team,
+               concat_ws('/', workloads.team, workloads.namespace, workloads.name) AS workload, highest_percent,
+               held.usd_per_hour
+          FROM unused
+          JOIN held USING (workload_id, cluster)
+          JOIN workloads ON workloads.id = unused.workload_id
+         WHERE CAST(:teams AS text[]) IS NULL OR workloads.team = ANY(CAST(:teams AS text[]))
+         ORDER BY cluster, node, gpu
+    """)  # noqa: S608 - constants
+
+
+_IDLE = {table: _idle(table) for table in _UNITS}
