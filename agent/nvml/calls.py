@@ -7,6 +7,7 @@ A row gives one field of shared/telemetry/gpu_fields.csv:
     part       which part of the result: an attribute, a number in a list, or the whole result where it is empty
     factor     from NVML's unit to the field's
     mig        yes: a MIG instance answers it too
+    constant   yes: it is the same as long as NVML is initialised, and asked once
 
 For nvmlDeviceGetFieldValues the argument is one id (NVML_FI_...), and all ids of a GPU are asked for in one call. The
 part `links` asks for each NVLink of the GPU, and the field is their sum. Where a field has several rows, the first one
@@ -47,6 +48,7 @@ class Call:
     arguments: tuple[int, ...]
     outputs: tuple[Output, ...]
     mig: bool
+    constant: bool
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,14 @@ def call_table() -> CallTable:
                 calls[name, argument] = replace(known, outputs=(*known.outputs, output))
             else:
                 arguments = (getattr(pynvml, argument),) if argument else ()
-                label = f"{name}({argument})"
-                calls[name, argument] = Call(label, getattr(pynvml, name), arguments, (output,), row["mig"] == "yes")
+                calls[name, argument] = Call(
+                    f"{name}({argument})",
+                    getattr(pynvml, name),
+                    arguments,
+                    (output,),
+                    mig=row["mig"] == "yes",
+                    constant=row["constant"] == "yes",
+                )
     return CallTable(tuple(calls.values()), tuple(field_ids))
 
 

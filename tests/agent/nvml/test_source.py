@@ -127,6 +127,16 @@ def test_what_a_gpu_does_not_support_is_asked_once(driver: NvmlScript, source: N
     assert after == ([calls + 1 for calls in before[0]], before[1] + 3)
 
 
+def test_what_does_not_change_is_asked_once(driver: NvmlScript, source: NvmlSource) -> None:
+    calls = driver.calls("gpu0", "nvmlDeviceGetMaxClockInfo", 1)
+    driver.fails("gpu0", "nvmlDeviceGetMaxClockInfo:1", pynvml.NVML_ERROR_UNKNOWN)
+    assert "sm_clock_maximum_hertz" not in source.read(NOW).gpus[0].metrics
+    driver.gives("gpu0", "nvmlDeviceGetMaxClockInfo:1", 1980)
+    for _ in range(3):
+        assert source.read(NOW).gpus[0].metrics["sm_clock_maximum_hertz"] == 1980e6
+    assert driver.calls("gpu0", "nvmlDeviceGetMaxClockInfo", 1) == calls + 2
+
+
 def test_an_older_driver_is_asked_with_the_older_calls(driver: NvmlScript, source: NvmlSource) -> None:
     newer = ("nvmlDeviceGetTemperatureV:0", "nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetCurrentClocksEventReasons")
     for function in newer:
