@@ -98,12 +98,12 @@ class KafkaPublisher:
                 request_timeout_ms=milliseconds,
                 delivery_timeout_ms=milliseconds,
                 metrics_enabled=False,
-                **_security(self._credentials),
+                **security_options(self._credentials),
             )
         return self._producer
 
 
-def _security(directory: Path | None) -> dict[str, object]:
+def security_options(directory: Path | None) -> dict[str, object]:
     """The options of KafkaProducer for the credentials in a directory. Raises OSError for one that cannot be read."""
     if directory is None:
         return {}
