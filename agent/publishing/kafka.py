@@ -65,7 +65,7 @@ class KafkaPublisher:
         except (KafkaError, OSError, ValueError) as error:  # OSError, ValueError: of the credentials
             self.close()
             raise PublishingFailed(
-                f"the Kafka topic {self._topic}: {error!r}",
+                f"the Kafka topic {self._topic}: {error}",
                 permanent=isinstance(error, InvalidRecordError | MessageSizeTooLargeError | RecordListTooLargeError),
                 answered=isinstance(error, BrokerResponseError)
                 and not isinstance(error, NetworkExceptionError | RequestTimedOutError),
