@@ -14,7 +14,7 @@ from knative.local.runtime.platform import BASE
 
 def overlay(directory: Path, *components: str) -> Path:
     """A kustomization in `directory`: the base with these components."""
-    for name in ("base", "components"):
+    for name in ("base", "components", "alerts"):
         shutil.copytree(BASE.parent / name, directory / name)
     kustomization = {"resources": ["../base"], "components": [f"../components/{name}" for name in components]}
     (directory / "overlay").mkdir()
