@@ -14,7 +14,7 @@ import pytest
 from shared.clusters.kubeconfig import read_connection
 from shared.clusters.transport import Transport
 from tests.support import databases
-from tests.support.running import RunningPlatform, eventually, running
+from tests.support.running import PATIENCE_SECONDS, RunningPlatform, eventually, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("platform")]
 
@@ -33,7 +33,8 @@ def agents(platform: RunningPlatform) -> list[psutil.Process]:
 
 
 def scrape(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    """The metrics; an agent that is still starting answers late."""
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
         text: str = answer.read().decode()
         return text
 

@@ -74,7 +74,7 @@ def test_a_kubeconfig_that_is_not_there_is_one_clear_line() -> None:
 @pytest.mark.slow
 def test_the_demo_shows_every_scenario_and_finds_all_outcomes_right() -> None:
     with demo() as process:
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
     for heading in HEADINGS:
         assert heading in said

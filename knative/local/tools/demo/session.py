@@ -27,7 +27,7 @@ from shared.store.unit_of_work import Store, UnitOfWork
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 """How long an expected event or state may take: far more than it does, on any machine."""
 
 _POLL_SECONDS = 0.1
