@@ -150,11 +150,13 @@ def _with_containers(gpu: GpuReading, containers: tuple[Container, ...]) -> GpuR
 
 def _believed(values: Mapping[str, float], fields: Mapping[str, Field]) -> Mapping[str, float]:
     """The values that can be measurements of these fields. NaN is within no bounds."""
-    believed = {
-        name: value
+    unbelieved = [
+        name
         for name, value in values.items()
-        if (field := fields.get(name)) is not None and field.minimum <= value <= field.maximum
-    }
-    for name in values.keys() - believed.keys():
+        if (field := fields.get(name)) is None or not field.minimum <= value <= field.maximum
+    ]
+    if not unbelieved:
+        return values
+    for name in unbelieved:
         counters.count(UNBELIEVED, field=name)
-    return believed
+    return {name: value for name, value in values.items() if name not in unbelieved}

@@ -31,6 +31,7 @@ class Broker(ThreadingHTTPServer):
 
 
 class _Ingress(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # it keeps connections, as Knative's ingress does
     server: Broker
 
     def do_POST(self) -> None:
