@@ -14,12 +14,13 @@ from events.deployment import (
 )
 from events.plan import PlanApproved, PlanProposed
 from events.policy import ReservationReleased
-from events.telemetry import FleetSuspect
+from events.telemetry import FleetSuspect, GpuIdle
 from shared.eventing.event import Outgoing
 from shared.eventing.event_types import EventData
 from shared.models.plan import ActionPlan
 from shared.operations.results import (
     FleetIsSuspect,
+    GpusAreIdle,
     PlanIsDue,
     PlanWasProposed,
     ReservationWasReleased,
@@ -45,6 +46,7 @@ EVENTS: Mapping[type[object], type[EventData]] = {
     PlanIsDue: PlanApproved,
     ReservationWasReleased: ReservationReleased,
     FleetIsSuspect: FleetSuspect,
+    GpusAreIdle: GpuIdle,
     **_OF_REVISIONS,
 }
 """The event of each result."""
@@ -63,6 +65,16 @@ def outgoing(result: RolloutResult) -> Outgoing:
         case FleetIsSuspect(cluster, nodes, share, window, message):
             suspect = FleetSuspect(cluster=cluster, nodes=nodes, share=share, window=window, message=message)
             return Outgoing(suspect, f"cluster/{cluster}")
+        case GpusAreIdle(workload_id, cluster, gpus, usd_per_hour, window, reclaim_at):
+            idle = GpuIdle(
+                workload=workload_id,
+                cluster=cluster,
+                gpus=gpus,
+                usd_per_hour=usd_per_hour,
+                window=window,
+                reclaim_at=reclaim_at,
+            )
+            return Outgoing(idle, str(workload_id))
         case RevisionWasApplied(deployment, taken, left):
             fields = {"taken_fields": FieldOwner.all_of(taken), "left_fields": FieldOwner.all_of(left)}
             data = DeploymentApplied.of(deployment, **fields)

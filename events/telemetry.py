@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -199,6 +200,32 @@ class FleetSuspect(EventData):
     share: Annotated[float, Field(gt=0)]
     window: Duration
     message: str
+
+
+@CATALOGUE.declare(
+    "dev.sentinel.gpu.idle.v1",
+    terminal=True,
+    example={
+        "workload": "9403eeb2-8848-53a3-90c2-1095c047864f",
+        "cluster": "local",
+        "gpus": 2,
+        "usdPerHour": "4.500000",
+        "window": "PT6H",
+        "reclaimAt": "2026-01-02T00:00:00Z",
+    },
+)
+class GpuIdle(EventData):
+    """All GPUs of a workload were idle for a window. The subject is the workload's id.
+
+    reclaim_at: when they may be taken from it, if they still are.
+    """
+
+    workload: uuid.UUID
+    cluster: Text
+    gpus: Annotated[int, Field(ge=1)]
+    usd_per_hour: Decimal
+    window: Duration
+    reclaim_at: Moment
 
 
 @CATALOGUE.declare(

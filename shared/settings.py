@@ -4,13 +4,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from shared.errors import ConfigurationError
 from shared.models import durations
 from shared.models.faults import DEFAULT_FAULT_RULES, FaultRules
+from shared.models.idle import DEFAULT_IDLE_RULES, LONGEST_WINDOW, SHORTEST_WINDOW, ReclaimRules
 from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, LEAST_HISTORY, Retention
 
 DEFAULT_FUNCTION_POOL = 4
@@ -76,7 +77,8 @@ class FunctionSettings:
     transaction take. 0s is no limit. retention (KEEP_EVENTS, KEEP_DEAD_LETTERS, KEEP_ACTIONS and KEEP_HISTORY, for the
     relay; KEEP_SAMPLES, KEEP_MINUTES and KEEP_HOURS, for telemetry: durations such as 90d; see
     shared.models.retention). fault_rules (RESCHEDULES_PER_HOUR, FLEET_SUSPECT_SHARE, FLEET_SUSPECT_WINDOW and
-    NODE_QUIET_TIME, for verification: 2, 0.25, 10m and 1h; see shared.models.faults).
+    NODE_QUIET_TIME, for verification: 2, 0.25, 10m and 1h; see shared.models.faults). reclaim_rules (RECLAIM_IDLE_AFTER
+    and RECLAIM_WARNING, for verification: a duration, without which no GPU is taken, and 24h; see shared.models.idle).
     shared.models.retention). callers: who may call it; None where that is not checked.
     """
 
@@ -93,6 +95,7 @@ class FunctionSettings:
     loopback_clusters: bool = False
     sink_authorities: str | None = None
     fault_rules: FaultRules = DEFAULT_FAULT_RULES
+    reclaim_rules: ReclaimRules | None = None
     callers: CallerSettings | None = None
 
     @classmethod
@@ -114,6 +117,7 @@ class FunctionSettings:
             _flag(environment, "CLUSTERS_ALLOW_LOOPBACK"),
             environment.get("K_CA_CERTS") or None,
             _fault_rules(environment),
+            _reclaim_rules(environment),
             CallerSettings.from_environment(environment),
         )
 
@@ -264,6 +268,16 @@ def _fault_rules(environment: Mapping[str, str]) -> FaultRules:
         raise ConfigurationError("FLEET_SUSPECT_WINDOW must be longer than 0s, and NODE_QUIET_TIME at least that")
     count = _count(environment, "RESCHEDULES_PER_HOUR", usual.reschedules_per_hour)
     return FaultRules(count, _share(environment, "FLEET_SUSPECT_SHARE", usual.suspect_share), window, quiet)
+
+
+def _reclaim_rules(environment: Mapping[str, str]) -> ReclaimRules | None:
+    if not environment.get("RECLAIM_IDLE_AFTER"):
+        return None
+    window = duration(environment, "RECLAIM_IDLE_AFTER", DEFAULT_IDLE_RULES.window)
+    warning = duration(environment, "RECLAIM_WARNING", ReclaimRules(DEFAULT_IDLE_RULES).warning)
+    if not SHORTEST_WINDOW <= window <= LONGEST_WINDOW or warning < timedelta(0):
+        raise ConfigurationError("RECLAIM_IDLE_AFTER must be from 5m to 30d, and RECLAIM_WARNING at least 0s")
+    return ReclaimRules(replace(DEFAULT_IDLE_RULES, window=window), warning)
 
 
 def _share(environment: Mapping[str, str], name: str, default: float) -> float:

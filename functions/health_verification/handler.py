@@ -30,11 +30,14 @@ from shared.models.telemetry import agent_source
 from shared.operations import faults, nodes, sweep, verify
 from shared.operations.apply import Clusters
 from shared.operations.observe import ObservationTask, Observed, observe
+from shared.operations.reclaim import reclaim_idle
 from shared.operations.sweep import SweepStep, SweepTask, SweptPage
 from shared.operations.verify import Verification
 
 if TYPE_CHECKING:
     from shared.models.faults import FaultRules
+    from shared.models.idle import ReclaimRules
+    from shared.operations.results import RolloutResult
     from shared.store.unit_of_work import UnitOfWork
 
 ACCEPTS = CATALOGUE.of(
@@ -50,6 +53,8 @@ ACCEPTS = CATALOGUE.of(
     SweepContinued,
 )
 ACTOR = Actor.function("health-verification")
+LOOK_SECONDS = 5
+"""Idle GPUs are looked for by the ticks of the first seconds of a minute: one, at the usual interval of ticks."""
 
 
 def prepare(event: Event, work: UnitOfWork, *, rules: FaultRules) -> ObservationTask | SweepTask | Done:
@@ -76,6 +81,7 @@ def conclude(
     *,
     pull_grace: timedelta,
     rules: FaultRules,
+    reclaim: ReclaimRules | None,
 ) -> Sequence[Outgoing]:
     """What follows. The first event is the reply, and the others wait for the relay: proposals come first, then the
     continuations, so that pages need not wait for each other.
@@ -85,7 +91,11 @@ def conclude(
         return [] if step is None else [_continued(step)]
     assert isinstance(task, ObservationTask)
     assert isinstance(found, Observed)
-    return _concluded(event, task, found, work, pull_grace, rules)
+    emitted = _concluded(event, task, found, work, pull_grace)
+    if isinstance(event.data, Tick):
+        emitted += map(outgoing, _followed_up(work, rules, reclaim))
+        emitted += map(_continued, sweep.due(work))
+    return sorted(emitted, key=_urgency)
 
 
 def _concluded(
@@ -94,19 +104,23 @@ def _concluded(
     observed: Observed,
     work: UnitOfWork,
     pull_grace: timedelta,
-    rules: FaultRules,
-) -> Sequence[Outgoing]:
+) -> list[Outgoing]:
     # With the function's own name: intake makes plans of (source, id) too, and a caller may use an id twice.
     cause = f"health-verification\n{event.source}\n{event.id}"
     verified = verify.conclude(work, task, observed, Verification(cause, pull_grace), ACTOR)
     emitted = [outgoing(result) for result in verified.results]
     if (page := verified.next_page) is not None:
         emitted.append(Outgoing(VerificationContinued(started_at=page.started_at, page=page.page), TICK_SUBJECT))
-    if isinstance(event.data, Tick):
-        nodes.clear_proven(work, ACTOR)
-        emitted += map(outgoing, faults.look_at_waiting(work, rules, ACTOR))
-        emitted += map(_continued, sweep.due(work))
-    return sorted(emitted, key=_urgency)
+    return emitted
+
+
+def _followed_up(work: UnitOfWork, rules: FaultRules, reclaim: ReclaimRules | None) -> list[RolloutResult]:
+    """What the tick does about faults, and about idle GPUs once a minute, where an operator wants that."""
+    nodes.clear_proven(work, ACTOR)
+    results = faults.look_at_waiting(work, rules, ACTOR)
+    if reclaim is not None and work.now.second < LOOK_SECONDS:
+        results += reclaim_idle(work, reclaim, ACTOR)
+    return results
 
 
 def _continued(step: SweepStep) -> Outgoing:

@@ -19,5 +19,6 @@ handle = runtime.event_target(
         ),
         pull_grace=ports.settings.image_pull_grace,
         rules=ports.settings.fault_rules,
+        reclaim=ports.settings.reclaim_rules,
     )
 )

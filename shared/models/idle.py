@@ -37,8 +37,9 @@ DEFAULT_IDLE_RULES = IdleRules()
 class IdleGpu:
     """A GPU, or a MIG instance with a profile, that its workload does not use.
 
-    highest_percent: its utilization at most. usd_per_hour: what the workload holds costs an hour for each of its GPUs,
-    with CPU and memory. usd: that for the window.
+    workload_gpus: how many GPUs the workload holds on the cluster. highest_percent: the utilization of this one at
+    most. usd_per_hour: what the workload holds costs an hour for each of its GPUs, with CPU and memory. usd: that for
+    the window.
     """
 
     cluster: str
@@ -49,6 +50,7 @@ class IdleGpu:
     workload_id: uuid.UUID
     team: str
     workload: str
+    workload_gpus: int
     highest_percent: float
     usd_per_hour: Decimal
     usd: Decimal
@@ -64,10 +66,28 @@ class IdleGpu:
             "workload": str(self.workload_id),
             "team": self.team,
             "name": self.workload,
+            "workloadGpus": self.workload_gpus,
             "highestUtilizationPercent": self.highest_percent,
             "usdPerHour": f"{self.usd_per_hour:.6f}",
             "usd": f"{self.usd:.6f}",
         }
+
+
+@dataclass(frozen=True)
+class IdleWarning:
+    """What a workload was told whose GPUs are all idle. plan_id: of the plan that takes them; None before."""
+
+    workload_id: uuid.UUID
+    warned_at: datetime
+    plan_id: uuid.UUID | None
+
+
+@dataclass(frozen=True)
+class ReclaimRules:
+    """When idle GPUs are taken from a workload: when all are idle, and warning has passed since it was told."""
+
+    idle: IdleRules
+    warning: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 from shared.models.deployment import Deployment, OwnedField
 from shared.models.plan import ActionPlan
@@ -103,6 +104,18 @@ class FleetIsSuspect:
     message: str
 
 
+@dataclass(frozen=True)
+class GpusAreIdle:
+    """All GPUs of a workload were idle for a window. reclaim_at: when they may be taken from it."""
+
+    workload_id: uuid.UUID
+    cluster: str
+    gpus: int
+    usd_per_hour: Decimal
+    window: timedelta
+    reclaim_at: datetime
+
+
 RevisionResult = (
     RevisionWasApplied
     | RevisionWasRefused
@@ -111,4 +124,4 @@ RevisionResult = (
     | RevisionWasRolledBack
     | RevisionIsUnhealthy
 )
-RolloutResult = PlanWasProposed | PlanIsDue | ReservationWasReleased | FleetIsSuspect | RevisionResult
+RolloutResult = PlanWasProposed | PlanIsDue | ReservationWasReleased | FleetIsSuspect | GpusAreIdle | RevisionResult

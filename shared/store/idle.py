@@ -9,11 +9,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
-from shared.models.idle import IdleGpu, IdleRules
+from shared.models.idle import IdleGpu, IdleRules, IdleWarning
+from shared.store.tables import idle_warnings
 from shared.telemetry.rollups import ROLLUPS
 
 if TYPE_CHECKING:
+    import uuid
     from datetime import datetime
 
 _BY_HOURS = timedelta(hours=3)
@@ -52,6 +55,26 @@ class IdleRows:
             for row in self.connection.execute(_IDLE[table], values)
         ]
 
+    def warnings(self) -> dict[uuid.UUID, IdleWarning]:
+        """What workloads were told, by their ids."""
+        rows = self.connection.execute(sa.select(idle_warnings))
+        return {row.workload_id: IdleWarning(row.workload_id, row.warned_at, row.plan_id) for row in rows}
+
+    def warn(self, workload_id: uuid.UUID, now: datetime) -> bool:
+        """Writes down that a workload is told; False when it was."""
+        statement = insert(idle_warnings).values(workload_id=workload_id, warned_at=now)
+        return bool(self.connection.execute(statement.on_conflict_do_nothing()).rowcount)
+
+    def plan_reclaim(self, workload_id: uuid.UUID, plan_id: uuid.UUID) -> None:
+        """Remembers the plan that takes a workload's GPUs."""
+        own = idle_warnings.update().where(idle_warnings.c.workload_id == workload_id)
+        self.connection.execute(own.values(plan_id=plan_id))
+
+    def end_warning(self, workload_id: uuid.UUID) -> bool:
+        """Forgets what a workload was told; False when somebody else has."""
+        own = idle_warnings.delete().where(idle_warnings.c.workload_id == workload_id)
+        return bool(self.connection.execute(own).rowcount)
+
 
 def _idle(table: str) -> sa.TextClause:
     return sa.text(f"""
@@ -65,12 +88,13 @@ def _idle(table: str) -> sa.TextClause:
                AND bool_and(workload_id IS NOT NULL AND allocated_samples = samples)
                AND bool_and(coalesce(utilization_percent_max, 100) <= :threshold)
         ), held AS (
-            SELECT workload_id, cluster, sum(usd_per_hour) / sum(gpus) AS usd_per_hour
+            SELECT workload_id, cluster, sum(usd_per_hour) / sum(gpus) AS usd_per_hour,
+                   CAST(sum(gpus) AS bigint) AS workload_gpus
               FROM reservations WHERE gpus > 0 GROUP BY workload_id, cluster
         )
         SELECT unused.cluster, node, gpu, coalesce(product, '') AS product, profile, unused.workload_id, workloads.team,
-               concat_ws('/', workloads.team, workloads.namespace, workloads.name) AS workload, highest_percent,
-               held.usd_per_hour
+               concat_ws('/', workloads.team, workloads.namespace, workloads.name) AS workload, workload_gpus,
+               highest_percent, held.usd_per_hour
           FROM unused
           JOIN held USING (workload_id, cluster)
           JOIN workloads ON workloads.id = unused.workload_id

@@ -531,6 +531,15 @@ fault_responses = Table(
     Index("ix_fault_responses_waiting", "decided_at", postgresql_where=text("outcome = 'waiting'")),
 )
 
+idle_warnings = Table(
+    "idle_warnings",
+    metadata,
+    Column("workload_id", Uuid, primary_key=True),
+    _moment("warned_at", nullable=False),
+    Column("plan_id", Uuid),
+    *_kept(),
+)
+
 prices = Table(
     "prices",
     metadata,

@@ -7,6 +7,7 @@ import pytest
 
 from shared.errors import ConfigurationError
 from shared.models.faults import FaultRules
+from shared.models.idle import IdleRules, ReclaimRules
 from shared.models.retention import Retention
 from shared.settings import CallerSettings, FunctionSettings, IdentitySettings, OidcIssuer, required
 
@@ -159,3 +160,12 @@ def test_callers_are_checked_where_an_audience_is_set() -> None:
     for name, value in (("CALLER_ISSUER", ""), ("CALLER_ISSUER", "http://issuer"), ("CALLER_SUBJECTS", " *, ")):
         with pytest.raises(ConfigurationError, match=name):
             CallerSettings.from_environment({**given, name: value})
+
+
+def test_idle_gpus_are_taken_only_where_it_is_said() -> None:
+    assert FunctionSettings.from_environment(URL).reclaim_rules is None
+    found = FunctionSettings.from_environment({**URL, "RECLAIM_IDLE_AFTER": "12h", "RECLAIM_WARNING": "2d"})
+    assert found.reclaim_rules == ReclaimRules(IdleRules(timedelta(hours=12)), timedelta(days=2))
+    for text in ("1m", "31d", "soon"):
+        with pytest.raises(ConfigurationError, match="RECLAIM_IDLE_AFTER"):
+            FunctionSettings.from_environment({**URL, "RECLAIM_IDLE_AFTER": text})

@@ -15,7 +15,7 @@ def test_idle_gpus_are_shown_with_their_cost(sentinel: Sentinel, monkeypatch: py
     assert sentinel("gpus", "idle").lines[1].split() == ["total", "0", "0.00", "0.00"]
     usd = Decimal("1.5")
     gpu = IdleGpu(
-        "local", "gpu-1", "GPU-1", "NVIDIA L4", None, id_of(), "search", "search/search/chat", 3.0, usd, 6 * usd
+        "local", "gpu-1", "GPU-1", "NVIDIA L4", None, id_of(), "search", "search/search/chat", 1, 3.0, usd, 6 * usd
     )
     monkeypatch.setattr(IdleRows, "gpus", lambda *_: [gpu])
     _, line, total = sentinel("gpus", "idle").lines
