@@ -73,7 +73,7 @@ class QueueRows:
 
         The key of a row has its place in the list before the columns that the queue is ordered by: a page counts on.
         """
-        statement = sa.select(action_plans).where(_QUEUED, _IS_NEWEST)
+        statement = sa.select(action_plans).where(_QUEUED, _IS_FOUND_NEWEST)
         if wanted.team is not None:
             statement = statement.where(_COLUMNS.team == wanted.team)
         if wanted.teams is not None:
@@ -197,11 +197,19 @@ _KEYS = sa.cast(sa.bindparam("keys", type_=ARRAY(sa.Text)), ARRAY(sa.Text))
 # As in the condition of the indexes: PostgreSQL has to see that it is the same.
 _QUEUED = _COLUMNS.status == sa.literal_column(f"'{PlanStatus.QUEUED.value}'")
 _IS_NEWEST = sa.exists().where(workloads.c.id == _COLUMNS.workload_id, workloads.c.plan_id == _COLUMNS.id)
+# For the first plans of many. PostgreSQL makes a join of the condition above, and takes its columns for independent:
+# it expects one row, and sorts the whole queue. With OFFSET it looks a workload up for each plan, in the queue's order.
+_IS_FOUND_NEWEST = sa.exists(
+    sa.select(sa.literal(1))
+    .where(workloads.c.id == _COLUMNS.workload_id, workloads.c.plan_id == _COLUMNS.id)
+    .correlate(action_plans)
+    .offset(0)
+)
 _IN_ORDER = sa.select(action_plans).order_by(_COLUMNS.priority.desc(), _COLUMNS.queued_at, _COLUMNS.id)
 _PLACE = sa.select(_COLUMNS.priority, _COLUMNS.queued_at).where(
     _COLUMNS.id == sa.bindparam("plan"), _COLUMNS.queued_at.is_not(None)
 )
-_FIRST = _IN_ORDER.where(_QUEUED, _IS_NEWEST).limit(sa.bindparam("most", type_=sa.Integer))
+_FIRST = _IN_ORDER.where(_QUEUED, _IS_FOUND_NEWEST).limit(sa.bindparam("most", type_=sa.Integer))
 _SET_ASIDE = _COLUMNS.status.in_([sa.literal_column(f"'{status.value}'") for status in SET_ASIDE_PLANS])
 _ANYONE = sa.select(sa.exists().where(_SET_ASIDE))
 _CURSOR = sa.select(queue_cursor).where(queue_cursor.c.id == _ONLY_ROW).with_for_update()

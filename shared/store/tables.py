@@ -169,6 +169,14 @@ action_plans = Table(
         "id",
         postgresql_where=text(f"status = '{PlanStatus.QUEUED}'"),
     ),
+    Index(
+        "ix_action_plans_queue_of_team",
+        "team",
+        text("priority DESC"),
+        "queued_at",
+        "id",
+        postgresql_where=text(f"status = '{PlanStatus.QUEUED}'"),
+    ),
     Index("ix_action_plans_due", "next_attempt_at", postgresql_where=_status_in(ANNOUNCED_PLANS)),
 )
 
@@ -323,6 +331,8 @@ reservations = Table(
     UniqueConstraint("workload_id", "cluster", "sku"),
     Index(None, "plan_id"),
     Index(None, "team", "workload_id", "cluster", "sku"),
+    Index(None, "cluster", "workload_id", "sku"),
+    Index("ix_reservations_held", "workload_id", "cluster", "sku", postgresql_where=text("state = 'held'")),
 )
 
 UNUSED = "replicas = 0 AND cpu = 0 AND memory = 0 AND gpus = 0 AND usd_per_hour = 0"

@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from shared.models.lifecycle import PlanStatus
 from shared.models.page import PageRequest
 from shared.models.plan import PlanFilter
-from shared.models.reservation import LineFilter
+from shared.models.reservation import LineFilter, ReservationState
 from shared.store.tables import metadata
 from shared.store.unit_of_work import Store, UnitOfWork
 from tests.support.builders import Deliver, connection_of
 from tests.support.dead_letters import keep_letter
 
-TABLES = ("action_plans", "reservations", "dead_letters")
+TABLES = ("workloads", "action_plans", "reservations", "dead_letters")
 
 
 def copies(work: UnitOfWork, table: str, first: int, last: int) -> None:
@@ -27,12 +27,17 @@ def copies(work: UnitOfWork, table: str, first: int, last: int) -> None:
         "id": "md5(original.id::text || number)::uuid",
         "workload_id": "md5(number::text)::uuid",
         "event_id": "'copy-' || number",
-        "team": "'many'",
+        "team": "CASE WHEN number % 3 = 0 AND number <= 60 THEN 'few' ELSE 'many' END",
+        "cluster": "CASE WHEN number <= 60 THEN 'local' ELSE 'far' END",
+        "state": "CASE WHEN number <= 60 THEN 'held' ELSE 'committed' END",
         "status": "CASE number % 3 WHEN 0 THEN 'queued' ELSE 'executed' END",
         "priority": "number % 3",
         "queued_at": "original.created_at - number * interval '1 second'",
         "created_at": "original.created_at - number * interval '1 second'",
     }
+    if table == "workloads":
+        changed["id"], changed["name"] = changed["workload_id"], "'copy-' || number"
+        changed["plan_id"] = "md5(original.plan_id::text || number)::uuid"
     if table == "dead_letters":
         changed["redriven_at"] = "CASE number % 2 WHEN 0 THEN now() END"
     columns = {name: changed.get(name, f"original.{name}") for name in names}
@@ -90,6 +95,15 @@ def test_a_page_looks_at_as_many_rows_of_a_large_table_as_of_a_small_one(
         "lines of a workload": lambda work: work.ledger_records.reservation_page(
             LineFilter(workload_id=first_id), PageRequest(20, "workload")
         ),
+        "lines of a cluster": lambda work: work.ledger_records.reservation_page(
+            LineFilter(cluster="local"), PageRequest(20, "workload")
+        ),
+        "lines that are held": lambda work: work.ledger_records.reservation_page(
+            LineFilter(state=ReservationState.HELD), PageRequest(20, "workload")
+        ),
+        "queue": lambda work: work.queue.listed(LineFilter(), PageRequest(20)),
+        "queue of a team": lambda work: work.queue.listed(LineFilter(team="few"), PageRequest(20)),
+        "queue of my team": lambda work: work.queue.listed(LineFilter(teams=frozenset({"few"})), PageRequest(20)),
         "letters": lambda work: work.dead_letters.page(None, PageRequest(20, "createdAt")),
         "open letters": lambda work: work.dead_letters.page(False, newest),
     }
