@@ -2,8 +2,8 @@
 
 Order: the port and the state directory are taken first, so a second platform fails before it starts anything.
 PostgreSQL and the Kubernetes API start side by side. Then the brokers take up what an earlier run left, and requests
-are served. Stopping goes the other way round: no new requests, deliveries in flight are drained, functions end,
-PostgreSQL last.
+are served. The agents of simulated nodes start last. Stopping goes the other way round: agents end and send what they
+have, no new requests, deliveries in flight are drained, functions end, PostgreSQL last.
 
 A child that must live and dies is started again: the stand-in API on the same port, PostgreSQL with a new address,
 for which the functions are started anew. What cannot be started again ends the platform: see `failed`.
