@@ -22,6 +22,7 @@ from tests.bench import (
     commands,
     decisions,
     duplicates,
+    flood,
     ledger_checks,
     lists,
     neighbours,
@@ -50,7 +51,7 @@ def main() -> int:
     }
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
     benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest, "lists": _lists, "agent": _agent}
-    benchmarks |= {"telemetry": _telemetry}
+    benchmarks |= {"telemetry": _telemetry, "flood": _flood}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -197,6 +198,11 @@ def _sweep(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 def _agent(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = agents.measure(said)
     return {**asdict(found), "ratio": found.reading / found.bare}, [agents.table(found)]
+
+
+def _flood(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = asyncio.run(flood.measure(said))
+    return asdict(found), [flood.table(found)]
 
 
 def _telemetry(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:

@@ -11,6 +11,7 @@ from events import CATALOGUE
 from events.deployment import DeploymentApplied
 from events.foreign import Tick
 from events.plan import PlanProposed
+from events.telemetry import TelemetryWorkload
 from shared.errors import AlreadyInProgress, PoisonEvent, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import MAX_HOPS, Event, Outgoing, outgoing_id
@@ -255,6 +256,23 @@ def test_an_event_whose_id_is_taken_while_it_is_handled_is_undone_and_tried_agai
     assert deliver(function, PROPOSED, PLAN, event_id="e").status == 409
     assert rows(owner_engine, "audit_log") == []
     assert deliver(tells(rejected()), PROPOSED, PLAN, event_id="e").status == 200
+
+
+# What has a natural key ----------------------------------------------------------------------------------------------
+
+SAMPLE = "dev.sentinel.telemetry.workload.v1"
+
+
+def test_an_event_with_a_natural_key_has_no_row_in_the_inbox_and_is_handled_each_time(
+    deliver: Deliver, owner_engine: sa.Engine
+) -> None:
+    """It is handled again, because its handler finds the duplicate; what it emits has the same id each time."""
+    function = TransactionalFunction("teller", CATALOGUE.of(TelemetryWorkload), tells(rejected()).handle)
+    for _ in range(2):
+        answer = deliver(function, SAMPLE, dict(CATALOGUE[SAMPLE].example), event_id="sample")
+        assert (answer.status, answer.body) == (202, b"")
+    assert rows(owner_engine, "inbox") == []
+    assert len({row["attributes"]["id"] for row in rows(owner_engine, "outbox")}) == 1
 
 
 # What the next tick repeats ------------------------------------------------------------------------------------------

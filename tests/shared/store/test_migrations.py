@@ -22,12 +22,14 @@ from sqlalchemy.exc import ProgrammingError
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.bindings import ALLOW_ALL, Bindings
 from shared.models.page import PageRequest
+from shared.models.retention import DEFAULT_RETENTION
 from shared.models.stored import WorkloadFilter
 from shared.models.workload import workload_id
 from shared.operations import ledger_check
 from shared.operations.apply import TaskPostponed
 from shared.operations.bindings import BindingCache
 from shared.operations.observe import Observed
+from shared.operations.telemetry import roll_up
 from shared.operations.workloads import list_workloads
 from shared.policy.resources import keys_of
 from shared.rollout.pricing import default_prices
@@ -303,4 +305,37 @@ _QUEUED_PLAN = """
     INSERT INTO action_plans (id, workload_id, generation, source, decision, amounts, surge, status, waits_for)
     VALUES (gen_random_uuid(), gen_random_uuid(), 1, 'user', '{}', CAST(:amounts AS jsonb), CAST(:amounts AS jsonb),
             'queued', CAST(:waits_for AS jsonb))
+"""
+
+
+def test_what_workloads_reported_before_is_in_the_rollups(fresh_url: str) -> None:
+    """Of the last 400 days, with the uptime, the sums and the weighted latencies that policy reads."""
+    upgrade(fresh_url, "0034")
+    engine = connect(fresh_url)
+    workload, ages = uuid.uuid4(), ("450 days", "40 days", "40 days", "2 hours", "0 seconds")
+    with engine.begin() as connection:
+        for number, age in enumerate(ages):
+            sample = {
+                "metrics": {"up": number % 2, "requests": 10, "errors": 1, "latency_p95_seconds": 0.5, "other": 1}
+            }
+            values = {"workload": str(workload), "age": age, "sample": json.dumps(sample)}
+            connection.execute(sa.text(_OLD_SAMPLE), values)
+    upgrade(fresh_url)
+    store = Store(engine)
+    with store.begin() as work:
+        moment = work.now + timedelta(hours=2)  # when this hour is over
+    with store.transaction(moment) as work:
+        roll_up(work, DEFAULT_RETENTION)
+    hours, minutes = (rows(engine, f"workload_{unit}") for unit in ("hours", "minutes"))
+    assert {row["workload_id"] for row in (*hours, *minutes)} == {workload}
+    assert (sum(row["requests"] for row in hours), sum(row["requests"] for row in minutes)) == (40, 20)
+    assert {row["latency_p95_seconds"] / row["latency_p95_weight"] for row in (*hours, *minutes)} == {0.5}
+    assert min((row["starts_at"], row["up"]) for row in hours)[1] == 1
+    engine.dispose()
+
+
+_OLD_SAMPLE = """
+    INSERT INTO telemetry (kind, subject, observed_at, sample, created_at)
+    SELECT 'workload', :workload, now() - CAST(:age AS interval) - random() * interval '1 millisecond',
+           CAST(:sample AS jsonb), now() - CAST(:age AS interval)
 """

@@ -161,7 +161,7 @@ _ROLL_UP = """
 INSERT INTO {table} (workload_id, starts_at, samples, newest_at, up_samples, up, requests, errors, {latencies})
 SELECT workload_id, date_trunc('{unit}', received_at, 'UTC'), count(*), max(received_at), count(up),
        coalesce(sum(up), 0), coalesce(sum(requests), 0), coalesce(sum(errors), 0), {weights}
-  FROM reported WHERE received_at > now() - interval '{age}'
+  FROM reported WHERE received_at > now() - interval '{age}' AND received_at <= {until}
  GROUP BY 1, 2
 """
 # What is made again from samples must find those of this hour.
@@ -319,9 +319,13 @@ def _create_others() -> None:
 def _move_reports() -> None:
     latencies = ", ".join(f"latency_p{p}_{what}" for p in _PERCENTILES for what in ("seconds", "weight"))
     op.execute(_REPORTED)
-    for table, unit, age in (("workload_hours", "hour", "400 days"), ("workload_minutes", "minute", "30 days")):
+    for table, unit, age, until in (
+        ("workload_hours", "hour", "400 days", "date_trunc('hour', now(), 'UTC') - interval '1 microsecond'"),
+        ("workload_minutes", "minute", "30 days", "now()"),
+    ):
         op.execute(_MAKE_FOR_REPORTED.format(table=table, age=age))
-        op.execute(_ROLL_UP.format(table=table, unit=unit, age=age, latencies=latencies, weights=_WEIGHTS))
+        told = {"table": table, "unit": unit, "age": age, "until": until}
+        op.execute(_ROLL_UP.format(**told, latencies=latencies, weights=_WEIGHTS))
     op.execute(
         "SELECT make_partition('workload_samples', day) FROM generate_series(now() - interval '3 days',"
         " now() + interval '1 day', interval '1 day') AS day"
