@@ -1,15 +1,19 @@
 """Faults of GPUs and nodes, and what follows from them."""
 
+from __future__ import annotations
+
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-
-from pydantic import JsonValue
+from typing import TYPE_CHECKING
 
 from shared.models.moments import rfc3339
 from shared.models.telemetry import Blame, FaultKind, FaultState
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 SLOWING = frozenset({FaultKind.THERMAL_THROTTLING, FaultKind.POWER_THROTTLING, FaultKind.DEGRADED})
 """Faults under which a GPU computes on, but slower than it should."""
