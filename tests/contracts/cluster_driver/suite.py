@@ -1,7 +1,9 @@
 """What every driver on every cluster does. Inherited by the tests against the stand-in and against a real one."""
 
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from shared.clusters.kubernetes import KubernetesDriver
 from shared.clusters.transport import Transport
 from shared.errors import ClusterConflict, ClusterRefused, ClusterUnavailable
 from shared.models.deployment import ObjectReference, OwnedField
+from shared.rollout.manifests import restored
 from shared.rollout.owned_fields import owned_digest
 from shared.rollout.verdict import State
 from tests.contracts.cluster_driver.world import World, eventually
@@ -26,6 +29,12 @@ def container_of(live: Mapping[str, Any]) -> dict[str, Any]:
 
 def instance_of(document: dict[str, Any]) -> str:
     return str(document["metadata"]["labels"][INSTANCE])
+
+
+def nodes_of_pods(world: World) -> set[str]:
+    """Where the pods are that are not being deleted."""
+    pods = world.someone.get(f"/api/v1/namespaces/{world.namespace}/pods")["items"]
+    return {str(pod["spec"].get("nodeName")) for pod in pods if "deletionTimestamp" not in pod["metadata"]}
 
 
 class ApplyContract:
@@ -406,6 +415,16 @@ class GpuNodeContract:
             world.wait_for(desired, State.HEALTHY)
             pods = world.someone.get(f"/api/v1/namespaces/{world.namespace}/pods")["items"]
             assert [pod["spec"]["nodeName"] for pod in pods] == [node]
+
+    def test_pods_leave_a_node_that_is_excluded_and_none_comes_there(self, world: World) -> None:
+        names = [node.name for node in world.driver.gpu_nodes()]
+        snapshot = world.manifest(replicas=1, resources={"gpu": {"count": 1}})
+        for revision, left in enumerate(names[:2], 1):
+            excluded = [name for name in names if name != left]
+            avoiding = restored(snapshot, plan_id=uuid.uuid4(), revision=revision, excluded=excluded)
+            world.driver.apply(avoiding)
+            world.wait_for(avoiding, State.HEALTHY)
+            eventually(partial(nodes_of_pods, world), {left}.__eq__)
 
     def test_a_workload_runs_where_its_own_toleration_lets_it(self, world: World) -> None:
         with world.gpu_node(taints=[{"key": "dedicated", "value": "ml", "effect": "NoSchedule"}]) as node:
