@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.sweep import Key
 from shared.models.telemetry import Dropped, GpuSample, NodeSample, WorkloadSample
@@ -58,8 +58,9 @@ class TelemetryRows:
             "ahead": ahead,
         }
         row = self.connection.execute(_ARRIVE, values).one()
-        keys = (tuple(pod.split("/", 1)) for pod in row.pods)
-        return Arrival(row.previous_at, row.readings, dict(zip(keys, row.workloads, strict=True)), row.now)
+        keys = (tuple(pod.split("/", 1)) for pod in row.pods.splitlines())
+        workloads = dict(zip(keys, map(uuid.UUID, row.workloads.splitlines()), strict=True))
+        return Arrival(row.previous_at, row.readings, workloads, row.now)
 
     def remember_workloads(self, cluster: str, node: str, workloads: Mapping[Key, uuid.UUID]) -> None:
         """Notes which workloads the pods on a node belong to, for its next samples."""
@@ -125,13 +126,9 @@ _ARRIVE = sa.text("""
                            WHEN excluded.observed_at > agent.observed_at THEN agent.readings + 1
                            ELSE agent.readings END,
            contacted_at = now(), updated_at = now()
-    RETURNING previous_at, readings, pods, workloads, now() AS now
-""").columns(
-    previous_at=sa.DateTime(timezone=True),
-    pods=ARRAY(sa.Text),
-    workloads=ARRAY(sa.Uuid),
-    now=sa.DateTime(timezone=True),
-)
+    RETURNING previous_at, readings, array_to_string(pods, chr(10)) AS pods,
+              array_to_string(workloads, chr(10)) AS workloads, now() AS now
+""").columns(previous_at=sa.DateTime(timezone=True), now=sa.DateTime(timezone=True))  # the driver reads arrays slowly
 _REMEMBER_WORKLOADS = sa.text("""
     UPDATE agents SET pods = CAST(:pods AS text[]), workloads = CAST(:workloads AS uuid[])
      WHERE cluster = :cluster AND node = :node

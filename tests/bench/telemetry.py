@@ -1,8 +1,9 @@
 """Telemetry through the endpoint core of ingestion, beside a client-side COPY of the same rows and table (P4).
 
 One thread on a durable PostgreSQL, in turns. Ingestion is given the JSON of events, each a transaction: samples of
-nodes with eight GPUs, which pods of a workload have. The peer has the rows ready in the format of COPY. It copies those
-of one event a transaction, as ingestion must, and then all of them in one transaction: that shows what those cost.
+nodes with eight GPUs, which pods of a workload have. The peer has the rows as values, as any client, writes those of
+one event in the format of COPY, and copies them in a transaction. Beside it are COPYs of rows that were written before,
+in a transaction an event and in a single one: these show what the writing and the transactions cost.
 """
 
 from __future__ import annotations
@@ -48,11 +49,12 @@ _MEASURED = [name for name in GPU_FIELDS if not name.startswith("retired_pages")
 
 @dataclass
 class Rates:
-    """Rows a second, of each round. duplicates: events that were stored before."""
+    """Rows a second, of each round. duplicates: events that were stored before. written: the peer, from values."""
 
     ingestion: list[float] = field(default_factory=list)
     duplicates: list[float] = field(default_factory=list)
     copies: list[float] = field(default_factory=list)
+    written: list[float] = field(default_factory=list)
     one_copy: list[float] = field(default_factory=list)
 
     def ratio(self, of: list[float], to: list[float]) -> float:
@@ -75,13 +77,15 @@ def measure(said: Callable[[str], None]) -> Rates:
             requests = [_request(sample) for sample in _samples(f"json-{number}")]
             for rate in (kept.ingestion, kept.duplicates):
                 rate.append(_rate(lambda requests=requests: _ingest(deliver, requests)))  # type: ignore[misc]
+            values = list(_samples(f"values-{number}"))
+            kept.written.append(_rate(lambda values=values: _write(engine, values)))  # type: ignore[misc]
             each = [telemetry.gpu_lines(sample, [None] * GPUS) for sample in _samples(f"each-{number}")]
             kept.copies.append(_rate(lambda each=each: _copy(engine, each)))  # type: ignore[misc]
             everything = [b"".join(telemetry.gpu_lines(one, [None] * GPUS) for one in _samples(f"one-{number}"))]
             kept.one_copy.append(_rate(lambda everything=everything: _copy(engine, everything)))  # type: ignore[misc]
         with engine.connect() as connection:
             stored = connection.execute(sa.text("SELECT count(*) FROM gpu_samples")).scalar_one()
-        if stored != 3 * (ROUNDS + 1) * EVENTS * GPUS:
+        if stored != 4 * (ROUNDS + 1) * EVENTS * GPUS:
             raise AssertionError(f"{stored} rows are stored, which is not what was sent")
         engine.dispose()
     return rates
@@ -93,10 +97,11 @@ def table(found: Rates) -> Table:
     for column in ("", "rows a second", "ratio", "promised"):
         shown.add_column(column, justify="right" if column else "left")
     rows = (
-        ("COPY, a transaction an event", found.copies, found.copies, ""),
-        ("JSON in, idempotent", found.ingestion, found.copies, LIMIT),
-        ("JSON in, all duplicates", found.duplicates, found.copies, ""),
-        ("COPY, one transaction", found.one_copy, found.copies, ""),
+        ("COPY from values, a transaction an event", found.written, found.written, ""),
+        ("JSON in, idempotent", found.ingestion, found.written, LIMIT),
+        ("JSON in, all duplicates", found.duplicates, found.written, ""),
+        ("COPY of rows written before, a transaction an event", found.copies, found.written, ""),
+        ("COPY of rows written before, one transaction", found.one_copy, found.written, ""),
     )
     for name, rates, peer, limit in rows:
         shown.add_row(name, f"{statistics.median(rates):,.0f}", f"{found.ratio(rates, peer):.2f}", limit)
@@ -160,3 +165,8 @@ def _copy(engine: sa.Engine, batches: list[bytes]) -> None:
     for batch in batches:
         with engine.begin() as connection:
             connection.exec_driver_sql(telemetry.COPY_GPUS, (batch,))
+
+
+def _write(engine: sa.Engine, samples: list[NodeSample]) -> None:
+    for sample in samples:
+        _copy(engine, [telemetry.gpu_lines(sample, [None] * GPUS)])
