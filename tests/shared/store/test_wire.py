@@ -268,3 +268,25 @@ def test_a_moment_is_read_as_pg8000_reads_it(engine: sa.Engine, text: str, zone:
         written = connection.execute(sa.text(f"SELECT CAST('{text}' AS timestamptz)::text")).scalar_one()
         read = connection.execute(sa.text(f"SELECT CAST('{text}' AS timestamptz)")).scalar_one()
     assert (read, type(read)) == (timestamptz_in(written), type(timestamptz_in(written)))
+
+
+def test_a_copy_is_part_of_the_transaction_that_it_begins(engine: sa.Engine) -> None:
+    copied = b"copied\t1\n"
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE TEMPORARY TABLE taken (name text PRIMARY KEY, number int)"))
+        connection.commit()
+        assert connection.exec_driver_sql("COPY taken FROM STDIN", (copied,)).rowcount == 1
+        connection.rollback()
+        assert connection.execute(sa.text("SELECT count(*) FROM taken")).scalar_one() == 0
+        connection.execute(sa.text("DROP TABLE taken"))
+        connection.commit()
+
+
+@pytest.mark.parametrize("data", [b"a\t1\na\t1\n", b"a\tx\n" * 50_000, b"\xff\t1\n"], ids=["twice", "bad", "not UTF-8"])
+def test_a_copy_that_fails_leaves_the_connection_usable(engine: sa.Engine, data: bytes) -> None:
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE TEMPORARY TABLE taken (name text PRIMARY KEY, number int) ON COMMIT DROP"))
+        with pytest.raises(DBAPIError):
+            connection.exec_driver_sql("COPY taken FROM STDIN", (data,))
+        connection.rollback()
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
