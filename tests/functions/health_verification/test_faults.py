@@ -117,6 +117,7 @@ def test_what_is_delivered_of_a_fault_again_changes_nothing(chain: Chain) -> Non
     chain.workload_is(Phase.HEALTHY)
     assert [one.revision for one in chain.revisions()] == [1, 2]
     assert chain.actions().count("plan.proposed") == 2
+    assert (outcomes(chain), "gpu.fault.noted" in chain.actions()) == (["proposed"], False)
 
 
 def test_faults_at_once_on_one_node_move_a_workload_once(chain: Chain) -> None:
