@@ -60,6 +60,15 @@ def test_the_api_server_accepts_the_agent_on_gpu_nodes(namespace: None, tmp_path
     assert [line for line in applied.splitlines() if line.startswith("daemonset.apps/agent ")]
 
 
+def test_the_api_server_accepts_what_prometheus_collects(namespace: None, tmp_path: Path) -> None:
+    if ".monitoring.coreos.com" not in kubectl("get", "customresourcedefinitions", "-o", "name"):
+        pytest.skip("the cluster of KUBECONFIG has no CRDs of the Prometheus operator")
+    file = str(overlay(tmp_path, "prometheus-operator"))
+    applied = kubectl("apply", "--dry-run=server", "--validate=strict", "-k", file)
+    kinds = {line.split(".")[0] for line in applied.splitlines() if ".monitoring.coreos.com/" in line}
+    assert kinds == {"prometheusrule", "servicemonitor", "podmonitor"}
+
+
 def test_the_api_server_admits_a_pod_of_the_agent(namespace: None, tmp_path: Path) -> None:
     """Admission plugins judge pods and not the DaemonSet that makes them."""
     (template,) = (one["spec"]["template"] for one in raw() if one["kind"] == "DaemonSet")
