@@ -29,7 +29,7 @@ export CHOSEN_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(v
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo replay test coverage test-slow test-faults test-cluster test-gpu test-kafka check format bench lock clean
+.PHONY: help run observe demo replay test coverage test-slow test-faults test-cluster test-gpu test-kafka check format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ $(READY): requirements.lock pyproject.toml
 
 run: $(READY) ## start the laptop platform in the foreground (PORT, STATE, KUBECONFIG, LOG_FORMAT)
 	@exec $(BIN)/python -m knative.local --port="$$GIVEN_PORT" --state="$$GIVEN_STATE" $${CHOSEN_KUBECONFIG:+--kubeconfig="$$CHOSEN_KUBECONFIG"}
+
+observe: $(READY) ## start Prometheus, and Grafana where it is installed, beside `make run` (STATE)
+	@exec $(BIN)/python -m knative.local.tools.observe --state="$$GIVEN_STATE"
 
 demo: $(READY) ## run six workloads and the faults of a GPU through the chain on a temporary platform, and check the outcomes (KUBECONFIG)
 	@exec $(BIN)/python -m knative.local.tools.demo $${CHOSEN_KUBECONFIG:+--kubeconfig="$$CHOSEN_KUBECONFIG"}

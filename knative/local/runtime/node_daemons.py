@@ -10,6 +10,7 @@ sentinel.dev/xid=0:79` lets GPU 0 fall off the bus. A value counts when it is ne
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from shared.errors import ClusterUnavailable
 _log = logging.getLogger(__name__)
 _INTERVAL_SECONDS = 2.0
 _SCRIPT = "gpus.json"
+TARGETS = "targets.json"
+"""Where the processes serve metrics, in the form of Prometheus' file-based discovery; beside the nodes' directories."""
 
 
 class _Node:
@@ -82,6 +85,7 @@ class NodeDaemons:
         self._settings = settings
         self._all_simulated = all_simulated
         self._nodes: dict[str, _Node] = {}
+        self._announced: list[str] | None = None
         self.simulated: tuple[str, ...] = ()
         """The names of all simulated GPU nodes, those without a process included."""
 
@@ -133,6 +137,14 @@ class NodeDaemons:
             current.write()
             if not current.daemons:
                 current.daemons = [Daemon(spec) for spec in self._specs(name, current)]
+        self._announce(sorted(self.addresses().values()))
+
+    def _announce(self, addresses: list[str]) -> None:
+        if addresses != self._announced:
+            scratch = self._directory / f"{TARGETS}.new"
+            scratch.write_text(json.dumps([{"targets": [one.removeprefix("http://") for one in addresses]}]))
+            scratch.replace(self._directory / TARGETS)
+            self._announced = addresses
 
     def _specs(self, name: str, node: _Node) -> list[DaemonSpec]:
         settings = {**self._settings, "GPU_SCRIPT": str(node.script)}

@@ -75,7 +75,9 @@ async def _exchange(
     request: web.BaseRequest, body: bytes, service: LocalService, session: aiohttp.ClientSession
 ) -> web.Response:
     headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
-    url = service.address + request.raw_path
+    # A client that asks as a proxy names the whole URL (RFC 9112, 3.2.2); any other only the path, as it wrote it.
+    path = request.raw_path if request.raw_path.startswith("/") else request.url.raw_path_qs
+    url = service.address + path
     data = io.BytesIO(body) if body else None  # as a stream: the client sends large bytes in one blocking piece
     async with session.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
         content = await answer.read()

@@ -66,6 +66,13 @@ async def test_method_path_query_headers_and_body_pass_through(session: aiohttp.
     assert received["headers"]["host"] == "echo.test.localhost"
 
 
+async def test_a_client_that_asks_as_a_proxy_reaches_the_function_that_it_names(
+    session: aiohttp.ClientSession, url: str
+) -> None:
+    async with session.get("http://echo.test.localhost/echo?a=1", proxy=url) as response:
+        assert json.loads(await response.read())["path"] == "/echo?a=1"
+
+
 async def test_a_reply_event_is_seen_by_the_caller(session: aiohttp.ClientSession, url: str) -> None:
     event = {"ce-id": "1", "ce-type": "k", "ce-source": "/s", "ce-specversion": "1.0", "prefer": "reply"}
     async with session.post(url + "/", headers={**host("echo.test.localhost"), **event}) as response:

@@ -66,7 +66,7 @@ async def _run(kubeconfig: Path | None) -> int:
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(following(AttemptHandler(timeline.add), warnings.handler))
         platform = await stack.enter_async_context(scratch_platform("demo", kubeconfig=kubeconfig, agents=_AGENTS))
-        session = await stack.enter_async_context(_session(platform, timeline))
+        session = await stack.enter_async_context(demo_session(platform, timeline))
         try:
             for scenario in SCENARIOS:
                 await scenario(session)
@@ -83,7 +83,7 @@ async def _run(kubeconfig: Path | None) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _session(platform: Platform, timeline: DemoTimeline) -> AsyncIterator[DemoSession]:
+async def demo_session(platform: Platform, timeline: DemoTimeline) -> AsyncIterator[DemoSession]:
     """The session on a running platform; on a cluster that outlives the demo, its namespace goes at the end."""
     namespace = f"sentinel-demo-{uuid.uuid4().hex[:8]}"
     store = Store(connect(platform.database_url, pool_size=2, max_overflow=0))
