@@ -43,10 +43,11 @@ def cost(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many, the dearest first.")] = 1000,
     output: Annotated[CostFormat, typer.Option("-o", "--output", help="How to print it.")] = CostFormat.TABLE,
 ) -> None:
-    """Show allocated and used GPU hours, cost, idle cost, and the forecast of the month beside its ceiling.
+    """Show what teams, workloads, SKUs or clusters have cost, the dearest first.
 
-    From the beginning of a day, in UTC. Used and idle are known where the agents of GPU nodes report: "-" says that
-    none did. CSV has the column names of FOCUS, with x_ before those that are Sentinel's own.
+    With the GPU hours that were allocated and used, what idle ones cost, and the forecast of the month beside its
+    ceiling. From the beginning of a day, in UTC. Used and idle are known where the agents of GPU nodes report: "-"
+    says that none did. CSV has the column names of FOCUS, with x_ before those that are Sentinel's own.
     """
     report = client_of(context).get("/cost", by=by.value, since=since, limit=limit).document
     match output:

@@ -142,7 +142,7 @@ def test_a_statement_that_the_database_refuses_is_no_traceback(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nonsense",), "No such command 'nonsense'; see `sentinel --help`"),
+        (("xyzzy",), "No such command 'xyzzy'; see `sentinel --help`"),
         (("--bogus",), "No such option: --bogus; see `sentinel --help`"),
         (("submit",), "Missing option '-f' / '--file'; see `sentinel submit --help`"),
         (("trace",), "Missing argument 'NAME|ID'; see `sentinel trace --help`"),

@@ -13,7 +13,7 @@ _HELD = sa.text("state = 'held'")
 
 
 def upgrade() -> None:
-    queue = ["team", sa.text("priority DESC"), "queued_at", "id"]
+    queue: list[str | sa.TextClause] = ["team", sa.text("priority DESC"), "queued_at", "id"]
     op.create_index("ix_action_plans_queue_of_team", "action_plans", queue, postgresql_where=_QUEUED)
     op.create_index("ix_reservations_cluster_workload_id_sku", "reservations", ["cluster", "workload_id", "sku"])
     held = ["workload_id", "cluster", "sku"]
