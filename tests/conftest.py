@@ -49,7 +49,7 @@ def pytest_collection_finish() -> None:
 LOCAL = Cluster("local", {"region": "eu"}, {"H100": 16, "L4": 16, "A100-80GB": 16})
 
 # DELETE beats TRUNCATE by far on tables of a few rows, and waits for no reader. Prices are what migrations seeded. In
-# order: the totals of usage come after usage, whose trigger writes them.
+# order: the totals of usage come after usage, whose trigger writes them, and so the tallies after all others.
 _REMEMBER_PRICES = "CREATE SCHEMA seeded; CREATE TABLE seeded.prices AS TABLE prices"
 _EMPTY = """
 DO $$
@@ -60,6 +60,7 @@ BEGIN
                    AND tablename NOT IN ('alembic_version', 'prices') ORDER BY tablename LOOP
         EXECUTE format('DELETE FROM %I', name);
     END LOOP;
+    DELETE FROM tallies;
     IF EXISTS ((TABLE prices EXCEPT TABLE seeded.prices) UNION ALL (TABLE seeded.prices EXCEPT TABLE prices)) THEN
         DELETE FROM prices;
         INSERT INTO prices TABLE seeded.prices;

@@ -292,9 +292,10 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
         load(write(tmp_path, deployment))
 
 
-def test_what_would_only_seem_to_close_the_laptop_is_refused() -> None:
+def test_what_would_only_seem_to_close_the_laptop_is_refused(tmp_path: Path) -> None:
+    policies = list(yaml.safe_load_all((CLOSED / "event-policies.yaml").read_text()))
     with pytest.raises(ManifestError, match=r"EventPolicy tick: kind: .* its broker does not know who sends an event"):
-        load(CLOSED)
+        load(write(tmp_path, *policies))
 
 
 def test_a_second_object_of_one_name_is_refused(tmp_path: Path) -> None:

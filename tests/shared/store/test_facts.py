@@ -256,9 +256,10 @@ def test_totals_are_read_without_the_usage_of_other_teams(
 ) -> None:
     with owner_engine.begin() as connection:
         connection.execute(_OTHER_TEAMS)
+        connection.execute(sa.text("ANALYZE usage"))
     expected = {}
     with store.begin() as work:
-        # Without statistics PostgreSQL may take 500 rows for so few that it reads them all.
+        # PostgreSQL takes 500 rows for so few that it may read them all.
         connection_of(work).execute(sa.text("SET LOCAL enable_seqscan = off"))
         scopes = [plan.counting(kind) for kind in COUNTED]
         before = rows_read(work, "usage")

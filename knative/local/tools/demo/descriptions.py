@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from events import CATALOGUE
 from events.deployment import DeploymentApplied, DeploymentRemoved, WithReason
 from events.plan import PlanApproved, PlanData, PlanDenied, PlanProposed
-from events.telemetry import GpuFault
+from events.telemetry import GpuFault, GpuIdle
 from events.workload import WorkloadRejected, WorkloadSubmitted, WorkloadWithdrawn
 from knative.local.broker.wire import Record
 from shared.models.plan import Decision
@@ -53,6 +53,8 @@ def _description(data: BaseModel) -> str:
             return _decided(data.decision)
         case GpuFault():
             return f"{data.state}, blames the {data.blame}: {data.message}"
+        case GpuIdle():
+            return f"{_count(data.gpus, 'GPU')} idle, {data.usd_per_hour:.2f} USD/h"
         case _:
             return ""
 
