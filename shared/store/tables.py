@@ -671,6 +671,7 @@ role_bindings = Table(
     *_kept(),
     UniqueConstraint("account_id", "role", "team"),
     Index(None, "created_at", "id"),
+    Index(None, "team", "created_at", "id"),
 )
 
 refresh_tokens = Table(

@@ -7,16 +7,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from shared.models.account import AccountKind
+from shared.models.identity import Role, RoleBinding
 from shared.models.lifecycle import PlanStatus
 from shared.models.page import PageRequest
 from shared.models.plan import PlanFilter
 from shared.models.reservation import LineFilter, ReservationState
+from shared.operations.identity import accounts
 from shared.store.tables import metadata
 from shared.store.unit_of_work import Store, UnitOfWork
-from tests.support.builders import Deliver, connection_of
+from tests.support.builders import TESTS, Deliver, connection_of
 from tests.support.dead_letters import keep_letter
 
-TABLES = ("workloads", "action_plans", "reservations", "dead_letters")
+TABLES = ("workloads", "action_plans", "reservations", "dead_letters", "accounts", "role_bindings")
 
 
 def copies(work: UnitOfWork, table: str, first: int, last: int) -> None:
@@ -35,6 +38,9 @@ def copies(work: UnitOfWork, table: str, first: int, last: int) -> None:
         "queued_at": "original.created_at - number * interval '1 second'",
         "created_at": "original.created_at - number * interval '1 second'",
     }
+    changed["account_id"] = changed["workload_id"]
+    if table == "accounts":
+        changed["id"], changed["name"] = changed["account_id"], "'copy-' || number"
     if table == "workloads":
         changed["id"], changed["name"] = changed["workload_id"], "'copy-' || number"
         changed["plan_id"] = "md5(original.plan_id::text || number)::uuid"
@@ -79,6 +85,9 @@ def test_a_page_looks_at_as_many_rows_of_a_large_table_as_of_a_small_one(
 ) -> None:
     deliver.decide("one")
     keep_letter(store, "one")
+    with store.begin() as work:
+        account = accounts.create(work, AccountKind.USER, "one", None, TESTS)
+        accounts.bind(work, account, RoleBinding(Role.VIEWER, "one"), TESTS)
     last, first_id = datetime.now(UTC), uuid.UUID(int=0)
     newest = PageRequest(20, "createdAt", descending=True, after=(last, first_id))
     asked: dict[str, Callable[[UnitOfWork], object]] = {
@@ -104,6 +113,8 @@ def test_a_page_looks_at_as_many_rows_of_a_large_table_as_of_a_small_one(
         "queue": lambda work: work.queue.listed(LineFilter(), PageRequest(20)),
         "queue of a team": lambda work: work.queue.listed(LineFilter(team="few"), PageRequest(20)),
         "queue of my team": lambda work: work.queue.listed(LineFilter(teams=frozenset({"few"})), PageRequest(20)),
+        "role bindings": lambda work: accounts.list_roles(work, PageRequest(5, "createdAt")),
+        "role bindings of a team": lambda work: accounts.list_roles(work, PageRequest(5, "createdAt"), team="few"),
         "letters": lambda work: work.dead_letters.page(None, PageRequest(20, "createdAt")),
         "open letters": lambda work: work.dead_letters.page(False, newest),
     }
