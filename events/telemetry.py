@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 from events.catalogue import CATALOGUE
 from shared.eventing.event_types import EventData
 from shared.models.fields import Duration, Text, Wire
+from shared.models.slo import BreachState
 from shared.models.telemetry import Blame, FaultKind, FaultState, GpuState, NodeState
 from shared.telemetry import fields
 from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS, WORKLOAD_FIELDS
@@ -230,16 +231,36 @@ class GpuIdle(EventData):
 
 @CATALOGUE.declare(
     "dev.sentinel.slo.breached.v1",
-    outside=True,
     example={
         "workload": "9403eeb2-8848-53a3-90c2-1095c047864f",
-        "objective": "latency_p99_seconds",
-        "message": "burn rate 15.2 over 1 h",
+        "objective": "min_success_rate",
+        "breach": "5f0e0f43-9c7b-5f43-8c7b-0f6a3d1c2b10",
+        "state": "raised",
+        "policy": "search-slo",
+        "target": 0.999,
+        "burnRate": 15.2,
+        "factor": 14.4,
+        "longWindow": "PT1H",
+        "shortWindow": "PT5M",
+        "message": "the error budget of 99.9000% burns 15.2 times as fast as it may over 1:00:00 and 0:05:00",
     },
 )
 class SloBreached(EventData):
-    """A workload burns its error budget. It is looked at again; the subject is the workload's id."""
+    """A workload burns its error budget too fast, or does so no more. The subject is the workload's id.
+
+    breach: one id for the breach while it lasts: raised and over carry the same. Without one, the workload is observed
+    and nothing else. target: the share of requests that must succeed. burn_rate: how many times too fast the budget
+    burns over both windows, now; more than factor while the breach lasts.
+    """
 
     workload: Text
     objective: Text
+    breach: uuid.UUID | None = None
+    state: BreachState = BreachState.RAISED
+    policy: str = ""
+    target: float | None = None
+    burn_rate: float | None = None
+    factor: float | None = None
+    long_window: Duration | None = None
+    short_window: Duration | None = None
     message: str = ""

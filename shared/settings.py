@@ -13,6 +13,7 @@ from shared.models import durations
 from shared.models.faults import DEFAULT_FAULT_RULES, FaultRules
 from shared.models.idle import DEFAULT_IDLE_RULES, LONGEST_WINDOW, SHORTEST_WINDOW, ReclaimRules
 from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, LEAST_HISTORY, Retention
+from shared.models.slo import DEFAULT_BREACH_PLANS_PER_HOUR
 
 DEFAULT_FUNCTION_POOL = 4
 _ISSUER = re.compile(r"https://[^\s?#]{1,247}")
@@ -79,7 +80,8 @@ class FunctionSettings:
     shared.models.retention). fault_rules (RESCHEDULES_PER_HOUR, FLEET_SUSPECT_SHARE, FLEET_SUSPECT_WINDOW and
     NODE_QUIET_TIME, for verification: 2, 0.25, 10m and 1h; see shared.models.faults). reclaim_rules (RECLAIM_IDLE_AFTER
     and RECLAIM_WARNING, for verification: a duration, without which no GPU is taken, and 24h; see shared.models.idle).
-    shared.models.retention). callers: who may call it; None where that is not checked.
+    breach_plans_per_hour (BREACH_PLANS_PER_HOUR, default 1, for verification: how many plans breaches of objectives may
+    lead to for one workload). callers: who may call it; None where that is not checked.
     """
 
     database_url: str
@@ -97,6 +99,7 @@ class FunctionSettings:
     fault_rules: FaultRules = DEFAULT_FAULT_RULES
     reclaim_rules: ReclaimRules | None = None
     callers: CallerSettings | None = None
+    breach_plans_per_hour: int = DEFAULT_BREACH_PLANS_PER_HOUR
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -119,6 +122,7 @@ class FunctionSettings:
             _fault_rules(environment),
             _reclaim_rules(environment),
             CallerSettings.from_environment(environment),
+            _count(environment, "BREACH_PLANS_PER_HOUR", DEFAULT_BREACH_PLANS_PER_HOUR),
         )
 
     def required_sink(self) -> str:

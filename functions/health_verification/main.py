@@ -20,5 +20,6 @@ handle = runtime.event_target(
         pull_grace=ports.settings.image_pull_grace,
         rules=ports.settings.fault_rules,
         reclaim=ports.settings.reclaim_rules,
+        breach_plans_per_hour=ports.settings.breach_plans_per_hour,
     )
 )

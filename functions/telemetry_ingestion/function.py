@@ -1,7 +1,5 @@
 """The function telemetry-ingestion, built from its parts."""
 
-from functools import partial
-
 from functions.telemetry_ingestion import handler
 from shared.eventing.function import TransactionalFunction
 from shared.models.retention import DEFAULT_RETENTION, Retention
@@ -10,5 +8,4 @@ from shared.store.unit_of_work import UnitOfWork
 
 def build(retention: Retention = DEFAULT_RETENTION) -> TransactionalFunction[UnitOfWork]:
     """retention: how long samples and their rollups are kept."""
-    handle = partial(handler.handle, retention=retention)
-    return TransactionalFunction("telemetry-ingestion", handler.ACCEPTS, handle)
+    return TransactionalFunction("telemetry-ingestion", handler.ACCEPTS, handler.TelemetryIngestion(retention).handle)

@@ -1,40 +1,87 @@
-"""Stores samples once, by their natural key, and emits nothing. The tick makes rollups of them.
+"""Stores samples once, by their natural key. The tick makes rollups of them, and tells of error budgets that burn.
 
 A node speaks for itself alone: its events have the source `/sentinel/agents/<cluster>/<node>` and its name as subject.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from events import CATALOGUE
 from events.foreign import Tick
-from events.telemetry import TelemetryGpu, TelemetryWorkload
+from events.telemetry import SloBreached, TelemetryGpu, TelemetryWorkload
 from shared.errors import PoisonEvent
+from shared.eventing.event import Outgoing
+from shared.models.actor import Actor
 from shared.models.telemetry import Container, GpuSample, NodeSample, WorkloadSample, agent_source
 from shared.operations import telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import uuid
+    from collections.abc import Collection, Sequence
 
-    from shared.eventing.event import Event, Outgoing
+    from shared.eventing.event import Event
     from shared.models.retention import Retention
+    from shared.models.slo import BreachChange
+    from shared.operations.policy_cache import PolicyCache
     from shared.store.unit_of_work import UnitOfWork
 
 ACCEPTS = CATALOGUE.of(TelemetryGpu, TelemetryWorkload, Tick)
+ACTOR = Actor.function("telemetry-ingestion")
 
 
-def handle(event: Event, work: UnitOfWork, *, retention: Retention) -> Sequence[Outgoing]:
-    """Raises PoisonEvent for a node that speaks for another."""
-    match event.data:
-        case TelemetryGpu():
-            telemetry.record_node(work, _node_sample(event, event.data), retention.samples)
-        case TelemetryWorkload(workload=workload_id, samples=samples):
-            taken = [WorkloadSample(one.observed_at, one.metrics) for one in samples]
-            telemetry.record_workload(work, workload_id, taken, retention.samples)
-        case _:
-            telemetry.roll_up(work, retention)
-    return []
+class TelemetryIngestion:
+    """The handler, with the compiled policies that it keeps from one tick to the next.
+
+    retention: how long samples and their rollups are kept.
+    """
+
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
+
+    def handle(self, event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
+        """Raises PoisonEvent for a node that speaks for another."""
+        match event.data:
+            case TelemetryGpu():
+                telemetry.record_node(work, _node_sample(event, event.data), self._retention.samples)
+            case TelemetryWorkload(workload=workload_id, samples=samples):
+                taken = [WorkloadSample(one.observed_at, one.metrics) for one in samples]
+                telemetry.record_workload(work, workload_id, taken, self._retention.samples)
+            case _:
+                reported = telemetry.roll_up(work, self._retention)
+                if reported is not None:
+                    return self._check_budgets(work, reported)
+        return []
+
+    def _check_budgets(self, work: UnitOfWork, reported: Collection[uuid.UUID]) -> list[Outgoing]:
+        from shared.operations import slo  # samples need no policies, which take their time to import
+
+        return [_breached(change) for change in slo.check(work, self._policies, reported, ACTOR)]
+
+    @cached_property
+    def _policies(self) -> PolicyCache:
+        from shared.operations.policy_cache import PolicyCache
+
+        return PolicyCache()
+
+
+def _breached(change: BreachChange) -> Outgoing:
+    breach, crossing = change.breach, change.breach.crossing
+    data = SloBreached(
+        workload=str(breach.workload_id),
+        objective="min_success_rate",
+        breach=breach.id,
+        state=change.state,
+        policy=breach.policy,
+        target=crossing.target,
+        burn_rate=change.burn_rate,
+        factor=crossing.factor,
+        long_window=crossing.long,
+        short_window=crossing.short,
+        message=change.message,
+    )
+    return Outgoing(data, str(breach.workload_id))
 
 
 def _node_sample(event: Event, data: TelemetryGpu) -> NodeSample:

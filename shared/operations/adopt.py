@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared.errors import AlreadyInProgress, OperationRefused
@@ -59,6 +59,29 @@ def adopt(
         raise OperationRefused(
             "generation", f"the workload is at {workload.generation}, the plan is for {proposed.generation}"
         )
+    plan = replace(plan_of(work, plan_id, proposed.source, decision, workload), proposed_by=str(proposed.proposer))
+    if not work.plans.add(plan, work.now + ANNOUNCE_AGAIN):
+        raise AlreadyInProgress(f"plan {plan.id} is being proposed for another workload right now")
+    work.audit(
+        "plan.adopted",
+        str(workload.id),
+        proposed.proposer,
+        plan=str(plan.id),
+        verb=plan.decision.verb,
+        source=proposed.source,
+    )
+    return plan, work.workloads.take_plan(workload, plan.id, withdrawn=decision.verb is Verb.REMOVE)
+
+
+def plan_of(
+    work: UnitOfWork, plan_id: uuid.UUID, source: PlanSource, decision: Decision, workload: Workload
+) -> ActionPlan:
+    """The plan that scales or removes what runs; it is not stored yet. Its amounts are those of its replicas.
+
+    A scale whose new pods would come to an excluded node becomes an update, which replaces the pods. The caller has
+    locked the workload. Raises OperationRefused, which names the bad field.
+    """
+    spec = workload.spec
     if decision.cluster != workload.cluster or workload.withdrawn or workload.revision == 0:
         raise OperationRefused("decisions[0].cluster", f"the workload does not run on {decision.cluster}")
     if decision.verb is Verb.SCALE and spec.type.kind == "Job":
@@ -80,28 +103,16 @@ def adopt(
         decision = decision.model_copy(update={"verb": verb})
     resources = spec.resources
     replica = Amounts(1, resources.cpu, resources.memory, resources.gpu.count, workload.usd_per_replica_hour)
-    plan = ActionPlan(
+    return ActionPlan(
         id=plan_id,
         workload_id=workload.id,
         team=spec.team,
         generation=workload.generation,
-        source=proposed.source,
+        source=source,
         decision=decision,
         sku=resources.gpu.sku or "",
         amounts=replica.times(0 if decision.verb is Verb.REMOVE else decision.replicas),
         surge=replica.times(surge),
         status=PlanStatus.PROPOSED,
         priority=spec.priority,
-        proposed_by=str(proposed.proposer),
     )
-    if not work.plans.add(plan, work.now + ANNOUNCE_AGAIN):
-        raise AlreadyInProgress(f"plan {plan.id} is being proposed for another workload right now")
-    work.audit(
-        "plan.adopted",
-        str(workload.id),
-        proposed.proposer,
-        plan=str(plan.id),
-        verb=decision.verb,
-        source=proposed.source,
-    )
-    return plan, work.workloads.take_plan(workload, plan.id, withdrawn=decision.verb is Verb.REMOVE)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shared.errors import OperationRefused, WrongState
@@ -36,6 +35,18 @@ class RollBackWorkload:
 def roll_back(work: UnitOfWork, command: RollBackWorkload, actor: Actor) -> ActionPlan:
     """The plan that was proposed. The workload goes on asking for what was submitted last.
 
+    Raises WrongState and OperationRefused as `revision_to_restore` does.
+    """
+    plan = rollback_plan(command, revision_to_restore(work, command), PlanSource.USER)
+    plan = replace(plan, priority=command.workload.spec.priority)
+    revision = plan.decision.revision
+    proposed, _ = propose(work, plan, command.workload, actor, withdrawn=False, revision=revision)
+    return proposed
+
+
+def revision_to_restore(work: UnitOfWork, command: RollBackWorkload) -> Deployment:
+    """The revision that a workload goes back to.
+
     Policy holds up no rollback for what it costs or holds, so it may take no more than the workload holds. Raises
     WrongState when there is nothing to go back to or from, and OperationRefused for a revision that cannot be restored.
     """
@@ -50,11 +61,16 @@ def roll_back(work: UnitOfWork, command: RollBackWorkload, actor: Actor) -> Acti
     target = _target(work, command, live[-1].revision)
     _check_cluster(work, target)
     _check_size(work, workload, target)
-    plan = ActionPlan(
-        id=plan_id(workload.id, command.cause),
-        workload_id=workload.id,
-        generation=workload.generation,
-        source=PlanSource.USER,
+    return target
+
+
+def rollback_plan(command: RollBackWorkload, target: Deployment, source: PlanSource) -> ActionPlan:
+    """The plan that restores a revision; it is not stored yet."""
+    return ActionPlan(
+        id=plan_id(command.workload.id, command.cause),
+        workload_id=command.workload.id,
+        generation=command.workload.generation,
+        source=source,
         decision=Decision(
             verb=Verb.ROLLBACK, cluster=target.cluster, replicas=target.amounts.replicas, revision=target.revision
         ),
@@ -62,10 +78,7 @@ def roll_back(work: UnitOfWork, command: RollBackWorkload, actor: Actor) -> Acti
         amounts=target.amounts,
         surge=target.amounts.per_replica().times(surge_replicas(target.reference.kind)),
         status=PlanStatus.PROPOSED,
-        priority=workload.spec.priority,
     )
-    proposed, _ = propose(work, plan, workload, actor, withdrawn=False, revision=target.revision)
-    return proposed
 
 
 def _target(work: UnitOfWork, command: RollBackWorkload, runs: int) -> Deployment:
@@ -91,7 +104,7 @@ def _check_cluster(work: UnitOfWork, target: Deployment) -> None:
 
 def _check_size(work: UnitOfWork, workload: Workload, target: Deployment) -> None:
     held = work.ledger.reserved(workload.id, target.cluster).get(target.sku, NOTHING)
-    if not dataclasses.replace(target.amounts, usd_per_hour=held.usd_per_hour).within(held):  # prices may have changed
+    if not replace(target.amounts, usd_per_hour=held.usd_per_hour).within(held):  # prices may have changed
         raise OperationRefused(
             "revision",
             f"{target.revision} takes more than the workload holds: submit what it was, so that policy decides on it",

@@ -6,6 +6,7 @@ stored. The rest of its event is.
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from shared.telemetry.metrics import SAMPLES_DROPPED
 from shared.telemetry.rollups import HOURS, MINUTES, ROLLUPS, SAMPLES
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Mapping, Sequence
 
     from shared.models.retention import Retention
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from shared.models.telemetry import NodeSample, WorkloadSample
     from shared.store.unit_of_work import UnitOfWork
 
-_GPU_SAMPLES, _WORKLOAD_SAMPLES = "gpu_samples", "workload_samples"
+_GPU_SAMPLES, _WORKLOAD_SAMPLES, _WORKLOAD_MINUTES = "gpu_samples", "workload_samples", "workload_minutes"
 
 
 def record_node(work: UnitOfWork, sample: NodeSample, kept: timedelta) -> None:
@@ -72,20 +72,21 @@ def record_workload(
         _drop(work, "workload", str(workload_id), reason, number)
 
 
-def roll_up(work: UnitOfWork, retention: Retention) -> None:
+def roll_up(work: UnitOfWork, retention: Retention) -> frozenset[uuid.UUID] | None:
     """Makes the rollups that are due, makes partitions ahead, and drops those that were kept long enough.
 
-    A tick does a bounded part of it. Two at once do not hinder each other: the second does nothing.
+    A tick does a bounded part of it. Two at once do not hinder each other: the second does nothing, and returns None.
+    Returns the workloads that there is new telemetry of.
     """
     if not work.rollups.take_turn():
-        return
+        return None
     work.rollups.make_partitions_ahead(work.now)
-    for rollup in ROLLUPS:
-        work.rollups.make(rollup, work.now)
+    made = {rollup.table: work.rollups.make(rollup, work.now) for rollup in ROLLUPS}
     ages = ((SAMPLES, retention.samples), (MINUTES, retention.minutes), (HOURS, retention.hours))
     before = {table: work.now - age - _MARGIN for tables, age in ages for table in tables}
     if work.rollups.drop_partitions(before):
         work.rollups.forget(work.now - retention.minutes)
+    return frozenset(map(uuid.UUID, made[_WORKLOAD_MINUTES]))
 
 
 _MARGIN = timedelta(hours=1)

@@ -169,12 +169,16 @@ def task_for_workloads(work: UnitOfWork, ids: Collection[str]) -> ObservationTas
     """The revisions of up to a page of workloads. Raises OperationRefused for what is not a workload's id."""
     found: list[Deployment] = []
     for text in sorted(set(ids))[:PAGE]:
-        try:
-            workload_id = uuid.UUID(text)
-        except ValueError:
-            raise OperationRefused("workloads", f"{text[:60]!r} is not a workload's id") from None
-        found += _open(work.deployments.live(workload_id))
+        found += _open(work.deployments.live(workload_of(text)))
     return _task(work.deployments.reachable([one.id for one in found]))
+
+
+def workload_of(text: str) -> uuid.UUID:
+    """Raises OperationRefused for what is not a workload's id."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise OperationRefused("workloads", f"{text[:60]!r} is not a workload's id") from None
 
 
 def task_for_tick(work: UnitOfWork) -> ObservationTask:

@@ -47,7 +47,7 @@ class FactRows:
         return Facts(
             usage=usage | Ledger(self.connection).usage(needs.counted - usage.keys()),
             actions={query: self._actions(query, plan.plan_id, now) for query in needs.actions},
-            service=self._service(plan.workload_id, sorted(needs.windows), now),
+            service=self.service_levels(plan.workload_id, sorted(needs.windows), now),
             priced_on=(known.priced_on or self._oldest_price(plan)) if needs.prices else None,
             capacity=None if needs.capacity is None else self._capacity(needs.capacity.key),
         )
@@ -90,10 +90,12 @@ class FactRows:
         }
         self.connection.execute(_RECORD, row)
 
-    def _service(
+    def service_levels(
         self, workload_id: uuid.UUID, windows: list[timedelta], now: datetime
     ) -> dict[timedelta, ServiceLevel]:
-        """By the time at which PostgreSQL received the samples: the clock that observed them may be wrong.
+        """What telemetry says of a workload over windows that end now.
+
+        By the time at which PostgreSQL received the samples: the clock that observed them may be wrong.
 
         One statement for all windows. It reads hours and, at both ends, minutes: as many for a window of an hour
         however much telemetry there is.

@@ -24,6 +24,7 @@ from shared.store.tables import (
     login_attempts,
     outbox,
     refresh_tokens,
+    slo_breaches,
     usage,
     withdrawals,
     workload_costs,
@@ -47,6 +48,7 @@ def forget(connection: sa.Connection, retention: Retention, limit: int) -> None:
     _forget(connection, dead_letters.c.redriven_at, _ago(retention.letters), limit)
     _forget(connection, gpu_faults.c.updated_at, _ago(retention.history), limit)
     _forget(connection, fault_responses.c.updated_at, _ago(retention.history), limit)
+    _forget(connection, slo_breaches.c.over_at, _ago(retention.history), limit)
     _forget(connection, actions.c.taken_at, _ago(retention.actions), limit)
     _forget(connection, refresh_tokens.c.expires_at, _ago(_EXPIRED), limit)
     _forget(connection, account_tokens.c.expires_at, _ago(retention.letters), limit)

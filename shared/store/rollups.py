@@ -31,19 +31,19 @@ class RollupRows:
         """Whether this transaction makes rollups, until it ends; False while another does."""
         return bool(self.connection.execute(_TAKE_TURN).scalar_one())
 
-    def make(self, rollup: Rollup, now: datetime) -> int:
-        """Makes what is due of a rollup, oldest first; how many minutes or hours of a node or workload that were."""
+    def make(self, rollup: Rollup, now: datetime) -> set[str]:
+        """Makes what is due of a rollup, oldest first; of which nodes or workloads that was."""
         values = {"rollup": rollup.table, "before": now - rollup.rest, "most": rollup.most}
         due = self.connection.execute(_DUE, values).all()
         if not due:
-            return 0
+            return set()
         starts, clusters, subjects = (list(column) for column in zip(*due, strict=True))
         self._make_partitions((rollup.table,), sorted({start.date() for start in starts}))
         taken = {"rollup": rollup.table, "starts": starts, "clusters": clusters, "subjects": subjects}
         if rollup.longer is not None:
             self.connection.execute(_NOTE_LONGER, {**taken, "longer": rollup.longer})
         self.connection.execute(_MAKE[rollup.table], taken)
-        return len(due)
+        return set(subjects)
 
     def make_partitions_ahead(self, now: datetime) -> None:
         """Makes the partitions of every table for today and tomorrow, UTC."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Double,
     Index,
     Integer,
     Interval,
@@ -548,6 +549,48 @@ idle_warnings = Table(
     _moment("warned_at", nullable=False),
     Column("plan_id", Uuid),
     *_kept(),
+)
+
+# When the error budgets of a workload are looked at again. A workload is here while telemetry of it comes, or a breach
+# of it lasts.
+slo_checks = Table(
+    "slo_checks",
+    metadata,
+    Column("workload_id", Uuid, primary_key=True),
+    _moment("due_at", nullable=False),
+    Index(None, "due_at"),
+)
+
+# An error budget that burned more than `factor` times too fast over two windows. burn_rate: when it was raised.
+# outcome, plan_id, decided_at: what it has led to.
+slo_breaches = Table(
+    "slo_breaches",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("workload_id", Uuid, nullable=False),
+    _text("policy"),
+    *(Column(name, Double, nullable=False) for name in ("target", "factor")),
+    *(Column(name, Interval, nullable=False) for name in ("long_window", "short_window")),
+    Column("burn_rate", Double, nullable=False),
+    _moment("raised_at", nullable=False),
+    _moment("over_at"),
+    _text("outcome", nullable=True),
+    Column("plan_id", Uuid),
+    _moment("decided_at"),
+    *_kept(),
+    Index(
+        "uq_slo_breaches_open",
+        "workload_id",
+        "target",
+        "factor",
+        "long_window",
+        "short_window",
+        unique=True,
+        postgresql_where=text("over_at IS NULL"),
+    ),
+    Index("ix_slo_breaches_proposed", "workload_id", "decided_at", postgresql_where=text("outcome = 'proposed'")),
+    Index("ix_slo_breaches_waiting", "decided_at", postgresql_where=text("outcome = 'waiting'")),
+    Index(None, "over_at"),
 )
 
 prices = Table(

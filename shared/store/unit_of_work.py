@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shared.store.audit_rows import AuditRows
     from shared.store.backtests import BacktestRows
     from shared.store.bindings import BindingRows
+    from shared.store.breaches import BreachRows
     from shared.store.catalogue import CatalogueRows
     from shared.store.costs import CostRows
     from shared.store.dead_letters import DeadLetterRows
@@ -185,6 +186,12 @@ class UnitOfWork:
         from shared.store.faults import FaultRows
 
         return FaultRows(self._connection)
+
+    @cached_property
+    def breaches(self) -> "BreachRows":
+        from shared.store.breaches import BreachRows
+
+        return BreachRows(self._connection)
 
     @cached_property
     def idle(self) -> "IdleRows":

@@ -22,3 +22,16 @@ def error_rate(errors: float, requests: float) -> Decimal:
 def burn_rate(errors: float, requests: float, objective: float) -> Decimal:
     """How many times too fast the budget of an objective is spent."""
     return error_rate(errors, requests) / error_budget(objective)
+
+
+def burn_rate_over(objective: float, *windows: tuple[float, float]) -> Decimal:
+    """How many times too fast the budget is spent over all of several windows: the lowest of their burn rates.
+
+    windows: errors and requests of each.
+    """
+    return min(burn_rate(errors, requests, objective) for errors, requests in windows)
+
+
+def burns_too_fast(rate: Decimal, factor: float) -> bool:
+    """Whether a burn rate is above a factor, such as 14.4."""
+    return rate > Decimal(str(factor))

@@ -19,7 +19,7 @@ from shared.policy.context import EvaluationContext, MissingFact
 from shared.policy.facts import FactKinds, ServiceLevel
 from shared.policy.rules.base import Breach, RuleModel
 from shared.policy.vocabulary import PolicyModel, Ratio, Window
-from shared.telemetry.burn import burn_rate, error_rate
+from shared.telemetry.burn import burn_rate, burn_rate_over, burns_too_fast, error_rate
 
 FRESH = timedelta(minutes=15)
 
@@ -167,8 +167,10 @@ class Slo(ServiceRule):
 
     def _burning(self, objective: float, context: EvaluationContext) -> Iterator[Breach]:
         for pair in self.pairs:
-            levels = [self._level(window, context) for window in (pair.long, pair.short)]
-            rates = [burn_rate(one.errors, one.requests, objective) for one in levels if one is not None]
-            if len(rates) == len(levels) and min(rates) > Decimal(str(pair.factor)):
-                message = f"the error budget burns {min(rates):.1f} times too fast over {pair.long} and {pair.short}"
-                yield Breach("burn_rates", f"{pair.factor:g}", f"{min(rates):.6g}", message)
+            long, short = (self._level(window, context) for window in (pair.long, pair.short))
+            if long is None or short is None:
+                continue
+            rate = burn_rate_over(objective, (long.errors, long.requests), (short.errors, short.requests))
+            if burns_too_fast(rate, pair.factor):
+                message = f"the error budget burns {rate:.1f} times too fast over {pair.long} and {pair.short}"
+                yield Breach("burn_rates", f"{pair.factor:g}", f"{rate:.6g}", message)
