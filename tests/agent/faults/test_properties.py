@@ -116,6 +116,7 @@ def test_fault_is_raised_and_cleared_in_turn_under_one_id(history: list[Any]) ->
     assert memory is None or set(memory.standing) == set(standing)
 
 
+@pytest.mark.slow
 @given(histories, st.randoms(use_true_random=False))
 @PROPERTY
 def test_order_of_gpus_and_xids_does_not_matter(history: list[Any], order: random.Random) -> None:
@@ -127,6 +128,7 @@ def test_order_of_gpus_and_xids_does_not_matter(history: list[Any], order: rando
     assert detect([shuffled(reading) for reading in written]) == detect(written)
 
 
+@pytest.mark.slow
 @given(histories, st.integers(0, 60))
 @PROPERTY
 def test_restart_in_the_middle_changes_nothing(history: list[Any], at: int) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from shared.models.lifecycle import Phase
@@ -69,6 +70,7 @@ def test_what_changed_last_within_the_window_is_rolled_back(chain: Chain) -> Non
     assert outcomes(chain) == ["proposed"]
 
 
+@pytest.mark.slow
 def test_without_a_change_within_the_window_it_scales_up(chain: Chain) -> None:
     updated(chain)
     chain.pass_time(3601, applied_at=True)
@@ -79,6 +81,7 @@ def test_without_a_change_within_the_window_it_scales_up(chain: Chain) -> None:
     assert chain.gpus() == 2
 
 
+@pytest.mark.slow
 def test_policy_decides_on_the_scale_up(chain: Chain) -> None:
     chain.submit()
     chain.workload_is(Phase.HEALTHY)
@@ -88,6 +91,7 @@ def test_policy_decides_on_the_scale_up(chain: Chain) -> None:
     assert (chain.site.object()["spec"]["replicas"], chain.gpus()) == (1, 1)
 
 
+@pytest.mark.slow
 def test_what_is_delivered_of_a_breach_again_proposes_nothing_more(chain: Chain) -> None:
     updated(chain)
     message = breach(chain)
@@ -102,6 +106,7 @@ def test_what_is_delivered_of_a_breach_again_proposes_nothing_more(chain: Chain)
     assert [one.revision for one in chain.revisions()] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_breaches_of_one_cause_lead_to_one_plan_an_hour_and_then_to_a_note(chain: Chain) -> None:
     updated(chain)
     chain.run([breach(chain, factor=factor) for factor in (14.4, 6, 3, 1)])
@@ -133,6 +138,7 @@ def test_a_plan_in_progress_goes_first_and_is_rolled_back_if_the_breach_lasts(ch
     assert image(chain) == "fate.test/ready"
 
 
+@pytest.mark.slow
 def test_a_rollback_is_not_rolled_back_and_what_runs_instead_of_the_submission_is_not_scaled(chain: Chain) -> None:
     updated(chain)
     chain.run([breach(chain)])

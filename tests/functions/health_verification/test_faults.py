@@ -106,6 +106,7 @@ def test_an_application_fault_leaves_a_note_and_nothing_else(chain: Chain) -> No
     assert node_of(chain, node) is None
 
 
+@pytest.mark.slow
 def test_what_is_delivered_of_a_fault_again_changes_nothing(chain: Chain) -> None:
     node = running(chain)
     message = fault(chain, node, "web", fault_id=uuid.uuid4())
@@ -139,6 +140,7 @@ def outcomes(chain: Chain) -> list[str]:
         return list(connection_of(work).execute(sa.select(fault_responses.c.outcome)).scalars())
 
 
+@pytest.mark.slow
 def test_a_plan_in_progress_goes_first_and_then_the_workload_moves_unless_it_has(chain: Chain) -> None:
     node = running(chain)
     approved = chain.until_approved(image="fate.test/ready:2")
@@ -154,6 +156,7 @@ def test_a_plan_in_progress_goes_first_and_then_the_workload_moves_unless_it_has
     chain.until_seen(lambda: set(pods(chain).values()), lambda there: bool(there) and node not in there)
 
 
+@pytest.mark.slow
 def test_an_update_after_the_fault_moves_the_workload_and_no_plan_is_added(chain: Chain) -> None:
     node = running(chain)
     approved = chain.until_approved(image="fate.test/ready:2")
@@ -165,6 +168,7 @@ def test_an_update_after_the_fault_moves_the_workload_and_no_plan_is_added(chain
     chain.until_seen(lambda: set(pods(chain).values()), lambda there: bool(there) and node not in there)
 
 
+@pytest.mark.slow
 def test_a_workload_moves_so_many_times_an_hour_and_again_when_that_is_over(chain: Chain) -> None:
     with_rules(chain, reschedules_per_hour=1, suspect_share=1.0)
     first = running(chain)
@@ -297,6 +301,7 @@ def running_job(chain: Chain) -> str:
     return node
 
 
+@pytest.mark.slow
 def test_a_rollback_does_not_come_back_to_an_excluded_node(chain: Chain) -> None:
     node = running(chain)
     chain.submit(image="fate.test/never-ready")
@@ -308,6 +313,7 @@ def test_a_rollback_does_not_come_back_to_an_excluded_node(chain: Chain) -> None
     chain.until_seen(lambda: set(pods(chain).values()), lambda there: bool(there) and node not in there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("replicas", "verb"), [(2, Verb.UPDATE), (0, Verb.SCALE)])
 def test_more_replicas_do_not_come_to_an_excluded_node_and_fewer_replace_no_pod(
     chain: Chain, replicas: int, verb: Verb
@@ -369,6 +375,7 @@ def test_a_few_nodes_of_a_small_fleet_may_fail_each_by_itself() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_faults_ticks_and_edits_of_the_same_workloads_do_not_lock_each_other(chain: Chain) -> None:
     with_rules(chain, suspect_share=1.0, quiet_time=timedelta(0))
     names = [f"w{number}" for number in range(6)]
