@@ -2,8 +2,9 @@
 
 Behaviour is asked for by the environment: START_SECONDS delays its first answer, EXIT makes it exit at once with that
 code. `GET /env` answers its environment, `/pid` its process id, `/exit` kills it in the middle of the request, `/echo`
-answers what it received; `/hold` answers when the file HOLD exists; a posted event of type `x` is answered with one of
-type `x.replied`, and appended as a line to the file RECEIVED.
+answers what it received; `/hold` answers when the file HOLD exists; `/stream` sends a first line at once, and a last
+one when the file HOLD exists, or breaks off there when the query is `break`; a posted event of type `x` is answered
+with one of type `x.replied`, and appended as a line to the file RECEIVED.
 """
 
 import json
@@ -36,6 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         }
         if kind := self.headers.get("ce-type"):
             self._receive(kind)
+        elif path == "/stream":
+            self._stream()
         elif path == "/redirect":
             self._answer(302, b"", {"location": "http://elsewhere.test/"})
         else:
@@ -52,6 +55,19 @@ class Handler(BaseHTTPRequestHandler):
         else:
             number = {"ce-id": self.headers["ce-id"] + "r", "ce-type": kind + ".replied"}
             self._answer(200, b"{}", {"ce-specversion": "1.0", "ce-source": "/function", "ce-subject": "s", **number})
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for line in (b"first\n", b"last\n"):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            self.wfile.flush()
+            while not Path(os.environ["HOLD"]).exists():
+                time.sleep(0.01)
+            if self.path.endswith("?break"):
+                os._exit(3)
+        self.wfile.write(b"0\r\n\r\n")
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

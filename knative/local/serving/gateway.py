@@ -2,7 +2,8 @@
 
 `http://<service>.<namespace>.localhost:PORT/` reaches that function, started on demand; any other host name is the
 broker ingress. The function is reached at 127.0.0.1 with its host name in the Host header: the C library does not
-resolve *.localhost. Bodies pass as they are, compressed ones too.
+resolve *.localhost. Bodies pass as they are, compressed ones too, and answers as they come: a stream of events arrives
+event by event.
 """
 
 from __future__ import annotations
@@ -59,31 +60,45 @@ class Gateway:
 
 
 async def _forward(request: web.BaseRequest, service: LocalService) -> web.StreamResponse:
+    response = web.StreamResponse()
     try:
         body = await read_body(request, _MAX_BODY_BYTES)
         async with service.lease() as session, asyncio.timeout(service.spec.timeout):
-            return await _exchange(request, body, service, session)
+            await _exchange(request, response, body, service, session)
     except TooLarge:
         return web.Response(status=413, text=f"the body is over {_MAX_BODY_BYTES >> 20} MiB\n")
-    except TimeoutError:
-        return web.Response(status=504, text=f"{service.name} did not answer within {service.spec.timeout:g} s\n")
-    except (aiohttp.ClientError, OSError) as error:
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        if response.prepared:  # the client learns of it by the connection, which ends before the answer does
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        if isinstance(error, TimeoutError):
+            return web.Response(status=504, text=f"{service.name} did not answer within {service.spec.timeout:g} s\n")
         return web.Response(status=502, text=f"{service.name} broke off: {type(error).__name__}; see the log\n")
+    return response
 
 
 async def _exchange(
-    request: web.BaseRequest, body: bytes, service: LocalService, session: aiohttp.ClientSession
-) -> web.Response:
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    body: bytes,
+    service: LocalService,
+    session: aiohttp.ClientSession,
+) -> None:
     headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
     # A client that asks as a proxy names the whole URL (RFC 9112, 3.2.2); any other only the path, as it wrote it.
     path = request.raw_path if request.raw_path.startswith("/") else request.url.raw_path_qs
     url = service.address + path
     data = io.BytesIO(body) if body else None  # as a stream: the client sends large bytes in one blocking piece
     async with session.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
-        content = await answer.read()
         service.answered(HttpResponse(answer.status, {}, b""))
-        kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
-        response = web.Response(status=answer.status, reason=answer.reason, body=content)
-        response.headers.clear()
-        response.headers.extend(kept)
-        return response
+        response.set_status(answer.status, answer.reason)
+        response.headers.extend(
+            [(name, value) for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP]
+        )
+        if (length := answer.headers.get("Content-Length")) is not None:
+            response.headers["Content-Length"] = length
+        await response.prepare(request)
+        async for piece in answer.content.iter_any():
+            await response.write(piece)
+        await response.write_eof()

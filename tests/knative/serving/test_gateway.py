@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -71,6 +72,24 @@ async def test_a_client_that_asks_as_a_proxy_reaches_the_function_that_it_names(
 ) -> None:
     async with session.get("http://echo.test.localhost/echo?a=1", proxy=url) as response:
         assert json.loads(await response.read())["path"] == "/echo?a=1"
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_an_answer_arrives_as_it_comes_and_ends_as_the_function_ends_it(
+    session: aiohttp.ClientSession, start: Start, tmp_path: Path, breaks: bool
+) -> None:
+    hold = tmp_path / "hold"
+    gateway = Gateway(Ingress({}), {"echo.test": start(timeout=20, HOLD=str(hold))}, str)
+    async with serving(gateway.handle) as url, asyncio.timeout(20):
+        path = "/stream?break" if breaks else "/stream"
+        async with session.get(url + path, headers=host("echo.test.localhost")) as response:
+            assert await response.content.readline() == b"first\n"
+            hold.touch()
+            if breaks:
+                with pytest.raises(aiohttp.ClientError):
+                    await response.read()
+            else:
+                assert await response.read() == b"last\n"
 
 
 async def test_a_reply_event_is_seen_by_the_caller(session: aiohttp.ClientSession, url: str) -> None:
