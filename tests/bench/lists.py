@@ -24,7 +24,7 @@ from tests.support.builders import id_of
 
 SIZES = (1_000, 100_000)
 LIMIT = 1.2
-ROUNDS, REQUESTS = 3, 15
+REQUESTS = 45
 _PAGE = 50
 
 PATHS = (
@@ -148,28 +148,33 @@ class ListCost:
 
 
 def measure(said: Callable[[str], None]) -> list[ListCost]:
-    """Asks both for every page in turns; the best of the rounds' medians counts, on a machine that others use."""
+    """Asks the two for each page in turns, request by request, so that what else the machine does slows both alike."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-bench-")))
         keys.init(directory)
-        asking: list[dict[str, Callable[[str], float]]] = []
+        callers: dict[str, list[_Caller]] = {"admin": [], "viewer": []}
         for size in SIZES:
             said(f"lists: a database with {size} workloads")
             server = stack.enter_context(fleet.server(size))
             _shape(server.owner_url, size)
             port = stack.enter_context(rest.served("api", server.url, directory))
-            tokens = {"admin": rest.token(server.url, directory), "viewer": rest.token(server.url, directory, "rare")}
-            asking.append({caller: _asker(port, token) for caller, token in tokens.items()})
+            callers["admin"].append(_Caller(port, rest.token(server.url, directory)))
+            callers["viewer"].append(_Caller(port, rest.token(server.url, directory, "rare")))
+        said(f"lists: {REQUESTS} requests for each list, with each size")
         asked = [("admin", path) for path in PATHS] + [("viewer", path) for path in OF_A_TEAM]
-        found: dict[tuple[str, str], list[tuple[float, ...]]] = {one: [] for one in asked}
-        for number in range(ROUNDS):
-            said(f"lists, round {number + 1} of {ROUNDS}")
-            for caller, path in asked:
-                found[caller, path].append(tuple(ask[caller](path) for ask in asking))
-        return [
-            ListCost(caller, path, tuple(min(column) for column in zip(*rounds, strict=True)))
-            for (caller, path), rounds in found.items()
-        ]
+        return [_cost(caller, path, callers[caller]) for caller, path in asked]
+
+
+def _cost(name: str, path: str, callers: Sequence[_Caller]) -> ListCost:
+    seconds: list[list[float]] = [[] for _ in callers]
+    for number in range(-1, REQUESTS):
+        for caller, found in zip(callers, seconds, strict=True):
+            found.append(caller.ask(path))
+            if number < 0:  # the first opens the connection
+                found.clear()
+    for caller in callers:
+        caller.connection.close()  # the server leaves one that is silent for some seconds
+    return ListCost(name, path, tuple(statistics.median(found) for found in seconds))
 
 
 def table(costs: Sequence[ListCost]) -> Table:
@@ -194,24 +199,21 @@ def _shape(owner_url: str, count: int) -> None:
     engine.dispose()
 
 
-def _asker(port: int, token: str) -> Callable[[str], float]:
-    """Asks for the first page of a list again and again, and returns the median of the seconds."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    headers = {"authorization": f"Bearer {token}"}
+class _Caller:
+    """Asks one api for the first page of a list, and returns the seconds until the whole answer was read."""
 
-    def ask(path: str) -> float:
+    def __init__(self, port: int, token: str) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._headers = {"authorization": f"Bearer {token}"}
+
+    def ask(self, path: str) -> float:
         target = "/api/v1" + path.format(id=id_of("web"))
         target += f"{'&' if '?' in target else '?'}limit={_PAGE}"
-        seconds = []
-        for _ in range(REQUESTS):
-            started = time.perf_counter()
-            connection.request("GET", target, headers=headers)
-            answer = connection.getresponse()
-            body = answer.read()
-            seconds.append(time.perf_counter() - started)
-            if answer.status != 200:
-                raise AssertionError(f"{target} was answered {answer.status}: {body[:300]!r}")
-        connection.close()  # the server leaves one that is silent for some seconds
-        return statistics.median(seconds)
-
-    return ask
+        started = time.perf_counter()
+        self.connection.request("GET", target, headers=self._headers)
+        answer = self.connection.getresponse()
+        body = answer.read()
+        seconds = time.perf_counter() - started
+        if answer.status != 200:
+            raise AssertionError(f"{target} was answered {answer.status}: {body[:300]!r}")
+        return seconds
