@@ -173,7 +173,7 @@ def _cost(name: str, path: str, callers: Sequence[_Caller]) -> ListCost:
             if number < 0:  # the first opens the connection
                 found.clear()
     for caller in callers:
-        caller.connection.close()  # the server leaves one that is silent for some seconds
+        caller.connection.close()
     return ListCost(name, path, tuple(statistics.median(found) for found in seconds))
 
 
@@ -210,8 +210,11 @@ class _Caller:
         target = "/api/v1" + path.format(id=id_of("web"))
         target += f"{'&' if '?' in target else '?'}limit={_PAGE}"
         started = time.perf_counter()
-        self.connection.request("GET", target, headers=self._headers)
-        answer = self.connection.getresponse()
+        try:
+            self.connection.request("GET", target, headers=self._headers)
+            answer = self.connection.getresponse()
+        except http.client.RemoteDisconnected:  # the server left a connection that was silent for some seconds
+            return self.ask(path)
         body = answer.read()
         seconds = time.perf_counter() - started
         if answer.status != 200:
