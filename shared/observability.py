@@ -6,12 +6,14 @@ import os
 import sys
 from datetime import UTC, datetime
 
+from shared import tracing
 from shared.errors import ConfigurationError
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339), level, logger, message, and the error with its traceback.
+    """One JSON object a line: time (RFC 3339), level, logger, message, trace_id, and the error with its traceback.
 
+    trace_id: of the trace that this thread's work belongs to; absent where it belongs to none; see shared.tracing.
     The members of a mapping that the record carries as `fields` are added, and win.
     """
 
@@ -22,6 +24,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (context := tracing.current()) is not None:
+            entry["trace_id"] = context.trace_id
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return json.dumps(entry | getattr(record, "fields", {}))

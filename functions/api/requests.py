@@ -21,11 +21,13 @@ from fastapi.params import ParamTypes
 from fastapi.routing import APIRoute
 from pydantic import ConfigDict
 from pydantic.warnings import UnsupportedFieldAttributeWarning
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from functions.api.problems import MAX_BODY, RequestRefused, defect, document
+from shared import tracing
 from shared.eventing import strict_json
 from shared.models.fields import Wire
 
@@ -95,7 +97,8 @@ class RequestFrame:
 
     It also counts answers, and makes the thread pool as large as the pool of connections, so no thread waits for one.
 
-    The id is the caller's X-Request-Id when that is 1 to 64 letters, digits, dots, underscores or dashes.
+    The id is the caller's X-Request-Id when that is 1 to 64 letters, digits, dots, underscores or dashes. What the
+    request leads to belongs to the caller's trace, where it names one.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -143,7 +146,8 @@ class RequestFrame:
             return message
 
         try:
-            await self._app(scope, counted, framed)
+            with tracing.within(tracing.carried(Headers(scope=scope))):
+                await self._app(scope, counted, framed)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - the last line of defence

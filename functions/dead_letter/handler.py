@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from events import CATALOGUE
+from shared import tracing
 from shared.errors import EventError, MalformedEvent, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import WireEvent
@@ -54,25 +55,33 @@ def keeper(store: Store) -> Callable[[dict[str, str], bytes], HttpAnswer]:
     def process(headers: dict[str, str], body: bytes) -> HttpAnswer:
         try:
             letter = read(headers, body)
-            wants_reply = "reply" in headers.get("prefer", "")
-            if wants_reply and letter.error_code in _LATER:
-                return _again(letter, headers, f"status {letter.error_code}")
-            if letter.error_code is None and _is_repeated(letter):
-                return _dropped(letter.reason)
-            try:
-                with store.begin() as work:
-                    handled = dead_letters.handled(work, letter)
-                    if handled is None:
-                        dead_letters.keep(work, letter, ACTOR)
-            except StoreUnavailable as away:
-                return _again(letter, headers, str(away)) if wants_reply else problem(away)
         except EventError as error:
             return problem(error)
-        if handled is None:
-            return HttpAnswer(202, {}, b"", f"kept: {letter.reason}")
-        return _passed_on(handled.reply if wants_reply else None)
+        context = tracing.carried(letter.attributes)
+        with tracing.within(context):
+            return _answer(store, letter, headers).in_trace(context)
 
     return process
+
+
+def _answer(store: Store, letter: DeadLetter, headers: Mapping[str, str]) -> HttpAnswer:
+    wants_reply = "reply" in headers.get("prefer", "")
+    if wants_reply and letter.error_code in _LATER:
+        return _again(letter, headers, f"status {letter.error_code}")
+    if letter.error_code is None and _is_repeated(letter):
+        return _dropped(letter.reason)
+    try:
+        with store.begin() as work:
+            handled = dead_letters.handled(work, letter)
+            if handled is None:
+                dead_letters.keep(work, letter, ACTOR)
+    except StoreUnavailable as away:
+        return _again(letter, headers, str(away)) if wants_reply else problem(away)
+    except EventError as error:
+        return problem(error)
+    if handled is None:
+        return HttpAnswer(202, {}, b"", f"kept: {letter.reason}")
+    return _passed_on(handled.reply if wants_reply else None)
 
 
 def _again(letter: DeadLetter, headers: Mapping[str, str], why: str) -> HttpAnswer:

@@ -70,11 +70,13 @@ def _respond(answer: HttpAnswer, request: Request, started: float) -> Response:
     level = logging.INFO if answer.status < HTTPStatus.BAD_REQUEST else logging.WARNING
     logger.log(
         level,
-        "%s %s %s %s %.1f ms",
+        "%s %s %s %s %.1f ms%s",
         request.headers.get("ce-type", "-"),
         request.headers.get("ce-subject", "-"),
         answer.status,
         answer.outcome,
         (time.perf_counter() - started) * 1000,
+        f" trace {answer.trace_id}" if answer.trace_id else "",
+        extra={"fields": {"trace_id": answer.trace_id}} if answer.trace_id else None,
     )
     return Response(answer.body, answer.status, dict(answer.headers))

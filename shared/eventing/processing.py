@@ -21,17 +21,20 @@ In order:
    then: after a crash, or while the broker is away.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
+from shared import tracing
 from shared.errors import AlreadyInProgress, EventError, EventTooLarge, MalformedEvent, PoisonEvent, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import (
@@ -45,8 +48,8 @@ from shared.eventing.event import (
 )
 from shared.eventing.event_types import Catalogue, EventType
 from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, EventStore, TransactionalFunction
+from shared.tracing import TraceContext
 
-_COPIED = ("traceparent", "tracestate")
 _HOP = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _MAX_REASON = 2000
@@ -56,12 +59,17 @@ logger = logging.getLogger("sentinel.processing")
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An HTTP answer; `outcome` is the word for the log."""
+    """An HTTP answer; `outcome` is the word for the log. trace_id: of the event, "" where it belongs to no trace."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     outcome: str
+    trace_id: str = ""
+
+    def in_trace(self, context: TraceContext | None) -> HttpAnswer:
+        """The same answer, to an event of that trace."""
+        return self if context is None else replace(self, trace_id=context.trace_id)
 
 
 Finished = tuple[WireEvent | None, Sequence[Queued]]
@@ -87,6 +95,14 @@ class Processor:
         wants_reply = "reply" in headers.get("prefer", "")
         try:
             envelope = codec.decode(headers, body)
+        except EventError as error:
+            return self._refusal(error) if wants_reply else problem(error)
+        context = tracing.carried(envelope.attributes) or tracing.carried(headers)
+        with tracing.within(context):
+            return self._answer(envelope, wants_reply=wants_reply).in_trace(context)
+
+    def _answer(self, envelope: Envelope, *, wants_reply: bool) -> HttpAnswer:
+        try:
             return self._handle(envelope, wants_reply=wants_reply)
         except (AlreadyInProgress, StoreUnavailable) as error:
             return problem(error)
@@ -192,8 +208,7 @@ class Processor:
             if self.function.accepts[event.type].repeated
             else outgoing_id(self.function.name, event.envelope, type_name, outgoing.subject, ordinal)
         )
-        copied = {name: event.envelope.attributes[name] for name in _COPIED if name in event.envelope.attributes}
-        return wire_event(self.catalogue, self.source, outgoing, wire_id, at, hop=event.hop + 1, **copied)
+        return wire_event(self.catalogue, self.source, outgoing, wire_id, at, hop=event.hop + 1)
 
 
 def wire_event(
@@ -204,10 +219,13 @@ def wire_event(
     at: datetime,
     *,
     hop: int = 0,
-    **attributes: str,
 ) -> WireEvent:
-    """An outgoing event as it is sent. hop: 0 for one that no event has led to. Raises PoisonEvent."""
+    """An outgoing event as it is sent, in the trace that this thread's work belongs to. Raises PoisonEvent.
+
+    hop: 0 for one that no event has led to.
+    """
     type_name = catalogue.name_of(type(outgoing.data))
+    context = tracing.current()
     wire = WireEvent(
         {
             "specversion": "1.0",
@@ -219,7 +237,7 @@ def wire_event(
             "hop": str(hop),
             "time": at.isoformat().replace("+00:00", "Z"),
             "datacontenttype": "application/json",
-            **attributes,
+            **(context.attributes if context is not None else {}),
         },
         outgoing.data.model_dump_json(by_alias=True).encode(),
     )

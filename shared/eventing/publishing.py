@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from shared import tracing
 from shared.errors import SentinelError, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import Queued, WireEvent
@@ -79,6 +80,8 @@ class HttpPublisher:
                 maxsize=self._connections, retries=False, timeout=timeout, ca_cert_data=self._authorities
             )
         headers, body = codec.encode(event)
+        if (context := tracing.carried(event.attributes)) is not None:
+            headers |= context.attributes  # as HTTP wants them, for a broker that records spans of its own
         if self._token is not None:
             with suppress(OSError):  # senders are not authenticated here
                 headers = {**headers, "authorization": f"Bearer {self._token.read_text(encoding='ascii').strip()}"}

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 
 from functions.api.session import Services
+from shared.eventing import codec
 from shared.models.identity import Role
 from shared.models.lifecycle import Phase
 from shared.models.plan import Verb
@@ -75,6 +76,17 @@ def test_a_workload_is_created_read_changed_and_deleted(rest: Rest, chain: Chain
     assert rest("PATCH", path, {"replicas": 1}).status == 409
     assert rest("POST", "/workloads", spec(chain)).json["generation"] == 4
     assert run(chain) is Phase.HEALTHY
+
+
+def test_a_workload_is_delivered_in_the_trace_of_the_request(rest: Rest, chain: Chain) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert rest("POST", "/workloads", spec(chain), traceparent=parent, tracestate="a=b").status == 202
+    chain.run(chain.relayed())
+    assert {event.attributes["traceparent"] for event in chain.told} == {parent}
+    assert {event.attributes["tracestate"] for event in chain.told} == {"a=b"}
+    other = spec(chain, name="other")
+    assert rest("POST", "/workloads", other, traceparent=parent.upper()).status == 202
+    assert all("traceparent" not in codec.decode(*message).attributes for message in chain.relayed())
 
 
 def test_what_is_there_is_not_created_again(rest: Rest, chain: Chain) -> None:

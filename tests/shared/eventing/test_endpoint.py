@@ -1,6 +1,7 @@
 """The HTTP shell of a function, over real HTTP: methods, health, the body cap, defects."""
 
 import http.client
+import json
 import logging
 import socket
 import threading
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from shared.errors import StoreUnavailable
 from shared.eventing.endpoint import MAX_BODY, FrameworkTarget, endpoint
 from shared.eventing.processing import HttpAnswer, problem
+from shared.observability import JsonFormatter
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Server:
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     failure: Exception | None = None
     port: int = 0
+    trace_id: str = ""
 
     def process(self, headers: dict[str, str], body: bytes) -> HttpAnswer:
         self.received.append((headers, body))
@@ -32,7 +35,7 @@ class Server:
             return problem(self.failure)
         if self.failure is not None:
             raise self.failure
-        return HttpAnswer(200, {"ce-id": "answer", "content-type": "application/json"}, b"{}", "handled")
+        return HttpAnswer(200, {"ce-id": "answer", "content-type": "application/json"}, b"{}", "handled", self.trace_id)
 
     def request(
         self, method: str, path: str = "/", body: bytes | Sequence[bytes] = b"", **headers: str
@@ -83,6 +86,7 @@ def running() -> Iterator[Server]:
 def server(running: Server) -> Server:
     running.received.clear()
     running.failure = None
+    running.trace_id = ""
     return running
 
 
@@ -146,6 +150,15 @@ def test_one_line_an_event(server: Server, caplog: pytest.LogCaptureFixture) -> 
     assert first.getMessage().startswith("some.type w-1 200 handled ")
     assert (first.levelname, second.levelname) == ("INFO", "WARNING")
     assert second.getMessage().startswith("- - 503 refused: away ")
+
+
+def test_the_line_of_an_event_names_its_trace(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    server.trace_id = "0af7651916cd43dd8448eb211c80319c"
+    with caplog.at_level(logging.INFO, "sentinel.endpoint"):
+        server.request("POST", ce_type="some.type", ce_subject="w-1")
+    [line] = [r for r in caplog.records if r.name == "sentinel.endpoint"]
+    assert line.getMessage().endswith(f" ms trace {server.trace_id}")
+    assert json.loads(JsonFormatter().format(line))["trace_id"] == server.trace_id
 
 
 def test_a_body_that_ends_early_reaches_no_handler(server: Server) -> None:

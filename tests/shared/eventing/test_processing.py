@@ -12,6 +12,7 @@ from events.deployment import DeploymentApplied
 from events.foreign import Tick
 from events.plan import PlanProposed
 from events.telemetry import TelemetryWorkload
+from shared import tracing
 from shared.errors import AlreadyInProgress, PoisonEvent, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import MAX_HOPS, Event, Outgoing, outgoing_id
@@ -35,6 +36,8 @@ from tests.support.builders import (
     told,
 )
 from tests.support.emitters import PLAN, TICK, error, rejected, state, tells
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 # Refusals before the inbox -------------------------------------------------------------------------------------------
 
@@ -107,7 +110,7 @@ def test_a_hop_that_is_no_number_is_poison(deliver: Deliver, hop: str) -> None:
 
 
 def test_a_reply_is_an_event_that_follows_from_the_incoming_one(deliver: Deliver) -> None:
-    how = {"traceparent": "00-1-1-01", "tracestate": "a=b", "partitionkey": "other", "knativekafkaoffset": "7"}
+    how = {"traceparent": PARENT, "tracestate": "a=b", "partitionkey": "other", "knativekafkaoffset": "7"}
     answer = deliver(tells(rejected(subject="w-1")), PROPOSED, PLAN, event_id="e", hop="4", **how)
     event = told(answer)
     assert (answer.status, answer.outcome) == (200, f"handled -> {REJECTED}")
@@ -118,13 +121,34 @@ def test_a_reply_is_an_event_that_follows_from_the_incoming_one(deliver: Deliver
         "subject": "w-1",
         "partitionkey": "w-1",
         "hop": "5",
-        "traceparent": "00-1-1-01",
+        "traceparent": PARENT,
         "tracestate": "a=b",
         "datacontenttype": "application/json",
     }
     assert expected.items() <= event.attributes.items()
     assert event.attributes.keys() - expected.keys() == {"id", "time"}
     assert event.attributes["time"].endswith("Z")
+
+
+def test_a_trace_goes_on_through_the_outbox_and_in_the_answer(deliver: Deliver) -> None:
+    answer = deliver(tells(rejected(), rejected()), PROPOSED, PLAN, traceparent=PARENT)
+    assert answer.trace_id == PARENT[3:35]
+    assert told(answer).attributes["traceparent"] == PARENT
+    assert told(deliver.published(REJECTED)).attributes["traceparent"] == PARENT
+    assert tracing.current() is None
+
+
+def test_a_caller_of_http_may_name_the_trace_in_a_header(deliver: Deliver) -> None:
+    headers, body = request(PROPOSED, PLAN)
+    answer = deliver.raw(tells(rejected()), {**headers, "traceparent": PARENT, "tracestate": "a=b"}, body)
+    assert {"traceparent": PARENT, "tracestate": "a=b"}.items() <= told(answer).attributes.items()
+
+
+@pytest.mark.parametrize("parent", ["00-1-1-01", PARENT.upper(), "ff" + PARENT[2:], PARENT + "-more", "x" * 9000])
+def test_a_malformed_trace_begins_anew_and_refuses_nothing(deliver: Deliver, parent: str) -> None:
+    answer = deliver(tells(rejected()), PROPOSED, PLAN, traceparent=parent, tracestate="a=b")
+    assert (answer.status, answer.trace_id) == (200, "")
+    assert not {"traceparent", "tracestate"} & told(answer).attributes.keys()
 
 
 def test_no_event_to_tell_is_202_without_a_body(deliver: Deliver) -> None:

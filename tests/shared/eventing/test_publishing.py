@@ -229,3 +229,17 @@ def test_an_answer_is_final_only_when_it_is_about_the_event() -> None:
             final += [status] if failed.permanent else []
         publisher.close()
     assert final == [400, 413, 415, 422, 431]
+
+
+def test_a_broker_is_told_the_trace_of_an_event_as_http_wants_it() -> None:
+    traced = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
+    seen: list[dict[str, str]] = []
+    with serving() as broker:
+        broker.taken = lambda headers, _: seen.append(headers)
+        publisher = HttpPublisher(broker.url)
+        publisher.publish(EVENT)
+        publisher.publish(WireEvent({**EVENT.attributes, **traced}, b""))
+        publisher.close()
+    assert not traced.keys() & seen[0].keys()
+    assert traced.items() <= seen[1].items()
+    assert {f"ce-{name}": value for name, value in traced.items()}.items() <= seen[1].items()
