@@ -27,6 +27,10 @@ DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT = timedelta(seconds=15)
 """A function asks again within milliseconds; one that was cut off must not keep its locks from the others."""
 
 
+DEFAULT_METRICS_INTERVAL = timedelta(seconds=10)
+"""Shorter than the interval at which Prometheus usually asks."""
+
+
 @dataclass(frozen=True)
 class CallerSettings:
     """Whose tokens let a caller in, where functions check who calls them; see shared.identity.callers.
@@ -289,6 +293,11 @@ def _share(environment: Mapping[str, str], name: str, default: float) -> float:
     if not re.fullmatch(r"0?\.[0-9]{1,9}|1(\.0{1,9})?", text) or float(text) == 0:
         raise ConfigurationError(f"{name} must be a part such as 0.25, more than 0 and at most 1, not {text[:20]!r}")
     return float(text)
+
+
+def metrics_interval(environment: Mapping[str, str] = os.environ) -> timedelta:
+    """METRICS_INTERVAL, of the api: for how long /metrics answers the same. 0s asks the database each time."""
+    return duration(environment, "METRICS_INTERVAL", DEFAULT_METRICS_INTERVAL)
 
 
 def insecure_clusters(environment: Mapping[str, str] = os.environ) -> frozenset[str]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from functions.api.app import build as build_app
 from functions.api.identity import Identity
+from functions.api.metrics import MetricsPage
 from functions.api.session import Services
 from shared.identity.keys import KeyDirectory
 from shared.identity.passwords import Passwords
 from shared.identity.tokens import Tokens
 from shared.operations import audit_export
 from shared.operations.identity.authenticate import authenticate
-from shared.settings import IdentitySettings
+from shared.settings import IdentitySettings, metrics_interval
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,8 @@ def build(ports: Ports) -> FastAPI:
     whose = partial(authenticate, tokens=tokens)
     audit_key = _audit_key(settings.audit_key)
     publish, threads = ports.publish_after_commit(), ports.settings.pool_size
-    return build_app(Services(ports.store, whose, publish, audit_key, identity, threads=threads))
+    page = MetricsPage(metrics_interval())
+    return build_app(Services(ports.store, whose, publish, audit_key, identity, threads=threads, metrics=page))
 
 
 def _audit_key(path: Path | None) -> Ed25519PrivateKey | None:

@@ -8,30 +8,31 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from shared.operations.metrics import Limits, measure
+from shared.settings import DEFAULT_METRICS_INTERVAL
 from shared.telemetry.metrics import BUCKETS, METRICS, Measurement, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import timedelta
 
     from prometheus_client.core import Metric as Family
 
     from shared.store.unit_of_work import UnitOfWork
-
-DEFAULT_INTERVAL = 10.0
-"""Seconds: shorter than the interval at which Prometheus usually asks."""
 
 _INFINITE = "+Inf"
 _SUM = "sum"
 
 
 class MetricsPage:
-    """What /metrics answers. Everybody who asks within `interval` seconds gets the same.
+    """What /metrics answers. Everybody who asks within the interval gets the same.
 
     A request that comes while another measures waits for it: the database is asked once.
     """
 
-    def __init__(self, interval: float = DEFAULT_INTERVAL, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval = interval
+    def __init__(
+        self, interval: timedelta = DEFAULT_METRICS_INTERVAL, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval = interval.total_seconds()
         self._clock = clock
         self._limits = Limits()
         self._lock = threading.Lock()

@@ -41,8 +41,8 @@ class Crossing:
 class Breach:
     """An error budget burned too fast, from raised_at until over_at (None while it does).
 
-    policy: whose objective it was. burn_rate: when it was raised. outcome: what it has led to, None before anybody
-    has looked.
+    policy: whose objective it was. burn_rate: when it was looked at last. outcome: what it has led to, None before
+    anybody has looked.
     """
 
     id: uuid.UUID

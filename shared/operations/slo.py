@@ -58,6 +58,7 @@ def check(work: UnitOfWork, policies: PolicyCache, reported: Collection[uuid.UUI
     workloads = work.workloads.get_many(due)
     changes: list[BreachChange] = []
     idle: list[uuid.UUID] = []
+    burning: dict[uuid.UUID, float] = {}
     for workload_id in due:
         workload, breaches = workloads.get(workload_id), lasting.get(workload_id, {})
         crossings = {} if workload is None else _crossings(current, workload, work.now)
@@ -70,8 +71,11 @@ def check(work: UnitOfWork, policies: PolicyCache, reported: Collection[uuid.UUI
         rates = {one: objectives.burn_rate_of(one, levels, workload.created_at, work.now) for one in crossings}
         gone = {crossing: one for crossing, one in breaches.items() if crossing not in crossings}
         changes += [*_end_all(work, gone), *_compare(work, workload_id, crossings, rates, breaches)]
+        burning |= _rates_now(breaches, rates)
         if not breaches and _is_silent(levels):
             idle.append(workload_id)
+    if burning:
+        work.breaches.update_rates(burning)
     if idle:
         work.breaches.unwatch(idle)
     for change in changes:
@@ -136,6 +140,15 @@ def _compare(
                 yield BreachChange(begun, BreachState.RAISED, float(rate), message)
         elif breach is not None and not too_fast and work.breaches.end(breach.id, work.now):
             yield BreachChange(breach, BreachState.OVER, float(rate), _burns(crossing, rate))
+
+
+def _rates_now(lasting: Mapping[Crossing, Breach], rates: Mapping[Crossing, Decimal | None]) -> dict[uuid.UUID, float]:
+    """How fast the budgets of breaches burn that were there before, where that has changed."""
+    return {
+        breach.id: float(rate)
+        for crossing, breach in lasting.items()
+        if (rate := rates.get(crossing)) is not None and float(rate) != breach.burn_rate
+    }
 
 
 def _end_all(work: UnitOfWork, breaches: Mapping[Crossing, Breach]) -> Iterator[BreachChange]:

@@ -63,6 +63,10 @@ class BreachRows:
         )
         return self.connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
 
+    def update_rates(self, rates: Mapping[uuid.UUID, float]) -> None:
+        """Writes down how fast the budgets of breaches that last burn now."""
+        self.connection.execute(_UPDATE_RATES, {"ids": list(rates), "rates": list(rates.values())})
+
     def end(self, breach_id: uuid.UUID, now: datetime) -> bool:
         """Writes down that a breach is over; False when that was known."""
         lasts = sa.and_(slo_breaches.c.id == breach_id, slo_breaches.c.over_at.is_(None))
@@ -124,6 +128,11 @@ def _take_due() -> sa.Executable:
 
 
 _TAKE_DUE = _take_due()
+_UPDATE_RATES = sa.text("""
+    UPDATE slo_breaches AS b SET burn_rate = now.rate, updated_at = now()
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:rates AS float8[])) AS now (id, rate)
+     WHERE b.id = now.id
+""")
 _IS_PROPOSED = slo_breaches.c.outcome == sa.literal_column(f"'{ResponseOutcome.PROPOSED.value}'")
 _IS_WAITING = slo_breaches.c.outcome == sa.literal_column(f"'{ResponseOutcome.WAITING.value}'")
 _PROPOSALS = (

@@ -14,10 +14,17 @@ from shared.telemetry.metrics import Measurement
 
 _LED_ON = (*UNDECIDED_PLANS, PlanStatus.APPROVED, PlanStatus.WAITING, PlanStatus.APPLYING)
 
-# The number of each statement's rows: of teams times clusters and SKUs, of clusters, of what waits, of open letters.
+# The number of each statement's rows: of teams times clusters and SKUs, of clusters, of what waits, of open letters,
+# of breaches that last. Both outcomes of rollouts are there from the beginning: a share needs both.
 _ALL = sa.text("""
     SELECT 'sentinel_' || name AS metric, labels, sum(value)::float8 AS value
-      FROM tallies GROUP BY name, labels HAVING sum(value) <> 0
+      FROM tallies WHERE name <> 'rollouts_failed' GROUP BY name, labels HAVING sum(value) <> 0
+    UNION ALL
+    SELECT 'sentinel_rollouts_total', ARRAY['healthy'], coalesce(sum(value), 0)
+      FROM tallies WHERE name = 'submitted_to_healthy_seconds' AND labels <> '{sum}'
+    UNION ALL
+    SELECT 'sentinel_rollouts_total', ARRAY['failed'], coalesce(sum(value), 0)
+      FROM tallies WHERE name = 'rollouts_failed'
     UNION ALL
     SELECT 'sentinel_unfinished_oldest_seconds', ARRAY[status], extract(epoch FROM now() - since)
       FROM (SELECT status, (SELECT created_at FROM action_plans WHERE action_plans.status = led.status
@@ -70,6 +77,13 @@ _ALL = sa.text("""
     UNION ALL
     SELECT 'sentinel_nodes_excluded', ARRAY[cluster], count(*) FROM nodes
      WHERE excluded_at IS NOT NULL OR faulty_since IS NOT NULL GROUP BY cluster
+    UNION ALL
+    SELECT metric, ARRAY[team, policy, factor::text], value
+      FROM (SELECT w.team, b.policy, b.factor, count(*) AS breaches, max(b.burn_rate) AS rate
+              FROM slo_breaches AS b JOIN workloads AS w ON w.id = b.workload_id
+             WHERE b.over_at IS NULL GROUP BY w.team, b.policy, b.factor) AS lasting
+           CROSS JOIN LATERAL (VALUES ('sentinel_slo_breaches', breaches::float8),
+                                      ('sentinel_slo_burn_rate', rate)) AS told (metric, value)
     UNION ALL
     SELECT 'sentinel_audit_rows_total', ARRAY[shard::text], sequence
       FROM generate_series(0, :last_shard) AS shards (shard)

@@ -561,7 +561,7 @@ slo_checks = Table(
     Index(None, "due_at"),
 )
 
-# An error budget that burned more than `factor` times too fast over two windows. burn_rate: when it was raised.
+# An error budget that burned more than `factor` times too fast over two windows. burn_rate: when it was looked at last.
 # outcome, plan_id, decided_at: what it has led to.
 slo_breaches = Table(
     "slo_breaches",

@@ -29,6 +29,7 @@ from tests.bench import (
     policy_decisions,
     queues,
     rest,
+    scrapes,
     sweeps,
     telemetry,
 )
@@ -51,7 +52,7 @@ def main() -> int:
     }
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
     benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest, "lists": _lists, "agent": _agent}
-    benchmarks |= {"telemetry": _telemetry, "flood": _flood}
+    benchmarks |= {"metrics": _metrics, "telemetry": _telemetry, "flood": _flood}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -219,6 +220,11 @@ def _rest(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 def _lists(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
     costs = lists.measure(said)
     return [{**asdict(one), "ratio": one.ratio} for one in costs], [lists.table(costs)]
+
+
+def _metrics(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
+    costs = scrapes.measure(said)
+    return [{**asdict(one), "ratio": one.ratio} for one in costs], [scrapes.table(costs)]
 
 
 if __name__ == "__main__":

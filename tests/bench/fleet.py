@@ -89,14 +89,15 @@ def server(count: int) -> Iterator[EmbeddedPostgres]:
         deliver.decide("web", replicas=1)
         runs(store, "web")
         store.close()
-        _copy(found.owner_url, count)
+        change(found.owner_url, _COPY, count)
         yield found
 
 
-def _copy(owner_url: str, count: int) -> None:
+def change(owner_url: str, statements: str, count: int) -> None:
+    """Runs statements, of which some have the parameter `count`, and has PostgreSQL look at what they have left."""
     engine = connect(owner_url)
     with engine.begin() as connection:
-        for statement in _COPY.split(";\n"):
+        for statement in statements.split(";\n"):
             connection.execute(sa.text(statement), {"count": count} if ":count" in statement else {})
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         connection.execute(sa.text("VACUUM ANALYZE"))

@@ -14,11 +14,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
 from rich.table import Table
 
 from shared.identity import keys
-from shared.store.database import connect
 from tests.bench import fleet, rest
 from tests.support.builders import id_of
 
@@ -152,29 +150,34 @@ def measure(said: Callable[[str], None]) -> list[ListCost]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sentinel-bench-")))
         keys.init(directory)
-        callers: dict[str, list[_Caller]] = {"admin": [], "viewer": []}
+        callers: dict[str, list[Caller]] = {"admin": [], "viewer": []}
         for size in SIZES:
             said(f"lists: a database with {size} workloads")
             server = stack.enter_context(fleet.server(size))
-            _shape(server.owner_url, size)
+            fleet.change(server.owner_url, _SHAPE, size)
             port = stack.enter_context(rest.served("api", server.url, directory))
-            callers["admin"].append(_Caller(port, rest.token(server.url, directory)))
-            callers["viewer"].append(_Caller(port, rest.token(server.url, directory, "rare")))
+            callers["admin"].append(Caller(port, rest.token(server.url, directory)))
+            callers["viewer"].append(Caller(port, rest.token(server.url, directory, "rare")))
         said(f"lists: {REQUESTS} requests for each list, with each size")
         asked = [("admin", path) for path in PATHS] + [("viewer", path) for path in OF_A_TEAM]
         return [_cost(caller, path, callers[caller]) for caller, path in asked]
 
 
-def _cost(name: str, path: str, callers: Sequence[_Caller]) -> ListCost:
+def in_turns(target: str, callers: Sequence[Caller], requests: int) -> tuple[float, ...]:
+    """The median seconds of so many requests of each caller, asked in turns."""
     seconds: list[list[float]] = [[] for _ in callers]
-    for number in range(-1, REQUESTS):
+    for number in range(-1, requests):
         for caller, found in zip(callers, seconds, strict=True):
-            found.append(caller.ask(path))
+            found.append(caller.ask(target))
             if number < 0:  # the first opens the connection
                 found.clear()
-    for caller in callers:
-        caller.connection.close()
-    return ListCost(name, path, tuple(statistics.median(found) for found in seconds))
+    return tuple(statistics.median(found) for found in seconds)
+
+
+def _cost(name: str, path: str, callers: Sequence[Caller]) -> ListCost:
+    target = "/api/v1" + path.format(id=id_of("web"))
+    target += f"{'&' if '?' in target else '?'}limit={_PAGE}"
+    return ListCost(name, path, in_turns(target, callers, REQUESTS))
 
 
 def table(costs: Sequence[ListCost]) -> Table:
@@ -189,32 +192,18 @@ def table(costs: Sequence[ListCost]) -> Table:
     return shown
 
 
-def _shape(owner_url: str, count: int) -> None:
-    engine = connect(owner_url)
-    with engine.begin() as connection:
-        for statement in _SHAPE.split(";\n"):
-            connection.execute(sa.text(statement), {"count": count} if ":count" in statement else {})
-    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(sa.text("VACUUM ANALYZE"))
-    engine.dispose()
-
-
-class _Caller:
-    """Asks one api for the first page of a list, and returns the seconds until the whole answer was read."""
+class Caller:
+    """Asks one api, and returns the seconds until the whole answer was read."""
 
     def __init__(self, port: int, token: str) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._headers = {"authorization": f"Bearer {token}"}
 
-    def ask(self, path: str) -> float:
-        target = "/api/v1" + path.format(id=id_of("web"))
-        target += f"{'&' if '?' in target else '?'}limit={_PAGE}"
+    def ask(self, target: str) -> float:
+        """Raises AssertionError for an answer other than 200."""
         started = time.perf_counter()
-        try:
-            self.connection.request("GET", target, headers=self._headers)
-            answer = self.connection.getresponse()
-        except http.client.RemoteDisconnected:  # the server left a connection that was silent for some seconds
-            return self.ask(path)
+        self._connection.request("GET", target, headers=self._headers)
+        answer = self._connection.getresponse()
         body = answer.read()
         seconds = time.perf_counter() - started
         if answer.status != 200:

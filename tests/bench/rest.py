@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from functions.api.metrics import MetricsPage
 from functions.api.session import Services
 from shared.identity import keys
 from shared.identity.keys import KeyDirectory
@@ -41,6 +42,7 @@ from shared.operations.identity import accounts
 from shared.operations.identity.authenticate import authenticate
 from shared.operations.submit import SubmitWorkload
 from shared.operations.workloads import WorkloadReference
+from shared.settings import DEFAULT_METRICS_INTERVAL
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
 from tests.bench import fleet
@@ -57,6 +59,7 @@ STORED = 1000
 ROUNDS, REQUESTS, AT_ONCE = 5, 50, 4
 _WARM_UP = 5
 _POOL = 4
+_KEEP_ALIVE = 600  # seconds: callers are asked in turns, and a connection may wait for long
 ISSUER = "sentinel"
 
 
@@ -154,12 +157,16 @@ def token(url: str, directory: Path, team: str | None = None) -> str:
 
 
 @contextmanager
-def served(name: str, url: str, directory: Path) -> Iterator[int]:
-    """One of both as a process; its port."""
+def served(
+    name: str, url: str, directory: Path, metrics_interval: timedelta = DEFAULT_METRICS_INTERVAL
+) -> Iterator[int]:
+    """One of both as a process; its port. metrics_interval: of the api alone."""
     context = multiprocessing.get_context("spawn")
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as functions.serve does
-    process: SpawnProcess = context.Process(target=_serve, args=(name, url, directory, listener), daemon=True)
+    process: SpawnProcess = context.Process(
+        target=_serve, args=(name, url, directory, listener, metrics_interval), daemon=True
+    )
     process.start()
     port = listener.getsockname()[1]
     listener.close()
@@ -170,7 +177,7 @@ def served(name: str, url: str, directory: Path) -> Iterator[int]:
         process.join()
 
 
-def _serve(name: str, url: str, directory: Path, listener: socket.socket) -> None:
+def _serve(name: str, url: str, directory: Path, listener: socket.socket, metrics_interval: timedelta) -> None:
     import uvicorn
 
     from functions.api.app import build
@@ -178,10 +185,13 @@ def _serve(name: str, url: str, directory: Path, listener: socket.socket) -> Non
     store = Store(connect(url, pool_size=_POOL, max_overflow=0))
     if name == "api":
         tokens = Tokens(ISSUER, KeyDirectory(directory).current)
-        app = build(Services(store, partial(authenticate, tokens=tokens), threads=_POOL))
+        page = MetricsPage(metrics_interval)
+        app = build(Services(store, partial(authenticate, tokens=tokens), threads=_POOL, metrics=page))
     else:
         app = bare(store)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", limit_concurrency=None)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", limit_concurrency=None, timeout_keep_alive=_KEEP_ALIVE
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

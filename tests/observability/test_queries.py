@@ -6,8 +6,10 @@ import asyncio
 import re
 import shutil
 import sys
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ from knative.local.tools.demo.__main__ import demo_session
 from knative.local.tools.demo.scenarios import SCENARIOS
 from knative.local.tools.demo.timeline import DemoTimeline
 from knative.local.tools.observe import configure, prometheus_command
+from shared.models.page import PageRequest
+from shared.models.slo import Breach, Crossing
+from shared.models.stored import WorkloadFilter
+from shared.operations.workloads import list_workloads
 from shared.policy.documents import PolicyDocument
 from shared.store.database import connect
 from shared.store.unit_of_work import Store
@@ -34,6 +40,9 @@ from tests.observability.test_alerts import groups
 QUERIES: Mapping[str, str] = {
     **{f"{one.name}: {panel.title}": panel.query for one in dashboards() for panel in one.panels},
     **{rule["record"]: rule["expr"] for group in groups() for rule in group["rules"] if "record" in rule},
+    # A panel says `none` where there is no breach.
+    "sentinel_slo_breaches": "sentinel_slo_breaches",
+    "sentinel_slo_burn_rate": "sentinel_slo_burn_rate",
 }
 PATIENCE_SECONDS = 120
 
@@ -72,6 +81,7 @@ async def _series_of_a_demo(timeline: DemoTimeline, tmp_path: Path) -> dict[str,
         _put(platform, MONTHLY)
         for scenario in SCENARIOS:
             await scenario(session)
+        _breach(platform)
         return await _with_data(url)
 
 
@@ -84,6 +94,16 @@ def _put(platform: Platform, document: PolicyDocument) -> None:
     store = Store(connect(platform.database_url, pool_size=1))
     with store.begin() as work:
         work.policies.put(document, "test")
+    store.close()
+
+
+def _breach(platform: Platform) -> None:
+    """Some workload's error budget burns too fast: the demo reports no requests."""
+    store = Store(connect(platform.database_url, pool_size=1))
+    with store.begin() as work:
+        [one] = list_workloads(work, WorkloadFilter(), PageRequest(1, "name")).items
+        pair = Crossing(0.999, 14.4, timedelta(hours=1), timedelta(minutes=5))
+        work.breaches.add(Breach(uuid.uuid4(), one.id, "slo", pair, 20.0, work.now))
     store.close()
 
 

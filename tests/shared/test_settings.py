@@ -9,7 +9,7 @@ from shared.errors import ConfigurationError
 from shared.models.faults import FaultRules
 from shared.models.idle import IdleRules, ReclaimRules
 from shared.models.retention import Retention
-from shared.settings import CallerSettings, FunctionSettings, IdentitySettings, OidcIssuer, required
+from shared.settings import CallerSettings, FunctionSettings, IdentitySettings, OidcIssuer, metrics_interval, required
 
 URL = {"DATABASE_URL": "postgresql://h/d"}
 
@@ -169,3 +169,10 @@ def test_idle_gpus_are_taken_only_where_it_is_said() -> None:
     for text in ("1m", "31d", "soon"):
         with pytest.raises(ConfigurationError, match="RECLAIM_IDLE_AFTER"):
             FunctionSettings.from_environment({**URL, "RECLAIM_IDLE_AFTER": text})
+
+
+def test_for_how_long_metrics_stay_the_same() -> None:
+    assert metrics_interval({}) == timedelta(seconds=10)
+    assert metrics_interval({"METRICS_INTERVAL": "0s"}) == timedelta(0)
+    with pytest.raises(ConfigurationError, match="METRICS_INTERVAL"):
+        metrics_interval({"METRICS_INTERVAL": "often"})

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ import sqlalchemy as sa
 
 from functions.api.metrics import MetricsPage, exposition
 from shared.models.identity import Role
+from shared.models.slo import Breach, Crossing
 from shared.operations.metrics import Limits, measure
 from shared.policy.documents import PolicyDocument
 from shared.store.unit_of_work import Store
 from shared.telemetry.metrics import METRICS, Measurement
 from tests.functions.api.test_page_costs import rows_read
-from tests.support.builders import Deliver, connection_of
+from tests.support.builders import Deliver, connection_of, id_of
 from tests.support.queueing import gpus, policy
 from tests.support.rest import Rest
 
@@ -86,6 +88,70 @@ def test_the_time_until_healthy_falls_into_its_bucket(store: Store, deliver: Del
     assert "sentinel_submitted_to_healthy_seconds_sum 42.0" in text
 
 
+def test_a_rollout_that_ends_is_counted_once_by_its_outcome(
+    store: Store, deliver: Deliver, owner_engine: sa.Engine
+) -> None:
+    deliver.decide("a")
+    assert rollouts(store) == {"healthy": 0, "failed": 0}
+    for phase, outcomes in (
+        ("verifying", (0, 0)),
+        ("unhealthy", (0, 1)),
+        ("failed", (0, 1)),  # there is nothing to go back to
+        ("healthy", (1, 1)),  # it recovered
+        ("unhealthy", (1, 1)),  # no rollout
+        ("applying", (1, 1)),
+        ("failed", (1, 2)),
+    ):
+        with owner_engine.begin() as connection:
+            connection.execute(sa.text("UPDATE workloads SET phase = :phase"), {"phase": phase})
+        assert rollouts(store) == dict(zip(("healthy", "failed"), outcomes, strict=True)), phase
+
+
+@pytest.mark.parametrize("verb", ["rollback", "remove"])
+def test_a_rollback_or_a_removal_that_fails_is_no_rollout(
+    store: Store, deliver: Deliver, owner_engine: sa.Engine, verb: str
+) -> None:
+    deliver.decide("a")
+    with owner_engine.begin() as connection:
+        statement = "UPDATE action_plans SET decision = jsonb_set(decision, '{verb}', to_jsonb(CAST(:verb AS text)))"
+        connection.execute(sa.text(statement), {"verb": verb})
+        for phase in ("applying", "failed"):
+            connection.execute(sa.text("UPDATE workloads SET phase = :phase"), {"phase": phase})
+    assert rollouts(store) == {"healthy": 0, "failed": 0}
+
+
+def rollouts(store: Store) -> dict[str, float]:
+    return {key[1]: value for key, value in measured(store).items() if key[0].startswith("rollouts")}
+
+
+def test_breaches_that_last_are_counted_by_team_policy_and_factor(store: Store, deliver: Deliver) -> None:
+    for name, team in (("a", "search"), ("b", "search"), ("c", "ads")):
+        deliver.decide(name, team=team)
+    with store.begin() as work:
+        for name, factor, rate in (("a", 14.4, 20), ("b", 14.4, 30), ("b", 1, 30), ("c", 6, 7)):
+            team = "ads" if name == "c" else "search"
+            pair = Crossing(0.99, factor, timedelta(hours=1), timedelta(minutes=5))
+            work.breaches.add(Breach(uuid.uuid4(), id_of(name, team), "p", pair, rate, work.now))
+    assert breaches(store) == {
+        ("slo_breaches", "search", "p", "14.4"): 2,
+        ("slo_burn_rate", "search", "p", "14.4"): 30,
+        ("slo_breaches", "search", "p", "1"): 1,
+        ("slo_burn_rate", "search", "p", "1"): 30,
+        ("slo_breaches", "ads", "p", "6"): 1,
+        ("slo_burn_rate", "ads", "p", "6"): 7,
+    }
+    with store.begin() as work:
+        ids = [id_of("a"), id_of("b"), id_of("c", "ads")]
+        for lasting in work.breaches.lasting(ids).values():
+            for breach in lasting.values():
+                work.breaches.end(breach.id, work.now)
+    assert breaches(store) == {}
+
+
+def breaches(store: Store) -> dict[tuple[str, ...], float]:
+    return {key: value for key, value in measured(store).items() if key[0].startswith("slo_")}
+
+
 def test_what_is_held_and_what_limits_it(store: Store, deliver: Deliver) -> None:
     limits = [
         {"type": "quota", "scope": "team", "gpus": 8},
@@ -107,7 +173,7 @@ def test_what_is_held_and_what_limits_it(store: Store, deliver: Deliver) -> None
 
 def test_a_page_is_made_once_an_interval(store: Store) -> None:
     clock = [0.0]
-    page = MetricsPage(10, lambda: clock[0])
+    page = MetricsPage(timedelta(seconds=10), lambda: clock[0])
     asked: list[str] = []
     with store.read() as work:
         connection = connection_of(work)

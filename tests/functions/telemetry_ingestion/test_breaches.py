@@ -92,6 +92,17 @@ def test_a_breach_is_told_of_once_when_it_begins_and_once_when_it_is_over(teleme
         ]
 
 
+def test_a_breach_that_lasts_says_how_fast_the_budget_burns_now(telemetry: Telemetry) -> None:
+    web = workload(telemetry)
+    promise(telemetry)
+    report(telemetry, web, 1000, 20)
+    look(telemetry)
+    report(telemetry, web, 1000, 40)
+    look(telemetry)
+    assert [row["burn_rate"] for row in telemetry.rows("slo_breaches", "id")] == [30]
+    assert [one["state"] for one in told(telemetry)] == ["raised"]
+
+
 def test_ticks_at_once_tell_of_a_breach_once(telemetry: Telemetry) -> None:
     web = workload(telemetry)
     promise(telemetry)
