@@ -25,6 +25,9 @@ A module with an error of its own derives it from SentinelError next to the code
     +-- AlreadyExists             another object has the name that a new one should get
     +-- AmbiguousName             several workloads have the name that a command gave
     +-- PolicyUnreadable          a policy of another version, which cannot be put into force
+    +-- PrometheusError           a Prometheus gave no answer that counts
+    |   +-- PrometheusUnavailable the same query may be answered later
+    |   +-- QueryRefused          it will not be
     +-- ClusterError              a Kubernetes API server said no, or nothing
         +-- ClusterUnavailable    try again later; costs nobody an attempt
         |   +-- ClusterAway       the whole cluster does not answer, whatever it is asked
@@ -161,6 +164,18 @@ class AmbiguousName(SentinelError):
 
 class PolicyUnreadable(SentinelError):
     """The stored policy is of a version that this release cannot read, so it cannot be put into force."""
+
+
+class PrometheusError(SentinelError):
+    """A query has no answer that counts; the message holds no credentials."""
+
+
+class PrometheusUnavailable(PrometheusError):
+    """Prometheus does not answer, is overloaded, or has a part of the data alone."""
+
+
+class QueryRefused(PrometheusError):
+    """Prometheus will not answer this query, or its answer is of no use."""
 
 
 class ClusterError(SentinelError):

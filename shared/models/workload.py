@@ -49,6 +49,7 @@ from shared.models.fields import (
     printable,
 )
 from shared.models.kubernetes_object import refuse_as_workload
+from shared.models.service_metrics import ServiceMetrics
 from shared.models.validation import is_stored, read_stored
 
 MAX_REPLICAS = 10_000
@@ -401,7 +402,8 @@ class ClusterSelector(Wire):
 class WorkloadSpec(Wire):
     """A workload as anyone may post it. Everything but name, type and image has a default.
 
-    restarted_at: when all pods were last asked to be replaced; another moment replaces them once more.
+    restarted_at: when all pods were last asked to be replaced; another moment replaces them once more. metrics: what
+    Prometheus is asked about it; None for the queries of shared/telemetry/service_queries.csv.
     """
 
     name: DnsLabel
@@ -427,6 +429,7 @@ class WorkloadSpec(Wire):
     backoff_limit: Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)] = 0
     pod_failure_policy: PodFailurePolicy | None = None
     restarted_at: AwareDatetime | None = None
+    metrics: ServiceMetrics | None = None
     queue: bool = False
     priority: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
     generation: Generation | None = None
@@ -472,6 +475,12 @@ class WorkloadSpec(Wire):
                 "backoffLimit and podFailurePolicy are of training and batch workloads alone: "
                 f"a {self.type.kind} always replaces its pods"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _reads_its_own_metrics(self, info: ValidationInfo) -> Self:
+        if self.metrics is not None and not is_stored(info):
+            self.metrics.check(self.namespace, self.name)
         return self
 
     @property

@@ -1,0 +1,1 @@
+"""Asks a Prometheus. Nothing else of Sentinel reaches one."""
