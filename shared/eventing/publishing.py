@@ -1,24 +1,31 @@
 """Publishing to K_SINK over HTTP, in binary mode (CloudEvents HTTP binding, section 3.1).
 
 Where Knative Eventing authenticates senders, a SinkBinding mounts a token, and names the authorities that the sink's
-certificate is of. A token is replaced before it expires, so it is read for every event.
+certificate is of. A token is replaced before it expires, so its file is looked at for every event.
 """
 
+from __future__ import annotations
+
 import logging
+import os
+import select
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 from shared import tracing
-from shared.errors import SentinelError, StoreUnavailable
+from shared.errors import ConfigurationError, SentinelError, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import Queued, WireEvent
 from shared.eventing.function import EventStore
 
 if TYPE_CHECKING:
-    import urllib3
+    import http.client
+    import ssl
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 logger = logging.getLogger("sentinel.publishing")
 
@@ -47,11 +54,11 @@ class Publisher(Protocol):
 
 
 class HttpPublisher:
-    """Sends events to one sink, over connections that it keeps open.
+    """Sends events to one sink, over connections that it keeps open. Raises ConfigurationError for no HTTP address.
 
     token: the file with the token that the sink knows the sender by; there may be none. authorities: their
     certificates as PEM, when the sink's is of none that is known everywhere. timeout: seconds to connect, and the same
-    again to be answered.
+    again to be answered. connections: how many stay open, one for each thread that sends.
     """
 
     def __init__(
@@ -64,41 +71,114 @@ class HttpPublisher:
         connections: int = 4,
     ) -> None:
         self._sink = sink
-        self._token = token
+        self._scheme, self._host, self._port, self._target = _parts(sink)
+        self._token = None if token is None else _TokenFile(token)
         self._authorities = authorities
         self._timeout = timeout
         self._connections = connections
-        self._pool: urllib3.PoolManager | None = None
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._tls: ssl.SSLContext | None = None
+        weakref.finalize(self, _end, self._idle)
 
     def publish(self, event: WireEvent) -> None:
         """Returns once the sink has answered 2xx: the event is durable there. Raises PublishingFailed."""
-        import urllib3  # many events have no event that no reply carries, and a cold start should not wait for it
+        from http.client import HTTPException  # a cold start should not wait for it: many events publish nothing
 
-        if self._pool is None:
-            timeout = urllib3.Timeout(connect=self._timeout, read=self._timeout)
-            self._pool = urllib3.PoolManager(
-                maxsize=self._connections, retries=False, timeout=timeout, ca_cert_data=self._authorities
-            )
         headers, body = codec.encode(event)
         if (context := tracing.carried(event.attributes)) is not None:
             headers |= context.attributes  # as HTTP wants them, for a broker that records spans of its own
-        if self._token is not None:
-            with suppress(OSError):  # senders are not authenticated here
-                headers = {**headers, "authorization": f"Bearer {self._token.read_text(encoding='ascii').strip()}"}
+        if self._token is not None and (token := self._token.read()):
+            headers["authorization"] = f"Bearer {token}"
+        connection = self._connection()
         try:
-            answer = self._pool.request("POST", self._sink, body=body, headers=headers)
-        except urllib3.exceptions.HTTPError as error:
+            connection.request("POST", self._target, body, headers)
+            answer = connection.getresponse()
+            said = answer.read()
+        except (OSError, HTTPException) as error:
+            connection.close()
             reason = f"no answer from {self._sink}: {type(error).__name__}"
             raise PublishingFailed(reason, permanent=False, answered=False) from None
+        if len(self._idle) < self._connections:
+            self._idle.append(connection)
+        else:
+            connection.close()
         if answer.status >= 300:
-            said = answer.data[:200].decode(errors="replace")
             permanent = answer.status in _ABOUT_THE_EVENT
-            raise PublishingFailed(f"{self._sink} answered {answer.status} {said}", permanent=permanent)
+            raise PublishingFailed(
+                f"{self._sink} answered {answer.status} {said[:200].decode(errors='replace')}", permanent=permanent
+            )
 
     def close(self) -> None:
         """Ends the connections."""
-        if self._pool is not None:
-            self._pool.clear()
+        _end(self._idle)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """One that is open still, or a new one; it connects with its first request."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return self._new_connection()
+            if not _is_over(connection):
+                return connection
+            connection.close()
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        if self._scheme == "http":
+            return HTTPConnection(self._host, self._port, timeout=self._timeout)
+        if self._tls is None:
+            import ssl
+
+            self._tls = ssl.create_default_context(cadata=self._authorities)
+        return HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
+
+
+class _TokenFile:
+    """The token in a file, read again when the file is another one: the kubelet replaces it before it expires."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version: tuple[int, int, int] | None = None
+        self._token = ""
+
+    def read(self) -> str:
+        """The token, or nothing where senders are not authenticated."""
+        try:
+            found = os.stat(self._path)
+            if (version := (found.st_ino, found.st_mtime_ns, found.st_size)) != self._version:
+                self._token = self._path.read_text(encoding="ascii").strip()
+                self._version = version
+        except OSError:
+            return ""
+        return self._token
+
+
+def _end(connections: deque[http.client.HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
+
+
+def _parts(sink: str) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and the target of requests. Raises ConfigurationError."""
+    try:
+        url = urlsplit(sink)
+        host, port = url.hostname, url.port
+    except ValueError:
+        host = None
+    if not host or url.scheme not in ("http", "https"):
+        raise ConfigurationError(f"the sink must be an http:// or https:// address, not {sink[:60]!r}")
+    return url.scheme, host, port, urlunsplit(("", "", url.path or "/", url.query, ""))
+
+
+def _is_over(connection: http.client.HTTPConnection) -> bool:
+    """Whether the other side has ended the connection. Nothing else comes to one that waits for no answer."""
+    if connection.sock is None:
+        return True
+    waiting = select.poll()
+    waiting.register(connection.sock, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 class PublisherAfterCommit:

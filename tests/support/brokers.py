@@ -1,9 +1,11 @@
 """A broker's ingress, as small as the command line needs it: real HTTP, and each test says what becomes of events."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from shared.eventing import codec
 from shared.eventing.event import Envelope
@@ -12,7 +14,10 @@ Taken = Callable[[dict[str, str], bytes], None]
 
 
 class Broker(ThreadingHTTPServer):
-    """Answers every POST with `status`; what it accepts is in `events`, and handed to `taken` before the answer."""
+    """Answers every POST with `status`; what it accepts is in `events`, and handed to `taken` before the answer.
+
+    connections: those that were made to it.
+    """
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Ingress)
@@ -20,10 +25,16 @@ class Broker(ThreadingHTTPServer):
         self.statuses: dict[str, int] = {}
         self.events: list[Envelope] = []
         self.taken: Taken = lambda headers, body: None
+        self.connections: list[socket.socket] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/sentinel/default"
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self.connections.append(connection)
+        return connection, address
 
     def refuse(self, event_id: str, status: int) -> None:
         """Answers one event with another status."""

@@ -1,6 +1,7 @@
 """What no reply carries is published right after the commit, in its order; the relay sends what is left."""
 
 import itertools
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from events import CATALOGUE
-from shared.errors import StoreUnavailable
+from shared.errors import ConfigurationError, StoreUnavailable
 from shared.eventing.event import Queued, WireEvent
 from shared.eventing.processing import HttpAnswer, Processor
 from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit, PublishingFailed
@@ -243,3 +244,21 @@ def test_a_broker_is_told_the_trace_of_an_event_as_http_wants_it() -> None:
     assert not traced.keys() & seen[0].keys()
     assert traced.items() <= seen[1].items()
     assert {f"ce-{name}": value for name, value in traced.items()}.items() <= seen[1].items()
+
+
+def test_a_connection_is_kept_until_the_sink_ends_it() -> None:
+    with serving() as broker:
+        publisher = HttpPublisher(broker.url)
+        for _ in range(2):
+            publisher.publish(EVENT)
+        assert len(broker.connections) == 1
+        broker.connections[0].shutdown(socket.SHUT_RDWR)
+        publisher.publish(EVENT)
+        assert len(broker.connections) == 2
+        publisher.close()
+
+
+@pytest.mark.parametrize("sink", ["", "kafka:9092", "ftp://sink/", "http://", "http://sink:port/", "http://[::1/"])
+def test_a_sink_that_is_no_http_address_is_a_mistake_of_the_configuration(sink: str) -> None:
+    with pytest.raises(ConfigurationError, match="the sink must be"):
+        HttpPublisher(sink)
