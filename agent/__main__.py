@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from agent import resident_memory
 from agent.loop import Loop, Sampler
-from agent.node import PsutilNode
+from agent.node import HostNode
 from agent.pods import KubeletPods
 from agent.settings import AgentSettings
 from shared.errors import ConfigurationError
@@ -77,7 +77,7 @@ def _once(settings: AgentSettings, output: str) -> int:
 
     gpus, containers = _sources(settings)
     try:
-        sampler = Sampler(settings.cluster, settings.node, gpus, PsutilNode(), containers)
+        sampler = Sampler(settings.cluster, settings.node, gpus, HostNode(), containers)
         time.sleep(ONCE_SECONDS)
         reading = sampler.read(datetime.now(UTC))
     finally:
@@ -122,7 +122,7 @@ def _run(settings: AgentSettings) -> int:
         logger.warning("neither K_SINK nor KAFKA_BOOTSTRAP is set: metrics are served, and no event is sent")
     else:
         publisher.start()
-    sampler = Sampler(settings.cluster, settings.node, gpus, PsutilNode(), containers)
+    sampler = Sampler(settings.cluster, settings.node, gpus, HostNode(), containers)
     turns = _Turns(Loop(sampler, exporter, detector, publisher, settings.interval), stop)
     turns.start()
     logger.info(

@@ -1,4 +1,4 @@
-"""The node itself, read with psutil: CPU, memory, disks, networks, load.
+"""The node itself: CPU, memory, disks, networks, load. Linux says it in /proc; on a laptop psutil may have to ask.
 
 In a container the kernel shows what it shows to everybody: CPU, memory, disks and load are the node's. The file system
 is the one that the container's root is on, which is the node's as a rule. Networks are those of the pod, unless it has
@@ -6,78 +6,34 @@ the host's (`hostNetwork`).
 """
 
 import logging
-import time
-import warnings
+import os
 from collections.abc import Callable, Mapping
-
-import psutil
 
 logger = logging.getLogger("sentinel.agent.node")
 
-
-def _cpu() -> dict[str, float]:
-    one, five, fifteen = psutil.getloadavg()
-    return {
-        "cpu_utilization_percent": psutil.cpu_percent(),  # since the call before
-        "cpus": psutil.cpu_count() or 0,
-        "load1": one,
-        "load5": five,
-        "load15": fifteen,
-    }
+Groups = Mapping[str, Callable[[], dict[str, float]]]
 
 
-def _memory() -> dict[str, float]:
-    memory = psutil.virtual_memory()
-    return {"memory_total_bytes": memory.total, "memory_available_bytes": memory.available}
+def groups_of_this_system() -> Groups:
+    """What is read together, and is absent together where the system does not say it.
+
+    The share of busy CPU is measured from one reading to the next, and from here to the first.
+    """
+    if os.access("/proc/stat", os.R_OK):
+        from agent import linux_node
+
+        return linux_node.groups()
+    from agent import psutil_node
+
+    return psutil_node.groups()
 
 
-def _swap() -> dict[str, float]:
-    with warnings.catch_warnings(action="ignore"):  # of counters that are not used here
-        return {"swap_used_bytes": psutil.swap_memory().used}
+class HostNode:
+    """A NodeSource. groups: those of this system unless given."""
 
-
-def _file_system() -> dict[str, float]:
-    root = psutil.disk_usage("/")
-    return {"disk_total_bytes": root.total, "disk_used_bytes": root.used}
-
-
-def _disks() -> dict[str, float]:
-    if (disks := psutil.disk_io_counters(nowrap=False)) is None:
-        return {}
-    return {"disk_read_bytes_total": disks.read_bytes, "disk_written_bytes_total": disks.write_bytes}
-
-
-def _networks() -> dict[str, float]:
-    if (networks := psutil.net_io_counters(nowrap=False)) is None:
-        return {}
-    return {"network_received_bytes_total": networks.bytes_recv, "network_transmitted_bytes_total": networks.bytes_sent}
-
-
-def _uptime() -> dict[str, float]:
-    if hasattr(time, "CLOCK_BOOTTIME"):  # of Linux; setting the node's clock does not change it
-        return {"uptime_seconds": time.clock_gettime(time.CLOCK_BOOTTIME)}
-    return {"uptime_seconds": max(time.time() - psutil.boot_time(), 0)}
-
-
-GROUPS: Mapping[str, Callable[[], dict[str, float]]] = {
-    "CPU": _cpu,
-    "memory": _memory,
-    "swap": _swap,
-    "file system": _file_system,
-    "disks": _disks,
-    "networks": _networks,
-    "uptime": _uptime,
-}
-"""What is read together, and is absent together where the system does not say it."""
-
-
-class PsutilNode:
-    """A NodeSource. The share of busy CPU is measured from one reading to the next, and from here to the first."""
-
-    def __init__(self, groups: Mapping[str, Callable[[], dict[str, float]]] = GROUPS) -> None:
-        self._groups = groups
+    def __init__(self, groups: Groups | None = None) -> None:
+        self._groups = groups_of_this_system() if groups is None else groups
         self._unreadable: set[str] = set()
-        psutil.cpu_percent()
 
     def read(self) -> Mapping[str, float]:
         """What could be read. A group that could not is absent, and logged once."""
@@ -85,7 +41,7 @@ class PsutilNode:
         for name, read in self._groups.items():
             try:
                 found |= read()
-            except (OSError, RuntimeError, ValueError, psutil.Error) as error:
+            except (OSError, RuntimeError, ValueError, LookupError) as error:
                 if name not in self._unreadable:
                     self._unreadable.add(name)
                     logger.warning("the node does not say its %s: %s", name, error)

@@ -86,7 +86,7 @@ class GpuSource(Protocol):
 
 
 class NodeSource(Protocol):
-    """Where the readings of the node itself come from: psutil, or a script."""
+    """Where the readings of the node itself come from: Linux, or a script."""
 
     def read(self) -> Mapping[str, float]:
         """What could be read; what could not is absent."""
