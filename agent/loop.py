@@ -56,8 +56,8 @@ class Detector(Protocol):
 class Publisher(Protocol):
     """Takes events and delivers them later; SpoolingPublisher is one."""
 
-    def publish(self, event: WireEvent) -> None:
-        """Waits for no sink, and raises nothing."""
+    def publish(self, event: WireEvent, *, durable: bool = True) -> None:
+        """Waits for no sink, and raises nothing. durable: whether the event must survive the agent from now on."""
 
 
 class Sampler:
@@ -133,7 +133,7 @@ class Loop:
             self._display.show(reading)
             faults = self._detector.observe(reading)
             if self._publisher is not None:
-                self._publisher.publish(events.telemetry_event(reading))
+                self._publisher.publish(events.telemetry_event(reading), durable=False)
                 for fault in faults:
                     self._publisher.publish(events.fault_event(fault))
             self._detector.confirm()

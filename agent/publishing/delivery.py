@@ -56,7 +56,7 @@ class Delivery:
             return None
         failure = self._send(waiting[0])
         if failure is None:
-            return 0.0
+            return 0.0 if self._backlog.waiting else None
         if failure.answered and len(waiting) > 1:
             failures = self.failures
             if self._send(waiting[1]) is None:
@@ -65,6 +65,7 @@ class Delivery:
                 self._backlog.settle(waiting[0])
                 return 0.0
             self.failures = failures
+        self._backlog.keep()
         with suppress(OSError):
             self._spool.sync()
         return full_jitter(self.failures, self._draw())
@@ -77,6 +78,7 @@ class Delivery:
 
     def _send(self, spooled: Spooled) -> PublishingFailed | None:
         """Why the event stays; None when it is settled."""
+        taken = True
         try:
             self._publish(spooled.event)
         except PublishingFailed as failure:
@@ -86,14 +88,14 @@ class Delivery:
                     logger.warning("the sink takes no event now; they wait in the spool: %s", failure)
                 return failure
             self.refuse(spooled.event, str(failure))
-        else:
-            self.published += 1
+            taken = False
+        self._backlog.settle(spooled)
+        self.published += taken
         if self.failures:
             logger.info(
                 "the sink answers again, after %d failures; events that wait: %d", self.failures, self._backlog.waiting
             )
             self.failures = 0
-        self._backlog.settle(spooled)
         return None
 
     def _publish(self, event: WireEvent) -> None:

@@ -1,4 +1,4 @@
-"""The publisher that the agent's loop uses: an event is in the spool at once, and a thread delivers it."""
+"""The publisher that the agent's loop uses: it takes an event at once, and a thread delivers it."""
 
 import random
 import threading
@@ -70,14 +70,18 @@ class SpoolingPublisher:
         self._backlog.open()
         self._thread.start()
 
-    def publish(self, event: WireEvent) -> None:
-        """Takes an event: it survives the agent where the disk takes it. Waits for no sink, and raises nothing."""
+    def publish(self, event: WireEvent, *, durable: bool = True) -> None:
+        """Takes an event. Waits for no sink, and raises nothing.
+
+        A durable one survives the agent where the disk takes it. Another one does so once the sink does not take it at
+        once, or a newer event comes.
+        """
         try:
             codec.check_size(event)
         except EventTooLarge as error:
             self._delivery.refuse(event, str(error))
             return
-        self._backlog.add(event)
+        self._backlog.add(event, durable=durable)
         with self._condition:
             self._arrived = True
             self._condition.notify()
@@ -88,6 +92,7 @@ class SpoolingPublisher:
             self._ends_at = time.monotonic() + seconds
             self._condition.notify()
         self._thread.join(seconds)
+        self._backlog.keep()
         self._spool.close()
         self._sink.close()
 

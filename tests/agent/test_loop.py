@@ -73,12 +73,14 @@ class Outlets:
 
     shown: list[NodeReading] = field(default_factory=list)
     published: list[WireEvent] = field(default_factory=list)
+    durable: list[bool] = field(default_factory=list)
 
     def show(self, reading: NodeReading) -> None:
         self.shown.append(reading)
 
-    def publish(self, event: WireEvent) -> None:
+    def publish(self, event: WireEvent, *, durable: bool = True) -> None:
         self.published.append(event)
+        self.durable.append(durable)
 
     @property
     def types(self) -> Sequence[str]:
@@ -165,6 +167,7 @@ def test_a_reading_is_shown_and_published_with_its_faults() -> None:
     outlets = run(Sources((gpu_reading(),), (XID,)), Time(1))
     assert [reading.node for reading in outlets.shown] == ["gpu-0"]
     assert outlets.types == [TELEMETRY, FAULT]
+    assert outlets.durable == [False, True]  # a reading may be lost with the agent, a fault may not
 
 
 def test_a_turn_that_fails_is_counted_and_the_next_one_is_taken(caplog: pytest.LogCaptureFixture) -> None:

@@ -181,3 +181,45 @@ def test_a_directory_that_cannot_be_used_is_used_when_it_can(tmp_path: Path) -> 
     drain(delivery)
     assert ids(sink.received) == [1, 2, 3]
     spool.close()
+
+
+def test_an_event_that_need_not_be_durable_leaves_the_disk_alone_while_the_sink_takes_it(
+    delivery: Delivery, backlog: Backlog, sink: ScriptedSink, tmp_path: Path
+) -> None:
+    for number in range(3):
+        backlog.add(event(number), durable=False)
+        drain(delivery)
+    assert (ids(sink.received), backlog.waiting) == ([0, 1, 2], 0)
+    assert not list(tmp_path.glob("*.segment"))
+
+
+def test_an_event_that_the_sink_does_not_take_at_once_is_spooled(
+    delivery: Delivery, backlog: Backlog, spool: FullDisk, sink: ScriptedSink
+) -> None:
+    sink.failure = lambda _: AWAY
+    backlog.add(event(1), durable=False)
+    assert spool.waiting == 0
+    delivery.step()
+    assert spool.waiting == 1
+    backlog.add(event(2), durable=False)
+    assert spool.waiting == 2
+    sink.failure = lambda _: None
+    drain(delivery)
+    assert ids(sink.received) == [1, 2]
+
+
+def test_a_newer_event_brings_the_one_before_to_the_spool_and_neither_is_sent_twice(
+    backlog: Backlog, spool: FullDisk
+) -> None:
+    class Slow(ScriptedSink):
+        def publish(self, one: WireEvent) -> None:
+            if not self.received:
+                backlog.add(event(2))  # while the first is on its way
+                assert spool.waiting == 2
+            super().publish(one)
+
+    sink = Slow()
+    delivery = Delivery(sink, backlog, spool, lambda: 0.5)
+    backlog.add(event(1), durable=False)
+    drain(delivery)
+    assert (ids(sink.received), backlog.waiting) == ([1, 2], 0)

@@ -82,9 +82,9 @@ def test_closing_waits_no_longer_than_it_may_for_a_sink_that_hangs(tmp_path: Pat
 
     publisher = SpoolingPublisher(Hanging(), Spool(tmp_path, LIMIT))
     publisher.start()
-    publisher.publish(event(1))
+    publisher.publish(event(1), durable=False)
     hanging.wait()
-    publisher.publish(event(2))
+    publisher.publish(event(2), durable=False)
     publisher.close(0.01)
     hang.set()
     left = Spool(tmp_path, LIMIT)
