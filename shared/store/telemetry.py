@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.sweep import Key
-from shared.models.telemetry import Dropped, GpuSample, NodeSample, WorkloadSample
+from shared.models.telemetry import Dropped, NodeSample, WorkloadSample
+from shared.store import gpu_copy
 from shared.store.telemetry_tables import dropped_samples
-from shared.telemetry.fields import GPU_FIELDS, WORKLOAD_FIELDS
+from shared.telemetry.fields import WORKLOAD_FIELDS
 
 _MINUTE = timedelta(minutes=1)
 
@@ -76,7 +77,7 @@ class TelemetryRows:
 
     def copy_gpus(self, sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> None:
         """Stores a sample whose node has none of that moment. workloads: of its GPUs, in their order."""
-        self.connection.exec_driver_sql(COPY_GPUS, (gpu_lines(sample, workloads),))
+        self.connection.exec_driver_sql(_COPY_GPUS, (gpu_copy.encode([(sample, workloads)]),))
 
     def has_gpus(self, sample: NodeSample) -> bool:
         """Whether every GPU of a sample is stored already."""
@@ -135,11 +136,8 @@ _REMEMBER_WORKLOADS = sa.text("""
 """)
 _MAKE_PARTITION = sa.text("SELECT make_partition(:table, CAST(:moment AS timestamptz))")
 
-_FIELDS = tuple(GPU_FIELDS)
-_GPU_KEYS = ("cluster", "node", "observed_at", "gpu", "index", "product", "state", "parent", "profile")
-_GPU_COLUMNS = (*_GPU_KEYS, "containers", "workload_id", *GPU_FIELDS)
-_NAMES = ", ".join(_GPU_COLUMNS)
-COPY_GPUS = f"COPY gpu_samples ({_NAMES}) FROM STDIN"
+_NAMES = ", ".join(gpu_copy.COLUMNS)
+_COPY_GPUS = f"COPY gpu_samples ({_NAMES}) FROM STDIN WITH (FORMAT binary)"
 _STORED = sa.text("""
     SELECT count(*) FROM gpu_samples
      WHERE cluster = :cluster AND node = :node AND observed_at = :observed_at AND gpu = ANY(CAST(:gpus AS text[]))
@@ -170,32 +168,6 @@ _DROP = _NEW_DROP.on_conflict_do_update(
     index_elements=["kind", "subject", "reason"],
     set_={"samples": dropped_samples.c.samples + _NEW_DROP.excluded.samples, "updated_at": sa.func.now()},
 )
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-_NULL = "\\N"
-
-
-def gpu_lines(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> bytes:
-    """The rows of a sample in the text format of COPY."""
-    first = (sample.cluster, sample.node, sample.observed_at.isoformat())
-    start = "\t".join(text.translate(_ESCAPES) for text in first)
-    lines = []
-    for gpu, workload in zip(sample.gpus, workloads, strict=True):
-        told = (gpu.gpu, str(gpu.index), gpu.product, gpu.state, gpu.parent, gpu.profile, _array(gpu))
-        texts = [_NULL if text is None else text.translate(_ESCAPES) for text in told]
-        texts.append(_NULL if workload is None else str(workload))
-        get = gpu.metrics.get
-        texts += [_NULL if value is None else repr(value) for value in map(get, _FIELDS)]
-        lines.append("\t".join((start, *texts)))
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _array(gpu: GpuSample) -> str | None:
-    """The containers as PostgreSQL writes an array of texts."""
-    if not gpu.containers:
-        return None
-    quoted = (str(one).replace("\\", "\\\\").replace('"', '\\"') for one in gpu.containers)
-    return "{" + ",".join(f'"{one}"' for one in quoted) + "}"
 
 
 def _gpu_rows(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> Iterable[dict[str, object]]:

@@ -25,7 +25,7 @@ from events.telemetry import TelemetryGpu
 from functions.telemetry_ingestion.function import build
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.models.telemetry import Container, GpuSample, NodeSample
-from shared.store import telemetry
+from shared.store import gpu_copy
 from shared.store.database import connect
 from shared.store.migrate import upgrade
 from shared.store.unit_of_work import Store
@@ -79,9 +79,9 @@ def measure(said: Callable[[str], None]) -> Rates:
                 rate.append(_rate(lambda requests=requests: _ingest(deliver, requests)))  # type: ignore[misc]
             values = list(_samples(f"values-{number}"))
             kept.written.append(_rate(lambda values=values: _write(engine, values)))  # type: ignore[misc]
-            each = [telemetry.gpu_lines(sample, [None] * GPUS) for sample in _samples(f"each-{number}")]
+            each = [_lines(sample) for sample in _samples(f"each-{number}")]
             kept.copies.append(_rate(lambda each=each: _copy(engine, each)))  # type: ignore[misc]
-            everything = [b"".join(telemetry.gpu_lines(one, [None] * GPUS) for one in _samples(f"one-{number}"))]
+            everything = [b"".join(_lines(one) for one in _samples(f"one-{number}"))]
             kept.one_copy.append(_rate(lambda everything=everything: _copy(engine, everything)))  # type: ignore[misc]
         with engine.connect() as connection:
             stored = connection.execute(sa.text("SELECT count(*) FROM gpu_samples")).scalar_one()
@@ -148,6 +148,28 @@ def _request(sample: NodeSample) -> tuple[dict[str, str], bytes]:
     return request(_KIND, data, source=f"/sentinel/agents/local/{sample.node}", subject=sample.node)
 
 
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_COPY = f"COPY gpu_samples ({', '.join(gpu_copy.COLUMNS)}) FROM STDIN"
+
+
+def _lines(sample: NodeSample) -> bytes:
+    """The rows of a sample in the text format of COPY."""
+    first = (sample.cluster, sample.node, sample.observed_at.isoformat())
+    start = "\t".join(text.translate(_ESCAPES) for text in first)
+    lines = []
+    for gpu in sample.gpus:
+        told = (gpu.gpu, str(gpu.index), gpu.product, gpu.state, gpu.parent, gpu.profile, _array(gpu), None)
+        texts = ["\\N" if text is None else text.translate(_ESCAPES) for text in told]
+        texts += ["\\N" if value is None else repr(value) for value in map(gpu.metrics.get, GPU_FIELDS)]
+        lines.append("\t".join((start, *texts)))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _array(gpu: GpuSample) -> str:
+    """The containers as PostgreSQL writes an array of texts."""
+    return "{" + ",".join(f'"{one}"' for one in gpu.containers) + "}"
+
+
 def _rate(work: Callable[[], None]) -> float:
     started = time.perf_counter()
     work()
@@ -164,9 +186,9 @@ def _ingest(deliver: Deliver, requests: list[tuple[dict[str, str], bytes]]) -> N
 def _copy(engine: sa.Engine, batches: list[bytes]) -> None:
     for batch in batches:
         with engine.begin() as connection:
-            connection.exec_driver_sql(telemetry.COPY_GPUS, (batch,))
+            connection.exec_driver_sql(_COPY, (batch,))
 
 
 def _write(engine: sa.Engine, samples: list[NodeSample]) -> None:
     for sample in samples:
-        _copy(engine, [telemetry.gpu_lines(sample, [None] * GPUS)])
+        _copy(engine, [_lines(sample)])

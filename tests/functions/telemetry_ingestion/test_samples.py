@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from events.telemetry import MAX_GPUS
 from shared.models.telemetry import READINGS_A_MINUTE
+from shared.telemetry.fields import GPU_FIELDS
 from tests.functions.telemetry_ingestion.conftest import GPU, INGESTION, Telemetry, gpu
 from tests.support.builders import Deliver, id_of, in_parallel, request, revision_of, rows
 
@@ -40,6 +41,21 @@ def test_a_sample_of_a_node_is_a_row_for_each_gpu_in_typed_columns(telemetry: Te
     )
     [agent] = telemetry.rows("agents")
     assert (agent["state"], agent["driver"], agent["observed_at"]) == ("ok", "580.95.05", telemetry.now)
+
+
+def test_fields_are_stored_whichever_are_there_and_in_whatever_order(telemetry: Telemetry) -> None:
+    highest = {name: field.maximum for name, field in GPU_FIELDS.items()}
+    some = dict(list(highest.items())[1::3])
+    sent = [highest, dict(reversed(highest.items())), some, dict(reversed(some.items())), {}]
+    names = ["Ü-€-\U0001f600", "a b"]
+    held = [{"namespace": name, "pod": name, "container": name} for name in names]
+    gpus = [gpu(number, metrics=metrics, containers=held[:number]) for number, metrics in enumerate(sent)]
+    assert telemetry.send(*gpus).status == 202
+    stored = telemetry.rows("gpu_samples", '"index"')
+    assert [{name: row[name] for name in highest if row[name] is not None} for row in stored] == sent
+    assert [row["containers"] for row in stored] == [
+        [f"{name}/{name}/{name}" for name in names[:number]] or None for number in range(len(sent))
+    ]
 
 
 def test_a_node_without_gpus_says_so(telemetry: Telemetry) -> None:
