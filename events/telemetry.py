@@ -1,9 +1,11 @@
 """What nodes and workloads report, and what is wrong with them."""
 
+import operator
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -34,11 +36,19 @@ Moment = Annotated[datetime, AfterValidator(_utc)]
 
 
 def _within(known: Mapping[str, fields.Field]) -> AfterValidator:
-    def check(values: dict[str, float]) -> dict[str, float]:
-        for name, value in values.items():
-            if (field := known.get(name)) is None:
+    @lru_cache(maxsize=256)  # a driver measures the same fields each time
+    def limits(names: tuple[str, ...]) -> tuple[list[float], list[float]]:
+        for name in names:
+            if name not in known:
                 raise ValueError(f"{name[:60]!r} is not a field; the fields are {', '.join(known)}")
-            field.check(value)
+        return [known[name].minimum for name in names], [known[name].maximum for name in names]
+
+    def check(values: dict[str, float]) -> dict[str, float]:
+        least, most = limits(tuple(values))
+        given = values.values()
+        if not (all(map(operator.le, least, given)) and all(map(operator.ge, most, given))):
+            for name, value in values.items():
+                known[name].check(value)
         return values
 
     return AfterValidator(check)
