@@ -260,6 +260,34 @@ def test_a_repeated_key_among_many_is_found_at_once() -> None:
     assert "the key '89999' appears twice" in reason(BINARY | JSON, body)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1, "a" :":"}',
+        b'{"a":"::", "a":1}',
+        b'{"a":1, "\\u0061":1}',
+        b'{"a:":1, "a\\u003A":"b"}',
+        b'[{"b:":"::", "x":[{"a":{}, "a":[]}]}]',
+        b'{"a":{"b":1}, "a":{"b":1}}',
+    ],
+)
+def test_a_repeated_key_is_found_whatever_else_has_colons(body: bytes) -> None:
+    assert "appears twice" in reason(BINARY | JSON, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a:":":", "b\\u003a":"\\\\u003a", ":":[":", {"c" : 1.50}]}',
+        b'":"',
+        b"[-0.0, 1e-400, 12345678901234567890123]",
+    ],
+)
+def test_json_is_read_as_python_reads_it_whatever_has_colons(body: bytes) -> None:
+    read = codec.decode(BINARY | JSON, body).data
+    assert (read, repr(read)) == (json.loads(body), repr(json.loads(body)))
+
+
 @pytest.mark.parametrize("text", ['"\\ud83d\\ude00"', '"\\\\u0000"', '"\\u00e9"'])
 def test_escapes_that_are_unicode_are_taken(text: str) -> None:
     assert codec.decode(BINARY | JSON, text.encode()).data == json.loads(text)
