@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-QUICK := -n 3 --dist loadgroup -m "not cluster and not kafka and not slow and not faults and not gpu"
+QUICK := -n 3 --dist loadgroup -p no:schemathesis -m "not cluster and not kafka and not slow and not faults and not gpu"
 
 # Recipes read what the user gives from the environment, in quotes: a path may hold spaces, quotes, `%` or `$`. `value`
 # keeps make from expanding a `$` in it. `run` and `demo` take KUBECONFIG only from make's own command line, so that a

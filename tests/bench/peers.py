@@ -10,6 +10,7 @@ import yaml
 
 from knative.local.runtime.platform import BASE
 from tests.bench.null import HOPS, kind
+from tests.support.manifests import read
 
 _FUNCTION, _SINK = "workload-intake", "dead-letter"
 
@@ -28,7 +29,7 @@ def write_null_chain(directory: Path) -> Path:
 
 
 def _documents(name: str) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all((BASE / name).read_text()) if document]
+    return copy.deepcopy(read(BASE / name))
 
 
 def _service(template: dict[str, Any], hop: int) -> dict[str, Any]:

@@ -1,18 +1,19 @@
 """The routing table (knative/base) and the catalogue agree: nothing is sent to nobody, and nothing goes in a circle."""
 
 import ast
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from events import CATALOGUE, rollout
 from events.continuation import RelayContinued, SweepContinued, VerificationContinued
 from events.plan import PlanProposed, PlanReconsidered
 from events.policy import QueueContinued
 from functions import serve
+from tests.support.manifests import Document, base
 
 CONTINUATIONS = {
     CATALOGUE.name_of(model)
@@ -20,7 +21,6 @@ CONTINUATIONS = {
 }
 ROOT = Path(__file__).parents[2]
 OPERATIONS = ROOT / "shared" / "operations"
-BASE = ROOT / "knative" / "base"
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,8 @@ class Route:
     service: str
 
 
-def documents(kind: str) -> list[dict[str, Any]]:
-    found = [document for file in sorted(BASE.glob("*.yaml")) for document in yaml.safe_load_all(file.read_text())]
-    return [document for document in found if document and document.get("kind") == kind]
+def documents(kind: str) -> list[Document]:
+    return [document for document in base() if document["kind"] == kind]
 
 
 def routes() -> list[Route]:
@@ -73,43 +72,56 @@ def test_no_type_goes_to_one_function_twice() -> None:
     assert len(pairs) == len(set(pairs))
 
 
+@cache
 def emitted_by(service: str) -> set[str]:
     """The types that a function emits: those that its modules make, and those of its operations' results."""
     names = {declared.data.__name__: declared.name for declared in CATALOGUE}
     results = {result.__name__: CATALOGUE.name_of(model) for result, model in rollout.EVENTS.items()}
-    trees = [ast.parse(file.read_text()) for file in (ROOT / "functions" / service.replace("-", "_")).glob("*.py")]
-    made = set().union(*map(calls, trees))
+    modules = [parsed(file) for file in (ROOT / "functions" / service.replace("-", "_")).glob("*.py")]
+    made = set().union(*(module.calls for module in modules))
     found = {names[name] for name in made & names.keys()}
     if "proposal" in made:
         found.add(CATALOGUE.name_of(PlanProposed))
     if "outgoing" in made:
-        operations = [ast.parse((OPERATIONS / f"{name}.py").read_text()) for name in reached(trees)]
-        found |= {results[name] for tree in operations for name in calls(tree) & results.keys()}
+        found |= {results[name] for operation in reached(modules) for name in operation.calls & results.keys()}
     return found
 
 
-def calls(tree: ast.AST) -> set[str]:
-    """The names that are called, or whose attributes are: `Name(...)` and `Name.of(...)`."""
-    made = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+@dataclass(frozen=True)
+class Module:
+    """What a source file calls, and the modules of shared.operations that it may import.
+
+    calls: names that are called, or whose attributes are: `Name(...)` and `Name.of(...)`.
+    """
+
+    calls: frozenset[str]
+    operations: frozenset[str]
+
+
+@cache
+def parsed(file: Path) -> Module:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    made = (node.func for node in nodes if isinstance(node, ast.Call))
     owners = (node.value if isinstance(node, ast.Attribute) else node for node in made)
-    return {node.id for node in owners if isinstance(node, ast.Name)}
-
-
-def reached(trees: list[ast.Module]) -> set[str]:
-    """The modules of shared.operations that are imported, by each other too."""
-    known = {file.stem for file in OPERATIONS.glob("*.py")}
-    found: set[str] = set()
-    waiting = list(trees)
-    while waiting:
-        for node in ast.walk(waiting.pop()):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("shared.operations"):
-                continue
+    calls = frozenset(node.id for node in owners if isinstance(node, ast.Name))
+    operations: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shared.operations"):
             module = (node.module or "").removeprefix("shared.operations").lstrip(".")
-            names = {module} if module else {alias.name for alias in node.names}
-            new = names & known - found
-            found |= new
-            waiting += [ast.parse((OPERATIONS / f"{name}.py").read_text()) for name in new]
-    return found
+            operations |= {module} if module else {alias.name for alias in node.names}
+    return Module(calls, frozenset(operations))
+
+
+def reached(modules: Iterable[Module]) -> list[Module]:
+    """The modules of shared.operations that are imported, by each other too."""
+    known = {file.stem: file for file in OPERATIONS.glob("*.py")}
+    found: dict[str, Module] = {}
+    waiting = list(modules)
+    while waiting:
+        for name in waiting.pop().operations & known.keys() - found.keys():
+            found[name] = parsed(known[name])
+            waiting.append(found[name])
+    return list(found.values())
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)

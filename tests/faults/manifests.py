@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from knative.local.runtime.platform import BASE
+from tests.support.manifests import base
 
 CLOCK = Path(__file__).parent / "clock"
 ROOT = Path(__file__).parents[2]
-Object = dict[str, Any]
 
 
 def functions() -> list[str]:
     """The names of the Services that a Trigger delivers to."""
-    found = [each["spec"]["subscriber"]["ref"]["name"] for each in _objects() if each["kind"] == "Trigger"]
+    found = [each["spec"]["subscriber"]["ref"]["name"] for each in base() if each["kind"] == "Trigger"]
     return list(dict.fromkeys(found))
 
 
@@ -27,8 +26,8 @@ def write(directory: Path, *, database_url: str, sink: str, subscribers: Mapping
 
     The clocks of functions are an hour off, fast and slow in turn (R8).
     """
-    bound = {each["spec"]["subject"]["name"] for each in _objects() if each["kind"] == "SinkBinding"}
-    objects = list(_objects())
+    bound = {each["spec"]["subject"]["name"] for each in base() if each["kind"] == "SinkBinding"}
+    objects = copy.deepcopy(base())
     clocks = itertools.cycle((3600, -3600))
     for each in objects:
         name = each["metadata"]["name"]
@@ -44,9 +43,3 @@ def write(directory: Path, *, database_url: str, sink: str, subscribers: Mapping
     (directory / "all.yaml").write_text(yaml.safe_dump_all(objects))
     (directory / "kustomization.yaml").write_text("resources: [all.yaml]\n")
     return directory
-
-
-def _objects() -> Iterator[Object]:
-    listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
-    for file in listed:
-        yield from (each for each in yaml.safe_load_all((BASE / file).read_text()) if each)

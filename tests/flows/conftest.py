@@ -1,4 +1,7 @@
-"""One platform for all flows that need not stop it, and one for those that do."""
+"""A platform for the flows of a module that need not stop it, and one for all that do.
+
+A platform works as long as it runs: it ends with the tests that need it, and not with the run.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,13 @@ from tests.support import databases
 from tests.support.running import RunningPlatform, running
 
 
-@pytest.fixture(scope="session")
-def platform() -> Iterator[RunningPlatform]:
-    """Started once; tests use workloads of their own."""
-    with scratch_directory("flows") as directory, running(directory / "state") as started:
-        yield started
+@pytest.fixture(scope="module")
+def platform(migrated_data: Path) -> Iterator[RunningPlatform]:
+    """Tests use workloads of their own."""
+    with scratch_directory("flows") as directory:
+        databases.copy(migrated_data, directory / "state" / "postgres")
+        with running(directory / "state") as started:
+            yield started
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from fastapi import FastAPI
 
 from functions.api.identity import Identity
 from shared.clusters.kubeconfig import read_connection
@@ -14,6 +15,7 @@ from shared.identity.keys import KeyDirectory
 from shared.identity.passwords import Passwords
 from shared.identity.tokens import Tokens
 from shared.store.unit_of_work import Store
+from tests.support import rest
 from tests.support.chain import Chain
 from tests.support.cluster import Site
 from tests.support.someone import Someone
@@ -26,6 +28,13 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     stand_in = StandIn(tmp_path_factory.mktemp("kubernetes"))
     yield stand_in.kubeconfig
     stand_in.end()
+
+
+@pytest.fixture(scope="session")
+def application() -> Iterator[tuple[FastAPI, int]]:
+    """The API and its port. Building it takes long, so one serves all tests of a process, which set its services."""
+    with rest.serving() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

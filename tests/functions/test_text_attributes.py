@@ -11,11 +11,11 @@ from shared.eventing import codec
 from shared.eventing.event import Envelope
 from shared.eventing.processing import HttpAnswer
 from shared.store.unit_of_work import Store
-from tests.functions.cli.conftest import Sentinel, api, application, broker, nowhere, sentinel
+from tests.functions.cli.conftest import Sentinel, api, broker, nowhere, sentinel
 from tests.support.brokers import Broker
 from tests.support.builders import INTAKE, SUBMITTED, Deliver, rows, submission
 
-__all__ = ["api", "application", "broker", "nowhere", "sentinel"]
+__all__ = ["api", "broker", "nowhere", "sentinel"]
 
 ATTRIBUTES = {"specversion": "1.0", "type": SUBMITTED, "source": "/z%C3%BCrich", "id": "Zürich 1", "subject": "Zürich"}
 BODY = json.dumps(submission()).encode()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from events import CATALOGUE
 from events.telemetry import GpuFault, TelemetryGpu
@@ -15,8 +13,8 @@ from knative.local.resources import loader
 from knative.local.resources.loader import Name
 from knative.local.runtime import secrets
 from knative.local.runtime.platform import BASE
-from tests.manifests.test_base import raw
 from tests.support.kustomize import rendered
+from tests.support.manifests import base, read
 
 COMPONENTS = BASE.parent / "components"
 POD_RESOURCES = "/var/lib/kubelet/pod-resources"
@@ -24,7 +22,7 @@ STATE = "/var/lib/sentinel/agent"
 
 
 def daemon_set() -> dict[str, Any]:
-    (found,) = (document for document in raw() if document["kind"] == "DaemonSet")
+    (found,) = (document for document in base() if document["kind"] == "DaemonSet")
     return found
 
 
@@ -42,11 +40,11 @@ def test_the_sink_binding_gives_the_agent_the_broker() -> None:
 
 def test_its_account_may_do_nothing_and_has_no_token() -> None:
     (account,) = (
-        one for one in raw() if one["kind"] == "ServiceAccount" and one["metadata"]["name"] == "sentinel-agent"
+        one for one in base() if one["kind"] == "ServiceAccount" and one["metadata"]["name"] == "sentinel-agent"
     )
     assert pod()["serviceAccountName"] == "sentinel-agent"
     assert (account["automountServiceAccountToken"], pod()["automountServiceAccountToken"]) == (False, False)
-    bindings = [one for one in raw() if one["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+    bindings = [one for one in base() if one["kind"] in ("RoleBinding", "ClusterRoleBinding")]
     assert "sentinel-agent" not in [subject["name"] for one in bindings for subject in one["subjects"]]
 
 
@@ -76,9 +74,9 @@ def test_it_is_pinned_and_bounded() -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
-def test_the_component_keeps_it_to_gpu_nodes_and_gives_it_their_devices(tmp_path: Path) -> None:
-    documents = rendered(tmp_path, "gpu-nodes")
-    assert len(documents) == len(raw())
+def test_the_component_keeps_it_to_gpu_nodes_and_gives_it_their_devices() -> None:
+    documents = rendered("gpu-nodes")
+    assert len(documents) == len(base())
     (found,) = (one for one in documents if one["kind"] == "DaemonSet")
     spec = found["spec"]["template"]["spec"]
     assert spec["runtimeClassName"] == "nvidia"
@@ -93,7 +91,7 @@ def test_the_component_keeps_it_to_gpu_nodes_and_gives_it_their_devices(tmp_path
 
 
 def test_the_closed_component_lets_it_send_telemetry_and_faults_under_its_own_sources() -> None:
-    policies = yaml.safe_load_all((COMPONENTS / "closed" / "event-policies.yaml").read_text())
+    policies = read(COMPONENTS / "closed" / "event-policies.yaml")
     (spec,) = (one["spec"] for one in policies if one["metadata"]["name"] == "agent")
     sources, types = spec["filters"]
     assert sources == {"prefix": {"source": "/sentinel/agents/"}}
@@ -102,7 +100,7 @@ def test_the_closed_component_lets_it_send_telemetry_and_faults_under_its_own_so
 
 
 def test_the_closed_component_lets_a_prometheus_scrape_it() -> None:
-    policies = yaml.safe_load_all((COMPONENTS / "closed" / "network-policy.yaml").read_text())
+    policies = read(COMPONENTS / "closed" / "network-policy.yaml")
     (policy,) = (one["spec"] for one in policies if one["metadata"]["name"] == "agent-metrics")
     labels = daemon_set()["spec"]["template"]["metadata"]["labels"]
     assert policy["podSelector"]["matchLabels"] == labels

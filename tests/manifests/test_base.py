@@ -20,6 +20,7 @@ from knative.local.resources.manifests import ApiServerSource, DeliverySpec, Ser
 from knative.local.runtime import secrets
 from knative.local.runtime.platform import BASE
 from shared.eventing.function import MAX_ATTEMPTS
+from tests.support.manifests import base, kustomization
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = {
@@ -36,24 +37,13 @@ FUNCTIONS = {
 CONNECTIONS = 100 - 3
 
 
-def raw() -> list[dict[str, Any]]:
-    """Every document of every file in the kustomization."""
-    kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())
-    return [
-        document
-        for file in kustomization["resources"]
-        for document in yaml.safe_load_all((BASE / file).read_text())
-        if document
-    ]
-
-
 @pytest.fixture(scope="module")
 def manifests() -> Manifests:
     return loader.load(BASE, secrets.SUPPLIED)
 
 
 def containers() -> list[Any]:
-    found = [document for document in raw() if document["apiVersion"] == "serving.knative.dev/v1"]
+    found = [document for document in base() if document["apiVersion"] == "serving.knative.dev/v1"]
     return [pytest.param(document["spec"]["template"], id=document["metadata"]["name"]) for document in found]
 
 
@@ -72,9 +62,8 @@ def test_the_laptop_reads_them(manifests: Manifests) -> None:
 
 
 def test_the_kustomization_has_nothing_but_resources() -> None:
-    kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())
-    assert set(kustomization) == {"apiVersion", "kind", "resources"}
-    assert {file.name for file in BASE.glob("*.yaml")} == {*kustomization["resources"], "kustomization.yaml"}
+    assert set(kustomization()) == {"apiVersion", "kind", "resources"}
+    assert {file.name for file in BASE.glob("*.yaml")} == {*kustomization()["resources"], "kustomization.yaml"}
 
 
 def test_every_event_type_has_a_trigger_or_is_terminal(manifests: Manifests) -> None:
@@ -88,7 +77,7 @@ def test_one_trigger_a_subscription(manifests: Manifests) -> None:
 
 
 def test_every_trigger_states_every_delivery_field() -> None:
-    triggers = [document for document in raw() if document["kind"] == "Trigger"]
+    triggers = [document for document in base() if document["kind"] == "Trigger"]
     fields = {"deadLetterSink", "retry", "backoffPolicy", "backoffDelay", "timeout"}
     assert all(set(document["spec"]["delivery"]) == fields for document in triggers)
 
@@ -226,11 +215,11 @@ def test_containers_are_pinned_bounded_and_unprivileged(template: dict[str, Any]
 def test_the_watcher_may_read_what_it_watches_and_nothing_more(manifests: Manifests) -> None:
     (source,) = manifests.api_servers.values()
     assert _watched(source) == {("apps", "deployments"), ("apps", "statefulsets"), ("batch", "jobs")}
-    (role,) = (document for document in raw() if document["kind"] == "ClusterRole")
+    (role,) = (document for document in base() if document["kind"] == "ClusterRole")
     granted = {(group, kind) for rule in role["rules"] for group in rule["apiGroups"] for kind in rule["resources"]}
     assert granted == _watched(source)
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
-    (binding,) = (document for document in raw() if document["kind"] == "ClusterRoleBinding")
+    (binding,) = (document for document in base() if document["kind"] == "ClusterRoleBinding")
     assert [subject["name"] for subject in binding["subjects"]] == [source.spec.service_account_name]
 
 
@@ -247,7 +236,7 @@ def test_the_tick_is_every_five_seconds(manifests: Manifests) -> None:
 
 
 def test_no_secret_is_among_them() -> None:
-    assert not [document for document in raw() if document["kind"] == "Secret"]
+    assert not [document for document in base() if document["kind"] == "Secret"]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
@@ -257,4 +246,4 @@ def test_kubectl_renders_what_the_files_hold() -> None:
     def identities(documents: list[dict[str, Any]]) -> list[tuple[str, str]]:
         return sorted((document["kind"], document["metadata"]["name"]) for document in documents)
 
-    assert identities(list(yaml.safe_load_all(rendered))) == identities(raw())
+    assert identities(list(yaml.load_all(rendered, yaml.CSafeLoader))) == identities(base())

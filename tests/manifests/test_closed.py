@@ -8,28 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from functions.api.session import SOURCE
 from knative.local.runtime.platform import BASE
 from shared.models.bindings import Bindings, NamespaceBinding, SourceAction, SourceBinding
 from shared.settings import CallerSettings
 from tests.support.kustomize import rendered
+from tests.support.manifests import read
 
 CLOSED = BASE.parent / "components" / "closed"
 BROKER = {"ref": {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}}
 
 
-def documents(file: Path) -> list[dict[str, Any]]:
-    return [one for one in yaml.safe_load_all(file.read_text()) if one]
-
-
 def policies() -> dict[str, dict[str, Any]]:
-    return {one["metadata"]["name"]: one["spec"] for one in documents(CLOSED / "event-policies.yaml")}
+    return {one["metadata"]["name"]: one["spec"] for one in read(CLOSED / "event-policies.yaml")}
 
 
 def test_every_sender_of_the_base_may_send_to_the_broker_and_nobody_else() -> None:
-    sources = [one for one in documents(BASE / "sources.yaml") if one["apiVersion"].startswith("sources.")]
+    sources = [one for one in read(BASE / "sources.yaml") if one["apiVersion"].startswith("sources.")]
     allowed = []
     for spec in policies().values():
         (sender,) = spec["from"]
@@ -48,7 +44,7 @@ def test_a_function_sends_under_its_own_source_and_only_the_relay_under_any() ->
 
 
 def test_the_example_binds_the_sources_that_its_policy_lets_in_to_one_team() -> None:
-    (policy,) = documents(CLOSED / "example" / "event-policy.yaml")
+    (policy,) = read(CLOSED / "example" / "event-policy.yaml")
     prefix = policy["spec"]["filters"][0]["prefix"]["source"]
     fields: dict[str, Any] = {name: tuple(value) for name, value in example("source-binding").items()}
     fields["source"] = example("source-binding")["source"]
@@ -67,14 +63,14 @@ def example(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
-def test_an_overlay_can_use_it(tmp_path: Path) -> None:
-    kinds = [one["kind"] for one in rendered(tmp_path, "closed")]
+def test_an_overlay_can_use_it() -> None:
+    kinds = [one["kind"] for one in rendered("closed")]
     assert (kinds.count("EventPolicy"), kinds.count("NetworkPolicy")) == (len(policies()), 2)
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on the PATH")
-def test_brokers_show_functions_a_token_that_these_take(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, "closed")
+def test_brokers_show_functions_a_token_that_these_take() -> None:
+    objects = rendered("closed")
     for trigger in (one["spec"] for one in objects if one["kind"] == "Trigger"):
         for called in (trigger["subscriber"], trigger["delivery"]["deadLetterSink"]):
             assert called["audience"] == "sentinel-functions"

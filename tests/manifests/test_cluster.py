@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from knative.local.runtime.platform import BASE
-from tests.manifests.test_base import raw
 from tests.support.kustomize import overlay
+from tests.support.manifests import base
 
 pytestmark = pytest.mark.cluster
 
@@ -46,7 +46,7 @@ def namespace() -> Iterator[None]:
 def test_the_api_server_accepts_every_object(namespace: None) -> None:
     answered = kubectl("apply", "--dry-run=server", "-k", str(BASE)).splitlines()
     accepted = [line for line in answered if line.endswith("(server dry run)")]
-    assert len(accepted) == len(raw()), "\n".join(answered)
+    assert len(accepted) == len(base()), "\n".join(answered)
 
 
 def test_the_api_server_accepts_the_closed_component(namespace: None) -> None:
@@ -71,7 +71,7 @@ def test_the_api_server_accepts_what_prometheus_collects(namespace: None, tmp_pa
 
 def test_the_api_server_admits_a_pod_of_the_agent(namespace: None, tmp_path: Path) -> None:
     """Admission plugins judge pods and not the DaemonSet that makes them."""
-    (template,) = (one["spec"]["template"] for one in raw() if one["kind"] == "DaemonSet")
+    (template,) = (one["spec"]["template"] for one in base() if one["kind"] == "DaemonSet")
     spec = template["spec"] | {"serviceAccountName": "default"}  # a dry run of the base makes no account
     metadata = template["metadata"] | {"name": "agent-test", "namespace": "sentinel"}
     file = tmp_path / "pod.yaml"

@@ -163,8 +163,8 @@ def test_each_alert_fires_when_it_should_and_not_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
-def test_the_component_brings_the_rules_and_what_to_collect(tmp_path: Path) -> None:
-    objects = {(one["kind"], one["metadata"]["name"]): one for one in rendered(tmp_path, "prometheus-operator")}
+def test_the_component_brings_the_rules_and_what_to_collect() -> None:
+    objects = {(one["kind"], one["metadata"]["name"]): one for one in rendered("prometheus-operator")}
     assert objects["PrometheusRule", "sentinel"]["spec"]["groups"] == groups()
     [endpoint] = objects["ServiceMonitor", "api"]["spec"]["endpoints"]
     assert endpoint["authorization"]["credentials"] == {"name": "sentinel-metrics", "key": "token"}

@@ -9,7 +9,8 @@ from shared.policy.cases import run
 from shared.policy.suites import Case
 
 CASES = Path(__file__).with_name("cases")
-FOUND = [(suite, case) for suite in load([str(CASES)]) for case in suite.suite.cases]
+SUITES = load([str(CASES)])
+FOUND = [(suite, case) for suite in SUITES for case in suite.suite.cases]
 
 
 @pytest.mark.parametrize(("suite", "case"), FOUND, ids=[f"{suite.label}: {case.name}" for suite, case in FOUND])
@@ -18,7 +19,7 @@ def test_case(suite: PreparedSuite, case: Case) -> None:
 
 
 def test_every_rule_scope_and_mode_has_a_case() -> None:
-    documents = [p.document for suite in load([str(CASES)]) for p in suite.policies.policies if p.document is not None]
+    documents = [p.document for suite in SUITES for p in suite.policies.policies if p.document is not None]
     rules = [rule for document in documents for rule in document.rules]
     assert {rule.type for rule in rules} == {
         "cost_ceiling", "quota", "sla", "slo", "rate_limit", "change_freeze", "image", "security", "approval",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,10 @@ def overlay(directory: Path, *components: str) -> Path:
     return directory / "overlay"
 
 
-def rendered(directory: Path, *components: str) -> list[dict[str, Any]]:
+@cache
+def rendered(*components: str) -> list[dict[str, Any]]:
     """The objects of such an overlay, as kubectl renders them."""
-    command = ["kubectl", "kustomize", str(overlay(directory, *components))]
-    return list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    with tempfile.TemporaryDirectory() as directory:
+        command = ["kubectl", "kustomize", str(overlay(Path(directory), *components))]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return list(yaml.load_all(output, yaml.CSafeLoader))

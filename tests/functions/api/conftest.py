@@ -1,6 +1,5 @@
-"""The API on the emptied store. Building it takes long, so one application serves all tests of a process."""
+"""The API on the emptied store."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from functions.api.identity import Identity
 from functions.api.session import Services
 from shared.operations.identity.authenticate import authenticate
 from shared.store.unit_of_work import Store
-from tests.support.rest import Rest, serving
+from tests.support.rest import Rest
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -19,24 +18,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path.name == "test_generated.py" and "not slow" in config.option.markexpr else None
 
 
-@pytest.fixture(scope="session")
-def api() -> Iterator[tuple[FastAPI, int]]:
-    with serving() as found:
-        yield found
-
-
 @pytest.fixture
-def rest(api: tuple[FastAPI, int], store: Store, identity: Identity) -> Rest:
+def rest(application: tuple[FastAPI, int], store: Store, identity: Identity) -> Rest:
     """Asks the API; `rest.bind` makes users."""
-    app, port = api
+    app, port = application
     rest = Rest(port)
     app.state.services = Services(store, rest.authenticate, identity=identity)
     return rest
 
 
 @pytest.fixture
-def signed_in(api: tuple[FastAPI, int], store: Store, identity: Identity) -> Rest:
+def signed_in(application: tuple[FastAPI, int], store: Store, identity: Identity) -> Rest:
     """Asks the API, where tokens are those that it has made: `user` is a token."""
-    app, port = api
+    app, port = application
     app.state.services = Services(store, partial(authenticate, tokens=identity.tokens), identity=identity)
     return Rest(port)

@@ -154,10 +154,10 @@ def test_a_changed_row_shows(written: Rest, owner_engine: sa.Engine) -> None:
     assert (found["whole"], len(found["problems"])) == (False, 1)
 
 
-def test_an_export_ends_with_signed_heads(written: Rest, api: tuple[FastAPI, int], store: Store) -> None:
+def test_an_export_ends_with_signed_heads(written: Rest, application: tuple[FastAPI, int], store: Store) -> None:
     assert written("GET", "/audit-logs/export", user="auditor").status == 409
     key = Ed25519PrivateKey.generate()
-    app, _ = api
+    app, _ = application
     app.state.services = Services(store, written.authenticate, audit_key=key)
     answer = written("GET", "/audit-logs/export", user="auditor")
     *lines, heads = [json.loads(line) for line in answer.body.splitlines()]

@@ -97,9 +97,9 @@ def test_a_password_is_changed_by_who_knows_it_and_ends_the_logins_of_before(sig
 
 
 def test_the_first_login_of_the_admin_takes_the_password_of_the_secret(
-    api: tuple[FastAPI, int], signed_in: Rest, identity: Identity, tmp_path: Path
+    application: tuple[FastAPI, int], signed_in: Rest, identity: Identity, tmp_path: Path
 ) -> None:
-    app, _ = api
+    app, _ = application
     services: Services = app.state.services
     secret = tmp_path / "password"
     app.state.services = replace(services, identity=replace(identity, first_password=secret))
@@ -179,9 +179,9 @@ class OneIssuer(ExternalIssuers):
 
 @pytest.mark.parametrize("may_be_new", [True, False])
 def test_a_user_of_an_external_issuer_logs_in_without_any_role(
-    may_be_new: bool, api: tuple[FastAPI, int], signed_in: Rest, identity: Identity, store: Store
+    may_be_new: bool, application: tuple[FastAPI, int], signed_in: Rest, identity: Identity, store: Store
 ) -> None:
-    app, _ = api
+    app, _ = application
     services: Services = app.state.services
     app.state.services = replace(services, identity=replace(identity, issuers=OneIssuer(may_be_new=may_be_new)))
 

@@ -116,7 +116,9 @@ def test_who_is_disabled_is_told_so_and_the_stream_ends(rest: Rest, deliver: Del
         assert ada.next()["event"] == "end"
 
 
-def test_so_many_streams_and_no_more(rest: Rest, api: tuple[FastAPI, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_streams_and_no_more(
+    rest: Rest, application: tuple[FastAPI, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "_places", threading.BoundedSemaphore(1))
     with opened(rest, "admin"):
         assert rest("GET", "/events/stream").status == 429

@@ -23,7 +23,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def test_it_is_ready_when_the_database_answers_and_is_migrated(
-    rest: Rest, api: tuple[FastAPI, int], owner_engine: sa.Engine
+    rest: Rest, application: tuple[FastAPI, int], owner_engine: sa.Engine
 ) -> None:
     assert [rest("GET", f"//{path}", user=None).status for path in ("healthz", "readyz")] == [200, 200]
     for version in ("0001", None):
@@ -40,7 +40,7 @@ def test_it_is_ready_when_the_database_answers_and_is_migrated(
                 connection.execute(sa.text("INSERT INTO alembic_version VALUES (:was)"), {"was": was})
         assert (answer.status, "this release needs" in answer.json["detail"]) == (503, True)
     away = connect("postgresql://nobody@127.0.0.1:1/none", pool_size=1)
-    api[0].state.services = Services(Store(away), rest.authenticate)
+    application[0].state.services = Services(Store(away), rest.authenticate)
     assert [rest("GET", f"//{path}", user=None).status for path in ("healthz", "readyz")] == [200, 503]
     assert rest("GET", "/workloads").json["type"] == "/problems/unavailable"
 
@@ -78,12 +78,12 @@ def test_every_answer_has_security_headers_and_the_page_of_swagger_may_load_its_
 
 
 def test_a_defect_is_a_problem_without_a_word_of_our_insides(
-    rest: Rest, api: tuple[FastAPI, int], store: Store, caplog: pytest.LogCaptureFixture
+    rest: Rest, application: tuple[FastAPI, int], store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> Any:
         raise LookupError("secret of ours")
 
-    api[0].state.services = Services(store, broken)
+    application[0].state.services = Services(store, broken)
     answer = rest("GET", "/workloads", x_request_id="mine")
     assert (answer.status, answer.json["type"], answer.json["instance"]) == (500, "/problems/internal", "mine")
     assert b"secret" not in answer.body

@@ -306,9 +306,11 @@ def test_a_wait_that_ends_in_vain_says_how_the_workload_stands(rest: Rest, chain
     assert chain.workload().spec.replicas == 1
 
 
-def test_waiting_takes_no_connection(rest: Rest, api: tuple[FastAPI, int], chain: Chain, database_url: str) -> None:
+def test_waiting_takes_no_connection(
+    rest: Rest, application: tuple[FastAPI, int], chain: Chain, database_url: str
+) -> None:
     engine = connect(database_url, pool_size=1, max_overflow=0)
-    api[0].state.services = Services(Store(engine), rest.authenticate)
+    application[0].state.services = Services(Store(engine), rest.authenticate)
     waiting = [
         threading.Thread(target=rest, args=("POST", "/workloads?wait=healthy&timeout=1s", spec(chain, name=name)))
         for name in ("a", "b", "c")

@@ -19,7 +19,7 @@ from functions.api.session import Services
 from functions.cli.main import app
 from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit
 from shared.store.unit_of_work import Store
-from tests.support import brokers, rest
+from tests.support import brokers
 from tests.support.brokers import Broker
 from tests.support.rest import Rest
 
@@ -84,13 +84,6 @@ class Api:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-
-@pytest.fixture(scope="session")
-def application() -> Iterator[tuple[FastAPI, int]]:
-    """Building it takes long, so one serves all tests of a process."""
-    with rest.serving() as found:
-        yield found
 
 
 @pytest.fixture

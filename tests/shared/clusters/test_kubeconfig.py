@@ -182,7 +182,7 @@ def test_what_cannot_be_used_is_named_with_its_field(tmp_path: Path, document: A
 
 @pytest.mark.parametrize(
     "text",
-    [f'{{"token": "{SECRET}"', f"token: {SECRET}\n\t- x", "\xff", "[" * 5_000],
+    [f'{{"token": "{SECRET}"', f"token: {SECRET}\n\t- x", "\xff", "[" * 1_000],
     ids=["cut off", "a tab", "not UTF-8", "nested too deeply"],
 )
 def test_what_cannot_be_read_is_not_quoted(tmp_path: Path, text: str) -> None:
