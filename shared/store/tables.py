@@ -42,6 +42,7 @@ from shared.models.lifecycle import (
     SET_ASIDE_PLANS,
     WATCHED_REVISIONS,
     PlanStatus,
+    RevisionStatus,
 )
 from shared.models.sweep import SWEPT_KINDS
 
@@ -305,6 +306,7 @@ deployments = Table(
         "name",
         postgresql_where=_status_in((*LIVE_REVISIONS, *FINISHED_REVISIONS)),
     ),
+    Index("ix_deployments_verifying", "applied_at", postgresql_where=_status_in((RevisionStatus.VERIFYING,))),
     Index("ix_deployments_doubtful", "observed_at", "id", postgresql_where=text(DOUBTFUL)),
     Index(
         "ix_deployments_object",
