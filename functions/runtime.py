@@ -3,12 +3,14 @@
 Nothing is connected at import: the engine opens its first connection with the first event.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -16,9 +18,9 @@ from starlette.responses import Response
 
 from events import CATALOGUE
 from shared.errors import EventError
-from shared.eventing.endpoint import FrameworkTarget, endpoint
+from shared.eventing.endpoint import FrameworkTarget, Grouped, Process, ProcessTogether, endpoint
 from shared.eventing.function import ClusterFunction, TransactionalFunction
-from shared.eventing.processing import HttpAnswer, Processor, problem
+from shared.eventing.processing import EventRequest, HttpAnswer, Processor, problem
 from shared.eventing.publishing import HttpPublisher, PublisherAfterCommit
 from shared.observability import configure_logging
 from shared.settings import SINK_TOKEN, FunctionSettings
@@ -26,8 +28,8 @@ from shared.store.database import connect
 from shared.store.unit_of_work import Store
 from shared.store.wire import SessionLimits
 
-Process = Callable[[dict[str, str], bytes], HttpAnswer]
-"""(lower-case headers, body) -> answer."""
+if TYPE_CHECKING:
+    from shared.identity.callers import CallerCheck
 
 LOCK_TIMEOUT = timedelta(seconds=10)
 """A function that hangs in a transaction must not hang the others: they answer 503, and the broker delivers again."""
@@ -74,8 +76,13 @@ def event_target(
     found = ports()
     function = build(found)
     processor = Processor(function, found.store, CATALOGUE, f"/sentinel/{function.name}", found.publish_after_commit())
-    process = _for_callers(processor.process, found.settings, HTTPStatus.UNAUTHORIZED)
-    return _as_target(endpoint(process, threads=found.settings.threads))
+    check = _caller_check(found.settings, HTTPStatus.UNAUTHORIZED)
+    grouped = None
+    if isinstance(function, TransactionalFunction) and function.group_commit is not None:
+        together = partial(processor.process_together, group_commit=function.group_commit)
+        grouped = Grouped(function.group_commit.types, _together_for_callers(together, check))
+    process = _for_callers(processor.process, check)
+    return _as_target(endpoint(process, threads=found.settings.threads, grouped=grouped))
 
 
 def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], HttpAnswer]]) -> FrameworkTarget:
@@ -84,19 +91,25 @@ def request_target(build: Callable[[Ports], Callable[[dict[str, str], bytes], Ht
     A caller that is refused is told to come back: nobody would keep what it brings.
     """
     found = ports()
-    process = _for_callers(build(found), found.settings, HTTPStatus.SERVICE_UNAVAILABLE)
+    process = _for_callers(build(found), _caller_check(found.settings, HTTPStatus.SERVICE_UNAVAILABLE))
     return _as_target(endpoint(process, threads=found.settings.pool_size))
 
 
-def _for_callers(process: Process, settings: FunctionSettings, refusal: HTTPStatus) -> Process:
-    """The same, for those who may call the function. Where nobody checks that, nothing is imported for it."""
+def _caller_check(settings: FunctionSettings, refusal: HTTPStatus) -> CallerCheck | None:
+    """Raises EventError for who may not call the function. Where nobody checks that, nothing is imported for it."""
     if settings.callers is None:
-        return process
+        return None
     from shared.identity.callers import CallerCheck
     from shared.identity.https import fetcher
 
     known = settings.callers
-    check = CallerCheck(known, fetcher(known.certificate_authority, token=known.token), refusal)
+    return CallerCheck(known, fetcher(known.certificate_authority, token=known.token), refusal)
+
+
+def _for_callers(process: Process, check: CallerCheck | None) -> Process:
+    """The same, for those who may call the function."""
+    if check is None:
+        return process
 
     def checked(headers: dict[str, str], body: bytes) -> HttpAnswer:
         try:
@@ -104,6 +117,24 @@ def _for_callers(process: Process, settings: FunctionSettings, refusal: HTTPStat
         except EventError as refused:
             return problem(refused)
         return process(headers, body)
+
+    return checked
+
+
+def _together_for_callers(process: ProcessTogether, check: CallerCheck | None) -> ProcessTogether:
+    """The same, for those who may call the function; the others are refused one by one."""
+    if check is None:
+        return process
+
+    def checked(requests: Sequence[EventRequest]) -> list[HttpAnswer]:
+        refused: dict[int, HttpAnswer] = {}
+        for number, (headers, _) in enumerate(requests):
+            try:
+                check(headers)
+            except EventError as error:
+                refused[number] = problem(error)
+        answers = iter(process([one for number, one in enumerate(requests) if number not in refused]))
+        return [refused[number] if number in refused else next(answers) for number in range(len(requests))]
 
     return checked
 

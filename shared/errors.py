@@ -15,6 +15,7 @@ A module with an error of its own derives it from SentinelError next to the code
     |   +-- RowUnreadable         422  a stored row that this release cannot understand (permanent)
     |   +-- AlreadyInProgress     409  the same work is being done right now (transient)
     |   +-- StoreUnavailable      503  our own database is away (transient)
+    |       +-- StoreContended    503  another transaction has locked for too long what this one needs (transient)
     +-- InvalidQuantity           text that is not a Kubernetes quantity
     +-- IllegalTransition         a phase that the lifecycle does not lead to
     +-- UnknownPrice              a fact that a workload's cost depends on is missing, which denies
@@ -124,6 +125,10 @@ class StoreUnavailable(EventError):
     """PostgreSQL is away, or asked for the transaction to be repeated."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class StoreContended(StoreUnavailable):
+    """Another transaction has locked what this one needs, for too long or in a circle."""
 
 
 class InvalidQuantity(SentinelError, ValueError):

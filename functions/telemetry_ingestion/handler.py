@@ -14,7 +14,7 @@ from events.telemetry import SloBreached, TelemetryGpu, TelemetryWorkload
 from shared.errors import PoisonEvent
 from shared.eventing.event import Outgoing
 from shared.models.actor import Actor
-from shared.models.telemetry import Container, GpuSample, NodeSample, WorkloadSample, agent_source
+from shared.models.telemetry import Container, GpuSample, NodeSample, WorkloadReport, WorkloadSample, agent_source
 from shared.operations import telemetry
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from shared.operations.policy_cache import PolicyCache
     from shared.store.unit_of_work import UnitOfWork
 
-ACCEPTS = CATALOGUE.of(TelemetryGpu, TelemetryWorkload, Tick)
+SAMPLES = CATALOGUE.of(TelemetryGpu, TelemetryWorkload)
+ACCEPTS = {**SAMPLES, **CATALOGUE.of(Tick)}
 ACTOR = Actor.function("telemetry-ingestion")
 
 
@@ -41,18 +42,26 @@ class TelemetryIngestion:
         self._retention = retention
 
     def handle(self, event: Event, work: UnitOfWork) -> Sequence[Outgoing]:
-        """Raises PoisonEvent for a node that speaks for another."""
+        """Raises PoisonEvent as `read` does."""
+        if event.type in SAMPLES:
+            self.write([self.read(event)], work)
+            return []
+        reported = telemetry.roll_up(work, self._retention)
+        return [] if reported is None else self._check_budgets(work, reported)
+
+    def read(self, event: Event) -> NodeSample | WorkloadReport:
+        """What an event with samples says. Raises PoisonEvent for a node that speaks for another."""
         match event.data:
-            case TelemetryGpu():
-                telemetry.record_node(work, _node_sample(event, event.data), self._retention.samples)
             case TelemetryWorkload(workload=workload_id, samples=samples):
-                taken = [WorkloadSample(one.observed_at, one.metrics) for one in samples]
-                telemetry.record_workload(work, workload_id, taken, self._retention.samples)
-            case _:
-                reported = telemetry.roll_up(work, self._retention)
-                if reported is not None:
-                    return self._check_budgets(work, reported)
-        return []
+                return WorkloadReport(workload_id, [WorkloadSample(one.observed_at, one.metrics) for one in samples])
+            case data:
+                return _node_sample(event, data)
+
+    def write(self, read: Sequence[NodeSample | WorkloadReport], work: UnitOfWork) -> None:
+        """Stores what is not there yet."""
+        telemetry.record_nodes(work, [one for one in read if isinstance(one, NodeSample)], self._retention.samples)
+        reports = (one for one in read if isinstance(one, WorkloadReport))
+        telemetry.record_workloads(work, reports, self._retention.samples)
 
     def _check_budgets(self, work: UnitOfWork, reported: Collection[uuid.UUID]) -> list[Outgoing]:
         from shared.operations import slo  # samples need no policies, which take their time to import

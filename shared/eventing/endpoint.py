@@ -1,36 +1,57 @@
 """The HTTP shells of functions: `async def` targets for functions-framework.
 
 The body is streamed under a cap. The handler blocks on the database, so it runs in an executor of its own, which is as
-large as the connection pool, or larger where handlers wait for clusters. Every path reaches the target, so health is a
-branch.
+large as the connection pool, or larger where handlers wait for clusters. Where a function commits groups, the requests
+that wait hold no thread. Every path reaches the target, so health is a branch.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from shared.errors import EventTooLarge, MalformedEvent
-from shared.eventing.processing import HttpAnswer, problem
+from shared.eventing.groups import Groups
+from shared.eventing.processing import EventRequest, HttpAnswer, problem
 
 MAX_BODY = 1024 * 1024
 HEALTH_PATH = "/healthz"
 
 logger = logging.getLogger("sentinel.endpoint")
 FrameworkTarget = Callable[[Request], Awaitable[Response]]
+Process = Callable[[dict[str, str], bytes], HttpAnswer]
+"""(lower-case headers, body) -> answer."""
+ProcessTogether = Callable[[Sequence[EventRequest]], Sequence[HttpAnswer]]
+"""Many requests -> the answer to each, in their order."""
 
 
-def endpoint(process: Callable[[dict[str, str], bytes], HttpAnswer], *, threads: int) -> FrameworkTarget:
+@dataclass(frozen=True)
+class Grouped:
+    """How requests are answered many at once. types: of their events, by the header `ce-type`."""
+
+    types: Collection[str]
+    process: ProcessTogether
+
+
+def endpoint(process: Process, *, threads: int, grouped: Grouped | None = None) -> FrameworkTarget:
     """A functions-framework http target that answers each POSTed event with what `process` returns.
 
-    process: (lower-case headers, body) -> HttpAnswer; called in one of `threads` threads.
+    process: called in one of `threads` threads. grouped: for requests that come while others are handled.
     """
     executor = ThreadPoolExecutor(threads, thread_name_prefix="handler")
+
+    groups = None if grouped is None else _groups(process, grouped, executor)
+
+    async def answer_to(headers: dict[str, str], body: bytes) -> HttpAnswer:
+        if groups is not None and grouped is not None and headers.get("ce-type") in grouped.types:
+            return await groups.handle((headers, body))
+        return await asyncio.get_running_loop().run_in_executor(executor, process, headers, body)
 
     async def handle(request: Request) -> Response:
         if request.url.path == HEALTH_PATH:
@@ -44,13 +65,18 @@ def endpoint(process: Callable[[dict[str, str], bytes], HttpAnswer], *, threads:
             return _respond(problem(error), request, started)
         headers = dict(request.headers)
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(executor, process, headers, body)
+            answer = await answer_to(headers, body)
         except Exception:  # the last line of defence: a defect of ours goes to the log and not to the caller
             logger.exception("%s %s failed", headers.get("ce-type", "event"), headers.get("ce-id", ""))
             return Response("internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
         return _respond(answer, request, started)
 
     return handle
+
+
+def _groups(process: Process, grouped: Grouped, executor: Executor) -> Groups[EventRequest, HttpAnswer]:
+    """A group has at most as many bytes as one event may have."""
+    return Groups(executor, lambda one: process(*one), grouped.process, size=lambda one: len(one[1]), most=MAX_BODY)
 
 
 async def _body(request: Request) -> bytes:

@@ -10,11 +10,11 @@ the first transaction is the only one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from shared.eventing.event import Envelope, Event, Outgoing, Queued, WireEvent
 
@@ -81,20 +81,37 @@ class EventStore(Protocol[U_co]):
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
         """Leaves an audit row of an event that was refused, in a transaction of its own."""
 
-    def transaction(self, now: datetime | None, event: Envelope | None = None) -> AbstractContextManager[U_co]:
+    def transaction(
+        self, now: datetime | None, event: Envelope | None = None, *, lock_timeout: timedelta | None = None
+    ) -> AbstractContextManager[U_co]:
         """A unit of work that commits at the end of the block. event: what led to it, for the audit log.
 
         now: the moment that it goes by; None: it asks PostgreSQL for the time when somebody wants to know it.
+        lock_timeout: how long a statement waits for a lock; None: as long as in any transaction. The block raises
+        StoreContended where it was in vain.
         """
 
 
 @dataclass(frozen=True)
+class GroupCommit(Generic[U, W]):
+    """How many events are handled in one transaction. They have a natural key, and nothing is emitted for them.
+
+    types: of the events. read: what one says; raises PoisonEvent. write: stores what all of them say, in any order.
+    """
+
+    types: Collection[str]
+    read: Callable[[Event], W]
+    write: Callable[[Sequence[W], U], None]
+
+
+@dataclass(frozen=True)
 class TransactionalFunction(Generic[U]):
-    """A function whose whole effect is one transaction."""
+    """A function whose whole effect is one transaction. group_commit: for events that it may handle many at once."""
 
     name: str
     accepts: Mapping[str, EventType]
     handle: Callable[[Event, U], Sequence[Outgoing]]
+    group_commit: GroupCommit[U, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ In order:
    told 503 instead: nobody could keep the dead letter.
 2. What the next tick repeats (a tick, a notice of an API server) is handled whenever it comes, and so is what has a
    natural key (telemetry): its handler changes nothing the second time. Neither has a row in the inbox, and so no
-   stored reply: all that follows goes out through the outbox, and no crash loses that.
+   stored reply: all that follows goes out through the outbox, and no crash loses that. Telemetry that comes at the same
+   time is handled in one transaction, and each event is answered when that is committed.
 3. For any other event the inbox is asked. An event that was handled before gets its stored reply, byte for byte, and
    nothing else happens. The same (source, id) with other data is refused and recorded.
 4. Otherwise an attempt is counted, durably and apart from the handling, or a failing handler would
@@ -29,13 +30,21 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
 from shared import tracing
-from shared.errors import AlreadyInProgress, EventError, EventTooLarge, MalformedEvent, PoisonEvent, StoreUnavailable
+from shared.errors import (
+    AlreadyInProgress,
+    EventError,
+    EventTooLarge,
+    MalformedEvent,
+    PoisonEvent,
+    StoreContended,
+    StoreUnavailable,
+)
 from shared.eventing import codec
 from shared.eventing.event import (
     MAX_HOPS,
@@ -47,12 +56,15 @@ from shared.eventing.event import (
     outgoing_id,
 )
 from shared.eventing.event_types import Catalogue, EventType
-from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, EventStore, TransactionalFunction
+from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, EventStore, GroupCommit, TransactionalFunction
 from shared.tracing import TraceContext
 
 _HOP = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _MAX_REASON = 2000
+
+GROUP_LOCK_TIMEOUT = timedelta(milliseconds=200)
+"""What one event of a group waits for, all the others do as well."""
 
 logger = logging.getLogger("sentinel.processing")
 
@@ -71,6 +83,9 @@ class HttpAnswer:
         """The same answer, to an event of that trace."""
         return self if context is None else replace(self, trace_id=context.trace_id)
 
+
+EventRequest = tuple[dict[str, str], bytes]
+"""Headers with lower-case names, and the body."""
 
 Finished = tuple[WireEvent | None, Sequence[Queued]]
 """The reply, and what the outbox holds now."""
@@ -92,11 +107,11 @@ class Processor:
 
     def process(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """The answer to one request. Header names are lower-case. Raises nothing on purpose but EventError's kin."""
-        wants_reply = "reply" in headers.get("prefer", "")
+        wants_reply = _wants_reply(headers)
         try:
             envelope = codec.decode(headers, body)
         except EventError as error:
-            return self._refusal(error) if wants_reply else problem(error)
+            return self._refusal(error, wants_reply=wants_reply)
         context = tracing.carried(envelope.attributes) or tracing.carried(headers)
         with tracing.within(context):
             return self._answer(envelope, wants_reply=wants_reply).in_trace(context)
@@ -107,14 +122,47 @@ class Processor:
         except (AlreadyInProgress, StoreUnavailable) as error:
             return problem(error)
         except EventError as error:
-            return self._refusal(error) if wants_reply else problem(error)
+            return self._refusal(error, wants_reply=wants_reply)
 
-    def _refusal(self, error: EventError) -> HttpAnswer:
-        """The answer to a broker that is to make a dead letter of the event: 503 while nobody could keep that.
+    def process_together(
+        self, requests: Sequence[EventRequest], group_commit: GroupCommit[Any, Any]
+    ) -> list[HttpAnswer]:
+        """The answers to requests that are handled in one transaction, in their order.
+
+        An event that is refused is left out, and changes nothing for the others. Raises StoreContended, or what is a
+        defect of ours, when they can only be handled one by one.
+        """
+        answers: list[HttpAnswer] = []
+        read: dict[int, Any] = {}
+        for number, (headers, body) in enumerate(requests):
+            try:
+                envelope = codec.decode(headers, body)
+                if envelope.type not in group_commit.types:  # a structured event may differ from its headers
+                    answers.append(self.process(headers, body))
+                    continue
+                _, data, hop = self._validated(envelope)
+                read[number] = group_commit.read(Event(envelope, data, hop))
+                context = tracing.carried(envelope.attributes) or tracing.carried(headers)
+                answers.append(_reply(None, "handled").in_trace(context))
+            except EventError as error:
+                answers.append(self._refusal(error, wants_reply=_wants_reply(headers)))
+        try:
+            with self.store.transaction(None, lock_timeout=GROUP_LOCK_TIMEOUT) as transaction:
+                group_commit.write(list(read.values()), transaction)
+        except StoreContended:
+            raise
+        except StoreUnavailable as error:
+            return [problem(error) if number in read else answer for number, answer in enumerate(answers)]
+        return answers
+
+    def _refusal(self, error: EventError, *, wants_reply: bool) -> HttpAnswer:
+        """The answer to an event that is refused; to a broker, 503 while nobody could keep the dead letter.
 
         Without this, the dead-letter function would send the event back into the broker, and it would be refused again
         at once, and so on.
         """
+        if not wants_reply:
+            return problem(error)
         try:
             self.store.now()
         except StoreUnavailable as away:
@@ -301,6 +349,10 @@ def _inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
 def _legible(part: str) -> str:
     """A key of the caller's own, so that it cannot forge a line of a log."""
     return part if part.isprintable() else ascii(part)
+
+
+def _wants_reply(headers: Mapping[str, str]) -> bool:
+    return "reply" in headers.get("prefer", "")
 
 
 def _reply(event: WireEvent | None, outcome: str) -> HttpAnswer:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
@@ -78,11 +79,45 @@ class NodeSample:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """A sample of a node that has arrived, and what was known of the node. now: PostgreSQL's clock.
+
+    previous_at: when its newest sample before was taken; None for its first. readings: how many samples of it are in
+    the minute of its newest, this one included where it is the newest. workloads: of the pods (namespace, name) that
+    had its GPUs, as far as was asked before.
+    """
+
+    sample: NodeSample
+    previous_at: datetime | None
+    readings: int
+    workloads: Mapping[tuple[str, str], uuid.UUID]
+    now: datetime
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether it was taken after all others of its node."""
+        return self.previous_at is None or self.sample.observed_at > self.previous_at
+
+    @property
+    def is_of_another_day(self) -> bool:
+        """Whether it was taken on another day, in UTC, than the newest before."""
+        return self.previous_at is None or self.previous_at.date() != self.sample.observed_at.date()
+
+
+@dataclass(frozen=True)
 class WorkloadSample:
     """A workload at one moment of its collector's clock. metrics: by names of shared/telemetry/workload_fields.csv."""
 
     observed_at: datetime
     metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class WorkloadReport:
+    """Samples of one workload."""
+
+    workload_id: uuid.UUID
+    samples: Sequence[WorkloadSample]
 
 
 def agent_source(cluster: str, node: str) -> str:

@@ -21,55 +21,48 @@ from shared.telemetry.metrics import SAMPLES_DROPPED
 from shared.telemetry.rollups import HOURS, MINUTES, ROLLUPS, SAMPLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from shared.models.retention import Retention
     from shared.models.sweep import Key
-    from shared.models.telemetry import NodeSample, WorkloadSample
+    from shared.models.telemetry import Arrival, GpuSample, NodeSample, WorkloadReport
     from shared.store.unit_of_work import UnitOfWork
 
 _GPU_SAMPLES, _WORKLOAD_SAMPLES, _WORKLOAD_MINUTES = "gpu_samples", "workload_samples", "workload_minutes"
 
 
-def record_node(work: UnitOfWork, sample: NodeSample, kept: timedelta) -> None:
-    """Stores a sample of a node, one row for each GPU, once. kept: for how long samples are."""
-    arrival = work.telemetry.arrive(sample, kept, FUTURE)
-    reason = timeliness(sample.observed_at, arrival.now, kept, FUTURE)
-    if reason is not None:
-        _drop_node(work, sample, reason)
-        return
-    previous = arrival.previous_at
-    is_newest = previous is None or sample.observed_at > previous
-    if not is_newest and work.telemetry.has_gpus(sample):
-        return
-    if previous is None or previous.date() != sample.observed_at.date():
-        work.telemetry.make_partitions(_GPU_SAMPLES, [sample.observed_at])
-    workloads = _workloads(work, sample, arrival.workloads)
-    if not is_newest:
-        stored = work.telemetry.add_gpus(sample, workloads, READINGS_A_MINUTE)
-    elif stored := arrival.readings <= READINGS_A_MINUTE:
-        work.telemetry.copy_gpus(sample, workloads)
-    if not stored:
-        _drop_node(work, sample, Dropped.FLOOD)
+def record_nodes(work: UnitOfWork, samples: Iterable[NodeSample], kept: timedelta) -> None:
+    """Stores samples of nodes, one row for each GPU, once. kept: for how long samples are.
+
+    One sample of each node at a time. Nodes are in order, so two transactions never wait for each other in a circle.
+    """
+    waiting = sorted(samples, key=lambda one: (one.cluster, one.node, one.observed_at))
+    while waiting:
+        taken: list[NodeSample] = []
+        left: list[NodeSample] = []
+        for sample in waiting:
+            is_next = not taken or (taken[-1].cluster, taken[-1].node) != (sample.cluster, sample.node)
+            (taken if is_next else left).append(sample)
+        _record(work, taken, kept)
+        waiting = left
 
 
-def record_workload(
-    work: UnitOfWork, workload_id: uuid.UUID, samples: Sequence[WorkloadSample], kept: timedelta
-) -> None:
-    """Stores samples of a workload, each once. kept: for how long samples are."""
-    timely = []
-    dropped: dict[Dropped, int] = {}
-    for sample in samples:
-        reason = timeliness(sample.observed_at, work.now, kept, FUTURE_OF_WORKLOADS)
-        if reason is None:
-            timely.append(sample)
-        else:
-            dropped[reason] = dropped.get(reason, 0) + 1
-    if timely:
-        work.telemetry.make_partitions(_WORKLOAD_SAMPLES, [sample.observed_at for sample in timely])
-        work.telemetry.add_workload(workload_id, timely)
-    for reason, number in sorted(dropped.items()):
-        _drop(work, "workload", str(workload_id), reason, number)
+def record_workloads(work: UnitOfWork, reports: Iterable[WorkloadReport], kept: timedelta) -> None:
+    """Stores samples of workloads, each once. kept: for how long samples are."""
+    for report in sorted(reports, key=lambda one: one.workload_id):
+        timely = []
+        dropped: dict[Dropped, int] = {}
+        for sample in report.samples:
+            reason = timeliness(sample.observed_at, work.now, kept, FUTURE_OF_WORKLOADS)
+            if reason is None:
+                timely.append(sample)
+            else:
+                dropped[reason] = dropped.get(reason, 0) + 1
+        if timely:
+            work.telemetry.make_partitions(_WORKLOAD_SAMPLES, [sample.observed_at for sample in timely])
+            work.telemetry.add_workload(report.workload_id, timely)
+        for reason, number in sorted(dropped.items()):
+            _drop(work, "workload", str(report.workload_id), reason, number)
 
 
 def roll_up(work: UnitOfWork, retention: Retention) -> frozenset[uuid.UUID] | None:
@@ -93,19 +86,55 @@ _MARGIN = timedelta(hours=1)
 """A sample that is taken at the last moment is in the rollups before its partition goes."""
 
 
-def _workloads(work: UnitOfWork, sample: NodeSample, known: Mapping[Key, uuid.UUID]) -> list[uuid.UUID | None]:
-    """For each GPU, the workload of its first container whose workload Sentinel knows.
+def _record(work: UnitOfWork, samples: Sequence[NodeSample], kept: timedelta) -> None:
+    """Stores samples of different nodes."""
+    newest: list[Arrival] = []
+    older: list[Arrival] = []
+    for arrival in work.telemetry.arrive(samples, kept, FUTURE):
+        reason = timeliness(arrival.sample.observed_at, arrival.now, kept, FUTURE)
+        if reason is not None:
+            _drop_node(work, arrival.sample, reason)
+        else:
+            (newest if arrival.is_newest else older).append(arrival)
+    stored = work.telemetry.have_gpus([one.sample for one in older])
+    new = [*newest, *(one for one, is_stored in zip(older, stored, strict=True) if not is_stored)]
+    work.telemetry.make_partitions(_GPU_SAMPLES, [one.sample.observed_at for one in new if one.is_of_another_day])
+    copied = []
+    for arrival, workloads in zip(new, _workloads(work, new), strict=True):
+        if not arrival.is_newest:
+            is_few = work.telemetry.add_gpus(arrival.sample, workloads, READINGS_A_MINUTE)
+        elif is_few := arrival.readings <= READINGS_A_MINUTE:
+            copied.append((arrival.sample, workloads))
+        if not is_few:
+            _drop_node(work, arrival.sample, Dropped.FLOOD)
+    work.telemetry.copy_gpus(copied)
 
-    A pod never changes its workload, so nobody asks again while the node has the same pods.
+
+def _workloads(work: UnitOfWork, arrivals: Sequence[Arrival]) -> list[list[uuid.UUID | None]]:
+    """For each GPU of each sample, the workload of its first container whose workload Sentinel knows.
+
+    A pod never changes its workload, so nobody asks again while a node has the same pods.
     """
-    pods = {(held.namespace, held.pod) for gpu in sample.gpus for held in gpu.containers}
-    if pods - known.keys():
-        found = work.deployments.workloads_of_pods(sample.cluster, pods)
-        if found != known:
-            work.telemetry.remember_workloads(sample.cluster, sample.node, found)
-        known = found
-    of_gpus = (((held.namespace, held.pod) for held in gpu.containers) for gpu in sample.gpus)
-    return [next((known[pod] for pod in of_gpu if pod in known), None) for of_gpu in of_gpus]
+    pods = [{(held.namespace, held.pod) for gpu in one.sample.gpus for held in gpu.containers} for one in arrivals]
+    unknown: dict[str, set[Key]] = {}
+    for arrival, held in zip(arrivals, pods, strict=True):
+        if held - arrival.workloads.keys():
+            unknown.setdefault(arrival.sample.cluster, set()).update(held)
+    found = {cluster: work.deployments.workloads_of_pods(cluster, asked) for cluster, asked in sorted(unknown.items())}
+    result = []
+    for arrival, held in zip(arrivals, pods, strict=True):
+        sample, known = arrival.sample, arrival.workloads
+        if held - known.keys():
+            known = {pod: workload for pod, workload in found[sample.cluster].items() if pod in held}
+            if known != arrival.workloads:
+                work.telemetry.remember_workloads(sample.cluster, sample.node, known)
+        result.append([_workload(gpu, known) for gpu in sample.gpus])
+    return result
+
+
+def _workload(gpu: GpuSample, known: Mapping[Key, uuid.UUID]) -> uuid.UUID | None:
+    of_containers = ((held.namespace, held.pod) for held in gpu.containers)
+    return next((known[pod] for pod in of_containers if pod in known), None)
 
 
 def _drop_node(work: UnitOfWork, sample: NodeSample, reason: Dropped) -> None:

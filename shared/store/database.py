@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.errors import StoreUnavailable
+from shared.errors import StoreContended, StoreUnavailable
 from shared.store import database_url, wire
 from shared.store.wire import NO_LIMITS, SessionLimits
 
@@ -23,6 +23,7 @@ MAX_OVERFLOW = 10
 # intervention, system error; read-only while a standby is promoted; a transaction that was silent for too long; a lock.
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 _TRANSIENT_CODES = ("25006", "25P03", "55P03")
+_CONTENDED_CODES = ("40001", "40P01", "55P03")
 
 
 def connect(
@@ -55,6 +56,8 @@ def transient_errors() -> Iterator[None]:
     except PoolTimeout:
         raise StoreUnavailable("no database connection was free in time") from None
     except DBAPIError as error:
+        if sqlstate(error) in _CONTENDED_CODES:
+            raise StoreContended(f"the database is not available: {_reason(error)}") from None
         if error.connection_invalidated or isinstance(error.orig, wire.StatementsLost) or is_transient(sqlstate(error)):
             raise StoreUnavailable(f"the database is not available: {_reason(error)}") from None
         raise _without_values(error).with_traceback(error.__traceback__) from None

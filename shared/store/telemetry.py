@@ -1,7 +1,8 @@
 """Samples of GPUs and workloads, what their agents have told, and what was not stored.
 
-An event of a node is one COPY. The row of its agent is locked first, so no other event of the node is stored meanwhile:
-a sample that is newer than the node's newest cannot be there already. Any other is inserted where it is not.
+The newest samples of many nodes are one COPY. The rows of their agents are locked first, so no other event of these
+nodes is stored meanwhile: a sample that is newer than its node's newest cannot be there already. Any other is inserted
+where it is not.
 """
 
 import json
@@ -9,12 +10,13 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.sweep import Key
-from shared.models.telemetry import Dropped, NodeSample, WorkloadSample
+from shared.models.telemetry import Arrival, Dropped, NodeSample, WorkloadSample
 from shared.store import gpu_copy
 from shared.store.telemetry_tables import dropped_samples
 from shared.telemetry.fields import WORKLOAD_FIELDS
@@ -23,45 +25,21 @@ _MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """What is known of a node when a sample of it arrives. now: PostgreSQL's clock.
-
-    previous_at: when its newest sample before was taken; None for its first. readings: how many samples of it are in
-    the minute of its newest, this one included where it is the newest. workloads: of the pods that had its GPUs, as far
-    as was asked before.
-    """
-
-    previous_at: datetime | None
-    readings: int
-    workloads: Mapping[Key, uuid.UUID]
-    now: datetime
-
-
-@dataclass(frozen=True)
 class TelemetryRows:
     """Telemetry, inside one transaction."""
 
     connection: sa.Connection
 
-    def arrive(self, sample: NodeSample, kept: timedelta, ahead: timedelta) -> Arrival:
-        """Notes that a node has sent a sample, and locks its row.
+    def arrive(self, samples: Sequence[NodeSample], kept: timedelta, ahead: timedelta) -> list[Arrival]:
+        """Notes that different nodes have each sent a sample, and locks their rows.
 
         What is older than `kept`, or `ahead` of PostgreSQL's clock by more than that, says nothing of the node but that
         it is in contact.
         """
-        values = {
-            "cluster": sample.cluster,
-            "node": sample.node,
-            "state": sample.state,
-            "driver": sample.driver,
-            "observed_at": sample.observed_at,
-            "kept": kept,
-            "ahead": ahead,
-        }
-        row = self.connection.execute(_ARRIVE, values).one()
-        keys = (tuple(pod.split("/", 1)) for pod in row.pods.splitlines())
-        workloads = dict(zip(keys, map(uuid.UUID, row.workloads.splitlines()), strict=True))
-        return Arrival(row.previous_at, row.readings, workloads, row.now)
+        said = [{**_key(one), "state": one.state, "driver": one.driver} for one in samples]
+        rows = self.connection.execute(_ARRIVE, {"samples": json.dumps(said), "kept": kept, "ahead": ahead})
+        arrived = {(row.cluster, row.node): row for row in rows}
+        return [_arrival(one, arrived[one.cluster, one.node]) for one in samples]
 
     def remember_workloads(self, cluster: str, node: str, workloads: Mapping[Key, uuid.UUID]) -> None:
         """Notes which workloads the pods on a node belong to, for its next samples."""
@@ -75,15 +53,20 @@ class TelemetryRows:
             at = datetime(day.year, day.month, day.day, tzinfo=UTC)
             self.connection.execute(_MAKE_PARTITION, {"table": table, "moment": at})
 
-    def copy_gpus(self, sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> None:
-        """Stores a sample whose node has none of that moment. workloads: of its GPUs, in their order."""
-        self.connection.exec_driver_sql(_COPY_GPUS, (gpu_copy.encode([(sample, workloads)]),))
+    def copy_gpus(self, samples: Sequence[tuple[NodeSample, Sequence[uuid.UUID | None]]]) -> None:
+        """Stores samples whose nodes have none of their moments, with the workloads of their GPUs in their order."""
+        if any(sample.gpus for sample, _ in samples):
+            self.connection.exec_driver_sql(_COPY_GPUS, (gpu_copy.encode(samples),))
 
-    def has_gpus(self, sample: NodeSample) -> bool:
-        """Whether every GPU of a sample is stored already."""
-        key = {"cluster": sample.cluster, "node": sample.node, "observed_at": sample.observed_at}
-        stored = self.connection.execute(_STORED, {**key, "gpus": [one.gpu for one in sample.gpus]}).scalar_one()
-        return bool(stored == len(sample.gpus))
+    def have_gpus(self, samples: Sequence[NodeSample]) -> list[bool]:
+        """Of each sample, whether all its GPUs are stored already."""
+        if not samples:
+            return []
+        asked = [
+            {"number": number, **_key(one), "gpus": [gpu.gpu for gpu in one.gpus]} for number, one in enumerate(samples)
+        ]
+        stored = set(self.connection.execute(_STORED, {"samples": json.dumps(asked)}).scalars())
+        return [number in stored for number in range(len(samples))]
 
     def add_gpus(self, sample: NodeSample, workloads: Sequence[uuid.UUID | None], readings: int) -> bool:
         """Stores what is not there yet of a sample; False, and nothing, when its minute has `readings` others."""
@@ -112,9 +95,12 @@ class TelemetryRows:
 
 _ARRIVE = sa.text("""
     INSERT INTO agents AS agent (cluster, node, state, driver, observed_at)
-    SELECT :cluster, :node, :state, :driver, CASE WHEN at BETWEEN now() - CAST(:kept AS interval)
-                                                              AND now() + CAST(:ahead AS interval) THEN at END
-      FROM (SELECT CAST(:observed_at AS timestamptz) AS at) AS sample
+    SELECT cluster, node, state, driver, CASE WHEN observed_at BETWEEN now() - CAST(:kept AS interval)
+                                                                   AND now() + CAST(:ahead AS interval) THEN observed_at
+                                         END
+      FROM json_to_recordset(CAST(:samples AS json))
+           AS sample (cluster text, node text, state text, driver text, observed_at timestamptz)
+     ORDER BY cluster, node
     ON CONFLICT (cluster, node) DO UPDATE
        SET state = CASE WHEN excluded.observed_at = greatest(agent.observed_at, excluded.observed_at)
                         THEN excluded.state ELSE agent.state END,
@@ -127,7 +113,7 @@ _ARRIVE = sa.text("""
                            WHEN excluded.observed_at > agent.observed_at THEN agent.readings + 1
                            ELSE agent.readings END,
            contacted_at = now(), updated_at = now()
-    RETURNING previous_at, readings, array_to_string(pods, chr(10)) AS pods,
+    RETURNING cluster, node, previous_at, readings, array_to_string(pods, chr(10)) AS pods,
               array_to_string(workloads, chr(10)) AS workloads, now() AS now
 """).columns(previous_at=sa.DateTime(timezone=True), now=sa.DateTime(timezone=True))  # the driver reads arrays slowly
 _REMEMBER_WORKLOADS = sa.text("""
@@ -139,8 +125,12 @@ _MAKE_PARTITION = sa.text("SELECT make_partition(:table, CAST(:moment AS timesta
 _NAMES = ", ".join(gpu_copy.COLUMNS)
 _COPY_GPUS = f"COPY gpu_samples ({_NAMES}) FROM STDIN WITH (FORMAT binary)"
 _STORED = sa.text("""
-    SELECT count(*) FROM gpu_samples
-     WHERE cluster = :cluster AND node = :node AND observed_at = :observed_at AND gpu = ANY(CAST(:gpus AS text[]))
+    SELECT number
+      FROM json_to_recordset(CAST(:samples AS json))
+           AS sample (number integer, cluster text, node text, observed_at timestamptz, gpus text[])
+     WHERE cardinality(gpus) = (SELECT count(*) FROM gpu_samples AS stored
+                                 WHERE stored.cluster = sample.cluster AND stored.node = sample.node
+                                   AND stored.observed_at = sample.observed_at AND stored.gpu = ANY(sample.gpus))
 """)
 _ADD_GPUS = sa.text(f"""
     WITH taken AS (
@@ -170,12 +160,20 @@ _DROP = _NEW_DROP.on_conflict_do_update(
 )
 
 
+def _key(sample: NodeSample) -> dict[str, str]:
+    return {"cluster": sample.cluster, "node": sample.node, "observed_at": sample.observed_at.isoformat()}
+
+
+def _arrival(sample: NodeSample, row: sa.Row[Any]) -> Arrival:
+    keys = (tuple(pod.split("/", 1)) for pod in row.pods.splitlines())
+    workloads = dict(zip(keys, map(uuid.UUID, row.workloads.splitlines()), strict=True))
+    return Arrival(sample, row.previous_at, row.readings, workloads, row.now)
+
+
 def _gpu_rows(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> Iterable[dict[str, object]]:
     for gpu, workload in zip(sample.gpus, workloads, strict=True):
         yield {
-            "cluster": sample.cluster,
-            "node": sample.node,
-            "observed_at": sample.observed_at.isoformat(),
+            **_key(sample),
             "gpu": gpu.gpu,
             "index": gpu.index,
             "product": gpu.product,

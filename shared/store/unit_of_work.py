@@ -352,9 +352,14 @@ class Store:
             )
 
     @contextmanager
-    def transaction(self, now: datetime | None, event: Envelope | None = None) -> Iterator[UnitOfWork]:
-        """A unit of work at a moment that PostgreSQL has given before, or None. event: what led to it."""
+    def transaction(
+        self, now: datetime | None, event: Envelope | None = None, *, lock_timeout: timedelta | None = None
+    ) -> Iterator[UnitOfWork]:
+        """A unit of work at a moment that PostgreSQL has given before, or None. See EventStore."""
         with transient_errors(), self._engine.begin() as connection:
+            if lock_timeout is not None:
+                milliseconds = lock_timeout // timedelta(milliseconds=1)
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
             work = UnitOfWork(connection, now)
             if event is not None:
                 work.cause = {"event": {"source": event.source, "id": event.id}}
