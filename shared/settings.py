@@ -70,8 +70,8 @@ class FunctionSettings:
     """A function's environment.
 
     database_url (DATABASE_URL), pool_size (DATABASE_POOL_SIZE, default 4), threads (HANDLER_THREADS, at least the
-    Service's containerConcurrency and by default the pool's size; more where events wait for clusters without holding a
-    connection), sink (K_SINK, where the outbox is published to), sink_authorities
+    Service's containerConcurrency, but for telemetry, and by default the pool's size; more where events wait for
+    clusters without holding a connection), sink (K_SINK, where the outbox is published to), sink_authorities
     (K_CA_CERTS, PEM: whom to believe the sink's certificate; both are set by a SinkBinding), clusters_directory
     (CLUSTERS_DIR, only where clusters are touched), image_pull_grace (IMAGE_PULL_GRACE, for verification: how long
     after an apply an image may fail to be pulled; a duration such as 90s or PT90S), insecure_clusters

@@ -46,6 +46,9 @@ class Crashes:
     def disarm(self) -> None:
         self._left = 0
 
+    def close(self) -> None:
+        self._helper.dispose()
+
     def _statement(self, connection: sa.Connection) -> None:
         if not self._left:
             return
