@@ -59,6 +59,9 @@ class Transaction(Protocol):
         Raises AlreadyInProgress if another delivery was faster.
         """
 
+    def limit_lock_waits(self, most: timedelta) -> None:
+        """From now on, a statement waits at most so long for a lock; then the transaction ends in StoreContended."""
+
     def add_to_outbox(self, events: Sequence[WireEvent]) -> Sequence[Queued]:
         """Puts events into the outbox, in their order; returns them. Raises EventTooLarge."""
 
@@ -81,14 +84,10 @@ class EventStore(Protocol[U_co]):
     def refuse(self, consumer: str, event: Envelope, reason: str) -> None:
         """Leaves an audit row of an event that was refused, in a transaction of its own."""
 
-    def transaction(
-        self, now: datetime | None, event: Envelope | None = None, *, lock_timeout: timedelta | None = None
-    ) -> AbstractContextManager[U_co]:
+    def transaction(self, now: datetime | None, event: Envelope | None = None) -> AbstractContextManager[U_co]:
         """A unit of work that commits at the end of the block. event: what led to it, for the audit log.
 
         now: the moment that it goes by; None: it asks PostgreSQL for the time when somebody wants to know it.
-        lock_timeout: how long a statement waits for a lock; None: as long as in any transaction. The block raises
-        StoreContended where it was in vain.
         """
 
 

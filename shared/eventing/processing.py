@@ -146,8 +146,11 @@ class Processor:
                 answers.append(_reply(None, "handled").in_trace(context))
             except EventError as error:
                 answers.append(self._refusal(error, wants_reply=_wants_reply(headers)))
+        if not read:
+            return answers
         try:
-            with self.store.transaction(None, lock_timeout=GROUP_LOCK_TIMEOUT) as transaction:
+            with self.store.transaction(None) as transaction:
+                transaction.limit_lock_waits(GROUP_LOCK_TIMEOUT)
                 group_commit.write(list(read.values()), transaction)
         except StoreContended:
             raise

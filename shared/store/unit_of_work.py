@@ -251,6 +251,11 @@ class UnitOfWork:
         """All that was done to one subject, oldest first."""
         return audit.entries(self._connection, subject)
 
+    def limit_lock_waits(self, most: timedelta) -> None:
+        """See shared.eventing.function.Transaction."""
+        milliseconds = most // timedelta(milliseconds=1)
+        self._connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
+
     def add_to_outbox(self, events: Sequence[WireEvent]) -> list[Queued]:
         """Announces events, if this transaction commits: the relay publishes what nobody publishes earlier.
 
@@ -352,14 +357,9 @@ class Store:
             )
 
     @contextmanager
-    def transaction(
-        self, now: datetime | None, event: Envelope | None = None, *, lock_timeout: timedelta | None = None
-    ) -> Iterator[UnitOfWork]:
-        """A unit of work at a moment that PostgreSQL has given before, or None. See EventStore."""
+    def transaction(self, now: datetime | None, event: Envelope | None = None) -> Iterator[UnitOfWork]:
+        """A unit of work at a moment that PostgreSQL has given before, or None. event: what led to it."""
         with transient_errors(), self._engine.begin() as connection:
-            if lock_timeout is not None:
-                milliseconds = lock_timeout // timedelta(milliseconds=1)
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
             work = UnitOfWork(connection, now)
             if event is not None:
                 work.cause = {"event": {"source": event.source, "id": event.id}}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import jwt
@@ -13,12 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from shared.store.unit_of_work import Store
 from tests.shared.identity.test_oidc import jwk_of
 from tests.support.api_servers import ScriptedServer, scripted_server
-from tests.support.builders import SUBMITTED, request, submission
+from tests.support.builders import SUBMITTED, in_parallel, request, submission
 from tests.support.certificates import Authority
 from tests.support.serving import Served, served
 
 pytestmark = pytest.mark.slow
 
+TELEMETRY = "dev.sentinel.telemetry.gpu.v1"
 SUBJECT = "system:serviceaccount:sentinel:intake-oidc"
 
 
@@ -76,6 +78,20 @@ def test_a_function_takes_events_of_brokers_alone(
         assert [post(intake, good) for _ in range(2)] == [200, 200]
         assert [one.path for one in issuer.asked] == ["/.well-known/openid-configuration", "/openid/v1/jwks"]
         assert {one.headers["authorization"] for one in issuer.asked} == {"Bearer of-the-function"}
+
+
+def test_events_of_a_group_are_checked_one_by_one(key: RSAPrivateKey, tmp_path: Path, database_url: str) -> None:
+    def sample(function: Served, node: str, **headers: str) -> int:
+        data = {"cluster": "local", "node": node, "observedAt": datetime.now(UTC).isoformat()}
+        event, body = request(TELEMETRY, data, source=f"/sentinel/agents/local/{node}", subject=node)
+        return function.request("POST", "/", event | headers, body)[0]
+
+    with guarded("telemetry_ingestion", key, tmp_path, database_url) as (ingestion, issuer):
+        good = {"authorization": f"Bearer {token(key, issuer.url)}"}
+        assert sample(ingestion, "first", **good) == 202
+        shown = [good, {}] * 8
+        posts = [partial(sample, ingestion, f"node-{number}", **one) for number, one in enumerate(shown)]
+        assert in_parallel(*posts) == [202, 401] * 8
 
 
 def test_the_function_of_dead_letters_tells_whom_it_does_not_know_to_come_back(

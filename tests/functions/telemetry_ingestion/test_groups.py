@@ -154,6 +154,6 @@ def test_groups_of_the_same_nodes_in_other_orders_do_not_block_each_other(teleme
         random.Random(seed).shuffle(requests)
         return together(telemetry.store, requests)
 
-    answers = in_parallel(*(lambda seed=seed: group(seed) for seed in range(6)))  # type: ignore[misc]
+    answers = in_parallel(*(lambda seed=seed: group(seed) for seed in range(6)))
     assert {answer.status for group_ in answers for answer in group_} == {202}
     assert stored(telemetry) == {f"node-{number}": 12 for number in range(20)}
