@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-QUICK := -n 3 --dist loadgroup -p no:schemathesis -m "not cluster and not kafka and not slow and not faults and not gpu"
+QUICK := -n 3 --dist loadgroup -p no:schemathesis -m "not cluster and not kafka and not slow and not faults and not gpu and not browser"
 
 # Recipes read what the user gives from the environment, in quotes: a path may hold spaces, quotes, `%` or `$`. `value`
 # keeps make from expanding a `$` in it. `run` and `demo` take KUBECONFIG only from make's own command line, so that a
@@ -29,7 +29,7 @@ export CHOSEN_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(v
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run observe demo replay test coverage test-slow test-faults test-cluster test-gpu test-kafka check format bench lock clean
+.PHONY: help run observe demo replay test coverage test-slow test-faults test-cluster test-gpu test-kafka test-browser check format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -78,6 +78,10 @@ test-gpu: $(READY) ## the tests that need a GPU of NVIDIA with its driver
 test-kafka: $(READY) ## the tests that need a disposable Kafka (KAFKA_BOOTSTRAP=host:port)
 	@test -n "$$GIVEN_KAFKA_BOOTSTRAP" || { echo "make test-kafka needs KAFKA_BOOTSTRAP=host:port of a disposable Kafka on this machine" >&2; exit 2; }
 	KAFKA_BOOTSTRAP="$$GIVEN_KAFKA_BOOTSTRAP" $(BIN)/python -m pytest -m kafka
+
+test-browser: $(READY) ## the tests of the console in headless Chromium, which has to be installed
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { echo "make test-browser needs chromium, chromium-browser or google-chrome on the PATH; on Debian: apt-get install chromium" >&2; exit 2; }
+	$(BIN)/python -m pytest -m browser
 
 check: $(READY) ## lint, types, import contracts
 	$(BIN)/ruff check .

@@ -36,8 +36,8 @@ RESOURCES = (
 )
 """The modules of functions.api.routes whose paths begin with PREFIX, in the order of /docs."""
 
-OUTSIDE = ("jwks", "health")
-"""Those whose paths others have fixed."""
+OUTSIDE = ("jwks", "health", "console")
+"""Those with paths of their own."""
 
 
 def build(services: Services) -> FastAPI:

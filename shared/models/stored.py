@@ -27,6 +27,19 @@ class WorkloadFilter:
 
 
 @dataclass(frozen=True)
+class PhaseCount:
+    """How many workloads of a team are in a phase."""
+
+    team: str
+    phase: Phase
+    workloads: int
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The count for machines."""
+        return {"team": self.team, "phase": self.phase.value, "workloads": self.workloads}
+
+
+@dataclass(frozen=True)
 class Workload:
     """`plan_id` is the newest plan: any other is superseded. `revision` is the newest applied one, 0 before the first.
 

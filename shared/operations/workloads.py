@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shared.models.page import PageRequest
     from shared.models.plan import ActionPlan
     from shared.models.reservation import LineFilter
-    from shared.models.stored import Workload
+    from shared.models.stored import PhaseCount, Workload
     from shared.policy.decision import DecisionRecord
     from shared.policy.explain import Suggestion
     from shared.store.unit_of_work import UnitOfWork
@@ -80,6 +80,11 @@ class QueuedPlan:
 def list_workloads(work: UnitOfWork, wanted: WorkloadFilter, request: PageRequest) -> Page[Workload]:
     """A page of workloads, sorted by `name` (team, namespace and name) or `createdAt`."""
     return work.workloads.page(wanted, request)
+
+
+def count_by_phase(work: UnitOfWork, teams: frozenset[str] | None) -> list[PhaseCount]:
+    """How many workloads of each team are in each phase. teams: whose; None for all."""
+    return work.measurements.workloads(teams)
 
 
 def get(work: UnitOfWork, reference: WorkloadReference) -> Workload:

@@ -4,11 +4,13 @@ What would have to be counted row by row is counted as it happens, by triggers, 
 several rows: a transaction adds to one that nobody else has locked, so none waits for another.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from shared.models.lifecycle import UNDECIDED_PLANS, PlanStatus, RevisionStatus
+from shared.models.lifecycle import UNDECIDED_PLANS, Phase, PlanStatus, RevisionStatus
+from shared.models.stored import PhaseCount
 from shared.store.audit import SHARDS
 from shared.telemetry.metrics import Measurement
 
@@ -100,6 +102,12 @@ _ALL = sa.text("""
     verifying=RevisionStatus.VERIFYING.value,
     last_shard=SHARDS - 1,
 )
+_PHASES = sa.text("""
+    SELECT labels[1] AS phase, labels[2] AS team, sum(value)::bigint AS workloads
+      FROM tallies
+     WHERE name = 'workloads' AND (CAST(:teams AS text[]) IS NULL OR labels[2] = ANY(CAST(:teams AS text[])))
+     GROUP BY labels HAVING sum(value) <> 0 ORDER BY labels[2], labels[1]
+""")
 _ADD = sa.text("SELECT add_to_tally(:name, CAST(:labels AS text[]), :amount)")
 
 
@@ -113,6 +121,11 @@ class MeasurementRows:
         """Everything but what policies say."""
         found = self.connection.execute(_ALL).scalar_one()
         return [Measurement(metric, tuple(labels), float(value)) for metric, labels, value in found]
+
+    def workloads(self, teams: Collection[str] | None) -> list[PhaseCount]:
+        """How many workloads of each team are in each phase, by team and phase. teams: whose; None for all."""
+        found = self.connection.execute(_PHASES, {"teams": None if teams is None else sorted(teams)})
+        return [PhaseCount(row.team, Phase(row.phase), row.workloads) for row in found]
 
     def count(self, metric: str, *labels: str, number: int = 1) -> None:
         """Adds to a counter. The rows of counters are locked after all others but the audit log's."""

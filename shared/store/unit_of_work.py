@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from shared.store.deployments import DeploymentRows
     from shared.store.facts import FactRows
     from shared.store.faults import FaultRows
+    from shared.store.gpu_readings import GpuReadingRows
     from shared.store.history import HistoryRows
     from shared.store.idempotency import IdempotencyRows
     from shared.store.identity import IdentityRows
@@ -192,6 +193,12 @@ class UnitOfWork:
         from shared.store.breaches import BreachRows
 
         return BreachRows(self._connection)
+
+    @cached_property
+    def gpu_readings(self) -> "GpuReadingRows":
+        from shared.store.gpu_readings import GpuReadingRows
+
+        return GpuReadingRows(self._connection)
 
     @cached_property
     def idle(self) -> "IdleRows":

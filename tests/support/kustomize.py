@@ -28,6 +28,11 @@ def overlay(directory: Path, *components: str) -> Path:
 def rendered(*components: str) -> list[dict[str, Any]]:
     """The objects of such an overlay, as kubectl renders them."""
     with tempfile.TemporaryDirectory() as directory:
-        command = ["kubectl", "kustomize", str(overlay(Path(directory), *components))]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return render(overlay(Path(directory), *components))
+
+
+def render(overlay: Path) -> list[dict[str, Any]]:
+    """The objects of a kustomization, as kubectl renders them."""
+    command = ["kubectl", "kustomize", str(overlay)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return list(yaml.load_all(output, yaml.CSafeLoader))

@@ -1,10 +1,14 @@
-"""Log in, go on, log out, and see who you are."""
+"""Log in, go on, log out, and see who you are.
+
+A browser asks for its refresh token as a cookie, which no script can read and which goes to these routes alone. It is
+sent by pages of the same site only, and the routes take JSON, which another site's page may not send unasked.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Response
+from fastapi import Cookie, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -21,10 +25,17 @@ from shared.models.actor import Actor
 from shared.operations.identity import accounts, external_login, login
 from shared.operations.identity.login import Login
 
+if TYPE_CHECKING:
+    from shared.operations.identity.login import LoggedIn
+
 router = new_router("auth")
 
 _API = Actor.function("api")
 Secret = Annotated[SecretStr, Field(max_length=1024)]
+COOKIE = "sentinel-refresh"
+AsCookie = Annotated[bool, Field(description="Give the refresh token as a cookie that no script can read.")]
+_COOKIE: Any = {"path": "/api/v1/auth", "httponly": True, "samesite": "strict"}
+RefreshCookie = Annotated[str, Cookie(alias=COOKIE, max_length=1024, include_in_schema=False)]
 
 
 class Credentials(Body):
@@ -32,6 +43,7 @@ class Credentials(Body):
 
     name: str = Field(max_length=256, examples=["admin"])
     password: Secret = Field(examples=["correct horse battery"])
+    cookie: AsCookie = False
 
 
 class IdTokenBody(Body):
@@ -41,9 +53,17 @@ class IdTokenBody(Body):
 
 
 class RefreshTokenBody(Body):
-    """The refresh token that the last login or refresh gave."""
+    """The refresh token that the last login or refresh gave; null where a cookie has it."""
 
-    refresh_token: Secret = Field(examples=["mUXX9ZLnpt1v5mTYc0fP6dcTq6Vd0nQmVtw6mDdVb4s"])
+    refresh_token: Secret | None = Field(None, examples=["mUXX9ZLnpt1v5mTYc0fP6dcTq6Vd0nQmVtw6mDdVb4s"])
+
+    def given(self, cookie: str) -> str:
+        """The token of the body, or else that of the cookie. Raises Unauthenticated."""
+        if self.refresh_token is not None:
+            return self.refresh_token.get_secret_value()
+        if not cookie:
+            raise Unauthenticated("send the refresh token as refreshToken; a login with `cookie` gives it as a cookie")
+        return cookie
 
 
 class NewPassword(Body):
@@ -54,7 +74,7 @@ class NewPassword(Body):
 
 
 class TokenAnswer(BaseModel):
-    """Tokens. expiresIn: seconds. refreshToken: counts once, and until refreshExpiresAt."""
+    """Tokens. expiresIn: seconds. refreshToken: counts once, and until refreshExpiresAt; null when it is a cookie."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -73,7 +93,7 @@ class TokenAnswer(BaseModel):
     accessToken: str  # noqa: N815 - as it is in JSON
     tokenType: str  # noqa: N815
     expiresIn: int  # noqa: N815
-    refreshToken: str  # noqa: N815
+    refreshToken: str | None  # noqa: N815
     refreshExpiresAt: str  # noqa: N815
 
 
@@ -86,7 +106,9 @@ class WhoAmI(BaseModel):
 
 
 @router.post("/auth/login", response_model=TokenAnswer, responses=responses("too-many-requests"))
-def log_in(body: Credentials, session: CurrentSession, identity: CurrentIdentity, address: Address) -> Response:
+def log_in(
+    request: Request, body: Credentials, session: CurrentSession, identity: CurrentIdentity, address: Address
+) -> Response:
     """Log in with a name and a password. An access token counts for 15 minutes; a refresh token gives the next."""
     attempt = Login(body.name, body.password.get_secret_value(), address)
     if attempt.name == accounts.FIRST_ADMIN:
@@ -94,7 +116,8 @@ def log_in(body: Credentials, session: CurrentSession, identity: CurrentIdentity
     account = _checked(session, identity, attempt)
     with session.anonymous() as work:
         found, now = login.succeed(work, attempt, account), work.now
-    return JSONResponse(identity.answer(found, now))
+    answer = identity.answer(found, now)
+    return _with_cookie(request, answer, found) if body.cookie else JSONResponse(answer)
 
 
 @router.post("/auth/exchange", response_model=TokenAnswer, responses=responses("too-many-requests"))
@@ -121,22 +144,34 @@ def exchange(body: IdTokenBody, session: CurrentSession, identity: CurrentIdenti
 
 
 @router.post("/auth/refresh", response_model=TokenAnswer, responses=responses())
-def refresh(body: RefreshTokenBody, session: CurrentSession, identity: CurrentIdentity) -> Response:
+def refresh(
+    request: Request,
+    body: RefreshTokenBody,
+    session: CurrentSession,
+    identity: CurrentIdentity,
+    cookie: RefreshCookie = "",
+) -> Response:
     """The next tokens of a login. A refresh token that comes a second time ends its login: somebody else has it too."""
+    token = body.given(cookie)
     with session.anonymous() as work:
-        found = login.refresh(work, body.refresh_token.get_secret_value())
+        found = login.refresh(work, token)
         now = work.now
     if found is None:  # the transaction has committed, so the family has ended
         raise login.reused()
-    return JSONResponse(identity.answer(found, now))
+    answer = identity.answer(found, now)
+    return JSONResponse(answer) if body.refresh_token is not None else _with_cookie(request, answer, found)
 
 
 @router.post("/auth/logout", status_code=204, responses=responses())
-def log_out(body: RefreshTokenBody, session: CurrentSession) -> Response:
+def log_out(body: RefreshTokenBody, session: CurrentSession, cookie: RefreshCookie = "") -> Response:
     """End a login. Its access tokens do not count any more either."""
+    token = body.given(cookie)
     with session.anonymous() as work:
-        login.log_out(work, body.refresh_token.get_secret_value())
-    return Response(status_code=204)
+        login.log_out(work, token)
+    answer = Response(status_code=204)
+    if body.refresh_token is None:
+        answer.delete_cookie(COOKIE, **_COOKIE)
+    return answer
 
 
 @router.get("/auth/me", response_model=WhoAmI, responses=responses())
@@ -166,6 +201,17 @@ def change_password(
         account = accounts.set_password(work, account, hashed, session.principal.actor)
         found, now = login.succeed(work, attempt, account), work.now
     return JSONResponse(identity.answer(found, now))
+
+
+def _with_cookie(request: Request, answer: dict[str, Any], found: LoggedIn) -> Response:
+    """The answer of a login or a refresh, with the refresh token as a cookie and not in the body.
+
+    Over plain HTTP the cookie is not `Secure`, because a browser would drop it.
+    """
+    made = JSONResponse({**answer, "refreshToken": None})
+    secure = request.url.scheme == "https"
+    made.set_cookie(COOKIE, str(answer["refreshToken"]), expires=found.refresh_expires_at, secure=secure, **_COOKIE)
+    return made
 
 
 def _own(account: Account | None) -> Account:

@@ -1,4 +1,4 @@
-"""GPUs that workloads have been given and do not use."""
+"""GPUs as they are used now, and those that workloads have been given and do not use."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from fastapi import Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from functions.api.paging import Listing, ListQuery, sorts
 from functions.api.problems import RequestRefused, responses
 from functions.api.requests import router as new_router
 from functions.api.session import CurrentSession
 from shared.models import durations
-from shared.models.fields import DnsLabel
+from shared.models.fields import DnsLabel, DnsSubdomain
+from shared.models.gpu_reading import GpuReading
 from shared.models.identity import Permission
 from shared.models.idle import DEFAULT_IDLE_RULES, LONGEST_WINDOW, SHORTEST_WINDOW, IdleRules
+from shared.operations import gpus
 from shared.operations import idle as operations
+from shared.operations.authorize import require
 
 router = new_router("gpus")
+
+_SORTS = sorts(name=(str, str, str))
 
 
 class IdleGpus(BaseModel):
@@ -34,6 +40,24 @@ class IdleGpus(BaseModel):
     gpus: int = Field(examples=[0])
     usd_per_hour: str = Field(alias="usdPerHour", examples=["0.000000"])
     usd: str = Field(examples=["0.000000"])
+
+
+@router.get("/gpus", response_model=Listing, responses=responses())
+def list_gpus(
+    session: CurrentSession,
+    page: Annotated[ListQuery, _SORTS],
+    cluster: DnsLabel | None = None,
+    node: DnsSubdomain | None = None,
+) -> Response:
+    """The GPUs that agents report on, by cluster, node and UUID, with how much they are used, as of `observedAt`.
+
+    Workloads of teams that you may not read are not named.
+    """
+    with session.read() as work:
+        require(session.principal, Permission.READ_CLUSTERS, None)
+        teams = session.principal.teams(Permission.READ_WORKLOADS)
+        found = gpus.page(work, cluster, node, teams, page.request)
+    return page.answer(found, GpuReading.as_json)
 
 
 @router.get("/gpus/idle", response_model=IdleGpus, responses=responses())

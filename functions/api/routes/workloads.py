@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Body, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from events.rollout import proposal
 from functions.api.idempotency import IDEMPOTENCY, IdempotencyKey
@@ -174,6 +174,12 @@ def _lists(example: object) -> dict[int | str, dict[str, Any]]:
     return _shows({"items": [example], "next": None}, 200, Link='The next page, as rel="next"')
 
 
+class PhaseCounts(BaseModel):
+    """Numbers of workloads, a line for each team and phase that has any."""
+
+    items: list[dict[str, Any]] = Field(examples=[[{"team": "search", "phase": "healthy", "workloads": 7}]])
+
+
 class Scale(Wire):
     """How many replicas there should be: a number, or a range in which an autoscaler chooses."""
 
@@ -210,6 +216,17 @@ def list_workloads(
         wanted = WorkloadFilter(team, namespace, name, phase, cluster, labels, teams)
         found = operations.list_workloads(work, wanted, page.request)
     return page.answer(found, Workload.as_json)
+
+
+@router.get("/workloads/phases", response_model=PhaseCounts, responses=responses())
+def count_workloads(session: CurrentSession, team: DnsLabel | None = None) -> Response:
+    """How many workloads are in each phase, by team; those of the teams that you may read."""
+    with session.read() as work:
+        teams = session.teams(Permission.READ_WORKLOADS, team)
+        if team is not None:
+            teams = frozenset({team}) if teams is None else teams & {team}
+        found = operations.count_by_phase(work, teams)
+    return JSONResponse({"items": [one.as_json() for one in found]})
 
 
 @router.post("/workloads", status_code=202, responses=responses(*IDEMPOTENCY) | _TAKEN)

@@ -45,6 +45,8 @@ from shared.errors import SentinelError
 _log = logging.getLogger(__name__)
 BASE = Path(__file__).resolve().parents[2] / "base"
 _API = "api"
+_CONSOLE = "console"
+"""Another host name of the api, as knative/components/console has it on a cluster: the page of its root."""
 _DRAIN_SECONDS = 5.0
 _OPEN_TO_ALL = "  sources     an event of any source may act for any team; an admin can change the binding `everything`"
 
@@ -116,8 +118,17 @@ class Platform:
     @property
     def api_url(self) -> str | None:
         """The REST face, without /api/v1; None where the manifests have none."""
-        found = (name for name in self.services if name.name == _API)
-        return next((f"http://{name.name}.{name.namespace}.localhost:{self.port}" for name in found), None)
+        api = self._api_service()
+        return None if api is None else f"http://{api.name}.{api.namespace}.localhost:{self.port}"
+
+    @property
+    def console_url(self) -> str | None:
+        """The page for browsers; None where the manifests have no api."""
+        api = self._api_service()
+        return None if api is None else f"http://{_CONSOLE}.{api.namespace}.localhost:{self.port}/"
+
+    def _api_service(self) -> Name | None:
+        return next((name for name in self.services if name.name == _API), None)
 
     async def __aenter__(self) -> Self:
         try:
@@ -193,6 +204,8 @@ class Platform:
     async def _serve(self) -> None:
         ingress = Ingress({str(name): broker for name, broker in self.brokers.items()})
         services = {f"{name.name}.{name.namespace}": service for name, service in self.services.items()}
+        if (api := self._api_service()) is not None:
+            services[f"{_CONSOLE}.{api.namespace}"] = self.services[api]
         gateway = Gateway(ingress, services, self.index)
         server = http_server(gateway.handle)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_DRAIN_SECONDS)
@@ -273,6 +286,7 @@ class Platform:
     def _api(self, url: str) -> list[str]:
         body = """'{"name": "admin", "password": "..."}'"""
         return [
+            f"  console     {self.console_url}",
             f"  api         {url}/docs",
             f"  log in      curl {url}/api/v1/auth/login -H 'content-type: application/json' -d {body}",
             f"  token       {self.state.path / first_start.TOKEN}, of an admin, until the next start",

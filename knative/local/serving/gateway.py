@@ -1,9 +1,9 @@
 """One port for everything, routed by host name, as Knative's ingress gateway does it.
 
-`http://<service>.<namespace>.localhost:PORT/` reaches that function, started on demand; any other host name is the
-broker ingress. The function is reached at 127.0.0.1 with its host name in the Host header: the C library does not
-resolve *.localhost. Bodies pass as they are, compressed ones too, and answers as they come: a stream of events arrives
-event by event.
+`http://<service>.<namespace>.localhost:PORT/` reaches that function, started on demand, and so does a name that the
+platform adds, as a DomainMapping does; any other host name is the broker ingress. The function is reached at 127.0.0.1
+with its host name in the Host header: the C library does not resolve *.localhost. Bodies pass as they are, compressed
+ones too, and answers as they come: a stream of events arrives event by event.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from datetime import datetime
+from http.cookies import SimpleCookie
 from pathlib import Path
 
 import jwt
@@ -10,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from functions.api.identity import Identity
+from functions.api.routes import auth
 from functions.api.session import Services
 from shared.errors import Unauthenticated
 from shared.identity.oidc import ExternalIssuers, ExternalUser
@@ -207,3 +209,45 @@ def test_a_user_of_an_external_issuer_logs_in_without_any_role(
 def test_without_an_external_issuer_no_id_token_counts(signed_in: Rest) -> None:
     answer = signed_in("POST", "/auth/exchange", {"idToken": "a.b.c"}, user=None)
     assert (answer.status, answer.json["detail"][:21]) == (401, "no external issuer is")
+
+
+def cookie_of(answer: Answer) -> str:
+    """The refresh token that an answer has set as a cookie."""
+    cookie = SimpleCookie(answer.headers["set-cookie"])[auth.COOKIE]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "strict", "/api/v1/auth")
+    return cookie.value
+
+
+def test_a_browser_has_its_refresh_token_as_a_cookie_that_no_script_reads(signed_in: Rest, ada: Account) -> None:
+    wanted = {"name": "ada", "password": SECRET, "cookie": True}
+    first = signed_in("POST", "/auth/login", wanted, user=None)
+    assert first.json["refreshToken"] is None
+    assert "secure" not in first.headers["set-cookie"].lower()  # a browser drops such a cookie over plain HTTP
+
+    def sent(path: str, cookie: str) -> Answer:
+        return signed_in("POST", path, {}, user=None, cookie=f"{auth.COOKIE}={cookie}")
+
+    second = sent("/auth/refresh", cookie_of(first))
+    assert (second.status, second.json["refreshToken"]) == (200, None)
+    assert signed_in("GET", "/auth/me", user=second.json["accessToken"]).status == 200
+    out = sent("/auth/logout", cookie_of(second))
+    assert (out.status, cookie_of(out)) == (204, "")
+    assert sent("/auth/refresh", cookie_of(second)).status == 401
+
+
+def test_the_cookie_goes_over_tls_alone_where_the_login_came_by_it(signed_in: Rest, ada: Account) -> None:
+    wanted = {"name": "ada", "password": SECRET, "cookie": True}
+    answer = signed_in("POST", "/auth/login", wanted, user=None, x_forwarded_proto="https")
+    assert "; secure" in answer.headers["set-cookie"].lower()
+
+
+def test_a_cookie_alone_is_no_access_and_none_is_set_unless_asked_for(signed_in: Rest, ada: Account) -> None:
+    assert "set-cookie" not in log_in(signed_in).headers
+    found = signed_in("POST", "/auth/login", {"name": "ada", "password": SECRET, "cookie": True}, user=None)
+    cookie = f"{auth.COOKIE}={cookie_of(found)}"
+    assert signed_in("GET", "/workloads", user=None, cookie=cookie).status == 401
+    assert signed_in("POST", "/auth/refresh", {}, user=None).status == 401
+    form = signed_in(
+        "POST", "/auth/refresh", b"{}", user=None, cookie=cookie, content_type="application/x-www-form-urlencoded"
+    )
+    assert form.status in (415, 422)  # what another site's page may send without asking

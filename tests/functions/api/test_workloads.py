@@ -17,7 +17,7 @@ from shared.operations import bindings
 from shared.store.database import connect
 from shared.store.tables import audit_log
 from shared.store.unit_of_work import Store
-from tests.support.builders import TESTS, connection_of
+from tests.support.builders import TESTS, Deliver, connection_of
 from tests.support.chain import Chain
 from tests.support.rest import Answer, Rest
 
@@ -323,3 +323,17 @@ def test_waiting_takes_no_connection(
     for thread in waiting:
         thread.join()
     engine.dispose()
+
+
+def test_workloads_are_counted_by_phase_for_the_teams_that_one_may_read(rest: Rest, deliver: Deliver) -> None:
+    for name, team in (("chat", "search"), ("rank", "search"), ("copy", "ads")):
+        deliver.submit(name, team=team)
+    every = [
+        {"team": "ads", "phase": "proposed", "workloads": 1},
+        {"team": "search", "phase": "proposed", "workloads": 2},
+    ]
+    assert rest("GET", "/workloads/phases").json["items"] == every
+    assert rest("GET", "/workloads/phases?team=ads").json["items"] == every[:1]
+    rest.bind("bob", Role.VIEWER, "search")
+    assert rest("GET", "/workloads/phases", user="bob").json["items"] == every[1:]
+    assert rest("GET", "/workloads/phases?team=ads", user="bob").json["items"] == []
