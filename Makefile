@@ -81,7 +81,7 @@ test-kafka: $(READY) ## the tests that need a disposable Kafka (KAFKA_BOOTSTRAP=
 
 test-browser: $(READY) ## the tests of the console in headless Chromium, which has to be installed
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { echo "make test-browser needs chromium, chromium-browser or google-chrome on the PATH; on Debian: apt-get install chromium" >&2; exit 2; }
-	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest -m browser tests/functions/api/console
 
 check: $(READY) ## lint, types, import contracts
 	$(BIN)/ruff check .
