@@ -59,7 +59,8 @@ def outgoing(result: RolloutResult) -> Outgoing:
         case PlanWasProposed(plan):
             return proposal(plan)
         case PlanIsDue(plan):
-            return Outgoing(PlanApproved.of(plan, usd_per_hour=plan.amounts.usd_per_hour), str(plan.workload_id))
+            due = PlanApproved.of(plan, usd_per_hour=plan.amounts.usd_per_hour)
+            return Outgoing(due, str(plan.workload_id), plan.traceparent)
         case ReservationWasReleased(workload_id, released):
             return Outgoing(ReservationReleased(workload=str(workload_id), released=released), str(workload_id))
         case FleetIsSuspect(cluster, nodes, share, window, message):
@@ -83,10 +84,10 @@ def outgoing(result: RolloutResult) -> Outgoing:
         case _:
             deployment = result.deployment
             data = _OF_REVISIONS[type(result)].of(deployment, reason=result.reason, message=result.message)
-    return Outgoing(data, str(deployment.workload_id))
+    return Outgoing(data, str(deployment.workload_id), deployment.traceparent)
 
 
 def proposal(plan: ActionPlan) -> Outgoing:
     """plan.proposed, with the plan's price."""
     data = PlanProposed.of(plan, source=plan.source, usd_per_hour=plan.amounts.usd_per_hour)
-    return Outgoing(data, str(plan.workload_id))
+    return Outgoing(data, str(plan.workload_id), plan.traceparent)

@@ -74,6 +74,24 @@ def carried(by: Mapping[str, str]) -> TraceContext | None:
     return TraceContext(given, state if len(state) <= MAX_TRACESTATE and _TRACESTATE.fullmatch(state) else "")
 
 
+def current_traceparent() -> str | None:
+    """What is remembered of the trace with what this thread stores, for those who take it up later."""
+    return None if (context := current()) is None else context.traceparent
+
+
+def continued(traceparent: str | None) -> TraceContext | None:
+    """The trace of an event that tells of something that began in the trace `traceparent`.
+
+    A tick finds what somebody's request began: that goes on in the request's trace. Within one and the same trace, what
+    this thread does is the nearer cause.
+    """
+    here = current()
+    if traceparent is None:
+        return here
+    began = TraceContext(traceparent)
+    return here if here is not None and here.trace_id == began.trace_id else began
+
+
 @contextmanager
 def within(context: TraceContext | None) -> Iterator[None]:
     """What this thread does in the block belongs to that trace, or to none."""

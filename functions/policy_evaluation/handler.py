@@ -140,7 +140,7 @@ def _released(event: Event, work: UnitOfWork, evaluation: Evaluation) -> list[Ou
 
 
 def _reconsidered(plan: ActionPlan) -> Outgoing:
-    return Outgoing(PlanReconsidered.of(plan), str(plan.workload_id))
+    return Outgoing(PlanReconsidered.of(plan), str(plan.workload_id), plan.traceparent)
 
 
 def _rejection(event: Event, work: UnitOfWork, workload_id: uuid.UUID, refused: NotBound) -> Outgoing:
@@ -183,7 +183,7 @@ def _outgoing(evaluation: Evaluation) -> list[Outgoing]:
             )
         case _:
             return ended
-    return [Outgoing(data, str(plan.workload_id)), *ended]
+    return [Outgoing(data, str(plan.workload_id), plan.traceparent), *ended]
 
 
 def _warnings(evaluation: Evaluation) -> tuple[str, ...]:

@@ -100,10 +100,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """Data to emit about `subject`: a workload's id, or a node's."""
+    """Data to emit about `subject`: a workload's id, or a node's.
+
+    traceparent: where what it tells of began; see shared.tracing.continued. None: here.
+    """
 
     data: EventData
     subject: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)

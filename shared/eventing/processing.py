@@ -271,12 +271,12 @@ def wire_event(
     *,
     hop: int = 0,
 ) -> WireEvent:
-    """An outgoing event as it is sent, in the trace that this thread's work belongs to. Raises PoisonEvent.
+    """An outgoing event as it is sent, with its trace. Raises PoisonEvent.
 
     hop: 0 for one that no event has led to.
     """
     type_name = catalogue.name_of(type(outgoing.data))
-    context = tracing.current()
+    context = tracing.continued(outgoing.traceparent)
     wire = WireEvent(
         {
             "specversion": "1.0",

@@ -43,6 +43,7 @@ class Deployment:
     deadline, bake: those that it was submitted with; a rollback has those of the revision that it goes back to. None
     where an earlier release wrote the revision. object_digest: of the fields that were applied, None where it is not
     known; see shared.rollout.owned_fields. suspected_at: when a sweep found something to be looked at more closely.
+    traceparent: where it began, until it has been verified; see shared.tracing.
     """
 
     id: uuid.UUID
@@ -67,6 +68,7 @@ class Deployment:
     object_digest: str | None = None
     suspected_at: datetime | None = None
     created_at: datetime | None = None
+    traceparent: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ class ActionPlan:
     this one in the queue. waits_for: resources of scopes, such as "team/search gpus[H100]"; see
     shared.policy.resources. executions: how often its execution was begun. With the plan's id it is the fencing token
     of a lease: an execution whose number is no longer the plan's has been replaced. proposed_by: an actor as text, who
-    cannot approve it. approval: None when no policy has asked for a person.
+    cannot approve it. approval: None when no policy has asked for a person. traceparent: where it began; see
+    shared.tracing.
     """
 
     id: uuid.UUID
@@ -116,6 +117,7 @@ class ActionPlan:
     proposed_by: str = ""
     approval: Approval | None = None
     created_at: datetime | None = field(default=None, compare=False)
+    traceparent: str | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, JsonValue]:
         """The plan for machines. Money is text, times are RFC 3339 in UTC."""

@@ -410,7 +410,7 @@ class RevisionReconciler:
         self._report(RevisionIsUnhealthy(revision, found.reason, found.message))
         surge = revision.amounts.per_replica().times(surge_replicas(revision.reference.kind))
         workload = self._workloads[revision.workload_id]
-        self._propose(workload, _restoring(revision), revision.sku, revision.amounts, surge, found.message)
+        self._propose(workload, _restoring(revision), revision.sku, revision.amounts, surge, found.message, revision)
 
     def _degraded(self, revision: Deployment, found: Verdict) -> None:
         if found.state is State.HEALTHY:
@@ -471,7 +471,7 @@ class RevisionReconciler:
                 self._to_settle[workload.id] = revision.plan_id
             return
         surge = target.amounts.per_replica().times(surge_replicas(target.reference.kind))
-        self._propose(workload, _restoring(target), target.sku, target.amounts, surge, _explain(found))
+        self._propose(workload, _restoring(target), target.sku, target.amounts, surge, _explain(found), revision)
 
     def _may_roll_back(self, revision: Deployment, workload: Workload) -> bool:
         """Not what restores an earlier revision itself; nor one that was rescheduled: the earlier one is the same."""
@@ -520,11 +520,21 @@ class RevisionReconciler:
             self._follow(revision, Phase.FAILED, _explain(found))
             self._to_settle[workload.id] = revision.plan_id
             return
-        self._propose(workload, _restoring(revision), revision.sku, revision.amounts, Amounts(), found.message)
+        self._propose(
+            workload, _restoring(revision), revision.sku, revision.amounts, Amounts(), found.message, revision
+        )
 
     def _propose(
-        self, workload: Workload, decision: Decision, sku: str, amounts: Amounts, surge: Amounts, reason: str
+        self,
+        workload: Workload,
+        decision: Decision,
+        sku: str,
+        amounts: Amounts,
+        surge: Amounts,
+        reason: str,
+        because_of: Deployment,
     ) -> None:
+        """because_of: what has become of this revision; its trace goes on."""
         plan = ActionPlan(
             id=plan_id(workload.id, self._verification.cause),
             workload_id=workload.id,
@@ -535,6 +545,7 @@ class RevisionReconciler:
             amounts=amounts,
             surge=surge,
             status=PlanStatus.PROPOSED,
+            traceparent=because_of.traceparent,
         )
         proposed, self._workloads[workload.id] = propose(
             self._work,

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, insert
 
+from shared import tracing
 from shared.models.amounts import NOTHING
 from shared.models.deployment import Deployment, ObjectReference
 from shared.models.lifecycle import (
@@ -139,6 +140,7 @@ class DeploymentRows:
             deadline=deployment.deadline,
             bake=deployment.bake,
             status=deployment.status,
+            traceparent=tracing.current_traceparent(),
         )
         self.connection.execute(statement.on_conflict_do_nothing(index_elements=["workload_id", "revision"]))
 
@@ -441,7 +443,12 @@ class DeploymentRows:
         self._move(deployment, RevisionStatus.REMOVED, observed_at=now)
 
     def _move(self, deployment: Deployment, to: RevisionStatus, **values: object) -> None:
-        """Raises IllegalTransition for a step that the lifecycle's table does not have."""
+        """Raises IllegalTransition for a step that the lifecycle's table does not have.
+
+        What happens to a revision after its verification has causes of its own: its trace ends here.
+        """
+        if deployment.traceparent is not None and deployment.status is RevisionStatus.VERIFYING:
+            values["traceparent"] = None
         self._update(deployment, status=REVISION_STATUSES.advance(deployment.status, to), **values)
 
     def _update(self, deployment: Deployment, **values: object) -> None:
@@ -513,6 +520,7 @@ def revision_of_row(row: Row) -> Deployment:
             object_digest=row.object_digest,
             suspected_at=row.suspected_at,
             created_at=row.created_at,
+            traceparent=row.traceparent,
         )
     except NOT_UNDERSTOOD as error:
         raise unreadable(f"revision {row.revision} of workload {row.workload_id}", error) from error

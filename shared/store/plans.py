@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared import tracing
 from shared.errors import AlreadyInProgress
 from shared.models.cluster import ClusterState
 from shared.models.lifecycle import (
@@ -67,6 +68,7 @@ class PlanRows:
             status=plan.status,
             priority=plan.priority,
             next_attempt_at=until,
+            traceparent=plan.traceparent or tracing.current_traceparent(),
         )
         return bool(self.connection.execute(statement.on_conflict_do_nothing(index_elements=["id"])).rowcount)
 
@@ -335,6 +337,7 @@ def _plan(row: Row) -> ActionPlan:
             proposed_by=row.proposed_by,
             approval=_approval(row),
             created_at=row.created_at,
+            traceparent=row.traceparent,
         )
     except NOT_UNDERSTOOD as error:
         raise unreadable(f"plan {row.id} of workload {row.workload_id}", error) from error
