@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events import CATALOGUE
+from shared import tracing
 from shared.errors import EventError
 from shared.eventing.endpoint import FrameworkTarget, Grouped, Process, ProcessTogether, endpoint
 from shared.eventing.function import ClusterFunction, TransactionalFunction
@@ -66,7 +67,10 @@ class Ports:
 def ports() -> Ports:
     """What this process's environment says; what is built from it may log. Raises ConfigurationError."""
     configure_logging()
-    return Ports(FunctionSettings.from_environment())
+    settings = FunctionSettings.from_environment()
+    if settings.traced:
+        tracing.start(settings.service)
+    return Ports(settings)
 
 
 def event_target(

@@ -71,6 +71,15 @@ def main() -> int:
         return 1
     import uvicorn
 
+    from shared import tracing
+
+    class Server(uvicorn.Server):
+        """Sends the spans of the last requests before it ends: SIGTERM ends the process right after."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            tracing.stop()
+
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -82,7 +91,7 @@ def main() -> int:
     )
     gc.freeze()
     gc.enable()
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener])
     return 0
 
 

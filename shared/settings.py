@@ -16,6 +16,9 @@ from shared.models.retention import DEFAULT_RETENTION, LEAST_ACTIONS, LEAST_HIST
 from shared.models.slo import DEFAULT_BREACH_PLANS_PER_HOUR
 
 DEFAULT_FUNCTION_POOL = 4
+DEFAULT_SERVICE = "sentinel"
+OTLP_PROTOCOL = "http/protobuf"
+_COLLECTOR = re.compile(r"https?://[^\s?#]+")
 _ISSUER = re.compile(r"https://[^\s?#]{1,247}")
 SINK_TOKEN = Path("/oidc/token")
 """Where a SinkBinding mounts the token of its subject, if Knative Eventing authenticates senders."""
@@ -85,7 +88,9 @@ class FunctionSettings:
     NODE_QUIET_TIME, for verification: 2, 0.25, 10m and 1h; see shared.models.faults). reclaim_rules (RECLAIM_IDLE_AFTER
     and RECLAIM_WARNING, for verification: a duration, without which no GPU is taken, and 24h; see shared.models.idle).
     breach_plans_per_hour (BREACH_PLANS_PER_HOUR, default 1, for verification: how many plans breaches of objectives may
-    lead to for one workload). callers: who may call it; None where that is not checked.
+    lead to for one workload). callers: who may call it; None where that is not checked. traced
+    (OTEL_EXPORTER_OTLP_ENDPOINT: whether spans are recorded; OTEL_SDK_DISABLED=true says that they are not) and service
+    (K_SERVICE, which Knative sets: its name there).
     """
 
     database_url: str
@@ -104,6 +109,8 @@ class FunctionSettings:
     reclaim_rules: ReclaimRules | None = None
     callers: CallerSettings | None = None
     breach_plans_per_hour: int = DEFAULT_BREACH_PLANS_PER_HOUR
+    traced: bool = False
+    service: str = DEFAULT_SERVICE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -127,6 +134,8 @@ class FunctionSettings:
             _reclaim_rules(environment),
             CallerSettings.from_environment(environment),
             _count(environment, "BREACH_PLANS_PER_HOUR", DEFAULT_BREACH_PLANS_PER_HOUR),
+            _traced(environment),
+            environment.get("K_SERVICE") or DEFAULT_SERVICE,
         )
 
     def required_sink(self) -> str:
@@ -235,6 +244,18 @@ def _flag(environment: Mapping[str, str], name: str) -> bool:
     if text not in ("true", "false"):
         raise ConfigurationError(f"{name} must be true or false, not {text[:20]!r}")
     return text == "true"
+
+
+def _traced(environment: Mapping[str, str]) -> bool:
+    """Raises ConfigurationError for a collector that spans cannot be sent to: nobody would see why there are none."""
+    collector = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()
+    if not collector or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if not _COLLECTOR.fullmatch(collector):
+        raise ConfigurationError("OTEL_EXPORTER_OTLP_ENDPOINT must be an HTTP URL such as http://collector:4318")
+    if (protocol := environment.get("OTEL_EXPORTER_OTLP_PROTOCOL", OTLP_PROTOCOL)) != OTLP_PROTOCOL:
+        raise ConfigurationError(f"OTEL_EXPORTER_OTLP_PROTOCOL must be {OTLP_PROTOCOL}, not {protocol[:20]!r}")
+    return True
 
 
 def duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:

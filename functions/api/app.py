@@ -53,7 +53,7 @@ def build(services: Services) -> FastAPI:
     app.state.services = services
     app.router.route_class = StrictRoute
     problems.install(app)
-    app.add_middleware(RequestFrame)
+    app.add_middleware(RequestFrame, prefix=PREFIX)
     api = APIRouter(prefix=PREFIX, route_class=StrictRoute)
     for name in RESOURCES:
         api.include_router(_router(name))

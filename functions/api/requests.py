@@ -11,7 +11,8 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from http import HTTPStatus
+from contextlib import AbstractContextManager
+from http import HTTPMethod, HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
@@ -29,7 +30,9 @@ from starlette.responses import Response
 from functions.api.problems import MAX_BODY, RequestRefused, defect, document
 from shared import tracing
 from shared.eventing import strict_json
+from shared.eventing.endpoint import HEALTH_PATH
 from shared.models.fields import Wire
+from shared.tracing import Kind, Span
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -98,11 +101,12 @@ class RequestFrame:
     It also counts answers, and makes the thread pool as large as the pool of connections, so no thread waits for one.
 
     The id is the caller's X-Request-Id when that is 1 to 64 letters, digits, dots, underscores or dashes. What the
-    request leads to belongs to the caller's trace, where it names one.
+    request leads to belongs to the caller's trace, where it names one. prefix: of the routes' paths.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
         self._app = app
+        self._prefix = prefix
         self._sized = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,12 +121,12 @@ class RequestFrame:
         request_id = given if _ID.fullmatch(given) else str(uuid.uuid4())
         scope["request_id"] = request_id
 
-        started = False
+        status = 0
 
         async def framed(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 names = {name.lower() for name, _ in message["headers"]}
                 security = _SECURITY | (_DOCS_SECURITY if scope["path"] == _DOCS_PATH else {})
                 more = [(name, value) for name, value in security.items() if name not in names]
@@ -146,14 +150,43 @@ class RequestFrame:
             return message
 
         try:
-            with tracing.within(tracing.carried(Headers(scope=scope))):
-                await self._app(scope, counted, framed)
+            with _within_trace(scope) as span:
+                try:
+                    await self._app(scope, counted, framed)
+                finally:
+                    _describe(span, scope, self._prefix, status)
         except ClientDisconnect:
             return
         except Exception as error:  # noqa: BLE001 - the last line of defence
             answer = defect(Request(scope), error)
-            if not started:
+            if not status:
                 await answer(scope, receive, framed)
+
+
+def _within_trace(scope: Scope) -> AbstractContextManager[Span]:
+    """The span of a request. A probe has none: it comes every few seconds, and does nothing."""
+    if scope["path"] == HEALTH_PATH:
+        return tracing.NO_SPAN
+    named = {"http.request.method": _method(scope), "url.path": scope["path"], "url.scheme": scope["scheme"]}
+    return tracing.within(tracing.carried(Headers(scope=scope)), _method(scope), Kind.SERVER, named)
+
+
+def _describe(span: Span, scope: Scope, prefix: str, status: int) -> None:
+    """Says which route answered, and how. status: 0 when there was no answer."""
+    if (found := scope.get("route")) is not None:
+        # FastAPI says the path of a route within its router, which is below the prefix of all or of none.
+        route = f"{prefix}{found.path}" if scope["path"].startswith(f"{prefix}/") else found.path
+        span.rename(f"{_method(scope)} {route}")
+        span.set({"http.route": route})
+    if status:
+        span.set({"http.response.status_code": status})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.fail(str(status))
+
+
+def _method(scope: Scope) -> str:
+    """As OpenTelemetry wants it: what a caller invents is no name of a span."""
+    return scope["method"] if scope["method"] in HTTPMethod.__members__ else "_OTHER"
 
 
 def _check_query(request: Request, known: set[str]) -> None:

@@ -33,6 +33,7 @@ from shared.eventing.processing import HttpAnswer, problem
 from shared.models.actor import Actor
 from shared.models.dead_letter import DeadLetter, index_key
 from shared.operations import dead_letters
+from shared.tracing import Kind, span_attributes
 
 if TYPE_CHECKING:
     from shared.store.unit_of_work import Store
@@ -58,8 +59,8 @@ def keeper(store: Store) -> Callable[[dict[str, str], bytes], HttpAnswer]:
         except EventError as error:
             return problem(error)
         context = tracing.carried(letter.attributes)
-        with tracing.within(context):
-            return _answer(store, letter, headers).in_trace(context)
+        with tracing.within(context, "receive", Kind.CONSUMER, span_attributes(letter.attributes)) as span:
+            return _answer(store, letter, headers).in_span(span)
 
     return process
 

@@ -22,6 +22,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,12 @@ from typing import Any
 import urllib3
 from kubernetes.client import ApiClient, ApiException, Configuration
 
+from shared import tracing
 from shared.clusters.addresses import guard
 from shared.clusters.answers import ApiAnswer
 from shared.clusters.kubeconfig import Connection
 from shared.errors import ClusterAway, ClusterError, ClusterUnavailable
+from shared.tracing import Kind
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
@@ -41,6 +44,7 @@ AT_ONCE = 4
 SLOT_SECONDS = 0.5
 _CHUNK = 65536
 FIELD_MANAGER = "sentinel"
+_VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "DELETE": "delete"}
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 # What YAML 1.2 does not call printable, beyond what JSON escapes by itself; inside a text both read its escape alike.
@@ -109,6 +113,23 @@ class Transport:
         body: Mapping[str, Any] | bytes | None = None,
         content_type: str | None = None,
     ) -> ApiAnswer:
+        """A span says how it went. That something is not there, or has changed, is an answer and no error."""
+        asked = {"k8s.cluster.name": self.cluster, "http.request.method": method}
+        with tracing.span(_described(method, path), Kind.CLIENT, asked) as span:
+            answer = self._ask(method, path, query, body, content_type)
+            span.set({"http.response.status_code": answer.status})
+            if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                span.fail(str(answer.status))
+            return answer
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | bytes | None,
+        content_type: str | None,
+    ) -> ApiAnswer:
         headers = {"Accept": "application/json"}
         if content_type is not None:
             headers["Content-Type"] = content_type
@@ -161,6 +182,16 @@ class Transport:
     def _left(self, ends_at: float) -> float:
         """Seconds until a request and the task that it is made for must have ended."""
         return (ends_at if self._ends_at is None else min(ends_at, self._ends_at)) - time.monotonic()
+
+
+def _described(method: str, path: str) -> str:
+    """The verb and the resource, as RBAC calls them: "patch deployments"."""
+    parts = path.strip("/").split("/")
+    resource = parts[2:] if parts[0] == "api" else parts[3:]  # /api/v1/..., /apis/<group>/<version>/...
+    if len(resource) > 2 and resource[0] == "namespaces":
+        resource = resource[2:]
+    verb = "list" if method == "GET" and len(resource) == 1 else _VERBS[method]
+    return f"{verb} {resource[0] if resource else path}"
 
 
 def as_yaml(body: Mapping[str, Any]) -> bytes:

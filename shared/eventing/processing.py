@@ -31,6 +31,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import ValidationError
@@ -57,7 +58,7 @@ from shared.eventing.event import (
 )
 from shared.eventing.event_types import Catalogue, EventType
 from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, EventStore, GroupCommit, TransactionalFunction
-from shared.tracing import TraceContext
+from shared.tracing import Kind, Span, TraceContext, span_attributes
 
 _HOP = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
@@ -82,6 +83,13 @@ class HttpAnswer:
     def in_trace(self, context: TraceContext | None) -> HttpAnswer:
         """The same answer, to an event of that trace."""
         return self if context is None else replace(self, trace_id=context.trace_id)
+
+    def in_span(self, span: Span) -> HttpAnswer:
+        """The same answer, which this span of the current trace ends with."""
+        span.set({"http.response.status_code": self.status})
+        if self.status >= HTTPStatus.BAD_REQUEST:
+            span.fail(str(self.status))
+        return self.in_trace(tracing.current())
 
 
 EventRequest = tuple[dict[str, str], bytes]
@@ -113,8 +121,8 @@ class Processor:
         except EventError as error:
             return self._refusal(error, wants_reply=wants_reply)
         context = tracing.carried(envelope.attributes) or tracing.carried(headers)
-        with tracing.within(context):
-            return self._answer(envelope, wants_reply=wants_reply).in_trace(context)
+        with tracing.within(context, "receive", Kind.CONSUMER, span_attributes(envelope.attributes)) as span:
+            return self._answer(envelope, wants_reply=wants_reply).in_span(span)
 
     def _answer(self, envelope: Envelope, *, wants_reply: bool) -> HttpAnswer:
         try:
@@ -130,8 +138,12 @@ class Processor:
         """The answers to requests that are handled in one transaction, in their order.
 
         An event that is refused is left out, and changes nothing for the others. Raises StoreContended, or what is a
-        defect of ours, when they can only be handled one by one.
+        defect of ours, when they can only be handled one by one. One span stands for all; it links to their traces.
         """
+        with tracing.within(None, "receive", Kind.CONSUMER, {"messaging.batch.message_count": len(requests)}):
+            return self._answers(requests, group_commit)
+
+    def _answers(self, requests: Sequence[EventRequest], group_commit: GroupCommit[Any, Any]) -> list[HttpAnswer]:
         answers: list[HttpAnswer] = []
         read: dict[int, Any] = {}
         for number, (headers, body) in enumerate(requests):
@@ -143,6 +155,7 @@ class Processor:
                 _, data, hop = self._validated(envelope)
                 read[number] = group_commit.read(Event(envelope, data, hop))
                 context = tracing.carried(envelope.attributes) or tracing.carried(headers)
+                tracing.link(context)
                 answers.append(_reply(None, "handled").in_trace(context))
             except EventError as error:
                 answers.append(self._refusal(error, wants_reply=_wants_reply(headers)))

@@ -20,6 +20,7 @@ from shared.errors import ConfigurationError, SentinelError, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import Queued, WireEvent
 from shared.eventing.function import EventStore
+from shared.tracing import Kind, TraceContext, span_attributes
 
 if TYPE_CHECKING:
     import http.client
@@ -82,10 +83,15 @@ class HttpPublisher:
 
     def publish(self, event: WireEvent) -> None:
         """Returns once the sink has answered 2xx: the event is durable there. Raises PublishingFailed."""
+        context = tracing.carried(event.attributes)
+        with tracing.span("publish", Kind.PRODUCER, span_attributes(event.attributes), context):
+            self._publish(event, context)
+
+    def _publish(self, event: WireEvent, context: TraceContext | None) -> None:
         from http.client import HTTPException  # a cold start should not wait for it: many events publish nothing
 
         headers, body = codec.encode(event)
-        if (context := tracing.carried(event.attributes)) is not None:
+        if context is not None:
             headers |= context.attributes  # as HTTP wants them, for a broker that records spans of its own
         if self._token is not None and (token := self._token.read()):
             headers["authorization"] = f"Bearer {token}"

@@ -14,6 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from shared import tracing
 from shared.errors import OperationRefused
 from shared.models.lifecycle import ANNOUNCE_AGAIN, UNDECIDED_PLANS, Phase, PlanStatus
 from shared.models.reservation import Reservation
@@ -26,6 +27,7 @@ from shared.policy import recorded
 from shared.policy.decision import DecisionRecord, Finding, reason
 from shared.policy.queue import QueueEntry, held_back
 from shared.policy.resources import released
+from shared.tracing import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,6 +104,16 @@ def evaluate(
     work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: PolicyCache, bindings: BindingCache
 ) -> Evaluation:
     """Decides one plan. Raises OperationRefused for a plan that does not exist or is not about this workload."""
+    named = {"sentinel.workload.id": str(command.workload_id), "sentinel.plan.id": str(command.plan_id)}
+    with tracing.span("decide", Kind.INTERNAL, named) as span:
+        evaluation = _evaluate(work, command, actor, policies, bindings)
+        span.set({"sentinel.verdict": evaluation.outcome.value})
+        return evaluation
+
+
+def _evaluate(
+    work: UnitOfWork, command: EvaluatePlan, actor: Actor, policies: PolicyCache, bindings: BindingCache
+) -> Evaluation:
     workload = work.workloads.get(command.workload_id, lock=True)
     if workload is None:
         raise OperationRefused("workload", f"there is no workload {command.workload_id}")

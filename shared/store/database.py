@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from shared import tracing
 from shared.errors import StoreContended, StoreUnavailable
 from shared.store import database_url, wire
 from shared.store.wire import NO_LIMITS, SessionLimits
@@ -38,7 +39,7 @@ def connect(
     limits: of each connection; a transaction that exceeds one is given up as StoreUnavailable.
     """
     parameters = database_url.parse(url)
-    return sa.create_engine(
+    engine = sa.create_engine(
         f"{wire.DRIVER}://",
         creator=lambda: wire.open_connection(parameters, limits),
         pool_size=pool_size,
@@ -46,6 +47,11 @@ def connect(
         pool_timeout=10,
         hide_parameters=True,  # an error's text goes to the log, and a workload's environment may hold a secret
     )
+    if (recorder := tracing.recorder()) is not None:
+        from shared.store import spans
+
+        spans.listen(engine, recorder)
+    return engine
 
 
 @contextmanager

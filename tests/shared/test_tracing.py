@@ -3,15 +3,20 @@
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import pytest
 
 from shared import tracing
 from shared.observability import JsonFormatter
-from shared.tracing import TraceContext, carried, current, within
+from shared.tracing import Kind, TraceContext, carried, current, within
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
+
+
+def inside(context: TraceContext) -> AbstractContextManager[object]:
+    return within(context, "test", Kind.INTERNAL, {})
 
 
 def test_what_is_well_formed_is_carried_on() -> None:
@@ -66,12 +71,12 @@ def test_a_tracestate_that_is_too_long_or_no_text_is_dropped_alone() -> None:
 
 def test_what_a_thread_does_belongs_to_a_trace_until_the_block_ends() -> None:
     outer, inner = TraceContext(PARENT), TraceContext(f"00-{'a' * 32}-{SPAN}-00")
-    with within(outer), ThreadPoolExecutor(1) as other:
-        with within(inner):
+    with inside(outer), ThreadPoolExecutor(1) as other:
+        with inside(inner):
             assert current() is inner
             assert other.submit(current).result() is None
         assert current() is outer
-        with pytest.raises(KeyError), within(inner):
+        with pytest.raises(KeyError), inside(inner):
             raise KeyError
         assert current() is outer
     assert current() is None
@@ -83,5 +88,5 @@ def test_lines_of_the_log_name_the_trace() -> None:
         return logged
 
     assert "trace_id" not in entry()
-    with within(TraceContext(PARENT)):
+    with inside(TraceContext(PARENT)):
         assert entry()["trace_id"] == TRACE

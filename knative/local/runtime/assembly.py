@@ -22,7 +22,7 @@ from knative.local.serving.services import LocalService, LocalServiceSpec
 
 # What a process needs of the machine. Nothing else of the shell's environment reaches a function, as in a container.
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-_INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE", "CLUSTERS_ALLOW_INSECURE")
+_INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE", "CLUSTERS_ALLOW_INSECURE", "OTEL_")
 
 
 def service_spec(
