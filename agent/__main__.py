@@ -173,7 +173,7 @@ def _sources(settings: AgentSettings) -> tuple[GpuSource, KubeletPods | Scripted
         return scripted, scripted
     from agent.nvml.source import NvmlSource
 
-    return NvmlSource(), KubeletPods(settings.pod_resources)
+    return NvmlSource(), KubeletPods(settings.pod_resources, interval=settings.pod_resources_interval)
 
 
 def _publisher(settings: AgentSettings) -> SpoolingPublisher | None:

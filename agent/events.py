@@ -4,11 +4,12 @@ They are written here and not by the models of the catalogue: these cost the age
 two against each other.
 """
 
-import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from agent.faults.fault import Fault
 from agent.readings import Container, GpuReading, NodeReading
@@ -86,4 +87,4 @@ def _event(type_name: str, cluster: str, node: str, at: datetime, distinct: str,
         "time": time,
         "datacontenttype": "application/json",
     }
-    return WireEvent(attributes, json.dumps(data, separators=(",", ":"), allow_nan=False).encode())
+    return WireEvent(attributes, orjson.dumps(data))

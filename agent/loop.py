@@ -73,7 +73,7 @@ class Sampler:
     def read(self, now: datetime) -> NodeReading:
         """The reading of this moment. What is no measurement is left out: no known field, NaN, out of bounds."""
         part = self._gpus.read(now)
-        containers = self._containers.containers() if part.gpus else {}
+        containers = self._containers.containers(part.gpus) if part.gpus else {}
         return NodeReading(
             self._cluster,
             self._node,

@@ -7,7 +7,8 @@ containers are known. The failure is counted each time, and logged when it begin
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent import counters
@@ -15,11 +16,16 @@ from agent.counters import CounterSpec
 from agent.readings import Container
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from agent.podresources.client import DeviceHolder
+    from agent.readings import GpuReading
 
 DEFAULT_TIMEOUT = 2.0
+DEFAULT_INTERVAL = timedelta(minutes=1)
+PROCESS_BYTES = 64 * 1024 * 1024
+"""A process that uses a GPU has a context there, which takes some hundred MiB of its memory."""
 MAX_CONTAINERS = 64
 """Of one device: an event takes no more. A GPU that is shared by time slices has a few."""
 FAILURES = CounterSpec("sentinel_agent_pod_resources_failures", "Calls to the kubelet that failed.", ("reason",))
@@ -32,34 +38,72 @@ logger = logging.getLogger("sentinel.agent.pods")
 
 
 class KubeletPods:
-    """A ContainerSource that asks the kubelet on its socket each time. timeout: seconds for a call.
+    """A ContainerSource that asks the kubelet on its socket.
 
-    gRPC takes 15 MiB of memory, so it is imported once there is a socket.
+    Who has a GPU changes rarely, so it asks again when a process may have come or gone: the memory that is used on a
+    GPU has moved by PROCESS_BYTES, or there are other GPUs. From then on it asks at each reading for an interval: the
+    kubelet names a pod until all of it is gone. Else it asks once an interval, so what it said is never older.
+
+    timeout: seconds for a call. clock: seconds, monotonic. HTTP/2 is imported once there is a socket.
     """
 
-    def __init__(self, socket: Path, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        *,
+        interval: timedelta = DEFAULT_INTERVAL,
+        timeout: float = DEFAULT_TIMEOUT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._socket = socket
+        self._interval = interval.total_seconds()
         self._timeout = timeout
+        self._clock = clock
         self._failing = False
+        self._answer: bytes | None = None
+        self._containers: Mapping[str, tuple[Container, ...]] = {}
+        self._used: dict[str, float] = {}
+        self._settled_at = 0.0
+        self._asked_at: float | None = None
+        """When the last answer came; None while the kubelet does not answer."""
 
-    def containers(self) -> Mapping[str, tuple[Container, ...]]:
+    def containers(self, gpus: Sequence[GpuReading]) -> Mapping[str, tuple[Container, ...]]:
         """By the UUID of the GPU or the MIG instance. Never raises: what is not known is absent."""
+        now = self._clock()
+        used = {gpu.gpu: gpu.metrics.get("memory_used_bytes", 0.0) for gpu in gpus}
+        if self._has_moved(used):
+            self._used = used
+            self._settled_at = now + self._interval
+        elif self._asked_at is not None and self._settled_at <= now < self._asked_at + self._interval:
+            return self._containers
+        self._containers = self._asked(now)
+        return self._containers
+
+    def _has_moved(self, used: Mapping[str, float]) -> bool:
+        before = self._used
+        return used.keys() != before.keys() or any(abs(used[gpu] - before[gpu]) >= PROCESS_BYTES for gpu in used)
+
+    def _asked(self, now: float) -> Mapping[str, tuple[Container, ...]]:
+        self._asked_at = None
         if not _is_socket(self._socket):
             self._failed("no_socket", f"there is no socket at {self._socket}")
             return {}
-        from agent.podresources.client import PodResourcesFailed, device_holders
+        from agent.podresources.client import PodResourcesFailed, device_holders, list_pod_resources
 
         try:
-            found = by_device(device_holders(self._socket, timeout=self._timeout))
+            answer = list_pod_resources(self._socket, timeout=self._timeout)
+            found = self._containers if answer == self._answer else by_device(device_holders(answer))
         except PodResourcesFailed as error:
             self._failed(error.reason, str(error))
             return {}
+        self._answer, self._asked_at = answer, now
         if self._failing:
             logger.info("the kubelet says again which containers have GPUs")
             self._failing = False
         return found
 
     def _failed(self, reason: str, message: str) -> None:
+        self._answer = None
         counters.count(FAILURES, reason=reason)
         if not self._failing:
             logger.warning("the kubelet does not say which containers have GPUs: %s", message)

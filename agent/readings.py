@@ -1,6 +1,6 @@
 """What the parts of the agent hand to each other: what was read on the node at one moment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -95,5 +95,5 @@ class NodeSource(Protocol):
 class ContainerSource(Protocol):
     """Which containers have which GPUs: the kubelet's pod-resources API, or a script."""
 
-    def containers(self) -> Mapping[str, tuple[Container, ...]]:
-        """By the UUID of the GPU or the MIG instance. Never raises: what is not known is absent."""
+    def containers(self, gpus: Sequence[GpuReading]) -> Mapping[str, tuple[Container, ...]]:
+        """Of these GPUs, by the UUID of the GPU or the MIG instance. Never raises: what is not known is absent."""

@@ -1,7 +1,7 @@
-"""Keeps the agent small: it has 60 MiB, and half of them are libraries.
+"""Keeps the agent small: it has 60 MiB, and most of them are libraries.
 
-The C library's allocator gives each thread an arena of its own, of which gRPC's threads use little and keep much. With
-one arena for all, the agent has 1 to 2 MiB less. What imports and the first connections have left behind is given back
+The C library's allocator gives each thread an arena of its own, of which most use little and keep much. With one arena
+for all, the agent has 1 to 2 MiB less. What imports and the first connections have left behind is given back
 to the system once. Both are functions of glibc; elsewhere nothing happens.
 """
 

@@ -38,7 +38,7 @@ A GPU that is lost or hung has no metrics, and an instance has those that are gi
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Self
@@ -171,7 +171,7 @@ class ScriptedGpus:
         driver = None if state is NodeState.DRIVER_MISSING else script.driver
         return GpuPart(state, driver, gpus, tuple(SeenXid(one.gpu, one.xid, self._moment(one.at)) for one in due))
 
-    def containers(self) -> Mapping[str, tuple[Container, ...]]:
+    def containers(self, gpus: Sequence[GpuReading]) -> Mapping[str, tuple[Container, ...]]:
         """By the UUID of the GPU or the MIG instance."""
         return {
             gpu.gpu: tuple(Container(one.namespace, one.pod, one.container) for one in gpu.containers)

@@ -7,6 +7,7 @@
 | `SAMPLE_INTERVAL` | `10s` | how often the node is measured: `1s` to `10m` |
 | `EXPORTER_ADDRESS` | `0.0.0.0:9400` | where `/metrics`, `/healthz` and `/readyz` are served; `[::]:9400` for IPv6 |
 | `POD_RESOURCES_SOCKET` | `/var/lib/kubelet/pod-resources/kubelet.sock` | the kubelet says here who has which GPU |
+| `POD_RESOURCES_INTERVAL` | `1m` | how old its answer may be while the memory in use on the GPUs stays: `1s` to `10m` |
 | `AGENT_STATE_DIR` | `/var/lib/sentinel/agent` | the spool, and which faults are raised; it outlives the pod |
 | `SPOOL_BYTES` | `256Mi` | what the spool may take of the disk; the oldest events make room for newer ones |
 | `K_SINK`, `K_CA_CERTS` | | where events go over HTTP, and who signed its certificate; a SinkBinding sets both |
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from agent import pods
 from shared.errors import ConfigurationError, InvalidQuantity
 from shared.models import quantities
 from shared.settings import duration
@@ -51,10 +53,10 @@ class Address:
 class AgentSettings:
     """The agent's environment; the module says what each is for.
 
-    cluster (CLUSTER_NAME), node (NODE_NAME), interval (SAMPLE_INTERVAL), exporter (EXPORTER_ADDRESS),
-    pod_resources (POD_RESOURCES_SOCKET), state (AGENT_STATE_DIR), spool_bytes (SPOOL_BYTES), sink (K_SINK),
-    sink_authorities (K_CA_CERTS), kafka (KAFKA_BOOTSTRAP), kafka_topic (KAFKA_TOPIC), kafka_credentials
-    (KAFKA_CREDENTIALS), script (GPU_SCRIPT).
+    cluster (CLUSTER_NAME), node (NODE_NAME), interval (SAMPLE_INTERVAL), exporter (EXPORTER_ADDRESS), pod_resources
+    (POD_RESOURCES_SOCKET), pod_resources_interval (POD_RESOURCES_INTERVAL), state (AGENT_STATE_DIR), spool_bytes
+    (SPOOL_BYTES), sink (K_SINK), sink_authorities (K_CA_CERTS), kafka (KAFKA_BOOTSTRAP), kafka_topic (KAFKA_TOPIC),
+    kafka_credentials (KAFKA_CREDENTIALS), script (GPU_SCRIPT).
     """
 
     cluster: str
@@ -62,6 +64,7 @@ class AgentSettings:
     interval: timedelta
     exporter: Address
     pod_resources: Path
+    pod_resources_interval: timedelta
     state: Path
     spool_bytes: int
     sink: str | None
@@ -88,9 +91,10 @@ class AgentSettings:
         return cls(
             cluster=_name("CLUSTER_NAME", text("CLUSTER_NAME", "local")),
             node=_name("NODE_NAME", text("NODE_NAME", socket.gethostname().lower())),
-            interval=_interval(environment),
+            interval=_interval(environment, "SAMPLE_INTERVAL", DEFAULT_INTERVAL),
             exporter=_address(text("EXPORTER_ADDRESS", "0.0.0.0:9400")),
             pod_resources=Path(text("POD_RESOURCES_SOCKET", "/var/lib/kubelet/pod-resources/kubelet.sock")),
+            pod_resources_interval=_interval(environment, "POD_RESOURCES_INTERVAL", pods.DEFAULT_INTERVAL),
             state=Path(text("AGENT_STATE_DIR", "/var/lib/sentinel/agent")),
             spool_bytes=_spool_bytes(text("SPOOL_BYTES", "256Mi")),
             sink=text("K_SINK") or None,
@@ -110,10 +114,10 @@ def _name(variable: str, value: str) -> str:
     return value
 
 
-def _interval(environment: Mapping[str, str]) -> timedelta:
-    interval = duration(environment, "SAMPLE_INTERVAL", DEFAULT_INTERVAL)
+def _interval(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    interval = duration(environment, name, default)
     if not SHORTEST_INTERVAL <= interval <= LONGEST_INTERVAL:
-        raise ConfigurationError("SAMPLE_INTERVAL must be from 1s to 10m")
+        raise ConfigurationError(f"{name} must be from 1s to 10m")
     return interval
 
 

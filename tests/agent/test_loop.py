@@ -63,7 +63,7 @@ class _Host:
 class _Containers:
     sources: Sources
 
-    def containers(self) -> Mapping[str, tuple[Container, ...]]:
+    def containers(self, gpus: Sequence[GpuReading]) -> Mapping[str, tuple[Container, ...]]:
         return self.sources.held
 
 

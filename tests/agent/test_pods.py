@@ -4,17 +4,20 @@ import logging
 import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 
 from agent.counters import exposition
-from agent.pods import FAILURES, MAX_CONTAINERS, KubeletPods
+from agent.pods import FAILURES, MAX_CONTAINERS, PROCESS_BYTES, KubeletPods
 from agent.readings import Container
+from tests.support.gpus import gpu_reading
 from tests.support.kubelet import Kubelet, serving
 
 GPU, MIG = "GPU-5d2f8a7e-0000-0000-0000-000000000000", "MIG-5d2f8a7e-0000-0000-0000-000000000001"
+GPUS = (gpu_reading(),)
 HOLDS_GPU = ("search", "web-abc-x", "main", "nvidia.com/gpu", GPU)
 
 # The answer as the kubelet writes it, with fields that the agent does not know: topology of the devices (3), cpu_ids
@@ -51,7 +54,7 @@ def failures(reason: str) -> float:
 
 def test_containers_are_known_by_their_gpu_and_their_mig_instance(kubelet: Kubelet, pods: KubeletPods) -> None:
     kubelet.say(HOLDS_GPU, ("train", "llm-0", "worker", "nvidia.com/mig-1g.10gb", MIG))
-    assert pods.containers() == {
+    assert pods.containers(GPUS) == {
         GPU: (Container("search", "web-abc-x", "main"),),
         MIG: (Container("train", "llm-0", "worker"),),
     }
@@ -59,13 +62,13 @@ def test_containers_are_known_by_their_gpu_and_their_mig_instance(kubelet: Kubel
 
 def test_the_bytes_of_a_kubelet_are_read_and_unknown_fields_are_skipped(kubelet: Kubelet, pods: KubeletPods) -> None:
     kubelet.answer = KUBELET_BYTES
-    assert pods.containers() == {"GPU-1": (Container("search", "web", "main"),)}
+    assert pods.containers(GPUS) == {"GPU-1": (Container("search", "web", "main"),)}
 
 
 def test_containers_that_share_a_gpu_by_time_slices_are_all_named_once(kubelet: Kubelet, pods: KubeletPods) -> None:
     shared = [("search", f"web-{n}", "main", "nvidia.com/gpu.shared", f"{GPU}::{n}") for n in (0, 1, 1)]
     kubelet.say(*shared)
-    assert [one.pod for one in pods.containers()[GPU]] == ["web-0", "web-1"]
+    assert [one.pod for one in pods.containers(GPUS)[GPU]] == ["web-0", "web-1"]
 
 
 def test_other_devices_and_impossible_names_are_left_out(kubelet: Kubelet, pods: KubeletPods) -> None:
@@ -75,26 +78,26 @@ def test_other_devices_and_impossible_names_are_left_out(kubelet: Kubelet, pods:
         ("search", "w\neb", "main", "nvidia.com/gpu", GPU),
         ("search", "w" * 300, "main", "nvidia.com/gpu", GPU),
     )
-    assert pods.containers() == {}
+    assert pods.containers(GPUS) == {}
 
 
 def test_a_gpu_has_no_more_containers_than_an_event_takes(kubelet: Kubelet, pods: KubeletPods) -> None:
     kubelet.say(*((f"n{n}", "web", "main", "nvidia.com/gpu", GPU) for n in range(MAX_CONTAINERS + 10)))
-    assert len(pods.containers()[GPU]) == MAX_CONTAINERS
+    assert len(pods.containers(GPUS)[GPU]) == MAX_CONTAINERS
 
 
 @pytest.mark.parametrize("answer", [b"\xff\xff\xff", b"\x0a\x05\x0a\x03\xff\xfe\xfd"], ids=["bytes", "no UTF-8"])
 def test_an_answer_that_is_no_such_message_is_counted(kubelet: Kubelet, pods: KubeletPods, answer: bytes) -> None:
     kubelet.answer = answer
     before = failures("unreadable")
-    assert pods.containers() == {}
+    assert pods.containers(GPUS) == {}
     assert failures("unreadable") == before + 1
 
 
 def test_an_error_of_the_kubelet_is_counted_by_its_status(kubelet: Kubelet, pods: KubeletPods) -> None:
     kubelet.error = grpc.StatusCode.UNIMPLEMENTED
     before = failures("unimplemented")
-    assert pods.containers() == {}
+    assert pods.containers(GPUS) == {}
     assert failures("unimplemented") == before + 1
 
 
@@ -102,7 +105,7 @@ def test_a_slow_kubelet_is_waited_for_until_the_deadline(kubelet: Kubelet, path:
     kubelet.gate.clear()
     pods = KubeletPods(path, timeout=0.05)
     before = failures("deadline_exceeded")
-    assert pods.containers() == {}
+    assert pods.containers(GPUS) == {}
     assert failures("deadline_exceeded") == before + 1
 
 
@@ -111,7 +114,69 @@ def test_a_socket_that_speaks_something_else_is_a_failure(path: Path) -> None:
         listener.bind(str(path))
         listener.listen()
         pods = KubeletPods(path, timeout=0.1)
-        assert pods.containers() == {}
+        assert pods.containers(GPUS) == {}
+
+
+def test_an_answer_of_many_pods_is_read_whole(kubelet: Kubelet, pods: KubeletPods) -> None:
+    """More than the window that a stream of HTTP/2 begins with, which is 64 KiB."""
+    kubelet.say(*(("search", f"web-{n}", "main", "nvidia.com/gpu", f"GPU-{n}") for n in range(5_000)))
+    assert len(kubelet.answer) > 2 * 65_535
+    assert len(pods.containers(GPUS)) == 5_000
+
+
+@dataclass
+class Asking:
+    """A source that is asked by a clock of the test, on a node whose one GPU has so much memory in use."""
+
+    kubelet: Kubelet
+    pods: KubeletPods
+    seconds: float = 1_000.0
+
+    def calls(self, *used: float, after: float = 10.0) -> int:
+        """How many calls the kubelet gets in readings that are so many seconds apart."""
+        before = self.kubelet.calls
+        for one in used:
+            self.seconds += after
+            assert GPU in self.pods.containers((gpu_reading(metrics={"memory_used_bytes": one}),))
+        return self.kubelet.calls - before
+
+
+@pytest.fixture
+def asking(kubelet: Kubelet, path: Path) -> Asking:
+    kubelet.say(HOLDS_GPU)
+    found = Asking(kubelet, KubeletPods(path, timeout=5, clock=lambda: found.seconds))
+    found.calls(0.0, after=0)
+    found.seconds += 60  # from here on nothing has moved for a minute
+    return found
+
+
+def test_while_the_memory_in_use_stays_the_kubelet_is_asked_once_a_minute(asking: Asking) -> None:
+    assert asking.calls(*[PROCESS_BYTES - 1] * 12) == 2
+
+
+def test_a_process_that_comes_or_goes_makes_it_ask_at_once_and_for_a_minute(asking: Asking) -> None:
+    asking.calls(0.0)
+    assert asking.calls(PROCESS_BYTES) == 1
+    assert asking.calls(*[PROCESS_BYTES] * 12) == 5 + 1
+    assert asking.calls(0.0) == 1
+
+
+def test_another_gpu_makes_it_ask_at_once(asking: Asking) -> None:
+    asking.calls(0.0)
+    before = asking.kubelet.calls
+    asking.pods.containers((gpu_reading(0), gpu_reading(1)))
+    assert asking.kubelet.calls == before + 1
+
+
+def test_after_a_failure_it_asks_at_each_reading(asking: Asking) -> None:
+    asking.kubelet.error = grpc.StatusCode.UNAVAILABLE
+    asking.seconds += 60
+    before = asking.kubelet.calls
+    for _ in range(3):
+        assert asking.pods.containers((gpu_reading(metrics={"memory_used_bytes": 0.0}),)) == {}
+    assert asking.kubelet.calls == before + 3
+    asking.kubelet.error = None
+    assert asking.calls(0.0) == 1
 
 
 def test_a_failure_is_logged_when_it_begins_and_when_it_is_over(
@@ -119,11 +184,11 @@ def test_a_failure_is_logged_when_it_begins_and_when_it_is_over(
 ) -> None:
     caplog.set_level(logging.INFO, "sentinel.agent.pods")
     before = failures("no_socket")
-    assert [pods.containers() for _ in range(3)] == [{}, {}, {}]
+    assert [pods.containers(GPUS) for _ in range(3)] == [{}, {}, {}]
     assert failures("no_socket") == before + 3
     with serving(path) as kubelet:
         kubelet.say(HOLDS_GPU)
-        assert GPU in pods.containers()
+        assert GPU in pods.containers(GPUS)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
@@ -131,4 +196,4 @@ def test_a_kubelet_that_starts_again_is_found_again(path: Path, pods: KubeletPod
     for _ in range(2):
         with serving(path) as kubelet:
             kubelet.say(HOLDS_GPU)
-            assert GPU in pods.containers()
+            assert GPU in pods.containers(GPUS)

@@ -47,7 +47,7 @@ def test_the_example_of_the_module_is_a_document(path: Path) -> None:
         (1, True, None, None),
         (1, False, "1g.10gb", 7),
     ]
-    assert gpus.containers()[part.gpus[0].gpu] == (Container("search", "chat-7d9f6c8b5-x2x7k", "main"),)
+    assert gpus.containers(part.gpus)[part.gpus[0].gpu] == (Container("search", "chat-7d9f6c8b5-x2x7k", "main"),)
     for one in part.gpus:
         for name, value in one.metrics.items():
             GPU_FIELDS[name].check(value)
