@@ -223,7 +223,7 @@ class EmbeddedPostgres:
             if self._process is None or self._process.poll() is not None:
                 raise _StoppedWhileStarting(f"PostgreSQL stopped while starting: {self._last_words()}")
             try:
-                pg8000.dbapi.connect(user=OWNER, database="postgres", unix_sock=self._socket).close()
+                self._connected().close()
             except (pg8000.dbapi.InterfaceError, pg8000.dbapi.DatabaseError, OSError):
                 if time.monotonic() > end:
                     raise RuntimeError(f"PostgreSQL took over {seconds:.0f} s: {self._last_words()}") from None
@@ -231,8 +231,12 @@ class EmbeddedPostgres:
             else:
                 return
 
+    def _connected(self) -> pg8000.dbapi.Connection:
+        # Unless told otherwise, pg8000 reads all certificates of the system for TLS, which a Unix socket does not have.
+        return pg8000.dbapi.connect(user=OWNER, database="postgres", unix_sock=self._socket, ssl_context=False)
+
     def _make_roles(self) -> None:
-        connection = pg8000.dbapi.connect(user=OWNER, database="postgres", unix_sock=self._socket)
+        connection = self._connected()
         connection.autocommit = True
         try:
             cursor = connection.cursor()

@@ -143,14 +143,15 @@ def test_latencies_are_weighed_by_their_requests(deliver: Deliver, store: Store)
 def test_a_pair_of_windows_fires_when_both_burn_too_fast(
     deliver: Deliver, store: Store, spans: list[tuple[int, int, float]], fire: list[str]
 ) -> None:
-    """spans: from, to (minutes ago) and the rate of errors between; there are as many requests in every minute."""
+    """spans: from, to (minutes ago) and the rate of errors between; there are as many requests in every hour."""
     policy(store, BURNING)
 
     def errors(age: float) -> float:
         return next((rate for start, end, rate in spans if start <= age < end), 0.0)
 
-    ages = [minutes + 2.5 for minutes in range(0, 3 * 24 * 60, 5)]
-    report(store, *((ago(minutes=age), {"requests": 500.0, "errors": 500 * errors(age)}) for age in ages))
+    sent = [(minutes + 2.5, 500.0) for minutes in range(0, 6 * 60, 5)]
+    sent += [(minutes + 2.5, 12 * 500.0) for minutes in range(6 * 60, 3 * 24 * 60, 60)]
+    report(store, *((ago(minutes=age), {"requests": count, "errors": count * errors(age)}) for age, count in sent))
     before = [(ago(days=days), {"requests": 1e6, "errors": 0.0}) for days in (6, 10)]
     report(store, *before)
     answer = update(deliver)

@@ -93,7 +93,7 @@ def test_bad_events_are_refused_and_the_others_are_stored(telemetry: Telemetry) 
     assert [row["workload_id"] for row in telemetry.rows("workload_samples")] == [workload]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_group_stores_what_its_events_would_have_one_by_one(telemetry: Telemetry, seed: int) -> None:
     """In whatever order, with duplicates, late and future ones, GPUs that come later, and a node that floods."""
     start = telemetry.minute(5)

@@ -57,7 +57,7 @@ def made(telemetry: Telemetry, table: str) -> dict[tuple[str, str, datetime], di
     }
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_rollups_equal_the_samples_whatever_the_order_and_duplication(telemetry: Telemetry, seed: int) -> None:
     """Every sample comes one to three times, shuffled, with ticks between; some come after their hour was made."""
     chance = random.Random(seed)

@@ -31,15 +31,16 @@ def rsa_key() -> RSAPrivateKey:
     return generate_private_key(65537, 2048)
 
 
-@pytest.fixture
-def directory(tmp_path: Path, rsa_key: RSAPrivateKey) -> KeyDirectory:
-    """An Ed25519 key that signs, a next one, and an RSA key that verifies."""
-    keys.init(tmp_path)
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory, rsa_key: RSAPrivateKey) -> KeyDirectory:
+    """An Ed25519 key that signs, a next one, and an RSA key that verifies: one that takes long to read."""
+    place = tmp_path_factory.mktemp("keys")
+    keys.init(place)
     pem = rsa_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    (tmp_path / "rsa.pem").write_bytes(pem)
-    return KeyDirectory(tmp_path)
+    (place / "rsa.pem").write_bytes(pem)
+    return KeyDirectory(place)
 
 
 @pytest.fixture

@@ -83,8 +83,8 @@ def test_the_migrations_may_be_in_a_checkout_of_any_path(
 ) -> None:
     shutil.copytree(Path(migrate.__file__).with_name("migrations"), tmp_path / name / "migrations")
     monkeypatch.setattr(migrate, "files", lambda _: tmp_path / name)
-    upgrade(fresh_url)
-    assert tables(fresh_url) == {*metadata.tables, "alembic_version"}
+    upgrade(fresh_url, "0001")
+    assert "alembic_version" in tables(fresh_url)
 
 
 def test_down_and_up_again(fresh_url: str) -> None:
@@ -142,6 +142,7 @@ _OLD_ROWS = (
 )
 
 
+@pytest.mark.slow
 def test_rows_of_every_earlier_release_are_listed_verified_and_checked(fresh_url: str) -> None:
     upgrade(fresh_url, "0001")
     engine = connect(fresh_url)
@@ -287,14 +288,12 @@ def test_the_command_says_what_is_wrong_in_one_line(
 
 def test_plans_that_wait_already_are_found_by_what_they_wait_for(fresh_url: str) -> None:
     waiting = [["team/search"], ["team/search gpus[H100]", "cluster/eu cpu"], ["cluster/eu capacity[L4]"], []]
-    upgrade(fresh_url)
+    upgrade(fresh_url, "0017")
     engine = connect(fresh_url)
-    with engine.connect() as connection:
-        command.downgrade(configuration(connection), "0017")
+    with engine.begin() as connection:
         for waits_for in waiting:
             values = {"waits_for": json.dumps(waits_for), "amounts": json.dumps(_AMOUNTS)}
             connection.execute(sa.text(_QUEUED_PLAN), values)
-        connection.commit()
     upgrade(fresh_url)
     found = {json.dumps(row["waits_for"]): row["wait_keys"] for row in rows(engine, "action_plans")}
     assert found == {json.dumps(waits_for): keys_of(waits_for) for waits_for in waiting}
