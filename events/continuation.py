@@ -1,9 +1,13 @@
 """The next page of a tick: a tick handles one page and says where to go on."""
 
 from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
 
 from events.catalogue import CATALOGUE
 from shared.eventing.event_types import EventData
+from shared.models.fields import Text
 
 TICK_SUBJECT = "tick"
 
@@ -30,3 +34,10 @@ class RelayContinued(EventData):
     """The relay goes on with what is left in the outbox."""
 
     page: int
+
+
+@CATALOGUE.declare("dev.sentinel.collection.due.v1", keyed=True, example={"collections": {"istio": 7, "vllm": 12}})
+class CollectionDue(EventData):
+    """Metrics are due to be collected from Prometheus. collections: the number by which each may be claimed."""
+
+    collections: Annotated[dict[Text, int], Field(min_length=1, max_length=100)]

@@ -82,7 +82,7 @@ def event_target(
     processor = Processor(function, found.store, CATALOGUE, f"/sentinel/{function.name}", found.publish_after_commit())
     check = _caller_check(found.settings, HTTPStatus.UNAUTHORIZED)
     grouped = None
-    if isinstance(function, TransactionalFunction) and function.group_commit is not None:
+    if function.group_commit is not None:
         together = partial(processor.process_together, group_commit=function.group_commit)
         grouped = Grouped(function.group_commit.types, _together_for_callers(together, check))
     process = _for_callers(processor.process, check)

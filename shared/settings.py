@@ -4,9 +4,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from shared.errors import ConfigurationError
 from shared.models import durations
@@ -69,6 +70,41 @@ class CallerSettings:
 
 
 @dataclass(frozen=True)
+class PrometheusSettings:
+    """Which Prometheus tells how workloads serve their users; see shared.operations.collect.
+
+    url (PROMETHEUS_URL: http or https, perhaps with user:password@ and a path), token (PROMETHEUS_TOKEN_FILE: a file
+    with a bearer token, read for each query) and certificate_authority (PROMETHEUS_CA: PEM, for a certificate that the
+    system does not trust).
+    """
+
+    url: str = field(repr=False)
+    token: Path | None = None
+    certificate_authority: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "PrometheusSettings | None":
+        """None where no URL is set. Raises ConfigurationError that names the variable, and tells nothing of the URL."""
+        url = environment.get("PROMETHEUS_URL", "").strip()
+        if not url:
+            return None
+        if not _is_http_url(url):
+            raise ConfigurationError("PROMETHEUS_URL must be an http or https URL of a host, without query")
+        token, authority = (environment.get(name) for name in ("PROMETHEUS_TOKEN_FILE", "PROMETHEUS_CA"))
+        if authority and not Path(authority).is_file():
+            raise ConfigurationError("PROMETHEUS_CA must be the path of a file in PEM")
+        return cls(url, Path(token) if token else None, Path(authority) if authority else None)
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+    except ValueError:  # a port that is none
+        return False
+
+
+@dataclass(frozen=True)
 class FunctionSettings:
     """A function's environment.
 
@@ -90,7 +126,7 @@ class FunctionSettings:
     breach_plans_per_hour (BREACH_PLANS_PER_HOUR, default 1, for verification: how many plans breaches of objectives may
     lead to for one workload). callers: who may call it; None where that is not checked. traced
     (OTEL_EXPORTER_OTLP_ENDPOINT: whether spans are recorded; OTEL_SDK_DISABLED=true says that they are not) and service
-    (K_SERVICE, which Knative sets: its name there).
+    (K_SERVICE, which Knative sets: its name there). prometheus: for telemetry; None where nothing is collected.
     """
 
     database_url: str
@@ -111,6 +147,7 @@ class FunctionSettings:
     breach_plans_per_hour: int = DEFAULT_BREACH_PLANS_PER_HOUR
     traced: bool = False
     service: str = DEFAULT_SERVICE
+    prometheus: PrometheusSettings | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "FunctionSettings":
@@ -136,6 +173,7 @@ class FunctionSettings:
             _count(environment, "BREACH_PLANS_PER_HOUR", DEFAULT_BREACH_PLANS_PER_HOUR),
             _traced(environment),
             environment.get("K_SERVICE") or DEFAULT_SERVICE,
+            PrometheusSettings.from_environment(environment),
         )
 
     def required_sink(self) -> str:

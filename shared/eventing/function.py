@@ -122,7 +122,7 @@ class Done:
 
 @dataclass(frozen=True)
 class ClusterFunction(Generic[U, W, R]):
-    """A function that touches a cluster between two transactions."""
+    """A function that touches a cluster, or asks a Prometheus, between two transactions. group_commit: as above."""
 
     name: str
     accepts: Mapping[str, EventType]
@@ -130,3 +130,4 @@ class ClusterFunction(Generic[U, W, R]):
     perform: Callable[[W], R]
     conclude: Callable[[Event, W, R, U], Sequence[Outgoing]]
     overtaken: Callable[[W, R, U], None] | None = None
+    group_commit: GroupCommit[U, Any] | None = None

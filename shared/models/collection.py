@@ -53,6 +53,28 @@ class Collection:
 
 
 @dataclass(frozen=True)
+class DueCollection:
+    """A collection that is announced, with the number by which it may be claimed."""
+
+    subject: str
+    number: int
+    workload_id: uuid.UUID | None
+
+
+@dataclass(frozen=True)
+class CollectionResult:
+    """What became of a collection, and when it is due again. failure: why there is nothing, or nothing new."""
+
+    subject: str
+    due_at: datetime
+    until: datetime | None
+    found_at: datetime | None
+    workloads: int
+    failures: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True)
 class CollectedSample:
     """What a workload did in the minute that ends at `at`, by PostgreSQL's clock.
 

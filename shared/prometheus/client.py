@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 from urllib3.util import make_headers
 
-from shared.errors import ConfigurationError, PrometheusError, PrometheusUnavailable, QueryRefused
+from shared.errors import PrometheusError, PrometheusUnavailable, QueryRefused
 from shared.models.collection import STEP, Series
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Prometheus:
 
     url: http or https, perhaps with user:password@ and a path. token: a file with a bearer token, read for each query
     because it may be renewed. authority: PEM; None for those of the system. The other arguments are in seconds and
-    bytes. Raises ConfigurationError for a URL that is none.
+    bytes.
     """
 
     def __init__(
@@ -68,8 +68,6 @@ class Prometheus:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ConfigurationError("PROMETHEUS_URL must be an http or https URL without query")
         self._api = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/api/v1"
         self._headers: Mapping[str, str] = {"accept": "application/json"}
         if parts.username is not None:
@@ -125,10 +123,8 @@ class Prometheus:
         else:
             path = "query_range"
             fields |= {"start": f"{query.start:.3f}", "end": f"{query.end:.3f}", "step": f"{STEP.total_seconds():g}"}
-        headers = dict(self._headers)
+        headers = self._authorized()
         try:
-            if self._token is not None:
-                headers["authorization"] = f"Bearer {self._token.read_text(encoding='ascii').strip()}"
             answer = self._pool.request(
                 "POST",
                 f"{self._api}/{path}",
@@ -148,6 +144,15 @@ class Prometheus:
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise PrometheusUnavailable(f"Prometheus does not answer: {type(error).__name__}") from None
         return _series(answer.status, body)
+
+    def _authorized(self) -> dict[str, str]:
+        if self._token is None:
+            return dict(self._headers)
+        try:
+            token = self._token.read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            raise PrometheusUnavailable(f"{self._token} cannot be read: {type(error).__name__}") from None
+        return {**self._headers, "authorization": f"Bearer {token}"}
 
     def _body(self, answer: urllib3.BaseHTTPResponse, ends_at: float) -> bytes:
         """Piece by piece: the connection's own timeout never ends an answer that comes in drops."""

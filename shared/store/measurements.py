@@ -76,6 +76,10 @@ _ALL = sa.text("""
     SELECT 'sentinel_telemetry_lag_seconds', ARRAY[cluster], extract(epoch FROM now() - min(contacted_at))
       FROM agents WHERE contacted_at > now() - interval '1 day' GROUP BY cluster
     UNION ALL
+    SELECT 'sentinel_collection_lag_seconds', ARRAY[subject], extract(epoch FROM now() - until)
+      FROM metric_collections WHERE workload_id IS NULL AND (found_at > now() - interval '15 minutes' OR failures > 0)
+       AND until IS NOT NULL
+    UNION ALL
     SELECT 'sentinel_gpu_faults', ARRAY[cluster, kind, blame], count(*)
       FROM gpu_faults WHERE cleared_at IS NULL GROUP BY cluster, kind, blame
     UNION ALL

@@ -84,6 +84,9 @@ def _amounts() -> tuple[Column[Any], ...]:
     )
 
 
+NAMES_METRICS = "jsonb_typeof(spec -> 'metrics') = 'object' AND NOT withdrawn"
+"""Workloads that name PromQL of their own."""
+
 workloads = Table(
     "workloads",
     metadata,
@@ -111,6 +114,7 @@ workloads = Table(
         "ix_workloads_labels", text("(spec -> 'labels')"), postgresql_using="gin", postgresql_with={"fastupdate": "off"}
     ),
     Index("ix_workloads_queued_plan_id", "id", postgresql_where=text("queued_plan_id IS NOT NULL")),
+    Index("ix_workloads_metrics", "id", postgresql_where=text(NAMES_METRICS)),
 )
 
 withdrawals = Table(
@@ -595,6 +599,24 @@ slo_breaches = Table(
     Index("ix_slo_breaches_proposed", "workload_id", "decided_at", postgresql_where=text("outcome = 'proposed'")),
     Index("ix_slo_breaches_waiting", "decided_at", postgresql_where=text("outcome = 'waiting'")),
     Index(None, "over_at"),
+)
+
+# What is collected from Prometheus together: a source of shared/telemetry/service_queries.csv, or what a workload names
+# that had this generation. number: counts announcements and claims; whoever knows it may read until reading_until.
+# until: the last minute that is stored. failure: why nothing was collected the last time.
+metric_collections = Table(
+    "metric_collections",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("workload_id", Uuid),
+    Column("generation", BigInteger, nullable=False, server_default=text("0")),
+    Column("number", BigInteger, nullable=False, server_default=text("0")),
+    _moment("due_at", nullable=False),
+    *(_moment(name) for name in ("reading_until", "asked_at", "until", "found_at")),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in ("workloads", "failures")),
+    _text("failure", default=""),
+    *_kept(),
+    Index(None, "due_at"),
 )
 
 prices = Table(

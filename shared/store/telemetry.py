@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.models.collection import CollectedSample
 from shared.models.sweep import Key
 from shared.models.telemetry import Arrival, Dropped, NodeSample, WorkloadSample
 from shared.store import gpu_copy
@@ -87,6 +88,22 @@ class TelemetryRows:
         rows = [{"observed_at": one.observed_at.isoformat(), **one.metrics} for one in samples]
         self.connection.execute(_ADD_WORKLOAD, {"workload": workload_id, "rows": json.dumps(rows)})
 
+    def add_collected(self, samples: Iterable[CollectedSample]) -> None:
+        """Stores samples that Sentinel has collected itself, those that are not there yet.
+
+        Their moments are of PostgreSQL's clock, so they count at these, however late they come.
+        """
+        rows = [
+            {
+                "workload_id": str(one.workload_id),
+                "observed_at": one.at.isoformat(),
+                "received_at": one.at.isoformat(),
+                **one.metrics,
+            }
+            for one in samples
+        ]
+        self.connection.execute(_ADD_COLLECTED, {"rows": json.dumps(rows)})
+
     def drop(self, kind: str, subject: str, reason: Dropped, samples: int) -> None:
         """Counts samples that are not stored."""
         values = {"kind": kind, "subject": subject, "reason": reason.value, "samples": samples}
@@ -151,6 +168,13 @@ _ADD_WORKLOAD = sa.text(f"""
     SELECT CAST(:workload AS uuid), observed_at, {_MEASURED}
       FROM json_populate_recordset(CAST(NULL AS workload_samples), CAST(:rows AS json))
      ORDER BY observed_at
+    ON CONFLICT DO NOTHING
+""")  # noqa: S608 - constants
+_ADD_COLLECTED = sa.text(f"""
+    INSERT INTO workload_samples (workload_id, observed_at, received_at, {_MEASURED})
+    SELECT workload_id, observed_at, received_at, {_MEASURED}
+      FROM json_populate_recordset(CAST(NULL AS workload_samples), CAST(:rows AS json))
+     ORDER BY workload_id, observed_at
     ON CONFLICT DO NOTHING
 """)  # noqa: S608 - constants
 _NEW_DROP = insert(dropped_samples)

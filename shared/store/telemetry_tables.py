@@ -24,7 +24,8 @@ makes these minutes again from their samples, and so the hours; see shared.store
                         it; NULL where none does. Such as `utilization_percent_mean` and `utilization_percent_max`.
 
 `workload_minutes` and `workload_hours` are by the time at which PostgreSQL received the samples, because policy decides
-on them and the clock that observed them may be wrong. They hold sums, so that rows add up:
+on them and the clock that observed them may be wrong. Samples that Sentinel has collected from Prometheus are of
+PostgreSQL's clock, and count as received when they were taken. These rollups hold sums, so that rows add up:
 
     samples, newest_at  how many samples there are, and when the newest was received
     up_samples, up      how many samples have `up`, and its sum

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shared.store.bindings import BindingRows
     from shared.store.breaches import BreachRows
     from shared.store.catalogue import CatalogueRows
+    from shared.store.collections import CollectionRows
     from shared.store.costs import CostRows
     from shared.store.dead_letters import DeadLetterRows
     from shared.store.denials import DenialRows
@@ -103,6 +104,12 @@ class UnitOfWork:
         from shared.store.catalogue import CatalogueRows
 
         return CatalogueRows(self._connection)
+
+    @cached_property
+    def collections(self) -> "CollectionRows":
+        from shared.store.collections import CollectionRows
+
+        return CollectionRows(self._connection)
 
     @cached_property
     def policies(self) -> "PolicyRows":

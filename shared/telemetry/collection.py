@@ -6,6 +6,7 @@ offset in seconds.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,9 @@ LAG: Final = timedelta(seconds=20)
 GAP: Final = timedelta(hours=24)
 """How far back minutes are asked for that nobody could ask for in time. Samples are kept for that long at least."""
 
-MOST_MINUTES: Final = 60
+MOST_MINUTES: Final = 120
+"""More than pass between two looks at what has no metrics, which are one query each."""
+
 MOST_SAMPLES: Final = 20_000
 """Of one collection; what is left of a gap is asked for by the next."""
 
@@ -41,6 +44,7 @@ TRUSTED_SECONDS: Final = 10.0
 Key = tuple[str, str]
 _NO_KEY: Final[Key] = ("", "")
 _NAMED = ("namespace", "workload")
+_NAME = re.compile(r"[-.a-z0-9]{1,253}")
 _RATES = (REQUESTS, SUCCESSES, ERRORS)
 OPTIONAL: Final = frozenset(name for name, _ in LATENCIES.values())
 """What a sample may lack: a histogram may be too large for Prometheus where a counter is not."""
@@ -67,11 +71,11 @@ def clock_offset(prometheus: float, now: datetime) -> float:
 
 
 def by_workload(series: Sequence[Series], offset: float) -> dict[Key, dict[datetime, float]]:
-    """Values by (namespace, workload) and minute. Series without these names are left out."""
+    """Values by (namespace, workload) and minute. Series without names that Kubernetes gives are left out."""
     found: dict[Key, dict[datetime, float]] = {}
     for one in series:
         namespace, workload = (one.labels.get(name, "") for name in _NAMED)
-        if namespace and workload:
+        if _NAME.fullmatch(namespace) and _NAME.fullmatch(workload):
             found.setdefault((namespace, workload), {}).update(_by_minute(one, offset))
     return found
 

@@ -48,3 +48,4 @@ METRICS = _read()
 ROWS_SET_ASIDE = "sentinel_rows_set_aside_total"
 SWEEP_FINDINGS = "sentinel_sweep_findings_total"
 SAMPLES_DROPPED = "sentinel_telemetry_samples_dropped_total"
+COLLECTIONS_FAILED = "sentinel_collections_failed_total"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from events import CATALOGUE, rollout
-from events.continuation import RelayContinued, SweepContinued, VerificationContinued
+from events.continuation import CollectionDue, RelayContinued, SweepContinued, VerificationContinued
 from events.plan import PlanProposed, PlanReconsidered
 from events.policy import QueueContinued
 from functions import serve
@@ -17,7 +17,14 @@ from tests.support.manifests import Document, base
 
 CONTINUATIONS = {
     CATALOGUE.name_of(model)
-    for model in (RelayContinued, SweepContinued, VerificationContinued, QueueContinued, PlanReconsidered)
+    for model in (
+        CollectionDue,
+        RelayContinued,
+        SweepContinued,
+        VerificationContinued,
+        QueueContinued,
+        PlanReconsidered,
+    )
 }
 ROOT = Path(__file__).parents[2]
 OPERATIONS = ROOT / "shared" / "operations"

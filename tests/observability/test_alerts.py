@@ -73,6 +73,10 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'sentinel_telemetry_lag_seconds{cluster="east"}': "400x150"},
         {'sentinel_telemetry_lag_seconds{cluster="east"}': "200x150"},
     ),
+    "SentinelCollectionStale": (
+        {'sentinel_collection_lag_seconds{source="istio"}': "1000x150"},
+        {'sentinel_collection_lag_seconds{source="istio"}': "800x150"},
+    ),
     "SentinelSamplesDropped": (
         {'sentinel_telemetry_samples_dropped_total{kind="gpu",reason="future"}': "0+1x150"},
         {'sentinel_telemetry_samples_dropped_total{kind="gpu",reason="future"}': "7x150"},

@@ -9,7 +9,15 @@ from shared.errors import ConfigurationError
 from shared.models.faults import FaultRules
 from shared.models.idle import IdleRules, ReclaimRules
 from shared.models.retention import Retention
-from shared.settings import CallerSettings, FunctionSettings, IdentitySettings, OidcIssuer, metrics_interval, required
+from shared.settings import (
+    CallerSettings,
+    FunctionSettings,
+    IdentitySettings,
+    OidcIssuer,
+    PrometheusSettings,
+    metrics_interval,
+    required,
+)
 
 URL = {"DATABASE_URL": "postgresql://h/d"}
 
@@ -176,3 +184,19 @@ def test_for_how_long_metrics_stay_the_same() -> None:
     assert metrics_interval({"METRICS_INTERVAL": "0s"}) == timedelta(0)
     with pytest.raises(ConfigurationError, match="METRICS_INTERVAL"):
         metrics_interval({"METRICS_INTERVAL": "often"})
+
+
+@pytest.mark.parametrize(
+    "url", ["prometheus:9090", "ftp://a:secret@prometheus", "http://", "http://a/?b=c", "http://a:b"]
+)
+def test_a_prometheus_url_that_is_none_is_named_and_not_told(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="PROMETHEUS_URL") as refused:
+        PrometheusSettings.from_environment({"PROMETHEUS_URL": url})
+    assert "secret" not in str(refused.value)
+
+
+def test_without_a_prometheus_url_nothing_is_asked() -> None:
+    assert PrometheusSettings.from_environment({"PROMETHEUS_URL": " "}) is None
+    found = PrometheusSettings.from_environment({"PROMETHEUS_URL": "https://a:secret@prometheus:9090/path"})
+    assert found is not None
+    assert "secret" not in repr(found)

@@ -40,7 +40,8 @@ Fault = tuple[int, bytes] | str
 class FakePrometheus:
     """Answers queries that it knows, and nothing to any other, at its own clock.
 
-    asked: the PromQL of each query, in order. ahead: the seconds by which its clock is ahead of this machine's.
+    asked: the PromQL of each query, in order. ahead: the seconds by which its clock is ahead of this machine's. faults:
+    what becomes of the next queries, lasting: of all; broken: a query that cannot be computed.
     """
 
     url: str
@@ -50,6 +51,7 @@ class FakePrometheus:
     ahead: float = 0.0
     faults: list[Fault] = field(default_factory=list)
     lasting: Fault | None = None
+    broken: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     _known: dict[str, list[tuple[dict[str, str], Value]]] = field(default_factory=dict)
     _released: threading.Event = field(default_factory=threading.Event)
@@ -73,6 +75,8 @@ class FakePrometheus:
         self.paths.append(path)
         if self.lasting is not None:
             return self.lasting
+        if promql == self.broken:
+            return 422, b'{"status": "error", "errorType": "execution", "error": "too many samples"}'
         if self.faults:
             return self.faults.pop(0)
         now = time.time() + self.ahead

@@ -24,6 +24,9 @@ from knative.local.serving.services import LocalService, LocalServiceSpec
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TMPDIR", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE", "CLUSTERS_ALLOW_INSECURE", "OTEL_")
 
+_CHOSEN = ("PROMETHEUS_URL", "PROMETHEUS_TOKEN_FILE", "PROMETHEUS_CA")
+"""What of the shell's environment goes before a manifest that names the first of these."""
+
 
 def service_spec(
     service: Service, manifests: Manifests, secrets: Secrets, base_url: str, overriding: Mapping[str, str]
@@ -34,12 +37,14 @@ def service_spec(
     chooses, not the manifest.
     """
     spec, metadata = service.spec.template.spec, service.metadata
+    named = environment(spec, secrets)
     env = {
         **_inherited(),
         "K_SERVICE": metadata.name,
         "CLUSTERS_ALLOW_LOOPBACK": "true",  # a laptop's clusters are there
         **_bound_sink("Service", Name(metadata.namespace, metadata.name), manifests, base_url),
-        **environment(spec, secrets),
+        **named,
+        **{name: os.environ[name] for name in _CHOSEN if name in os.environ and _CHOSEN[0] in named},
         **overriding,
     }
     return LocalServiceSpec(

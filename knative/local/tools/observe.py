@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         directory = options.state / "observe"
         config = configure(options.state, directory, options.interval)
         commands = [prometheus_command(prometheus, config, directory, options.port)]
-        print(f"Prometheus: http://127.0.0.1:{options.port}", flush=True)
+        url = f"http://127.0.0.1:{options.port}"
+        print(f"Prometheus: {url}", flush=True)
+        print(f"Sentinel collects metrics of workloads from it when it is started by PROMETHEUS_URL={url} make run")
         if (grafana := _grafana(directory, options.port)) is not None:
             commands.append(grafana)
             print(f"Grafana:    http://127.0.0.1:{options.grafana_port}", flush=True)

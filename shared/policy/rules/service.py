@@ -23,6 +23,12 @@ from shared.telemetry.burn import burn_rate, burn_rate_over, burns_too_fast, err
 
 FRESH = timedelta(minutes=15)
 
+_COLLECTED = (
+    "telemetry-ingestion asks the Prometheus at PROMETHEUS_URL for metrics of Istio, Knative, vLLM and Triton, or for "
+    "the PromQL that the workload's metrics name"
+)
+_STALE = "look whether the Prometheus at PROMETHEUS_URL of telemetry-ingestion answers, and still has metrics of it"
+
 
 class BurnWindows(PolicyModel):
     """Fires when the budget burns more than `factor` times too fast over both windows."""
@@ -73,9 +79,10 @@ class ServiceRule(RuleModel):
             return None
         level = context.facts.service.get(window)
         if level is None or level.newest is None:
-            raise MissingFact(f"there is no telemetry of the workload over {window}")
+            raise MissingFact(f"there is no telemetry of the workload over {window}; {_COLLECTED}")
         if context.now - level.newest > self.max_sample_age:
-            raise MissingFact(f"the newest telemetry of the workload is from {level.newest.isoformat()}")
+            newest = level.newest.isoformat()
+            raise MissingFact(f"the newest telemetry of the workload is from {newest}; {_STALE}")
         return level
 
 
@@ -94,7 +101,9 @@ class Sla(ServiceRule):
         if level is None:
             return
         if level.uptime is None:
-            raise MissingFact(f"there are no samples of `up` over {self.window}")
+            raise MissingFact(
+                f"there are no samples of `up` over {self.window}; the workload's metrics.up names PromQL"
+            )
         if not level.uptime >= self.min_uptime:
             message = f"uptime over {self.window} was {level.uptime:.4%}; {self.min_uptime:.4%} is promised"
             yield Breach("min_uptime", str(self.min_uptime), f"{level.uptime:.6f}", message)
@@ -147,7 +156,9 @@ class Slo(ServiceRule):
     def _latency(self, level: ServiceLevel, most: float) -> Iterator[Breach]:
         observed = level.latency_seconds.get(self.latency_percentile)
         if observed is None:
-            raise MissingFact(f"there are no samples of latency_p{self.latency_percentile}_seconds over {self.window}")
+            named = f"latency_p{self.latency_percentile}_seconds"
+            own = f"the workload's metrics.latencyP{self.latency_percentile}Seconds names PromQL"
+            raise MissingFact(f"there are no samples of {named} over {self.window}; {own}")
         if not observed <= most:
             name = f"p{self.latency_percentile} latency"
             message = f"{name} over {self.window} was {observed:g} s; {most:g} s is the objective"

@@ -57,6 +57,15 @@ def test_what_the_platform_chooses_overrides_the_manifest(manifests: Manifests) 
     assert spec(manifests, "event-relay", LOG_FORMAT="text").env["LOG_FORMAT"] == "text"
 
 
+def test_the_shell_names_the_prometheus_of_the_function_that_asks_one(
+    manifests: Manifests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert spec(manifests, "telemetry-ingestion").env["PROMETHEUS_URL"] == ""
+    monkeypatch.setenv("PROMETHEUS_URL", "http://127.0.0.1:9090")
+    assert spec(manifests, "telemetry-ingestion").env["PROMETHEUS_URL"] == "http://127.0.0.1:9090"
+    assert "PROMETHEUS_URL" not in spec(manifests, "policy-evaluation").env
+
+
 def test_nothing_else_of_the_shell_reaches_a_function(manifests: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", "/mine")
     monkeypatch.setenv("DATABASE_URL", "postgresql://mine")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import ConfigurationError, PrometheusError, PrometheusUnavailable, QueryRefused
+from shared.errors import PrometheusError, PrometheusUnavailable, QueryRefused
 from shared.models.collection import MetricQuery, Series
 from shared.prometheus.client import AT_ONCE, ATTEMPTS, Prometheus
 from tests.support.certificates import Authority
@@ -145,9 +145,3 @@ def test_a_certificate_must_be_of_an_authority_that_is_known(tmp_path: Path) -> 
         fake.knows("up", 1)
         assert isinstance(asked(fake, collection_seconds=0.1), PrometheusUnavailable)
         assert isinstance(asked(fake, authority=known), list)
-
-
-@pytest.mark.parametrize("url", ["", "prometheus:9090", "ftp://prometheus", "http://", "http://prometheus/?a=b"])
-def test_a_url_that_is_none_is_named(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="PROMETHEUS_URL"):
-        Prometheus(url)
