@@ -4,6 +4,7 @@ A row gives one field of shared/telemetry/gpu_fields.csv:
 
     function   of pynvml; its first argument is the GPU
     argument   the second one, a constant of pynvml, or none
+    result     uint or ulonglong: what the C function of this name writes through its last argument, and pynvml returns
     part       which part of the result: an attribute, a number in a list, or the whole result where it is empty
     factor     from NVML's unit to the field's
     mig        yes: a MIG instance answers it too
@@ -15,8 +16,9 @@ that the GPU supports counts; functions come before field ids.
 """
 
 import csv
+import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from operator import attrgetter, itemgetter
@@ -28,6 +30,9 @@ from shared.telemetry.fields import GPU_FIELDS
 
 _FIELD_VALUES = "nvmlDeviceGetFieldValues"
 _LINKS = "links"
+
+Number = ctypes.c_uint | ctypes.c_ulonglong
+_RESULTS: Mapping[str, type[Number]] = {"uint": ctypes.c_uint, "ulonglong": ctypes.c_ulonglong}
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,16 @@ class Output:
 
 @dataclass(frozen=True)
 class Call:
-    """A function that gives one or more fields."""
+    """A function that gives one or more fields.
+
+    symbol: its name in the C library. result: what it writes there, where that is one number.
+    """
 
     name: str
     function: Callable[..., Any]
+    symbol: str
     arguments: tuple[int, ...]
+    result: type[Number] | None
     outputs: tuple[Output, ...]
     mig: bool
     constant: bool
@@ -95,7 +105,9 @@ def call_table() -> CallTable:
                 calls[name, argument] = Call(
                     f"{name}({argument})",
                     getattr(pynvml, name),
+                    name,
                     arguments,
+                    _RESULTS.get(row["result"]),
                     (output,),
                     mig=row["mig"] == "yes",
                     constant=row["constant"] == "yes",

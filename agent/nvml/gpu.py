@@ -1,5 +1,6 @@
 """One GPU with its MIG instances and its XID errors."""
 
+import ctypes
 import logging
 import re
 from collections.abc import Iterator
@@ -43,12 +44,13 @@ class Gpu:
 
     def xids(self) -> Iterator[tuple[str, int]]:
         """The XID errors since the last time: the UUID of the GPU or the MIG instance, and the number."""
+        event = pynvml.c_nvmlEventData_t()
         for _ in range(_XIDS_AT_ONCE if self._events is not None else 0):
-            try:
-                event = pynvml.nvmlEventSetWait_v2(self._events, 0)
-            except pynvml.NVMLError as error:
-                if error.value != pynvml.NVML_ERROR_TIMEOUT:
-                    raise_if_over(error)
+            # pynvml's own function raises an error each time that there is no event, which is nearly always.
+            code = pynvml.nvmlLib.nvmlEventSetWait_v2(self._events, ctypes.byref(event), 0)
+            if code != pynvml.NVML_SUCCESS:
+                if code != pynvml.NVML_ERROR_TIMEOUT:
+                    raise_if_over(pynvml.NVMLError(code))
                 return
             yield self._uuid_of(event), event.eventData
 

@@ -1,14 +1,15 @@
 """Reads one GPU or one MIG instance: asks every call of its table, and remembers which of them it does not support."""
 
+import ctypes
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pynvml
 
-from agent.nvml.calls import CallTable, FieldId
+from agent.nvml.calls import Call, CallTable, FieldId
 from agent.nvml.codes import Meaning, meaning_of
 
 _log = logging.getLogger(__name__)
@@ -20,6 +21,21 @@ _FIELD_VALUE = struct.Struct("=IIqqIi8s")
 _VALUES = tuple(struct.Struct(f"={code}") for code in "dIQQqiH")
 
 
+class _DirectCall:
+    """A call of the C function itself, which writes into the same number each time.
+
+    The function of pynvml makes a number for each call, and looks the C function up: more work than the call.
+    """
+
+    def __init__(self, call: Call) -> None:
+        assert call.result is not None
+        (output,) = call.outputs
+        self.name, self.arguments, self.field, self.factor = call.name, call.arguments, output.field, output.factor
+        self.function: Callable[..., int] = getattr(pynvml.nvmlLib, call.symbol)
+        self.number = call.result()
+        self.reference = ctypes.byref(self.number)
+
+
 class Measurements:
     """The measurements of one GPU or instance. Handles change; what it supports does not.
 
@@ -29,6 +45,7 @@ class Measurements:
     def __init__(self, entity: str, table: CallTable) -> None:
         self._entity = entity
         self._calls = list(table.calls)
+        self._direct_calls: list[_DirectCall] = []
         self._constants: dict[str, float] = {}
         self._offered_ids = table.field_ids
         self._field_ids: list[FieldId] = []
@@ -62,11 +79,25 @@ class Measurements:
                 metrics[output.field] = output.part(result) * output.factor
         self._calls = supported
         if self._explored:
+            self._read_directly(handle, metrics)
             self._read_field_ids(handle, metrics)
         else:
             self._explore_field_ids(handle, metrics)
             self._explored = True
+            self._direct_calls = [_DirectCall(call) for call in supported if call.result is not None]
+            self._calls = [call for call in supported if call.result is None]
         return metrics
+
+    def _read_directly(self, handle: Any, metrics: dict[str, float]) -> None:
+        unsupported = []
+        for call in self._direct_calls:
+            if code := call.function(handle, *call.arguments, call.reference):
+                if not self._comes_back(call.name, code):
+                    unsupported.append(call)
+            else:
+                metrics[call.field] = call.number.value * call.factor
+        for call in unsupported:
+            self._direct_calls.remove(call)
 
     def _explore_field_ids(self, handle: Any, metrics: dict[str, float]) -> None:
         """Finds the field ids that the GPU supports: first those of the whole GPU, which say how many links it has."""

@@ -9,7 +9,6 @@ that never answers keeps the thread until the process ends; it is a daemon threa
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -20,37 +19,53 @@ class Overdue(Exception):
     """The call has not returned within its time, or an earlier one has not returned yet."""
 
 
+class _Job:
+    """One call. pending: locked until the call has ended; then there is a result, or an error."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+        self.pending = threading.Lock()
+        self.pending.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
 class Watchdog:
     """Runs one call at a time on its thread; for one caller."""
 
     def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self._last: Future[Any] | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._last: _Job | None = None
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def run(self, call: Callable[[], T], seconds: float) -> T:
         """What the call returns or raises. Raises Overdue after this time."""
-        if self._last is not None and not self._last.done():
+        if self._last is not None and self._last.pending.locked():
             raise Overdue
-        self._last = result = Future[T]()
-        self._calls.put((result, call))
+        self._last = job = _Job(call)
+        self._jobs.put(job)
+        if not job.pending.acquire(timeout=seconds):
+            raise Overdue
+        job.pending.release()
+        self._last = None
         try:
-            return result.result(seconds)
-        except TimeoutError:
-            if result.done():  # in this very moment
-                return result.result()
-            raise Overdue from None
+            if job.error is not None:
+                raise job.error
+            result: T = job.result
+            return result
+        finally:
+            del job  # the error holds this frame
 
     def stop(self) -> None:
         """Ends the thread, now or when its call has returned."""
-        self._calls.put(None)
+        self._jobs.put(None)
 
     def _work(self) -> None:
-        while (job := self._calls.get()) is not None:
-            result, call = job
+        while (job := self._jobs.get()) is not None:
             try:
-                result.set_result(call())
+                job.result = job.call()
             except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
-                result.set_exception(error)
-            del job, result, call  # what they hold is not kept until the next call
+                job.error = error
+            job.pending.release()
+            del job  # what it holds is not kept until the next call

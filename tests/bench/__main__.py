@@ -198,7 +198,8 @@ def _sweep(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 
 def _agent(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = agents.measure(said)
-    return {**asdict(found), "ratio": found.reading / found.bare}, [agents.table(found)]
+    ratios = {"ratio": found.sample / found.bare_woken, "reading_ratio": found.reading / found.bare}
+    return {**asdict(found), **ratios}, [agents.table(found)]
 
 
 def _flood(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:

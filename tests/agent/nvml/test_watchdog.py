@@ -46,7 +46,8 @@ def test_the_next_call_is_made_when_the_late_one_has_returned(watchdog: Watchdog
     returns.set()
     late = watchdog._last
     assert late is not None
-    late.result(_LONG)
+    assert late.pending.acquire(timeout=_LONG)
+    late.pending.release()
     watchdog.run(lambda: asked.append("afterwards"), _LONG)
     assert asked == ["afterwards"]
 
