@@ -171,7 +171,8 @@ function failed(problem) {
     return;
   }
   shown = "";
-  const title = { 403: "You may not see this", 404: "There is no such thing" }[problem.status] ?? "That did not work";
+  notice.hidden = true;
+  const title = { 403: "You may not see this", 404: "Not found" }[problem.status] ?? "That did not work";
   const again = el("button", { type: "button", "data-key": "again", on: { click: () => (mayRead ? refresh() : start()) } }, "Try again");
   document.title = `${title} – Sentinel`;
   replace(main, el("h1", { tabindex: "-1" }, title), el("p", { role: "alert" }, given(problem.message)), again);

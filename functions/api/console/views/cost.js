@@ -36,7 +36,7 @@ export function draw(report, { query }) {
     el("p", {}, `From ${moment(report.since)} on (whole days in UTC). Without a reading of an agent it is not known how much of a GPU was used.`),
     table(
       `Cost by ${report.by}`,
-      [[DIMENSIONS[report.by], ""], ["Cost", "number"], ["Idle", "number"], ["GPU hours", "number"], ["Used", "number"], ["An hour", "number"], ["This month", "number"], ["Forecast", "number"], ["Ceiling", "number"], ["Forecast, of ceiling", ""]],
+      [[DIMENSIONS[report.by], ""], ["Cost", "number"], ["Idle", "number"], ["GPU hours", "number"], ["Used", "number"], ["An hour", "number"], ["This month", "number"], ["Forecast", "number"], ["Ceiling", "number"], ["Of ceiling", ""]],
       report.items.length === 0 ? [] : lines.map((line) => row(line, report.by)),
       "Nothing has cost anything yet.",
     ),

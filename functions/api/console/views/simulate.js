@@ -77,7 +77,7 @@ function outlook(one) {
     "article",
     { class: "outlook" },
     el("h3", {}, "On ", given(one.cluster || "no cluster"), " ", state(OUTCOMES[one.outcome] ?? OUTCOMES.denied, words(one.outcome))),
-    plan === null ? null : el("p", {}, `${plan}.`, one.placed ? " It would be placed here." : ""),
+    plan === null ? null : el("p", {}, `${plan}.`, one.placed ? " It would go to this cluster." : ""),
     one.couldWait ? el("p", {}, "With ", el("code", {}, '"queue": true'), " it would wait in the queue.") : null,
     ...part("Against it", one.violations.map(finding)),
     ...part("Warnings", one.warnings.map((text) => el("li", {}, given(words(text))))),

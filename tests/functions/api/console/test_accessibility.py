@@ -101,7 +101,7 @@ def test_every_view_has_landmarks_headings_names_and_scopes(console: Console, vi
         looked_at(visit, view)
         assert visit.page.evaluate(STRUCTURE) == [], view
     visit.show("#/workloads/4e7b3e0a-0000-4000-8000-000000000000")
-    assert (visit.heading(), visit.page.evaluate(STRUCTURE)) == ("There is no such thing", [])
+    assert (visit.heading(), visit.page.evaluate(STRUCTURE)) == ("Not found", [])
 
 
 @pytest.mark.parametrize("scheme", LIGHT_AND_DARK)
