@@ -131,14 +131,15 @@ class Verified:
 
 
 def task_for_revision(work: UnitOfWork, deployment_id: uuid.UUID) -> ObservationTask | None:
-    """One revision, or None when it has ended or its cluster is away.
+    """One revision, or None when it has ended, is healthy already or its cluster is away.
 
+    Notices of the API server often find a revision healthy before the event that says that it was applied is here.
     Raises OperationRefused for one that does not exist.
     """
     found = work.deployments.reachable([deployment_id])
     if not found and work.deployments.get(deployment_id) is None:
         raise OperationRefused("deployment", f"there is no deployment {deployment_id}")
-    return _task(_open(found))
+    return _task([one for one in _open(found) if one.status is not RevisionStatus.HEALTHY])
 
 
 def task_for_object(

@@ -22,7 +22,7 @@ from shared.models.lifecycle import (
 )
 from shared.models.sweep import Key, ListedRange
 from shared.rollout.pod_names import owner_among, owners_of
-from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, readable, unreadable
+from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, any_of, readable, unreadable
 from shared.store.tables import DOUBTFUL, action_plans, clusters, deployments
 
 # Built once: putting it together costs more than PostgreSQL needs to answer it.
@@ -78,6 +78,35 @@ def revision_columns(*, manifests: bool) -> list[sa.ColumnElement[Any]]:
 _REACHABLE = ~sa.exists().where(clusters.c.name == deployments.c.cluster, clusters.c.away_until.is_not(None))
 """Revisions on a cluster that answers, as far as is known."""
 
+_INSERT = insert(deployments).on_conflict_do_nothing(index_elements=["workload_id", "revision"])
+_HAS_ID = deployments.c.id == sa.bindparam("deployment")
+_HAS_ONE_OF_IDS = any_of(deployments.c.id, "ids")
+_GET = sa.select(deployments).where(_HAS_ID)
+_GET_MANY = sa.select(deployments).where(_HAS_ONE_OF_IDS).order_by(deployments.c.id)
+_GET_REACHABLE = _GET_MANY.where(_REACHABLE)
+_LIVE_OBJECT = (
+    sa.select(deployments)
+    .where(
+        deployments.c.namespace == sa.bindparam("in_namespace"),
+        deployments.c.name == sa.bindparam("of_name"),
+        deployments.c.kind == sa.bindparam("of_kind"),
+        deployments.c.status.in_(OBSERVED_REVISIONS),
+        _REACHABLE,
+    )
+    .order_by(deployments.c.id)
+)
+_UPDATE = deployments.update().where(_HAS_ID)
+_UPDATE_MANY = deployments.update().where(_HAS_ONE_OF_IDS)
+_SET_ASIDE = _UPDATE.values(failures=deployments.c.failures + 1)
+_NOW = sa.bindparam("now", type_=sa.DateTime(timezone=True))
+_FULL_AT = sa.func.greatest(sa.func.coalesce(deployments.c.notice_budget_full_at, _NOW), _NOW)
+_SPEND_NOTICES = (
+    deployments.update()
+    .where(_HAS_ONE_OF_IDS, sa.bindparam("latest", type_=sa.DateTime(timezone=True)) >= _FULL_AT)
+    .values(notice_budget_full_at=_FULL_AT + sa.bindparam("interval", type_=sa.Interval))
+    .returning(deployments.c.id)
+)
+
 _TEXTS = ARRAY(sa.Text)
 _SUSPECTABLE = (
     deployments.c.status.in_((*SETTLED_REVISIONS, RevisionStatus.UNHEALTHY)),
@@ -123,34 +152,33 @@ class DeploymentRows:
     def add(self, deployment: Deployment) -> None:
         """Inserts a revision; an existing one keeps what it was."""
         reference = deployment.reference
-        statement = insert(deployments).values(
-            id=deployment.id,
-            workload_id=deployment.workload_id,
-            revision=deployment.revision,
-            generation=deployment.generation,
-            plan_id=deployment.plan_id,
-            cluster=deployment.cluster,
-            kind=reference.kind,
-            namespace=reference.namespace,
-            name=reference.name,
-            manifest=deployment.manifest,
-            sku=deployment.sku,
-            amounts=deployment.amounts.as_json(),
-            rollback_of=deployment.rollback_of,
-            deadline=deployment.deadline,
-            bake=deployment.bake,
-            status=deployment.status,
-            traceparent=tracing.current_traceparent(),
-        )
-        self.connection.execute(statement.on_conflict_do_nothing(index_elements=["workload_id", "revision"]))
+        values = {
+            "id": deployment.id,
+            "workload_id": deployment.workload_id,
+            "revision": deployment.revision,
+            "generation": deployment.generation,
+            "plan_id": deployment.plan_id,
+            "cluster": deployment.cluster,
+            "kind": reference.kind,
+            "namespace": reference.namespace,
+            "name": reference.name,
+            "manifest": deployment.manifest,
+            "sku": deployment.sku,
+            "amounts": deployment.amounts.as_json(),
+            "rollback_of": deployment.rollback_of,
+            "deadline": deployment.deadline,
+            "bake": deployment.bake,
+            "status": deployment.status,
+            "traceparent": tracing.current_traceparent(),
+        }
+        self.connection.execute(_INSERT, values)
 
     def get(self, deployment_id: uuid.UUID) -> Deployment | None:
-        return self._one(deployments.c.id == deployment_id)
+        return next(_deployments(self.connection.execute(_GET, {"deployment": deployment_id})), None)
 
     def get_many(self, deployment_ids: Collection[uuid.UUID]) -> list[Deployment]:
         """In the order of their ids."""
-        statement = sa.select(deployments).where(deployments.c.id.in_(deployment_ids))
-        return self._many(statement.order_by(deployments.c.id))
+        return list(_deployments(self.connection.execute(_GET_MANY, {"ids": list(deployment_ids)})))
 
     def of_plan(self, plan_id: uuid.UUID) -> Deployment | None:
         """The revision that a plan led to, if its execution has begun."""
@@ -246,22 +274,12 @@ class DeploymentRows:
 
     def live_object(self, kind: str, namespace: str, name: str) -> list[Deployment]:
         """The revisions that an object of this name may stand for, on any cluster that answers."""
-        return self._many(
-            sa.select(deployments)
-            .where(
-                deployments.c.namespace == namespace,
-                deployments.c.name == name,
-                deployments.c.kind == kind,
-                deployments.c.status.in_(OBSERVED_REVISIONS),
-                _REACHABLE,
-            )
-            .order_by(deployments.c.id)
-        )
+        wanted = {"of_kind": kind, "in_namespace": namespace, "of_name": name}
+        return list(_deployments(self.connection.execute(_LIVE_OBJECT, wanted)))
 
     def reachable(self, deployment_ids: Collection[uuid.UUID]) -> list[Deployment]:
         """Those of several revisions whose cluster answers, as far as is known, in the order of their ids."""
-        statement = sa.select(deployments).where(deployments.c.id.in_(deployment_ids), _REACHABLE)
-        return self._many(statement.order_by(deployments.c.id))
+        return list(_deployments(self.connection.execute(_GET_REACHABLE, {"ids": list(deployment_ids)})))
 
     def oldest_observed(self, statuses: Sequence[RevisionStatus], before: datetime, limit: int) -> list[Deployment]:
         """The revisions in these states that were not looked at since `before`, longest ago first."""
@@ -375,9 +393,8 @@ class DeploymentRows:
     def observed(self, deployment_ids: Collection[uuid.UUID], now: datetime) -> None:
         """Remembers that revisions were observed and are as before."""
         if deployment_ids:
-            statement = deployments.update().where(deployments.c.id.in_(deployment_ids))
             changed = {"observed_at": now, "suspected_at": None, "failures": 0}
-            self.connection.execute(statement.values(**changed, updated_at=sa.func.now()))
+            self.connection.execute(_UPDATE_MANY, {"ids": list(deployment_ids), **changed})
 
     def spend_notices(
         self, deployment_ids: Collection[uuid.UUID], now: datetime, interval: timedelta, most: int
@@ -386,19 +403,13 @@ class DeploymentRows:
 
         That is `most` times in a row, and once in `interval` in the long run.
         """
-        full_at = sa.func.greatest(sa.func.coalesce(deployments.c.notice_budget_full_at, now), now)
-        statement = (
-            deployments.update()
-            .where(deployments.c.id.in_(deployment_ids), full_at <= now + interval * (most - 1))
-            .values(notice_budget_full_at=full_at + interval)
-            .returning(deployments.c.id)
-        )
-        return set(self.connection.execute(statement).scalars())
+        values = {"ids": list(deployment_ids), "now": now, "latest": now + interval * (most - 1), "interval": interval}
+        return set(self.connection.execute(_SPEND_NOTICES, values).scalars())
 
     def set_aside(self, deployment: Deployment, now: datetime, reason: str) -> None:
         """Remembers that a revision could not be verified: it is left alone for twice as long as the time before."""
-        kept = deployments.c.suspected_at
-        self._update(deployment, observed_at=now, reason=reason, failures=deployments.c.failures + 1, suspected_at=kept)
+        values = {"observed_at": now, "reason": reason}
+        self.connection.execute(_SET_ASIDE, {"deployment": deployment.id, **values})
 
     def record_readiness(
         self, deployment: Deployment, now: datetime, ready_since: datetime | None, reason: str | None = None
@@ -452,8 +463,8 @@ class DeploymentRows:
         self._update(deployment, status=REVISION_STATUSES.advance(deployment.status, to), **values)
 
     def _update(self, deployment: Deployment, **values: object) -> None:
-        changed = {"failures": 0, "suspected_at": None, **values, "updated_at": sa.func.now()}
-        self.connection.execute(deployments.update().where(deployments.c.id == deployment.id).values(**changed))
+        changed = {"failures": 0, "suspected_at": None, **values}
+        self.connection.execute(_UPDATE, {"deployment": deployment.id, **changed})
 
     def end_with_cluster(self, workload_ids: Collection[uuid.UUID], cluster: str, now: datetime) -> None:
         """Ends whatever these workloads may have on a cluster that was lost."""

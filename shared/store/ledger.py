@@ -150,15 +150,7 @@ class Ledger:
 
     def commit(self, plan_id: uuid.UUID, now: datetime) -> bool:
         """Commits a plan's reservation before it is executed. False if it is gone, or its hold expired."""
-        statement = (
-            reservations.update()
-            .where(
-                reservations.c.plan_id == plan_id,
-                sa.or_(reservations.c.state == ReservationState.COMMITTED, reservations.c.expires_at > now),
-            )
-            .values(state=ReservationState.COMMITTED, expires_at=None)
-        )
-        return self.connection.execute(statement).rowcount > 0
+        return self.connection.execute(_COMMIT, {"plan": plan_id, "now": now}).rowcount > 0
 
     def settle(self, settlements: Sequence[tuple[Reservation, uuid.UUID]]) -> Changes:
         """Makes each reservation exactly what runs, for the plan that it runs for; no lines release it.
@@ -367,6 +359,14 @@ _RENAME_LINES = _renaming_lines()
 _RENAME_USAGE = _renaming_usage()
 _RENAME_COSTS = _renaming_costs()
 _HOLDINGS = _holdings()
+_COMMIT = (
+    reservations.update()
+    .where(
+        reservations.c.plan_id == sa.bindparam("plan"),
+        sa.or_(reservations.c.state == ReservationState.COMMITTED, reservations.c.expires_at > sa.bindparam("now")),
+    )
+    .values(state=ReservationState.COMMITTED, expires_at=None)
+)
 _REPLACE = _replacing()
 _COUNT = _counting()
 _RESERVED = sa.select(reservations).where(

@@ -25,7 +25,7 @@ from shared.policy.decision import DecisionRecord
 from shared.policy.resources import keys_of
 from shared.store import pages
 from shared.store.nodes import excluded_gpus_of
-from shared.store.rows import NOT_UNDERSTOOD, POLICY_SET_LOCK, Row, amounts_from, readable, unreadable
+from shared.store.rows import NOT_UNDERSTOOD, POLICY_SET_LOCK, Row, amounts_from, any_of, readable, unreadable
 from shared.store.tables import action_plans, clusters, policy_decisions
 
 
@@ -54,23 +54,23 @@ class PlanRows:
 
         False, and nothing changed, when there is a plan of this id.
         """
-        statement = insert(action_plans).values(
-            id=plan.id,
-            workload_id=plan.workload_id,
-            team=plan.team,
-            proposed_by=plan.proposed_by,
-            generation=plan.generation,
-            source=plan.source,
-            decision=plan.decision.model_dump(mode="json", by_alias=True),
-            sku=plan.sku,
-            amounts=plan.amounts.as_json(),
-            surge=plan.surge.as_json(),
-            status=plan.status,
-            priority=plan.priority,
-            next_attempt_at=until,
-            traceparent=plan.traceparent or tracing.current_traceparent(),
-        )
-        return bool(self.connection.execute(statement.on_conflict_do_nothing(index_elements=["id"])).rowcount)
+        values = {
+            "id": plan.id,
+            "workload_id": plan.workload_id,
+            "team": plan.team,
+            "proposed_by": plan.proposed_by,
+            "generation": plan.generation,
+            "source": plan.source,
+            "decision": plan.decision.model_dump(mode="json", by_alias=True),
+            "sku": plan.sku,
+            "amounts": plan.amounts.as_json(),
+            "surge": plan.surge.as_json(),
+            "status": plan.status,
+            "priority": plan.priority,
+            "next_attempt_at": until,
+            "traceparent": plan.traceparent or tracing.current_traceparent(),
+        }
+        return bool(self.connection.execute(_INSERT, values).rowcount)
 
     def get(self, plan_id: uuid.UUID) -> ActionPlan | None:
         """A plan. Its workload's row lock protects it."""
@@ -99,8 +99,8 @@ class PlanRows:
 
     def get_many(self, plan_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ActionPlan]:
         """Several plans by id; those that are not there, or cannot be read, are absent."""
-        statement = sa.select(action_plans).where(action_plans.c.id.in_(plan_ids))
-        return {plan.id: plan for plan in plans_from(self.connection.execute(statement))}
+        rows = self.connection.execute(_GET_MANY, {"ids": list(plan_ids)})
+        return {plan.id: plan for plan in plans_from(rows)}
 
     def approve(self, plan: ActionPlan, until: datetime) -> None:
         """Approves a plan; when nobody has executed it by `until`, it is announced again."""
@@ -375,7 +375,9 @@ _NEWEST_DECISION = (
     .order_by(policy_decisions.c.created_at.desc(), policy_decisions.c.id)
     .limit(1)
 )
+_INSERT = insert(action_plans).on_conflict_do_nothing(index_elements=["id"])
 _GET = sa.select(action_plans).where(action_plans.c.id == sa.bindparam("plan"))
+_GET_MANY = sa.select(action_plans).where(any_of(action_plans.c.id, "ids"))
 _IS_ITS_CLUSTER = clusters.c.name == action_plans.c.decision["cluster"].astext
 _IS_AWAY = sa.and_(_IS_ITS_CLUSTER, clusters.c.away_until.is_not(None))
 _GET_WITH_CLUSTER = (

@@ -1,12 +1,14 @@
 """Between rows and models."""
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import ValidationError
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from shared.errors import RowUnreadable
 from shared.models.amounts import Amounts
@@ -31,6 +33,7 @@ IDENTITY_LOCK = 5_718_243_906_112_574_840
 MONTH_START = sa.func.date_trunc("month", sa.func.now(), "UTC")
 """When the calendar month began; money is counted by the month."""
 
+_IDS = ARRAY(sa.Uuid)
 AMOUNT_COLUMNS = ("replicas", "cpu", "memory", "gpus", "usd_per_hour")
 
 
@@ -47,6 +50,11 @@ def amounts_from(row: Mapping[Any, Any]) -> Amounts:
         int(row["gpus"]),
         Decimal(row["usd_per_hour"]),
     )
+
+
+def any_of(column: sa.ColumnElement[uuid.UUID], name: str) -> sa.ColumnElement[bool]:
+    """Whether a column is among a list of ids, the parameter `name`: one text and one plan for any number of them."""
+    return column == sa.any_(sa.bindparam(name, type_=_IDS))
 
 
 def one_of(column: sa.ColumnElement[T], page: sa.Select[Any]) -> sa.ColumnElement[bool]:

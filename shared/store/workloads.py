@@ -21,7 +21,7 @@ from shared.models.stored import Workload, WorkloadFilter
 from shared.models.workload import WorkloadSpec
 from shared.store import pages
 from shared.store.deployments import may_be_present
-from shared.store.rows import NOT_UNDERSTOOD, WORKLOAD_LOCKS, Row, readable, unreadable
+from shared.store.rows import NOT_UNDERSTOOD, WORKLOAD_LOCKS, Row, any_of, readable, unreadable
 from shared.store.tables import deployments, reservations, withdrawals, workloads
 
 
@@ -60,18 +60,15 @@ class WorkloadRows:
 
     def get_many(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
         """Several workloads by id; those that are not there, or cannot be read, are absent."""
-        statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids))
-        return _by_id(self.connection.execute(statement))
+        return _by_id(self.connection.execute(_GET_MANY, {"ids": list(workload_ids)}))
 
     def lock_many(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
         """Locks several workloads, always in the order of their ids; those that cannot be read are absent."""
-        statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids)).order_by(workloads.c.id)
-        return _by_id(self.connection.execute(statement.with_for_update()))
+        return _by_id(self.connection.execute(_LOCK_MANY, {"ids": list(workload_ids)}))
 
     def lock_free(self, workload_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Workload]:
         """Locks those of several workloads that nobody else has locked; the others are absent. Waits for nobody."""
-        statement = sa.select(workloads).where(workloads.c.id.in_(workload_ids)).order_by(workloads.c.id)
-        return _by_id(self.connection.execute(statement.with_for_update(skip_locked=True)))
+        return _by_id(self.connection.execute(_LOCK_FREE, {"ids": list(workload_ids)}))
 
     def on_cluster(self, cluster: str, after: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, str]]:
         """The next workloads, by id, that have or may get something on a cluster, each with its full name.
@@ -218,6 +215,9 @@ def _workload(row: Row) -> Workload:
 # Built once: putting a statement together costs more than PostgreSQL needs to answer it.
 _GET = sa.select(workloads).where(workloads.c.id == sa.bindparam("workload"))
 _LOCK = _GET.with_for_update()
+_GET_MANY = sa.select(workloads).where(any_of(workloads.c.id, "ids"))
+_LOCK_MANY = _GET_MANY.order_by(workloads.c.id).with_for_update()
+_LOCK_FREE = _GET_MANY.order_by(workloads.c.id).with_for_update(skip_locked=True)
 _WITHDRAWN_GENERATION = sa.select(withdrawals.c.generation).where(withdrawals.c.id == sa.bindparam("workload"))
 
 

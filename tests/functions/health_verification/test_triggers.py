@@ -41,6 +41,15 @@ def test_a_notice_makes_verification_observe_the_object(chain: Chain) -> None:
     assert chain.workload().phase is Phase.HEALTHY
 
 
+def test_the_event_of_an_apply_asks_no_cluster_where_a_notice_has_shown_the_revision_healthy(chain: Chain) -> None:
+    applied = chain.apply()
+    chain.until_seen(chain.site.object, lambda live: live.get("status", {}).get("availableReplicas") == 1)
+    assert chain.send(notice(chain)).status == 200
+    chain.site.crashes = 1  # whoever asks for the cluster dies
+    assert chain.forward(applied).status == 202
+    assert chain.workload().phase is Phase.HEALTHY
+
+
 def test_a_notice_of_a_deletion_restores_the_object(chain: Chain) -> None:
     chain.submit()
     chain.settle()
