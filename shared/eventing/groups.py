@@ -1,7 +1,8 @@
 """Group commit: what waits while a group is handled is the next group, so that many share one transaction.
 
 An item that comes alone is handled alone, at once. A group that fails as a whole is handled again item by item, so that
-none fails for another. A group that takes long no longer holds up the next.
+none fails for another. A group that takes long no longer holds up the next. Two at once would be half as large, and
+cost a quarter more CPU.
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-
-AT_ONCE = 2
-"""Groups that are handled at once: while one waits for the database, the other is parsed."""
 
 PATIENCE_SECONDS = 0.5
 """How long a group keeps the next one waiting."""
@@ -52,7 +50,7 @@ class Groups(Generic[T, R]):
         self._size, self._most = size, most
         self._waiting: deque[_Waiting[T, R]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._busy = 0
+        self._busy = False
 
     async def handle(self, item: T) -> R:
         """The result of an item. Raises what `alone` raises."""
@@ -62,8 +60,8 @@ class Groups(Generic[T, R]):
         return await result
 
     def _start(self) -> None:
-        while self._waiting and self._busy < AT_ONCE:
-            self._busy += 1
+        if self._waiting and not self._busy:
+            self._busy = True
             self._spawn(self._handle(self._next()))
 
     def _next(self) -> list[_Waiting[T, R]]:
@@ -77,7 +75,7 @@ class Groups(Generic[T, R]):
     async def _handle(self, group: Sequence[_Waiting[T, R]]) -> None:
         handling = self._begin(group)
         await asyncio.wait([handling], timeout=PATIENCE_SECONDS)
-        self._busy -= 1
+        self._busy = False
         self._start()
         await self._finish(group, handling)
 

@@ -209,7 +209,7 @@ def _flood(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 
 def _telemetry(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = telemetry.measure(said)
-    return {**asdict(found), "ratio": found.ratio(found.ingestion, found.written)}, [telemetry.table(found)]
+    return {**asdict(found), "ratio": found.ratio(found.http, found.ready)}, [telemetry.table(found)]
 
 
 def _rest(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
