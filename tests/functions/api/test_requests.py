@@ -28,7 +28,7 @@ def test_an_answer_carries_the_id_of_its_request_and_a_problem_names_it(rest: Re
     assert answer.headers["x-request-id"] == answer.json["instance"] == "mine-1"
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json["type"] == "/problems/not-found"
-    assert rest("GET", ABSENT, x_request_id="not one\x7f").json["instance"] != "not one\x7f"
+    assert rest("GET", ABSENT, x_request_id="not one").json["instance"] != "not one"
 
 
 @pytest.mark.parametrize(
