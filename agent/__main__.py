@@ -104,6 +104,7 @@ def _run(settings: AgentSettings) -> int:
     from agent.metrics import FaultCollector, PublishingCollector
 
     resident_memory.use_one_arena()
+    resident_memory.collect_rarely()
     stop = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: stop.set())

@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 
 from agent.faults.fault import Fault
-from agent.readings import Container, GpuReading, NodeReading
+from agent.readings import GpuReading, NodeReading
 from shared.eventing.event import WireEvent
 from shared.models.moments import rfc3339
-from shared.models.telemetry import GpuState
+from shared.models.telemetry import Container, GpuState
 
 TELEMETRY, FAULT = "dev.sentinel.telemetry.gpu.v1", "dev.sentinel.gpu.fault.v1"
 _NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-00000000a9e7")
@@ -72,7 +72,7 @@ def _gpu(gpu: GpuReading) -> dict[str, Any]:
 
 
 def _containers(containers: tuple[Container, ...]) -> list[dict[str, str]]:
-    return [{"namespace": one.namespace, "pod": one.pod, "container": one.container} for one in containers]
+    return [{"namespace": one.namespace, "pod": one.pod, "container": one.name} for one in containers]
 
 
 def _event(type_name: str, cluster: str, node: str, at: datetime, distinct: str, data: Mapping[str, Any]) -> WireEvent:

@@ -22,9 +22,10 @@ from typing import Protocol
 from agent import counters, events
 from agent.counters import CounterSpec
 from agent.faults.fault import Fault
-from agent.readings import Container, ContainerSource, GpuReading, GpuSource, NodeReading, NodeSource
+from agent.readings import ContainerSource, GpuReading, GpuSource, NodeReading, NodeSource
 from shared.eventing.event import WireEvent
-from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS, Field
+from shared.models.telemetry import Container
+from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS
 
 READINGS = CounterSpec("sentinel_agent_readings", "Readings of the node, by its state.", ("state",))
 FAILED = CounterSpec("sentinel_agent_failed_readings", "Readings that a defect of the agent prevented.", ())
@@ -32,6 +33,10 @@ MISSED = CounterSpec("sentinel_agent_missed_readings", "Readings that were left 
 UNBELIEVED = CounterSpec(
     "sentinel_agent_unbelieved_values", "Values that were left out: no field, or out of its bounds.", ("field",)
 )
+
+_GPU_BOUNDS = {name: (field.minimum, field.maximum) for name, field in GPU_FIELDS.items()}
+_NODE_BOUNDS = {name: (field.minimum, field.maximum) for name, field in NODE_FIELDS.items()}
+_NO_VALUE = (1.0, 0.0)
 
 logger = logging.getLogger("sentinel.agent")
 
@@ -80,7 +85,7 @@ class Sampler:
             now.replace(microsecond=now.microsecond // 1000 * 1000),
             part.state,
             part.driver,
-            _believed(self._host.read(), NODE_FIELDS),
+            _believed(self._host.read(), _NODE_BOUNDS),
             tuple(_with_containers(gpu, containers.get(gpu.gpu, gpu.containers)) for gpu in part.gpus),
             part.xids,
         )
@@ -145,16 +150,16 @@ class Loop:
 
 
 def _with_containers(gpu: GpuReading, containers: tuple[Container, ...]) -> GpuReading:
-    return replace(gpu, metrics=_believed(gpu.metrics, GPU_FIELDS), containers=containers)
+    return replace(gpu, metrics=_believed(gpu.metrics, _GPU_BOUNDS), containers=containers)
 
 
-def _believed(values: Mapping[str, float], fields: Mapping[str, Field]) -> Mapping[str, float]:
+def _believed(values: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]) -> Mapping[str, float]:
     """The values that can be measurements of these fields. NaN is within no bounds."""
-    unbelieved = [
-        name
-        for name, value in values.items()
-        if (field := fields.get(name)) is None or not field.minimum <= value <= field.maximum
-    ]
+    unbelieved = []
+    for name, value in values.items():
+        minimum, maximum = bounds.get(name, _NO_VALUE)
+        if not minimum <= value <= maximum:
+            unbelieved.append(name)
     if not unbelieved:
         return values
     for name in unbelieved:

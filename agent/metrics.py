@@ -160,9 +160,7 @@ def _labels(gpu: GpuReading, reading: NodeReading) -> list[dict[str, str]]:
         labels["GPU_I_ID"] = gpu.gpu if gpu.instance is None else str(gpu.instance)
     if not gpu.containers:
         return [labels]
-    return [
-        {**labels, "container": one.container, "namespace": one.namespace, "pod": one.pod} for one in gpu.containers
-    ]
+    return [{**labels, "container": one.name, "namespace": one.namespace, "pod": one.pod} for one in gpu.containers]
 
 
 def _family(exported: _Exported, samples: list[tuple[dict[str, str], float]]) -> Metric:

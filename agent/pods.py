@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent import counters
 from agent.counters import CounterSpec
-from agent.readings import Container
+from shared.models.telemetry import Container
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

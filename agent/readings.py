@@ -5,16 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from shared.models.telemetry import GpuState, NodeState
-
-
-@dataclass(frozen=True)
-class Container:
-    """A container that has been given a GPU, or a slice of one."""
-
-    namespace: str
-    pod: str
-    container: str
+from shared.models.telemetry import Container, GpuState, NodeState
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,11 @@ from typing import Annotated, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from agent.readings import Container, GpuPart, GpuReading, SeenXid
+from agent.readings import GpuPart, GpuReading, SeenXid
 from shared.errors import ConfigurationError
 from shared.models import durations
 from shared.models.fields import Text, Wire
-from shared.models.telemetry import GpuState, NodeState
+from shared.models.telemetry import Container, GpuState, NodeState
 from shared.telemetry.fields import GPU_FIELDS
 
 LARGEST = 1024 * 1024

@@ -46,7 +46,7 @@ def _gpu(gpu: GpuReading) -> tuple[str, ...]:
         _used(metrics.get("memory_used_bytes"), metrics.get("memory_total_bytes")),
         _number(metrics.get("temperature_celsius"), "C"),
         power if power == _NOTHING else f"{power}/{_number(metrics.get('power_limit_watts'))} W",
-        ",".join(f"{one.namespace}/{one.pod}/{one.container}" for one in gpu.containers) or _NOTHING,
+        ",".join(str(one) for one in gpu.containers) or _NOTHING,
     )
 
 

@@ -34,8 +34,8 @@ from agent.faults.incidents import Incident, incident_of, incidents_of
 from agent.faults.kinds import INCIDENTS, STREAKS, WINDOWS
 from agent.faults.memory import COUNTERS, KnownGpu, Memory, Standing
 from agent.faults.settings import FaultSettings
-from agent.readings import Container, NodeReading
-from shared.models.telemetry import Blame, FaultState, GpuState
+from agent.readings import NodeReading
+from shared.models.telemetry import Blame, Container, FaultState, GpuState
 from shared.telemetry.xids import lookup
 
 _UPTIME_ERROR = 60.0
@@ -283,7 +283,7 @@ def _goes_back(before: float | None, now: float | None, error: float = 0.0) -> b
 
 
 def _in_order(containers: Iterable[Container]) -> tuple[Container, ...]:
-    return tuple(sorted(set(containers), key=lambda one: (one.namespace, one.pod, one.container)))
+    return tuple(sorted(set(containers), key=lambda one: (one.namespace, one.pod, one.name)))
 
 
 def _order(key: FaultKey) -> tuple[str, str, int]:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from agent.readings import Container
 from shared.models.moments import rfc3339
-from shared.models.telemetry import Blame, FaultKind, FaultState
+from shared.models.telemetry import Blame, Container, FaultKind, FaultState
 
 _NAMESPACE = uuid.UUID("6f1d7c1e-3f60-5b0c-9a44-0a2f4f6f5d10")
 

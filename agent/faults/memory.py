@@ -11,8 +11,7 @@ from typing import Any
 
 from agent.faults.fault import Fault, FaultKey
 from agent.faults.hysteresis import Streak, Window
-from agent.readings import Container
-from shared.models.telemetry import Blame, FaultKind, FaultState
+from shared.models.telemetry import Blame, Container, FaultKind, FaultState
 
 COUNTERS = ("energy_joules_total", "ecc_single_bit_volatile_total", "ecc_double_bit_volatile_total")
 """What starts from zero when the driver is loaded or the GPU is reset."""
@@ -170,7 +169,7 @@ def _standing_from_json(value: Any) -> Standing:
 
 
 def _containers_to_json(containers: tuple[Container, ...]) -> list[list[str]]:
-    return [[one.namespace, one.pod, one.container] for one in containers]
+    return [[one.namespace, one.pod, one.name] for one in containers]
 
 
 def _containers_from_json(value: Any) -> tuple[Container, ...]:

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 
 from agent.events import FAULT, TELEMETRY, fault_event, telemetry_event
 from agent.faults.fault import Fault
-from agent.readings import Container
 from events import CATALOGUE
 from events.telemetry import GpuFault, TelemetryGpu
 from shared.eventing import codec
-from shared.models.telemetry import Blame, FaultKind, FaultState, GpuState, NodeState
+from shared.models.telemetry import Blame, Container, FaultKind, FaultState, GpuState, NodeState
 from tests.support.gpus import OBSERVED, gpu_reading, node_reading
 
 RAISED = Fault(
@@ -49,7 +48,7 @@ def test_a_reading_is_an_event_of_its_node() -> None:
         assert (sent.gpu, sent.index, sent.product, sent.state) == (read.gpu, read.index, read.product, read.state)
         assert (sent.parent, sent.profile, sent.metrics) == (read.parent, read.profile, read.metrics)
         assert [(one.namespace, one.pod, one.container) for one in sent.containers] == [
-            (one.namespace, one.pod, one.container) for one in read.containers
+            (one.namespace, one.pod, one.name) for one in read.containers
         ]
 
 

@@ -12,9 +12,9 @@ from agent.counters import CounterSpec, exposition
 from agent.events import FAULT, TELEMETRY
 from agent.faults.monitor import FaultMonitor
 from agent.loop import FAILED, MISSED, UNBELIEVED, Loop, Sampler
-from agent.readings import Container, GpuPart, GpuReading, NodeReading, SeenXid
+from agent.readings import GpuPart, GpuReading, NodeReading, SeenXid
 from shared.eventing.event import WireEvent
-from shared.models.telemetry import NodeState
+from shared.models.telemetry import Container, NodeState
 from tests.support.gpus import gpu_reading
 
 NOW = datetime(2026, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 
 from agent.counters import exposition
 from agent.pods import FAILURES, MAX_CONTAINERS, PROCESS_BYTES, KubeletPods
-from agent.readings import Container
+from shared.models.telemetry import Container
 from tests.support.gpus import gpu_reading
 from tests.support.kubelet import Kubelet, serving
 

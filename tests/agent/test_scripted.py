@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import agent.scripted
-from agent.readings import Container, SeenXid
+from agent.readings import SeenXid
 from agent.scripted import ScriptedGpus
 from shared.errors import ConfigurationError
-from shared.models.telemetry import GpuState, NodeState
+from shared.models.telemetry import Container, GpuState, NodeState
 from shared.telemetry.fields import GPU_FIELDS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.readings import Container, GpuReading, NodeReading
-from shared.models.telemetry import NodeState
+from agent.readings import GpuReading, NodeReading
+from shared.models.telemetry import Container, NodeState
 
 PRODUCT = "NVIDIA H100 80GB HBM3"
 OBSERVED = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,8 +8,8 @@ from agent.faults.detection import observe
 from agent.faults.fault import Fault
 from agent.faults.memory import Memory
 from agent.faults.settings import DEFAULTS, FaultSettings
-from agent.readings import Container, GpuReading, NodeReading, SeenXid
-from shared.models.telemetry import GpuState, NodeState
+from agent.readings import GpuReading, NodeReading, SeenXid
+from shared.models.telemetry import Container, GpuState, NodeState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 H100 = "NVIDIA H100 80GB HBM3"

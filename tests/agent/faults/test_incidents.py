@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from agent.faults.fault import FaultKey, fault_id
-from agent.readings import Container, GpuReading
-from shared.models.telemetry import Blame, FaultKind, FaultState, GpuState, NodeState
+from agent.readings import GpuReading
+from shared.models.telemetry import Blame, Container, FaultKind, FaultState, GpuState, NodeState
 from tests.agent.faults.simulation import WEB, SimulatedNode, gpu, told
 
 
