@@ -81,6 +81,7 @@ def _answer(
             work.audit("slo.breach.noted", str(workload.id), actor, **detail)
         return []
     set_aside = workload.phase in SET_ASIDE_PHASES
+    work.breaches.respond(breach.id, ResponseOutcome.PROPOSED, work.now, decided.id)  # rollbacks are counted by cause
     proposed, _ = propose(
         work,
         decided,
@@ -91,7 +92,8 @@ def _answer(
         revision=decided.decision.revision,
         breach=str(breach.id),
     )
-    work.breaches.respond(breach.id, ResponseOutcome.PROPOSED, work.now, proposed.id)
+    if proposed.id != decided.id:  # somebody's plan had that id
+        work.breaches.respond(breach.id, ResponseOutcome.PROPOSED, work.now, proposed.id)
     return [PlanWasProposed(proposed)]
 
 

@@ -68,6 +68,9 @@ def test_what_changed_last_within_the_window_is_rolled_back(chain: Chain) -> Non
     chain.workload_is(Phase.ROLLED_BACK)
     assert image(chain) == "fate.test/ready"
     assert outcomes(chain) == ["proposed"]
+    with chain.store.begin() as work:
+        counted = sa.text("SELECT labels, value FROM tallies WHERE name = 'rollbacks_total'")
+        assert [tuple(row) for row in connection_of(work).execute(counted)] == [(["slo_breached"], 1)]
 
 
 @pytest.mark.slow
