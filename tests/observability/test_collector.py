@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -16,13 +18,18 @@ import pytest
 import sqlalchemy as sa
 
 from functions.telemetry_ingestion.function import build
+from knative.local.runtime.scratch import scratch_platform
+from shared.models.telemetry import WorkloadSample
 from shared.policy.documents import PolicyDocument
 from shared.prometheus.client import Prometheus
-from shared.store.tables import outbox, slo_checks
+from shared.store.database import connect
+from shared.store.tables import metric_collections, outbox, slo_checks
+from shared.store.unit_of_work import Store
+from shared.telemetry.service_queries import SOURCES
 from tests.functions.telemetry_ingestion.conftest import Telemetry
 from tests.functions.telemetry_ingestion.test_collecting import MINUTE, Collector
 from tests.support.builders import DENIED, connection_of, set_columns, told
-from tests.support.prometheuses import FakePrometheus, needs_prometheus, real_prometheus
+from tests.support.prometheuses import FakePrometheus, fake_prometheus, needs_prometheus, real_prometheus
 from tests.support.service_series import WORKLOADS, lines
 
 pytestmark = [needs_prometheus, pytest.mark.slow]
@@ -163,3 +170,29 @@ def test_what_is_served_is_collected_while_it_runs(telemetry: Telemetry, tmp_pat
             time.sleep(1)
     for requests, errors in found.samples("requests", "errors"):
         assert errors / requests == pytest.approx(0.05, rel=0.1)
+
+
+async def test_a_platform_asks_its_prometheus_and_goes_on_when_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The route of the production manifests: tick, announcement, broker, collection."""
+    with fake_prometheus() as fake:
+        monkeypatch.setenv("PROMETHEUS_URL", fake.url)
+        async with scratch_platform("collect") as platform, asyncio.timeout(60):
+            while fake.times() < len(SOURCES):
+                await asyncio.sleep(0.1)
+            fake.lasting = "hang"
+            store = Store(connect(platform.database_url, pool_size=1))
+            try:
+                for number in range(3):  # ticks go on, and rollups are made
+                    with store.begin() as work:
+                        workload, at = uuid.UUID(int=number), work.now
+                        connection_of(work).execute(metric_collections.update().values(due_at=at, until=at - HISTORY))
+                        work.telemetry.add_workload(workload, [WorkloadSample(at, {"requests": 1.0})])
+                    while True:
+                        with store.begin() as work:
+                            made = sa.text("SELECT count(*) FROM workload_minutes WHERE workload_id = :id")
+                            if connection_of(work).execute(made, {"id": workload}).scalar_one():
+                                break
+                        await asyncio.sleep(0.1)
+            finally:
+                store.close()
+                fake.release()

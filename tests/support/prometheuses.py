@@ -61,9 +61,9 @@ class FakePrometheus:
         self._known.setdefault(promql, []).append((labels, value))
         return self
 
-    def forgets(self) -> None:
-        """Has no series any more."""
-        self._known.clear()
+    def release(self) -> None:
+        """Ends what hangs."""
+        self._released.set()
 
     def times(self, *promql: str) -> int:
         """How often one of these was asked; without any, how many queries there were but for those of the time."""
@@ -160,7 +160,7 @@ def fake_prometheus(
     try:
         yield fake
     finally:
-        fake._released.set()
+        fake.release()
         server.shutdown()
         thread.join()
         server.server_close()
