@@ -247,8 +247,9 @@ def test_a_gap_is_filled_at_the_times_at_which_it_was(collector: Collector) -> N
 
 def test_a_prometheus_whose_clock_is_wrong_moves_no_sample(collector: Collector) -> None:
     collector.run()
-    serving(collector.fake)
     collector.fake.ahead = 3600.0
+    recently = time.time() + 3600 - 300  # by its own clock it has collected for five minutes
+    collector.fake.knows(ISTIO["requests"], lambda at: 10.0 if at > recently else None, **WEB)
     collector.tick()
     [(observed_at, received_at)] = collector.samples("observed_at", "received_at")
     assert observed_at == received_at == collector.state()["until"]
