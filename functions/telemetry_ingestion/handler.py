@@ -151,7 +151,7 @@ def _node_sample(event: Event, data: TelemetryGpu) -> NodeSample:
             one.gpu,
             one.index,
             one.product,
-            one.state.value,
+            one.state,
             one.parent,
             one.profile,
             one.metrics,
@@ -159,4 +159,4 @@ def _node_sample(event: Event, data: TelemetryGpu) -> NodeSample:
         )
         for one in data.gpus
     ]
-    return NodeSample(data.cluster, data.node, data.observed_at, data.state.value, data.driver, gpus)
+    return NodeSample(data.cluster, data.node, data.observed_at, data.state, data.driver, gpus)

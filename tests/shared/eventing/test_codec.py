@@ -225,6 +225,7 @@ BAD_JSON = [
     (b"[Infinity]", "Infinity is not JSON"),
     (b"[-Infinity]", "-Infinity is not JSON"),
     (b"[1e400]", "1e400 is too large"),
+    (b'{"a": 1.5, "b": {"c": 0.5, "d": -1e400}}', "-1e400 is too large"),
     (b'{"a": 1, "a": 2}', "the key 'a' appears twice"),
     (b'{"x": {"a": 1, "b": 0, "a": 1}}', "the key 'a' appears twice"),
     (b"[" * 65 + b"]" * 65, "nested deeper than 64 levels"),
@@ -281,6 +282,7 @@ def test_a_repeated_key_is_found_whatever_else_has_colons(body: bytes) -> None:
         b'{"a:":":", "b\\u003a":"\\\\u003a", ":":[":", {"c" : 1.50}]}',
         b'":"',
         b"[-0.0, 1e-400, 12345678901234567890123]",
+        b"[1e308, 1e308]",
     ],
 )
 def test_json_is_read_as_python_reads_it_whatever_has_colons(body: bytes) -> None:
