@@ -51,7 +51,7 @@ _MAX_TEXT = 2000
 logger = logging.getLogger("sentinel.api")
 
 
-class BadField(BaseModel):
+class FieldProblem(BaseModel):
     """One field of a request, and what is wrong with it. field: dotted; "" for the request as a whole."""
 
     field: str
@@ -66,7 +66,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
-    errors: list[BadField] = []
+    errors: list[FieldProblem] = []
 
 
 class RequestRefused(SentinelError):
@@ -159,7 +159,7 @@ def document(
         status=kind.status,
         detail=detail[:_MAX_TEXT],
         instance=str(request.scope.get("request_id", "")),
-        errors=[BadField(field=field, message=said[:_MAX_TEXT]) for field, said in errors[:_MAX_FIELDS]],
+        errors=[FieldProblem(field=field, message=said[:_MAX_TEXT]) for field, said in errors[:_MAX_FIELDS]],
     )
     more = {"www-authenticate": "Bearer"} if name == "unauthenticated" else {}
     more |= {"retry-after": str(RETRY_AFTER_SECONDS)} if name in _AGAIN else {}

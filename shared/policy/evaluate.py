@@ -107,17 +107,17 @@ def _rules(policy: StoredPolicy) -> bool:
 def _check(document: PolicyDocument, rule: Rule, context: EvaluationContext, found: _Findings) -> None:
     plan = context.plan
     try:
-        for breach in rule.check(context):
+        for exceeded in rule.check(context):
             finding = Finding(
                 document.name,
                 rule.type,
-                breach.field,
-                breach.limit,
-                breach.observed,
-                breach.message,
-                _soonest(breach.until, document.valid_until),
-                breach.waits_for,
-                breach.approve_by,
+                exceeded.field,
+                exceeded.limit,
+                exceeded.observed,
+                exceeded.message,
+                _soonest(exceeded.until, document.valid_until),
+                exceeded.waits_for,
+                exceeded.approve_by,
             )
             _record(document, finding, context, exempt=_exempt(rule, plan), found=found)
     except MissingFact as missing:

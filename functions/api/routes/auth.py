@@ -38,7 +38,7 @@ _COOKIE: Any = {"path": "/api/v1/auth", "httponly": True, "samesite": "strict"}
 RefreshCookie = Annotated[str, Cookie(alias=COOKIE, max_length=1024, include_in_schema=False)]
 
 
-class Credentials(Body):
+class PasswordBody(Body):
     """A user's name and password."""
 
     name: str = Field(max_length=256, examples=["admin"])
@@ -107,7 +107,7 @@ class WhoAmI(BaseModel):
 
 @router.post("/auth/login", response_model=TokenAnswer, responses=responses("too-many-requests"))
 def log_in(
-    request: Request, body: Credentials, session: CurrentSession, identity: CurrentIdentity, address: Address
+    request: Request, body: PasswordBody, session: CurrentSession, identity: CurrentIdentity, address: Address
 ) -> Response:
     """Log in with a name and a password. An access token counts for 15 minutes; a refresh token gives the next."""
     attempt = Login(body.name, body.password.get_secret_value(), address)

@@ -35,7 +35,7 @@ _OVERFLOW_UID = Path("/proc/sys/kernel/overflowuid")
 
 
 @dataclass(frozen=True)
-class Account:
+class SystemAccount:
     """An account to start processes under: `user` to become, or a user `namespace`, or neither (the present one)."""
 
     user: pwd.struct_passwd | None = None
@@ -95,16 +95,20 @@ class Account:
         return (found.st_mode >> shift) & wanted == wanted
 
 
-def server_account() -> Account:
+def server_account() -> SystemAccount:
     """The account to run PostgreSQL under; the order is the module's. Raises ConfigurationError when there is none."""
     uid = os.geteuid()
     if uid != 0 and _named(uid):
-        return Account()
+        return SystemAccount()
     if uid == 0 and _has_capabilities():
         for user in filter(None, map(_user, UNPRIVILEGED)):
-            if (account := Account(user=user)).works():
+            if (account := SystemAccount(user=user)).works():
                 return account
-    if sys.platform.startswith("linux") and _named(_overflow_uid()) and (account := Account(namespace=True)).works():
+    if (
+        sys.platform.startswith("linux")
+        and _named(_overflow_uid())
+        and (account := SystemAccount(namespace=True)).works()
+    ):
         return account
     if uid == 0:
         raise ConfigurationError(

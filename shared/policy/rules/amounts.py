@@ -22,7 +22,7 @@ from shared.policy.context import EvaluationContext, Holdings, MissingFact
 from shared.policy.facts import FactKinds
 from shared.policy.months import cost, next_month
 from shared.policy.resources import SUMS, Resource
-from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.rules.base import ExceededLimit, RuleModel
 from shared.policy.vocabulary import Age, Count, ScopeKind, Sku, Usd
 
 PRICES_GO_STALE = timedelta(days=3 * 365)
@@ -55,7 +55,7 @@ class CostCeiling(RuleModel):
     def fact_kinds(self) -> FactKinds:
         return FactKinds(usage=_counted(self.scope), prices=True)
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         self._fresh_prices(context)
         after = context.after(self.scope)
         hourly = after.total.usd_per_hour
@@ -65,7 +65,7 @@ class CostCeiling(RuleModel):
             where = context.plan.described(self.scope)
             amount = _usd_text(hourly, self.usd_per_hour)
             message = f"{where} would cost {amount} USD an hour; its ceiling is {self.usd_per_hour:f}"
-            yield Breach("usd_per_hour", f"{self.usd_per_hour:f}", f"{hourly:f}", message)
+            yield ExceededLimit("usd_per_hour", f"{self.usd_per_hour:f}", f"{hourly:f}", message)
         if self.usd_per_month is not None:
             left = next_month(context.now) - context.now
             projected = after.month_to_date_usd + cost(hourly, left)
@@ -74,7 +74,7 @@ class CostCeiling(RuleModel):
                 amount = _usd_text(projected, self.usd_per_month)
                 message = f"{where} would cost {amount} USD this month; its ceiling is {self.usd_per_month:f}"
                 until = self._affordable_from(context, after, projected, self.usd_per_month)
-                yield Breach("usd_per_month", f"{self.usd_per_month:f}", f"{projected:.6f}", message, until)
+                yield ExceededLimit("usd_per_month", f"{self.usd_per_month:f}", f"{projected:.6f}", message, until)
 
     def _affordable_from(
         self, context: EvaluationContext, after: Holdings, projected: Decimal, ceiling: Decimal
@@ -134,14 +134,16 @@ class Quota(RuleModel):
         skus = [(Resource("gpus", sku), limit) for sku, limit in self.gpus_by_sku.items()]
         return tuple((resource, limit) for resource, limit in [*sums, *skus] if limit is not None)
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         takes, after = context.takes, context.after(self.scope)
         for resource, limit in self.limits:
             observed = after.of(resource)
             if observed > limit and (own := takes.of(resource)):
-                yield self._breach(context, resource, limit, own, observed)
+                yield self._exceeded(context, resource, limit, own, observed)
 
-    def _breach(self, context: EvaluationContext, resource: Resource, limit: int, own: int, observed: int) -> Breach:
+    def _exceeded(
+        self, context: EvaluationContext, resource: Resource, limit: int, own: int, observed: int
+    ) -> ExceededLimit:
         """own: what the plan alone holds; when that is too much, no release makes room for it."""
         noun, text = _WORDS[resource.name]
         field = resource.name
@@ -150,7 +152,7 @@ class Quota(RuleModel):
         where = context.plan.described(self.scope)
         message = f"{where} would hold {text(observed)} {noun}; its quota is {text(limit)}"
         waits_for = context.waits_for(self.scope, resource) if own <= limit else frozenset()
-        return Breach(field, text(limit), text(observed), message, waits_for=waits_for)
+        return ExceededLimit(field, text(limit), text(observed), message, waits_for=waits_for)
 
 
 _WORDS: dict[str, tuple[str, Callable[[int], str]]] = {

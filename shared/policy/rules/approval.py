@@ -14,7 +14,7 @@ from typing import Literal
 
 from shared.models.plan import Verb
 from shared.policy.context import EvaluationContext
-from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.rules.base import ExceededLimit, RuleModel
 from shared.policy.vocabulary import Count, Usd, Window
 
 
@@ -27,7 +27,7 @@ class ApprovalRule(RuleModel):
     verbs: tuple[Verb, ...] = ()
     expires_after: Window = timedelta(hours=24)
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         plan, now = context.plan, context.now
         if self.verbs and plan.verb not in self.verbs:
             return
@@ -38,10 +38,10 @@ class ApprovalRule(RuleModel):
         expires_at = (plan.approval.requested_at if plan.approval else now) + self.expires_after
         if now < expires_at:
             message = f"{described}: a person must approve it by {expires_at.isoformat()}"
-            yield Breach(field, limit, observed, message, approve_by=expires_at)
+            yield ExceededLimit(field, limit, observed, message, approve_by=expires_at)
         else:
             message = f"{described}: nobody has approved it within {self.expires_after}"
-            yield Breach(field, limit, observed, message)
+            yield ExceededLimit(field, limit, observed, message)
 
     def _exceeded(self, context: EvaluationContext) -> tuple[str, str, str, str] | None:
         """The field, its limit, what was observed, and a phrase; None for a plan that is within every threshold."""

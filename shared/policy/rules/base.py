@@ -13,7 +13,7 @@ from shared.policy.vocabulary import PolicyModel
 
 
 @dataclass(frozen=True)
-class Breach:
+class ExceededLimit:
     """One limit that a plan exceeds.
 
     until: when the plan would pass because of time alone, if that is known. waits_for: the resources of which a
@@ -44,5 +44,5 @@ class RuleModel(PolicyModel):
         return FactKinds()
 
     @abstractmethod
-    def check(self, context: EvaluationContext) -> Iterable[Breach]:
+    def check(self, context: EvaluationContext) -> Iterable[ExceededLimit]:
         """The limits that the plan exceeds. Raises MissingFact."""

@@ -21,7 +21,7 @@ from shared.models.durations import CalendarDuration
 from shared.models.fields import CalendarLength, LabelKey
 from shared.models.validation import is_stored
 from shared.policy.context import EvaluationContext
-from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.rules.base import ExceededLimit, RuleModel
 from shared.policy.rules.recurrence import Recurrence, recurrence
 from shared.policy.vocabulary import PolicyModel
 
@@ -110,14 +110,14 @@ class ChangeFreeze(RuleModel):
     windows: Annotated[tuple[FreezeWindow, ...], Field(min_length=1, max_length=100)]
     break_glass_label: LabelKey = BREAK_GLASS
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         if context.plan.labels.get(self.break_glass_label) == "true":
             return
         now = context.now
         ends = max((end for window in self.windows if (end := window.ends(now))), default=None)
         if ends is not None:
             message = f"changes are frozen until {ends.isoformat()}"
-            yield Breach("now", ends.isoformat(), now.astimezone(UTC).isoformat(), message, until=ends)
+            yield ExceededLimit("now", ends.isoformat(), now.astimezone(UTC).isoformat(), message, until=ends)
 
 
 def _instant(local: datetime, zone: ZoneInfo) -> datetime:

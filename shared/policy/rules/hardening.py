@@ -10,7 +10,7 @@ from shared.models.fields import LabelKey
 from shared.models.image import InvalidImage, is_tag, parse_image, parse_registry_path
 from shared.models.plan import Verb
 from shared.policy.context import EvaluationContext
-from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.rules.base import ExceededLimit, RuleModel
 
 _CAPABILITY = re.compile(r"(?!CAP_)[A-Z][A-Z0-9_]{0,62}", re.ASCII)
 
@@ -44,22 +44,24 @@ class ImageRule(RuleModel):
             raise ValueError("an image rule needs allowed_registries, digest_required or forbidden_tags")
         return self
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         text = context.plan.image
         try:
             image = parse_image(text)
         except InvalidImage:  # stored by an earlier release; nobody can say which registry or digest it names
             if self.allowed_registries or self.digest_required:
-                yield Breach("image", "an image reference", text, f"{text} is not a valid image reference")
+                yield ExceededLimit("image", "an image reference", text, f"{text} is not a valid image reference")
             return
         full_path = f"{image.registry}/{image.repository}"
         if self.allowed_registries and not any(_within(full_path, allowed) for allowed in self.allowed_registries):
             allowed = ", ".join(self.allowed_registries)
-            yield Breach("image", allowed, full_path, f"images may come from {allowed}; this one is from {full_path}")
+            yield ExceededLimit(
+                "image", allowed, full_path, f"images may come from {allowed}; this one is from {full_path}"
+            )
         if self.digest_required and image.digest is None:
-            yield Breach("image", "a digest", text, f"{text} must be pinned by digest (@sha256:...)")
+            yield ExceededLimit("image", "a digest", text, f"{text} must be pinned by digest (@sha256:...)")
         if image.tag in self.forbidden_tags:
-            yield Breach("image", f"not {image.tag}", str(image.tag), f"the tag {image.tag} is not allowed")
+            yield ExceededLimit("image", f"not {image.tag}", str(image.tag), f"the tag {image.tag} is not allowed")
 
 
 class SecurityRule(RuleModel):
@@ -80,30 +82,32 @@ class SecurityRule(RuleModel):
     allowed_toleration_keys: tuple[LabelKey, ...] | None = None
     allowed_node_selector_keys: tuple[LabelKey, ...] | None = None
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         plan = context.plan
         if plan.verb is Verb.REMOVE:
             return
         security = plan.security
         if self.no_privileged and security.privileged:
-            yield Breach("security.privileged", "false", "true", "privileged containers are not allowed")
+            yield ExceededLimit("security.privileged", "false", "true", "privileged containers are not allowed")
         if self.no_host_paths and plan.host_paths:
             paths = ", ".join(plan.host_paths)
-            yield Breach("volumes.host_path", "none", paths, f"host paths are not allowed: {paths}")
+            yield ExceededLimit("volumes.host_path", "none", paths, f"host paths are not allowed: {paths}")
         if self.no_host_namespaces and (namespaces := security.host_namespaces):
             shared = ", ".join(namespaces)
-            yield Breach("security", "none", shared, f"host namespaces are not allowed: {shared}")
+            yield ExceededLimit("security", "none", shared, f"host namespaces are not allowed: {shared}")
         if extra := sorted(set(security.add_capabilities) - set(self.allowed_capabilities)):
             names, allowed = ", ".join(extra), ", ".join(self.allowed_capabilities) or "none"
-            yield Breach("security.add_capabilities", allowed, names, f"added capabilities are not allowed: {names}")
+            yield ExceededLimit(
+                "security.add_capabilities", allowed, names, f"added capabilities are not allowed: {names}"
+            )
         yield from _others("tolerations", "tolerations", plan.tolerations, self.allowed_toleration_keys)
         yield from _others("node_selector", "node selectors", plan.node_selector, self.allowed_node_selector_keys)
 
 
-def _others(field: str, noun: str, keys: Iterable[str], allowed: tuple[str, ...] | None) -> Iterator[Breach]:
+def _others(field: str, noun: str, keys: Iterable[str], allowed: tuple[str, ...] | None) -> Iterator[ExceededLimit]:
     if allowed is not None and (extra := sorted(set(keys) - set(allowed))):
         names, limit = ", ".join(key or "every taint" for key in extra), ", ".join(allowed) or "none"
-        yield Breach(field, limit, names, f"{noun} are not allowed: {names}")
+        yield ExceededLimit(field, limit, names, f"{noun} are not allowed: {names}")
 
 
 def _within(full_path: str, allowed: str) -> bool:

@@ -12,7 +12,7 @@ from pydantic import Field
 from shared.models.plan import Verb
 from shared.policy.context import EvaluationContext, MissingFact
 from shared.policy.facts import ActionQuery, FactKinds
-from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.rules.base import ExceededLimit, RuleModel
 from shared.policy.vocabulary import ScopeKind, Window
 
 _LISTED = 1_000
@@ -34,7 +34,7 @@ class RateLimit(RuleModel):
         most = self.actions + 1 - self._skip
         return FactKinds(actions={(self.scope, self.verbs, self.window, self._skip): most})
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         plan, now = context.plan, context.now
         if self.verbs and plan.verb not in self.verbs:
             return
@@ -51,7 +51,7 @@ class RateLimit(RuleModel):
                 f"{plan.described(self.scope)} had {count} actions within {self.window}; "
                 f"{self.actions} are allowed, the next one at {free.isoformat()}"
             )
-            yield Breach("actions", str(self.actions), str(taken + 1), message, until=free)
+            yield ExceededLimit("actions", str(self.actions), str(taken + 1), message, until=free)
 
     @property
     def _skip(self) -> int:

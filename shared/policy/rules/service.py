@@ -17,7 +17,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from shared.policy.context import EvaluationContext, MissingFact
 from shared.policy.facts import FactKinds, ServiceLevel
-from shared.policy.rules.base import Breach, RuleModel
+from shared.policy.rules.base import ExceededLimit, RuleModel
 from shared.policy.vocabulary import PolicyModel, Ratio, Window
 from shared.telemetry.burn import burn_rate, burn_rate_over, burns_too_fast, error_rate
 
@@ -96,7 +96,7 @@ class Sla(ServiceRule):
     def windows(self) -> Iterator[timedelta]:
         yield self.window
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         level = self._level(self.window, context)
         if level is None:
             return
@@ -106,7 +106,7 @@ class Sla(ServiceRule):
             )
         if not level.uptime >= self.min_uptime:
             message = f"uptime over {self.window} was {level.uptime:.4%}; {self.min_uptime:.4%} is promised"
-            yield Breach("min_uptime", str(self.min_uptime), f"{level.uptime:.6f}", message)
+            yield ExceededLimit("min_uptime", str(self.min_uptime), f"{level.uptime:.6f}", message)
 
 
 class Slo(ServiceRule):
@@ -143,7 +143,7 @@ class Slo(ServiceRule):
         for pair in self.pairs:
             yield from (pair.long, pair.short)
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         level = self._level(self.window, context)
         if level is not None:
             if self.max_latency_seconds is not None:
@@ -153,7 +153,7 @@ class Slo(ServiceRule):
         if self.min_success_rate is not None:
             yield from self._burning(self.min_success_rate, context)
 
-    def _latency(self, level: ServiceLevel, most: float) -> Iterator[Breach]:
+    def _latency(self, level: ServiceLevel, most: float) -> Iterator[ExceededLimit]:
         observed = level.latency_seconds.get(self.latency_percentile)
         if observed is None:
             named = f"latency_p{self.latency_percentile}_seconds"
@@ -162,21 +162,21 @@ class Slo(ServiceRule):
         if not observed <= most:
             name = f"p{self.latency_percentile} latency"
             message = f"{name} over {self.window} was {observed:g} s; {most:g} s is the objective"
-            yield Breach("max_latency_seconds", f"{most:g}", f"{observed:g}", message)
+            yield ExceededLimit("max_latency_seconds", f"{most:g}", f"{observed:g}", message)
 
-    def _spent(self, level: ServiceLevel, objective: float) -> Iterator[Breach]:
+    def _spent(self, level: ServiceLevel, objective: float) -> Iterator[ExceededLimit]:
         failed = error_rate(level.errors, level.requests)
         left = 1 - burn_rate(level.errors, level.requests, objective)
         if self.min_budget_left is not None:
             if left < Decimal(str(self.min_budget_left)):
                 least = f"{self.min_budget_left:.1%}"
                 message = f"{left:.1%} of the error budget over {self.window} is left; {least} must be"
-                yield Breach("min_budget_left", str(self.min_budget_left), f"{left:.6f}", message)
+                yield ExceededLimit("min_budget_left", str(self.min_budget_left), f"{left:.6f}", message)
         elif left < 0:
             message = f"{1 - failed:.4%} succeeded over {self.window}; {objective:.4%} is the objective"
-            yield Breach("min_success_rate", str(objective), f"{1 - failed:.6f}", message)
+            yield ExceededLimit("min_success_rate", str(objective), f"{1 - failed:.6f}", message)
 
-    def _burning(self, objective: float, context: EvaluationContext) -> Iterator[Breach]:
+    def _burning(self, objective: float, context: EvaluationContext) -> Iterator[ExceededLimit]:
         for pair in self.pairs:
             long, short = (self._level(window, context) for window in (pair.long, pair.short))
             if long is None or short is None:
@@ -184,4 +184,4 @@ class Slo(ServiceRule):
             rate = burn_rate_over(objective, (long.errors, long.requests), (short.errors, short.requests))
             if burns_too_fast(rate, pair.factor):
                 message = f"the error budget burns {rate:.1f} times too fast over {pair.long} and {pair.short}"
-                yield Breach("burn_rates", f"{pair.factor:g}", f"{rate:.6g}", message)
+                yield ExceededLimit("burn_rates", f"{pair.factor:g}", f"{rate:.6g}", message)

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from knative.local.runtime import installation, postgres
-from knative.local.runtime.accounts import Account, server_account
+from knative.local.runtime.accounts import SystemAccount, server_account
 from knative.local.runtime.postgres import EmbeddedPostgres
 from shared.errors import ConfigurationError
 from shared.store.database import connect
@@ -29,11 +29,11 @@ needs_root = pytest.mark.skipif(
     server_account().user is None, reason="needs root with the capabilities to become another user"
 )
 needs_readable_checkout = pytest.mark.skipif(
-    not all(Account(user=pwd.getpwnam("nobody")).passes(Path(path)) for path in (ROOT, sys.prefix)),
+    not all(SystemAccount(user=pwd.getpwnam("nobody")).passes(Path(path)) for path in (ROOT, sys.prefix)),
     reason="needs a checkout that other users can enter",
 )
 needs_user_namespaces = pytest.mark.skipif(
-    not Account(namespace=True).works(), reason="needs a kernel and a seccomp profile that allow user namespaces"
+    not SystemAccount(namespace=True).works(), reason="needs a kernel and a seccomp profile that allow user namespaces"
 )
 
 
@@ -344,6 +344,6 @@ def test_where_nothing_is_left_the_error_says_what_would_help(
     uid: int, advice: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: uid)
-    monkeypatch.setattr(Account, "works", lambda _: False)
+    monkeypatch.setattr(SystemAccount, "works", lambda _: False)
     with pytest.raises(ConfigurationError, match=advice):
         EmbeddedPostgres(place, durable=False).start()

@@ -19,7 +19,7 @@ from shared.policy.facts import ActionQuery, Facts, ScopeUsage, ServiceLevel
 from shared.policy.policy_set import PolicySet, StoredPolicy, selects
 from shared.policy.queue import missing_resources
 from shared.policy.rules.amounts import CostCeiling, Quota
-from shared.policy.rules.base import Breach
+from shared.policy.rules.base import ExceededLimit
 from shared.policy.rules.hardening import SecurityRule
 from shared.policy.vocabulary import Mode, ScopeKind
 from tests.support.policies import (
@@ -190,7 +190,7 @@ def test_a_scope_never_holds_less_than_nothing_beside_the_plan() -> None:
 class Broken(SecurityRule):
     """A rule with a defect."""
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         yield from ()
         raise LookupError("a key")
 
@@ -198,7 +198,7 @@ class Broken(SecurityRule):
 class BrokenQuota(Quota):
     """A rule with a defect that spares what reduces harm."""
 
-    def check(self, context: EvaluationContext) -> Iterator[Breach]:
+    def check(self, context: EvaluationContext) -> Iterator[ExceededLimit]:
         yield from ()
         raise ZeroDivisionError("by zero")
 
