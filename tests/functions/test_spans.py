@@ -13,22 +13,26 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from events import CATALOGUE
 from functions.api.session import Services
 from functions.event_relay import function as event_relay
 from shared import tracing
 from shared.clusters.kubeconfig import Connection
 from shared.clusters.transport import Transport
 from shared.errors import ClusterAway, ConfigurationError
+from shared.eventing.function import GroupCommit
+from shared.eventing.processing import Processor
 from shared.eventing.publishing import HttpPublisher
 from shared.models.lifecycle import Phase
 from shared.store.database import connect
-from shared.store.unit_of_work import Store
+from shared.store.unit_of_work import Store, UnitOfWork
 from shared.tracing import Kind
 from tests.support.brokers import serving as serving_broker
 from tests.support.builders import INTAKE, POLICY, PROPOSED, SUBMITTED, Deliver, connection_of, request, submission
 from tests.support.chain import TICK, Chain
 from tests.support.cluster import Site
 from tests.support.collector import Collector, ReceivedSpan, collecting
+from tests.support.emitters import PLAN, tells
 from tests.support.rest import Rest, serving
 from tests.support.serving import environment, served
 
@@ -134,6 +138,19 @@ def test_the_answer_and_its_events_name_the_span_that_a_collector_gets(traced: S
     assert received.parent_id == ""
     assert answer.trace_id == received.trace_id
     assert answer.headers["ce-traceparent"] == f"00-{received.trace_id}-{received.span_id}-03"  # sampled, random id
+
+
+def test_a_group_of_events_is_one_span_with_links_to_their_traces(traced: Store, collector: Collector) -> None:
+    commit: GroupCommit[UnitOfWork, int] = GroupCommit((PROPOSED,), lambda event: 1, lambda items, work: None)
+    other = PARENT.replace("0af7", "1bf8")
+    requests = [request(PROPOSED, PLAN, traceparent=parent) for parent in (PARENT, other)]
+    requests.append(request(PROPOSED, PLAN))
+    answers = Processor(tells(), traced, CATALOGUE, "/tests").process_together(requests, commit)
+    tracing.stop()
+    assert [answer.trace_id for answer in answers] == [PARENT[3:35], other[3:35], ""]
+    [received] = collector.named("receive")
+    assert received.attributes["messaging.batch.message_count"] == 3
+    assert (received.parent_id, received.links) == ("", (PARENT[3:35], other[3:35]))
 
 
 @pytest.mark.parametrize("parent", ["00-1-1-01", PARENT.upper(), "ff" + PARENT[2:], PARENT + "-more", "x" * 9000])

@@ -200,3 +200,26 @@ def test_without_a_prometheus_url_nothing_is_asked() -> None:
     found = PrometheusSettings.from_environment({"PROMETHEUS_URL": "https://a:secret@prometheus:9090/path"})
     assert found is not None
     assert "secret" not in repr(found)
+
+
+COLLECTOR = {**URL, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+def test_spans_are_recorded_where_a_collector_is_named() -> None:
+    found = FunctionSettings.from_environment({**COLLECTOR, "K_SERVICE": "workload-intake"})
+    assert (found.traced, found.service) == (True, "workload-intake")
+    assert not FunctionSettings.from_environment(URL).traced
+    assert not FunctionSettings.from_environment({**COLLECTOR, "OTEL_SDK_DISABLED": "TRUE"}).traced
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector:4317"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+    ],
+)
+def test_a_collector_that_cannot_be_sent_to_is_refused_by_its_name(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be"):
+        FunctionSettings.from_environment({**COLLECTOR, name: value})
