@@ -124,11 +124,6 @@ class Recorder:
         links = [Link(self._place(linked))] if linked is not None else None
         return RecordedSpan(self._tracer.start_span(name, kind=_KINDS[kind], attributes=attributes, links=links))
 
-    def past(self, name: str, attributes: Mapping[str, str | int | float], parent: RecordedSpan, began_ns: int) -> None:
-        """A client's span that ends now. began_ns: when it began, in nanoseconds since the epoch."""
-        inside = trace.set_span_in_context(parent.recorded)
-        self._tracer.start_span(name, inside, SpanKind.CLIENT, attributes, start_time=began_ns).end()
-
     def link(self, other: TraceContext) -> None:
         """Says of the span that this thread is in that it has to do with another trace."""
         trace.get_current_span().add_link(self._place(other))

@@ -32,6 +32,7 @@ from tests.bench import (
     scrapes,
     sweeps,
     telemetry,
+    traces,
 )
 from tests.bench.chain import Chains
 from tests.bench.cold import CHAIN, LIMIT, LIMITS, OTHERS, ROUNDS, ColdStarts
@@ -53,6 +54,7 @@ def main() -> int:
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
     benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest, "lists": _lists, "agent": _agent}
     benchmarks |= {"metrics": _metrics, "telemetry": _telemetry, "flood": _flood}
+    benchmarks |= {"tracing": _tracing}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -210,6 +212,11 @@ def _flood(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 def _telemetry(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = telemetry.measure(said)
     return {**asdict(found), "ratio": found.ratio(found.http, found.ready)}, [telemetry.table(found)]
+
+
+def _tracing(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
+    found = asyncio.run(traces.measure(said))
+    return asdict(found), [traces.table(found)]
 
 
 def _rest(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:

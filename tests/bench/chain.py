@@ -103,16 +103,16 @@ async def measure(said: Callable[[str], None]) -> Chains:
     async with contextlib.AsyncExitStack() as stack:
         directory, meter = stack.enter_context(scratch_directory("null")), Meter()
         stack.enter_context(following(AttemptHandler(meter.add)))
-        ours, platform, engine = await _started(stack, BASE, meter, _sentinel)
-        theirs, *_ = await _started(stack, write_null_chain(directory / "manifests"), meter, _null)
+        ours, platform, engine = await start_side(stack, BASE, meter, sentinel_side)
+        theirs, *_ = await start_side(stack, write_null_chain(directory / "manifests"), meter, _null)
         sides = {ours.kind: ours, theirs.kind: theirs}
         samples = {kind: _Samples() for kind in sides}
         for side in sides.values():
-            await _all(side, [f"warm-{number}" for number in range(WARM_UP)])
+            await run_all(side, [f"warm-{number}" for number in range(WARM_UP)])
         said("the chain, one workload at a time")
         for number in range(ONE_BY_ONE):
             for kind, side in sides.items():
-                samples[kind].started |= await _all(side, [f"single-{number}"])
+                samples[kind].started |= await run_all(side, [f"single-{number}"])
         for number in range(BURSTS):
             said(f"the chain, burst {number + 1} of {BURSTS}")
             for kind, side in sides.items():
@@ -123,12 +123,13 @@ async def measure(said: Callable[[str], None]) -> Chains:
     return Chains(sentinel, null, published)
 
 
-async def _started(
+async def start_side(
     stack: contextlib.AsyncExitStack,
     manifests: Path,
     meter: Meter,
     side: Callable[[Platform, aiohttp.ClientSession, sa.Engine, Meter], Awaitable[Side]],
 ) -> tuple[Side, Platform, sa.Engine]:
+    """A platform, and its chain; the engine is of its database. All of them end with the stack."""
     platform = await stack.enter_async_context(scratch_platform("bench", manifests=manifests))
     session = await stack.enter_async_context(aiohttp.ClientSession())
     engine = connect(platform.database_url, pool_size=2)
@@ -136,7 +137,8 @@ async def _started(
     return await side(platform, session, engine, meter), platform, engine
 
 
-async def _sentinel(platform: Platform, session: aiohttp.ClientSession, engine: sa.Engine, meter: Meter) -> Side:
+async def sentinel_side(platform: Platform, session: aiohttp.ClientSession, engine: sa.Engine, meter: Meter) -> Side:
+    """The chain of a platform: a workload without GPUs, from its submission until it is healthy."""
     publisher = IngressPublisher(session, platform.broker_url, "/bench")
 
     async def post(name: str) -> None:
@@ -170,17 +172,17 @@ async def _null(platform: Platform, session: aiohttp.ClientSession, engine: sa.E
 async def _burst(side: Side, number: int) -> tuple[list[float], float, float, float]:
     """Latencies, workloads a second, events a second and CPU seconds a workload of one burst."""
     delivered, cpu, began = side.meter.delivered, await asyncio.to_thread(_cpu_seconds), time.time()
-    started = await _all(side, [f"burst-{number}-{one}" for one in range(AT_ONCE)])
+    started = await run_all(side, [f"burst-{number}-{one}" for one in range(AT_ONCE)])
     cpu = await asyncio.to_thread(_cpu_seconds) - cpu
     finished = await asyncio.to_thread(side.done)
     seconds = max(finished[name] for name in started) - began
     events = side.meter.delivered - delivered
-    return _latencies(started, finished), AT_ONCE / seconds, events / seconds, cpu / AT_ONCE
+    return latencies_of(started, finished), AT_ONCE / seconds, events / seconds, cpu / AT_ONCE
 
 
 async def _figures(side: Side, samples: _Samples) -> Figures:
-    applied = _latencies(samples.started, await asyncio.to_thread(side.applied))
-    done = _latencies(samples.started, await asyncio.to_thread(side.done))
+    applied = latencies_of(samples.started, await asyncio.to_thread(side.applied))
+    done = latencies_of(samples.started, await asyncio.to_thread(side.done))
     latencies, workloads_per_second, events_per_second, cpu = zip(*samples.bursts, strict=True)
     return Figures(
         applied_p50=percentile(applied, 50),
@@ -229,7 +231,7 @@ def _waited(engine: sa.Engine) -> float | None:
     return None if left or median is None else float(median)
 
 
-async def _all(side: Side, names: Iterable[str]) -> Moments:
+async def run_all(side: Side, names: Iterable[str]) -> Moments:
     """Starts all of them at once and waits until all are done. Returns when each was started."""
     started: Moments = {}
 
@@ -244,7 +246,8 @@ async def _all(side: Side, names: Iterable[str]) -> Moments:
     return started
 
 
-def _latencies(started: Moments, ended: Moments) -> list[float]:
+def latencies_of(started: Moments, ended: Moments) -> list[float]:
+    """Seconds, the shortest first."""
     return sorted(ended[name] - at for name, at in started.items())
 
 
