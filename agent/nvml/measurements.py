@@ -130,15 +130,27 @@ class Measurements:
         answers = _FIELD_VALUE.iter_unpack(self._values)
         supported, settled = [], True
         for each in self._field_ids:
-            kept = self._sum(each, answers, metrics)
+            kept = self._sum(each, answers, metrics) if each.each_link else self._single(each, next(answers), metrics)
             settled = settled and kept is each
             if kept is not None:
                 supported.append(kept)
         if not settled:
             self._ask_for(supported)
 
+    def _single(self, wanted: FieldId, answer: tuple[Any, ...], metrics: dict[str, float]) -> FieldId | None:
+        """Takes the answer of a field that the GPU has once, and returns it while it is supported, or None."""
+        *_, kind, code, raw = answer
+        output = wanted.output
+        if code != pynvml.NVML_SUCCESS and not self._comes_back(wanted.name, code):
+            return None
+        if output.field in metrics and not self._explored:
+            return None
+        if code == pynvml.NVML_SUCCESS:
+            metrics[output.field] = (_VALUES[kind].unpack_from(raw)[0] if kind < len(_VALUES) else 0.0) * output.factor
+        return wanted
+
     def _sum(self, wanted: FieldId, answers: Iterator[tuple[Any, ...]], metrics: dict[str, float]) -> FieldId | None:
-        """Takes the answers of this field, and returns it with the scopes that are supported, or None."""
+        """Takes the answers of the links of this field, and returns it with those that are supported, or None."""
         total, complete, unsupported = 0.0, True, set()
         for scope in wanted.scopes:
             *_, kind, code, raw = next(answers)
