@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.faults import ResponseOutcome
 from shared.models.slo import Breach, Crossing
+from shared.store import responses
 from shared.store.rows import Row, one_of
 from shared.store.tables import slo_breaches, slo_checks
 
@@ -133,21 +134,5 @@ _UPDATE_RATES = sa.text("""
       FROM unnest(CAST(:ids AS uuid[]), CAST(:rates AS float8[])) AS now (id, rate)
      WHERE b.id = now.id
 """)
-_IS_PROPOSED = slo_breaches.c.outcome == sa.literal_column(f"'{ResponseOutcome.PROPOSED.value}'")
-_IS_WAITING = slo_breaches.c.outcome == sa.literal_column(f"'{ResponseOutcome.WAITING.value}'")
-_PROPOSALS = (
-    sa.select(sa.func.count())
-    .select_from(slo_breaches)
-    .where(
-        slo_breaches.c.workload_id == sa.bindparam("workload"),
-        slo_breaches.c.decided_at > sa.bindparam("since"),
-        _IS_PROPOSED,
-    )
-)
-_WAITING = (
-    sa.select(slo_breaches)
-    .where(_IS_WAITING, slo_breaches.c.decided_at <= sa.bindparam("before"))
-    .order_by(slo_breaches.c.decided_at, slo_breaches.c.id)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
-)
+_PROPOSALS = responses.proposals(slo_breaches)
+_WAITING = responses.waiting(slo_breaches, sa.select(slo_breaches))

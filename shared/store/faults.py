@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from shared.models.faults import Departure, FaultReport, OpenFault, ResponseOutcome
 from shared.models.telemetry import Blame, FaultKind
+from shared.store import responses
 from shared.store.tables import fault_responses, fleets, gpu_faults
 
 if TYPE_CHECKING:
@@ -172,8 +173,6 @@ _IS_AT_FAULT = sa.select(
         _OF_HARDWARE,
     )
 )
-_IS_WAITING = fault_responses.c.outcome == sa.literal_column(f"'{ResponseOutcome.WAITING.value}'")
-_IS_PROPOSED = fault_responses.c.outcome == sa.literal_column(f"'{ResponseOutcome.PROPOSED.value}'")
 
 
 def _respond() -> sa.Executable:
@@ -187,26 +186,14 @@ def _respond() -> sa.Executable:
 
 
 _RESPOND = _respond()
-_PROPOSALS = (
-    sa.select(sa.func.count())
-    .select_from(fault_responses)
-    .where(
-        fault_responses.c.workload_id == sa.bindparam("workload"),
-        fault_responses.c.decided_at > sa.bindparam("since"),
-        _IS_PROPOSED,
-    )
-)
-_WAITING = (
+_PROPOSALS = responses.proposals(fault_responses)
+_WAITING = responses.waiting(
+    fault_responses,
     sa.select(
         fault_responses.c.fault_id,
         fault_responses.c.workload_id,
         *(gpu_faults.c[name] for name in ("cluster", "node", "kind", "message", "cleared_at")),
-    )
-    .join(gpu_faults, gpu_faults.c.id == fault_responses.c.fault_id)
-    .where(_IS_WAITING, fault_responses.c.decided_at <= sa.bindparam("before"))
-    .order_by(fault_responses.c.decided_at, fault_responses.c.fault_id, fault_responses.c.workload_id)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-    .with_for_update(of=fault_responses, skip_locked=True)
+    ).join(gpu_faults, gpu_faults.c.id == fault_responses.c.fault_id),
 )
 _EACH = (
     sa.func.unnest(sa.bindparam("clusters", type_=_TEXTS), sa.bindparam("names", type_=_TEXTS))
