@@ -115,11 +115,13 @@ def first_workload(engine: sa.Engine) -> tuple[uuid.UUID, uuid.UUID, dict[str, A
 def _write_digests(url: str, objects: int) -> None:
     engine = connect(url)
     lists = ApiLists(*first_workload(engine), objects)
-    select = sa.text("SELECT id, name, manifest FROM deployments").execution_options(yield_per=5000)
-    with engine.begin() as reading, engine.begin() as writing:
-        for rows in reading.execute(select).partitions():
+    page = sa.text("SELECT id, name, manifest FROM deployments WHERE id > :after ORDER BY id LIMIT 5000")
+    after = uuid.UUID(int=0)
+    with engine.begin() as connection:
+        while rows := connection.execute(page, {"after": after}).all():
             digests = [owned_digest(row.manifest, lists.live(row.name)) for row in rows]
-            writing.execute(sa.text(_SET_DIGESTS), {"ids": [row.id for row in rows], "digests": digests})
+            connection.execute(sa.text(_SET_DIGESTS), {"ids": [row.id for row in rows], "digests": digests})
+            after = rows[-1].id
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         connection.execute(sa.text("VACUUM ANALYZE deployments"))
     engine.dispose()
