@@ -93,7 +93,7 @@ class Groups(Generic[T, R]):
                 if not one.result.done():  # a request that was given up waits for nothing
                     one.result.set_result(result)
         elif len(group) > 1:
-            logger.warning("%d events are handled one by one: %s: %s", len(group), type(error).__name__, error)
+            logger.info("%d events are handled one by one: %s: %s", len(group), type(error).__name__, error)
             for one in group:
                 self._spawn(self._finish([one], self._begin([one])))
         elif not group[0].result.done():
