@@ -1,5 +1,7 @@
 """The driver for Kubernetes: server-side apply with plain dicts. The rules stand in shared.clusters.driver."""
 
+import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +34,7 @@ from shared.rollout.observation import (
 from shared.rollout.owned_fields import owned_digest
 
 _ATTEMPTS = 5  # reads of an object that changes between read and write
+_PAUSE_SECONDS = 0.01  # before the second of them; then three times as long each
 _PAGE = 500
 _EXPIRED = 410
 _NO_OBJECT = {"resourceVersion": "1"}
@@ -65,7 +68,7 @@ class KubernetesDriver:
     ) -> AppliedObject:
         meta = manifest["metadata"]
         reference = ObjectReference(manifest["kind"], meta["namespace"], meta["name"], uid)
-        for _ in range(_ATTEMPTS):
+        for _ in _attempts():
             live, resolution = self._read(reference), None
             if live is None:
                 answer = self._apply(reference, {**manifest, "metadata": {**meta, **_NO_OBJECT}}, force=False)
@@ -142,7 +145,7 @@ class KubernetesDriver:
         *,
         revision: int | None = None,
     ) -> bool:
-        for _ in range(_ATTEMPTS):
+        for _ in _attempts():
             live = self._read(reference)
             if live is None:
                 return False
@@ -343,6 +346,14 @@ def _resource(reference: ObjectReference) -> str:
 def _path(reference: ObjectReference) -> str:
     group, resource = _RESOURCES[reference.kind]
     return f"{group}/namespaces/{reference.namespace}/{resource}/{reference.name}"
+
+
+def _attempts() -> Iterator[None]:
+    """With pauses, because a controller writes an object's status several times while a rollout begins."""
+    for number in range(_ATTEMPTS):
+        if number:
+            time.sleep(_PAUSE_SECONDS * 3 ** (number - 1) * random.uniform(0.5, 1))  # noqa: S311  (spread, no secret)
+        yield
 
 
 def _words(reference: ObjectReference) -> str:
