@@ -23,10 +23,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from shared.tracing import TRACEPARENT, TRACESTATE, Kind, TraceContext
+from shared.tracing import TRACEPARENT, TRACESTATE, SpanKind, TraceContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,11 +43,11 @@ COMPLAIN_SECONDS = 60.0
 
 _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 _KINDS = {
-    Kind.INTERNAL: SpanKind.INTERNAL,
-    Kind.SERVER: SpanKind.SERVER,
-    Kind.CLIENT: SpanKind.CLIENT,
-    Kind.PRODUCER: SpanKind.PRODUCER,
-    Kind.CONSUMER: SpanKind.CONSUMER,
+    SpanKind.INTERNAL: trace.SpanKind.INTERNAL,
+    SpanKind.SERVER: trace.SpanKind.SERVER,
+    SpanKind.CLIENT: trace.SpanKind.CLIENT,
+    SpanKind.PRODUCER: trace.SpanKind.PRODUCER,
+    SpanKind.CONSUMER: trace.SpanKind.CONSUMER,
 }
 
 logger = logging.getLogger("sentinel.tracing")
@@ -100,7 +100,7 @@ class Recorder:
 
     @contextmanager
     def entered(
-        self, context: TraceContext | None, name: str, kind: Kind, attributes: Mapping[str, str | int | float]
+        self, context: TraceContext | None, name: str, kind: SpanKind, attributes: Mapping[str, str | int | float]
     ) -> Iterator[tuple[Span, TraceContext]]:
         """A span that others of this thread are the children of, and its place in the trace."""
         parent = contexts.Context() if context is None else self._propagator.extract(context.attributes)
@@ -116,7 +116,7 @@ class Recorder:
             contexts.detach(token)
 
     def span(
-        self, name: str, kind: Kind, attributes: Mapping[str, str | int | float], linked: TraceContext | None = None
+        self, name: str, kind: SpanKind, attributes: Mapping[str, str | int | float], linked: TraceContext | None = None
     ) -> RecordedSpan:
         """A child of the span that this thread is in; none is recorded outside of one."""
         if not trace.get_current_span().is_recording():

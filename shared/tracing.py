@@ -58,7 +58,7 @@ class TraceContext:
         return {**found, TRACESTATE: self.tracestate} if self.tracestate else found
 
 
-class Kind(Enum):
+class SpanKind(Enum):
     """What a span is to its parent (OpenTelemetry, SpanKind)."""
 
     INTERNAL = auto()
@@ -197,7 +197,7 @@ def span_attributes(event: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def within(
-    context: TraceContext | None, name: str, kind: Kind, attributes: Mapping[str, str | int | float]
+    context: TraceContext | None, name: str, kind: SpanKind, attributes: Mapping[str, str | int | float]
 ) -> Iterator[Span]:
     """What this thread does in the block belongs to that trace, or to a new one, or where nothing is recorded to none.
 
@@ -219,7 +219,7 @@ def within(
 
 
 def span(
-    name: str, kind: Kind, attributes: Mapping[str, str | int | float], linked: TraceContext | None = None
+    name: str, kind: SpanKind, attributes: Mapping[str, str | int | float], linked: TraceContext | None = None
 ) -> Span:
     """A part of what this thread does. Nothing is recorded outside of a block of `within`. linked: another trace."""
     return NO_SPAN if _recorder is None else _recorder.span(name, kind, attributes, linked)

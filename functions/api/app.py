@@ -5,12 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
+from fastapi_offline import FastAPIOffline
 
 from functions.api import openapi, problems
 from functions.api.requests import RequestFrame, StrictRoute
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from functions.api.session import Services
 
 PREFIX = "/api/v1"
@@ -42,7 +45,8 @@ OUTSIDE = ("jwks", "health", "console")
 
 def build(services: Services) -> FastAPI:
     """The ASGI application on a store."""
-    app = FastAPI(
+    app = FastAPIOffline(
+        static_url="/docs/static",
         title="Sentinel",
         version="1",
         summary="Delivers AI workloads onto Kubernetes.",

@@ -32,7 +32,7 @@ from shared import tracing
 from shared.eventing import strict_json
 from shared.eventing.endpoint import HEALTH_PATH
 from shared.models.fields import Wire
-from shared.tracing import Kind, Span
+from shared.tracing import Span, SpanKind
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,11 +52,12 @@ _SECURITY = {
 }
 _DOCS_PATH = "/docs"
 _DOCS_SECURITY = {
-    b"content-security-policy": b"default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
-    b"style-src 'unsafe-inline' https://cdn.jsdelivr.net; img-src data: https:; connect-src 'self'; "
-    b"frame-ancestors 'none'"
+    b"content-security-policy": b"default-src 'none'; script-src 'self' 'unsafe-inline'; "
+    b"style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 }
-"""Swagger's page comes with a script of its own, and loads the rest from where FastAPI says."""
+"""Swagger's page has a script of its own. Everything else comes from this host: the page shares it, and so a
+login, with the console, and what another host serves could act for whoever is logged in.
+"""
 
 
 class Body(Wire):
@@ -168,7 +169,7 @@ def _within_trace(scope: Scope) -> AbstractContextManager[Span]:
     if scope["path"] == HEALTH_PATH:
         return tracing.NO_SPAN
     named = {"http.request.method": _method(scope), "url.path": scope["path"], "url.scheme": scope["scheme"]}
-    return tracing.within(tracing.carried(Headers(scope=scope)), _method(scope), Kind.SERVER, named)
+    return tracing.within(tracing.carried(Headers(scope=scope)), _method(scope), SpanKind.SERVER, named)
 
 
 def _describe(span: Span, scope: Scope, prefix: str, status: int) -> None:

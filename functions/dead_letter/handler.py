@@ -33,7 +33,7 @@ from shared.eventing.processing import HttpAnswer, problem
 from shared.models.actor import Actor
 from shared.models.dead_letter import DeadLetter, index_key
 from shared.operations import dead_letters
-from shared.tracing import Kind, span_attributes
+from shared.tracing import SpanKind, span_attributes
 
 if TYPE_CHECKING:
     from shared.store.unit_of_work import Store
@@ -59,7 +59,7 @@ def keeper(store: Store) -> Callable[[dict[str, str], bytes], HttpAnswer]:
         except EventError as error:
             return problem(error)
         context = tracing.carried(letter.attributes)
-        with tracing.within(context, "receive", Kind.CONSUMER, span_attributes(letter.attributes)) as span:
+        with tracing.within(context, "receive", SpanKind.CONSUMER, span_attributes(letter.attributes)) as span:
             return _answer(store, letter, headers).in_span(span)
 
     return process

@@ -35,7 +35,7 @@ from shared.clusters.addresses import guard
 from shared.clusters.answers import ApiAnswer
 from shared.clusters.kubeconfig import Connection
 from shared.errors import ClusterAway, ClusterError, ClusterUnavailable
-from shared.tracing import Kind
+from shared.tracing import SpanKind
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
@@ -115,7 +115,7 @@ class Transport:
     ) -> ApiAnswer:
         """A span says how it went. That something is not there, or has changed, is an answer and no error."""
         asked = {"k8s.cluster.name": self.cluster, "http.request.method": method}
-        with tracing.span(_described(method, path), Kind.CLIENT, asked) as span:
+        with tracing.span(_described(method, path), SpanKind.CLIENT, asked) as span:
             answer = self._ask(method, path, query, body, content_type)
             span.set({"http.response.status_code": answer.status})
             if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

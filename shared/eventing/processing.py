@@ -58,7 +58,7 @@ from shared.eventing.event import (
 )
 from shared.eventing.event_types import Catalogue, EventType
 from shared.eventing.function import MAX_ATTEMPTS, ClusterFunction, Done, EventStore, GroupCommit, TransactionalFunction
-from shared.tracing import Kind, Span, TraceContext, span_attributes
+from shared.tracing import Span, SpanKind, TraceContext, span_attributes
 
 _HOP = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
@@ -121,7 +121,7 @@ class Processor:
         except EventError as error:
             return self._refusal(error, wants_reply=wants_reply)
         context = tracing.carried(envelope.attributes) or tracing.carried(headers)
-        with tracing.within(context, "receive", Kind.CONSUMER, span_attributes(envelope.attributes)) as span:
+        with tracing.within(context, "receive", SpanKind.CONSUMER, span_attributes(envelope.attributes)) as span:
             return self._answer(envelope, wants_reply=wants_reply).in_span(span)
 
     def _answer(self, envelope: Envelope, *, wants_reply: bool) -> HttpAnswer:
@@ -140,7 +140,7 @@ class Processor:
         An event that is refused is left out, and changes nothing for the others. Raises StoreContended, or what is a
         defect of ours, when they can only be handled one by one. One span stands for all; it links to their traces.
         """
-        with tracing.within(None, "receive", Kind.CONSUMER, {"messaging.batch.message_count": len(requests)}):
+        with tracing.within(None, "receive", SpanKind.CONSUMER, {"messaging.batch.message_count": len(requests)}):
             return self._answers(requests, group_commit)
 
     def _answers(self, requests: Sequence[EventRequest], group_commit: GroupCommit[Any, Any]) -> list[HttpAnswer]:

@@ -20,7 +20,7 @@ from shared.errors import ConfigurationError, SentinelError, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import Queued, WireEvent
 from shared.eventing.function import EventStore
-from shared.tracing import Kind, TraceContext, span_attributes
+from shared.tracing import SpanKind, TraceContext, span_attributes
 
 if TYPE_CHECKING:
     import http.client
@@ -84,7 +84,7 @@ class HttpPublisher:
     def publish(self, event: WireEvent) -> None:
         """Returns once the sink has answered 2xx: the event is durable there. Raises PublishingFailed."""
         context = tracing.carried(event.attributes)
-        with tracing.span("publish", Kind.PRODUCER, span_attributes(event.attributes), context):
+        with tracing.span("publish", SpanKind.PRODUCER, span_attributes(event.attributes), context):
             self._publish(event, context)
 
     def _publish(self, event: WireEvent, context: TraceContext | None) -> None:

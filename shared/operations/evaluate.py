@@ -27,7 +27,7 @@ from shared.policy import recorded
 from shared.policy.decision import DecisionRecord, Finding, reason
 from shared.policy.queue import QueueEntry, held_back
 from shared.policy.resources import released
-from shared.tracing import Kind
+from shared.tracing import SpanKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,7 +105,7 @@ def evaluate(
 ) -> Evaluation:
     """Decides one plan. Raises OperationRefused for a plan that does not exist or is not about this workload."""
     named = {"sentinel.workload.id": str(command.workload_id), "sentinel.plan.id": str(command.plan_id)}
-    with tracing.span("decide", Kind.INTERNAL, named) as span:
+    with tracing.span("decide", SpanKind.INTERNAL, named) as span:
         evaluation = _evaluate(work, command, actor, policies, bindings)
         span.set({"sentinel.verdict": evaluation.outcome.value})
         return evaluation

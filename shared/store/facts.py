@@ -23,7 +23,7 @@ from shared.store.ledger import Ledger
 from shared.store.nodes import excluded_gpus_of, total
 from shared.store.tables import action_plans, actions, clusters, prices
 from shared.telemetry.rollups import LATENCIES
-from shared.telemetry.windows import span
+from shared.telemetry.windows import rollup_range
 
 _SCOPE_COLUMNS = {
     ScopeKind.WORKLOAD: actions.c.workload_id,
@@ -102,12 +102,12 @@ class FactRows:
         """
         if not windows:
             return {}
-        spans = [span(window, now) for window in windows]
+        ranges = [rollup_range(window, now) for window in windows]
         values = {
             "workload": workload_id,
             "now": now,
-            "minutes": [one.minutes for one in spans],
-            "hours": [one.hours for one in spans],
+            "minutes": [one.minutes for one in ranges],
+            "hours": [one.hours for one in ranges],
         }
         rows = self.connection.execute(_SERVICE_LEVELS, values).mappings()
         return {window: _service_level(row) for window, row in zip(windows, rows, strict=True)}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from shared.store.database import sqlstate
-from shared.tracing import Kind
+from shared.tracing import SpanKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def listen(engine: sa.Engine, recorder: Recorder) -> None:
     """Records what is done on the engine's connections."""
 
     def check_out(_: Any, entry: ConnectionPoolEntry, proxy: Any) -> None:
-        span = recorder.span("transaction", Kind.CLIENT, _SYSTEM)
+        span = recorder.span("transaction", SpanKind.CLIENT, _SYSTEM)
         if span.recorded.is_recording():
             entry.info[_KEY] = span
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shared.store.deployments import DeploymentRows
     from shared.store.facts import FactRows
     from shared.store.faults import FaultRows
-    from shared.store.gpu_readings import GpuReadingRows
+    from shared.store.gpu_statuses import GpuStatusRows
     from shared.store.history import HistoryRows
     from shared.store.idempotency import IdempotencyRows
     from shared.store.identity import IdentityRows
@@ -202,10 +202,10 @@ class UnitOfWork:
         return BreachRows(self._connection)
 
     @cached_property
-    def gpu_readings(self) -> "GpuReadingRows":
-        from shared.store.gpu_readings import GpuReadingRows
+    def gpu_statuses(self) -> "GpuStatusRows":
+        from shared.store.gpu_statuses import GpuStatusRows
 
-        return GpuReadingRows(self._connection)
+        return GpuStatusRows(self._connection)
 
     @cached_property
     def idle(self) -> "IdleRows":

@@ -27,7 +27,7 @@ from knative.local.runtime.platform import BASE, Platform
 from knative.local.tools.replay.meter import Meter
 from knative.local.tools.replay.summary import percentile
 from shared import tracing
-from shared.tracing import Kind
+from shared.tracing import SpanKind
 from tests.bench.chain import Side, latencies_of, run_all, sentinel_side, start_side
 
 WARM_UP, ONE_BY_ONE, AT_ONCE, BURSTS = 5, 20, 40, 6
@@ -156,13 +156,13 @@ def _cpu_seconds(platform: Platform) -> tuple[float, float]:
 
 
 def _hook() -> None:
-    with tracing.span("transaction", Kind.CLIENT, {"db.system.name": "postgresql"}) as span:
+    with tracing.span("transaction", SpanKind.CLIENT, {"db.system.name": "postgresql"}) as span:
         span.set({"http.response.status_code": 200})
 
 
 def _request() -> None:
     attributes = {"id": "1", "source": "/bench", "type": "bench", "subject": "bench"}
-    with tracing.within(tracing.carried(attributes), "receive", Kind.CONSUMER, tracing.span_attributes(attributes)):
+    with tracing.within(tracing.carried(attributes), "receive", SpanKind.CONSUMER, tracing.span_attributes(attributes)):
         tracing.current()
 
 

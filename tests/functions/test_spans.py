@@ -26,7 +26,7 @@ from shared.eventing.publishing import HttpPublisher
 from shared.models.lifecycle import Phase
 from shared.store.database import connect
 from shared.store.unit_of_work import Store, UnitOfWork
-from shared.tracing import Kind
+from shared.tracing import SpanKind
 from tests.support.brokers import serving as serving_broker
 from tests.support.builders import INTAKE, POLICY, PROPOSED, SUBMITTED, Deliver, connection_of, request, submission
 from tests.support.chain import TICK, Chain
@@ -177,7 +177,7 @@ def test_what_is_not_sampled_is_not_recorded_and_keeps_its_trace(traced: Store, 
 
 def test_a_failure_is_told_by_its_kind_alone(traced: Store, collector: Collector) -> None:
     secret = "hunter2-very-secret"
-    with pytest.raises(DBAPIError), tracing.within(None, "test", Kind.INTERNAL, {}), traced.begin() as work:
+    with pytest.raises(DBAPIError), tracing.within(None, "test", SpanKind.INTERNAL, {}), traced.begin() as work:
         connection_of(work).execute(sa.text("SELECT CAST(:said AS int)"), {"said": secret})
     assert Deliver(traced)(POLICY, PROPOSED, {"name": secret}, event_id="1").status == 422
     tracing.stop()
@@ -190,7 +190,7 @@ def test_a_cluster_that_does_not_answer_fails_its_span(traced: Store, collector:
     with socket.create_server(("127.0.0.1", 0)) as free:
         gone = f"https://127.0.0.1:{free.getsockname()[1]}"
     transport = Transport("eu", Connection(gone, verify=False), loopback=True)
-    with tracing.within(None, "test", Kind.INTERNAL, {}), pytest.raises(ClusterAway):
+    with tracing.within(None, "test", SpanKind.INTERNAL, {}), pytest.raises(ClusterAway):
         transport.get("/api/v1/namespaces/team/pods", limit="1")
     tracing.stop()
     [asked] = collector.named("list pods")
@@ -208,7 +208,7 @@ def test_a_collector_that_hangs_holds_up_nothing(
     deliver, recorder = Deliver(traced), tracing.recorder()
     assert recorder is not None
     for number in range(600):  # more than a batch
-        with tracing.within(None, f"test {number}", Kind.INTERNAL, {}):
+        with tracing.within(None, f"test {number}", SpanKind.INTERNAL, {}):
             pass
     until(lambda: collector.requests == 1)
     assert [deliver.submit(f"w{number}").status for number in range(5)] == [200] * 5

@@ -9,14 +9,14 @@ import pytest
 
 from shared import tracing
 from shared.observability import JsonFormatter
-from shared.tracing import Kind, TraceContext, carried, current, within
+from shared.tracing import SpanKind, TraceContext, carried, current, within
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 
 
 def inside(context: TraceContext) -> AbstractContextManager[object]:
-    return within(context, "test", Kind.INTERNAL, {})
+    return within(context, "test", SpanKind.INTERNAL, {})
 
 
 def test_what_is_well_formed_is_carried_on() -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 
+_METHODS = ["GET", "HEAD"]
+"""RFC 9110, section 9.1: whoever serves a page by GET answers HEAD as well. FastAPI does not add it."""
+
 _DIRECTORY = Path(__file__).resolve().parents[1] / "console"
 _INDEX = "index.html"
 _TYPES = {
@@ -55,13 +58,13 @@ class Asset:
     etag: str
 
 
-@router.get("/")
+@router.api_route("/", methods=_METHODS)
 async def read_page(request: Request) -> Response:
     """The page. What it shows follows from the part of the address behind `#`, which is not sent."""
     return _answer(request, _INDEX)
 
 
-@router.get("/console/{name:path}")
+@router.api_route("/console/{name:path}", methods=_METHODS)
 async def read_asset(name: str, request: Request) -> Response:
     """What the page loads. Raises NotFound."""
     return _answer(request, name)

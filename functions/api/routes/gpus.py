@@ -15,7 +15,7 @@ from functions.api.requests import router as new_router
 from functions.api.session import CurrentSession
 from shared.models import durations
 from shared.models.fields import DnsLabel, DnsSubdomain
-from shared.models.gpu_reading import GpuReading
+from shared.models.gpu_status import GpuStatus
 from shared.models.identity import Permission
 from shared.models.idle import DEFAULT_IDLE_RULES, LONGEST_WINDOW, SHORTEST_WINDOW, IdleRules
 from shared.operations import gpus
@@ -57,7 +57,7 @@ def list_gpus(
         require(session.principal, Permission.READ_CLUSTERS, None)
         teams = session.principal.teams(Permission.READ_WORKLOADS)
         found = gpus.page(work, cluster, node, teams, page.request)
-    return page.answer(found, GpuReading.as_json)
+    return page.answer(found, GpuStatus.as_json)
 
 
 @router.get("/gpus/idle", response_model=IdleGpus, responses=responses())

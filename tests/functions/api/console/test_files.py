@@ -71,6 +71,14 @@ def test_a_file_is_sent_again_when_it_has_changed_and_not_before(rest: Rest) -> 
     assert rest("GET", "//console/dom.js", user=None).headers["etag"] != first.headers["etag"]
 
 
+def test_head_answers_as_get_does_without_the_body(rest: Rest) -> None:
+    for path in ("//", "//console/app.js"):
+        asked, told = rest("GET", path, user=None), rest("HEAD", path, user=None)
+        assert (told.status, told.body) == (200, b"")
+        assert told.headers["etag"] == asked.headers["etag"]
+        assert told.headers["content-length"] == str(len(asked.body))
+
+
 @pytest.mark.parametrize(
     "path",
     [

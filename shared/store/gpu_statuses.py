@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from shared.models.gpu_reading import GpuReading
+from shared.models.gpu_status import GpuStatus
 from shared.store import pages
 from shared.store.tables import workloads
 from shared.store.telemetry_tables import agents, gpu_samples
@@ -23,23 +23,23 @@ _TOLD = ("cluster", "node", "gpu", "index", "product", "state", "parent", "profi
 
 
 @dataclass(frozen=True)
-class GpuReadingRows:
+class GpuStatusRows:
     """Readings of GPUs, inside one transaction."""
 
     connection: sa.Connection
 
-    def page(self, cluster: str | None, node: str | None, request: PageRequest) -> Page[GpuReading]:
+    def page(self, cluster: str | None, node: str | None, request: PageRequest) -> Page[GpuStatus]:
         """A page of the GPUs, by cluster, node and UUID. cluster, node: None for all."""
         statement = _NEWEST
         if cluster is not None:
             statement = statement.where(_SAMPLE.cluster == cluster)
         if node is not None:
             statement = statement.where(_SAMPLE.node == node)
-        return pages.fetch(self.connection, statement, SORTS, request, _reading)
+        return pages.fetch(self.connection, statement, SORTS, request, _status)
 
 
-def _reading(row: Row) -> GpuReading:
-    return GpuReading(**row._mapping)
+def _status(row: Row) -> GpuStatus:
+    return GpuStatus(**row._mapping)
 
 
 _NAME = sa.func.concat_ws("/", workloads.c.team, workloads.c.namespace, workloads.c.name)

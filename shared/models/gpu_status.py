@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GpuReading:
+class GpuStatus:
     """A GPU, or a MIG instance with a profile and its GPU as parent, in the newest sample of its node.
 
     allocated: whether a container has been given it. workload_id, team, workload: whose that is, where Sentinel knows.
@@ -41,7 +41,7 @@ class GpuReading:
     temperature_celsius: float | None
     power_watts: float | None
 
-    def seen_by(self, teams: frozenset[str] | None) -> GpuReading:
+    def seen_by(self, teams: frozenset[str] | None) -> GpuStatus:
         """Without the workload, unless it is of one of the teams. None: all teams."""
         if teams is None or self.team in teams:
             return self
