@@ -144,6 +144,7 @@ def test_an_execution_that_had_begun_before_its_cluster_was_cordoned_goes_on(cha
     assert (chain.settle().phase, chain.workload().cluster) == (Phase.HEALTHY, "local")
 
 
+@pytest.mark.slow
 def test_a_lost_cluster_fails_its_workloads_and_gives_their_holdings_back(chain: Chain) -> None:
     chain.submit("healthy", replicas=2)
     chain.settle("healthy")

@@ -247,6 +247,7 @@ def test_a_process_that_is_ended_sends_its_last_spans(collector: Collector, tmp_
     assert [line["trace_id"] for line in lines if line["logger"] == "sentinel.endpoint"] == [PARENT[3:35]] * 2
 
 
+@pytest.mark.slow
 def test_nothing_of_opentelemetry_is_imported_unless_it_is_asked_for() -> None:
     code = """
 import sys

@@ -352,6 +352,7 @@ class ObservationContract:
         world.driver.apply(world.manifest(3, type=kind), failure="")
         world.wait_for(world.manifest(3, type=kind), State.HEALTHY)
 
+    @pytest.mark.slow
     def test_a_crash_loop_is_seen_while_the_old_revision_is_ready(self, world: World) -> None:
         world.driver.apply(world.manifest(1))
         world.wait_for(world.manifest(1), State.HEALTHY)

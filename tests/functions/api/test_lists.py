@@ -166,6 +166,7 @@ def rows_read(work: Any, wanted: WorkloadFilter, request: PageRequest) -> float:
     return count(plan[0]["Plan"])
 
 
+@pytest.mark.slow
 def test_a_page_looks_at_as_many_rows_of_a_large_table_as_of_a_small_one(
     store: Store, deliver: Deliver, owner_engine: sa.Engine
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from shared.models.account import AccountKind
@@ -80,6 +81,7 @@ def rows_read(work: UnitOfWork, page: Callable[[UnitOfWork], object]) -> float:
     return read
 
 
+@pytest.mark.slow
 def test_a_page_looks_at_as_many_rows_of_a_large_table_as_of_a_small_one(
     store: Store, deliver: Deliver, owner_engine: sa.Engine
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_command_that_is_not_understood_is_one_line_and_code_2(
     assert len(ran.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("arguments", [("cluster", "orphans"), ("cluster", "orphans", "-o", "json"), ("--help",)])
 def test_output_that_cannot_be_written_is_no_traceback(

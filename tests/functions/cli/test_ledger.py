@@ -86,6 +86,7 @@ BREAKS: dict[str, tuple[Break, str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "state"),
     [*((name, "runs") for name in BREAKS), ("a line is gone", "approved"), ("usage is gone", "approved")],
@@ -199,6 +200,7 @@ def test_without_kubeconfigs_the_clusters_are_not_compared(sentinel: Sentinel) -
     assert ran.err == ("sentinel: clusters were not compared: set CLUSTERS_DIR to the directory of their kubeconfigs\n")
 
 
+@pytest.mark.slow
 def test_every_state_of_the_chain_is_sound(chain: Chain, sentinel: Sentinel) -> None:
     here = {"CLUSTERS_DIR": str(chain.site.directory)}
 

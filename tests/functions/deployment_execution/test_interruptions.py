@@ -341,6 +341,7 @@ def test_simultaneous_deliveries_of_one_event_have_one_outcome(chain: Chain) -> 
     assert len(chain.site.objects("Deployment")) == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_in_the_middle_is_made_up_for(chain: Chain, database_url: str, tmp_path: Path) -> None:
     approved = chain.until_approved()
     with troubled(0, tmp_path) as hanging:

@@ -115,7 +115,11 @@ def test_the_proposal_is_the_reply_because_the_chain_goes_on_with_it(chain: Chai
 
 @pytest.mark.parametrize(
     ("fate", "reason"),
-    [("crash", "CrashLoopBackOff"), ("oom", "OOMKilled"), ("image-pull", "ImagePullBackOff")],
+    [
+        pytest.param("crash", "CrashLoopBackOff", marks=pytest.mark.slow),
+        ("oom", "OOMKilled"),
+        ("image-pull", "ImagePullBackOff"),
+    ],
 )
 def test_what_waiting_does_not_heal_does_not_wait_for_the_deadline(chain: Chain, fate: str, reason: str) -> None:
     chain.submit()
@@ -412,6 +416,7 @@ def test_a_restart_by_kubectl_makes_nothing_unhealthy(chain: Chain) -> None:
     assert "deployment.unhealthy" not in chain.told_types()
 
 
+@pytest.mark.slow
 def test_an_autoscalers_scale_up_makes_nothing_unhealthy(chain: Chain) -> None:
     chain.submit(image="fate.test/slow")
     chain.settle()

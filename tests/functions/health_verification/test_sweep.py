@@ -125,6 +125,7 @@ def test_a_revision_whose_notice_was_lost_is_found_not_ready(chain: Chain) -> No
     assert chain.workload().phase is Phase.DEGRADED
 
 
+@pytest.mark.slow
 def test_a_failed_revision_that_recovers_is_healthy(chain: Chain) -> None:
     chain.submit(image="fate.test/slow", resources=NO_GPU)
     chain.until_seen(chain.site.object, lambda live: live.get("status", {}).get("availableReplicas") == 1)

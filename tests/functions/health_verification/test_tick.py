@@ -135,6 +135,7 @@ def test_a_namespace_that_may_not_be_read_hides_nobody_else(chain: Chain, kubeco
     assert chain.workload("hidden").phase is Phase.VERIFYING
 
 
+@pytest.mark.slow
 def test_many_workloads_of_many_teams_are_verified_at_once_without_a_deadlock(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

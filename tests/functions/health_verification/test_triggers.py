@@ -104,6 +104,7 @@ def test_a_notice_of_what_may_not_have_been_observed_is_acted_on(chain: Chain, c
     assert chain.site.crashes == 0
 
 
+@pytest.mark.slow
 def test_a_rollout_of_a_thousand_pods_is_observed_a_few_times(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pod changes the status of its Deployment; a hundred changes stand for all."""
     chain.apply(image=NEVER)

@@ -189,6 +189,7 @@ def tick_of_policy(chain: Chain) -> None:
         chain.follow(answer)
 
 
+@pytest.mark.slow
 def test_an_update_that_awaits_approval_does_not_hold_up_the_rollback_of_what_runs(chain: Chain) -> None:
     chain.submit()
     chain.settle()

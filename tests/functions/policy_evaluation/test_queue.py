@@ -251,6 +251,7 @@ def more_than_a_page(deliver: Deliver, store: Store) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_a_queue_that_is_longer_than_a_page_is_looked_through_to_its_end(deliver: Deliver, limited: Store) -> None:
     names = more_than_a_page(deliver, limited)
     first = deliver(POLICY, CHANGED, CUES[CHANGED])

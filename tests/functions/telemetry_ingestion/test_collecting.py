@@ -291,6 +291,7 @@ def test_a_crash_while_prometheus_is_asked_loses_nothing(collector: Collector) -
     assert len(collector.samples("requests")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["hang", "reset", (503, b"busy"), (200, b"<html>"), (422, b'{"error": "x"}')])
 def test_what_prometheus_does_wrong_is_told_and_made_up_for(collector: Collector, fault: Any) -> None:
     collector.run()
@@ -339,6 +340,7 @@ def test_a_name_that_two_workloads_have_is_nobodys(collector: Collector) -> None
     assert collector.samples("requests") == []
 
 
+@pytest.mark.slow
 def test_a_hung_prometheus_keeps_no_tick_and_no_connection(collector: Collector) -> None:
     collector.run()
     collector.fake.lasting = "hang"

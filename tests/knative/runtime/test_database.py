@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from knative.local.runtime.database import Database
 from shared.models.cluster import Cluster
 from shared.store.catalogue import CatalogueRows
 from shared.store.database import connect
 
 
+@pytest.mark.slow
 async def test_registering_a_cluster_again_keeps_what_is_known_of_it(state: Path) -> None:
     database = Database(state)
     await database.start()

@@ -66,6 +66,7 @@ def script(directory: Path, node: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 async def test_one_process_a_kind_of_gpu_node_with_its_name_its_directory_and_the_broker(
     tmp_path: Path, kubeconfig: Path
 ) -> None:

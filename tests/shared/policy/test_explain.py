@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -218,6 +219,7 @@ def limited(draw: st.DrawFn) -> StoredPolicy:
     return stored(draw(st.sampled_from("pqrs")), *draw(st.lists(SHAPES, min_size=1, max_size=2)), **limits)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.lists(limited(), min_size=1, max_size=3), st.sampled_from([0, 1000, 2900]))
 def test_the_time_that_is_named_is_the_first_that_passes(found: list[StoredPolicy], spent: int) -> None:

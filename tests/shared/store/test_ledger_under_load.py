@@ -318,6 +318,7 @@ def other_shard(name: str, team: str, than: uuid.UUID) -> str:
     return next(n for n in names if audit.shard_of(str(id_of(n, team))) != audit.shard_of(str(than)))
 
 
+@pytest.mark.slow
 def test_a_decision_holds_up_no_team_that_shares_no_rule_at_any_of_its_statements(
     store: Store, deliver: Deliver, slow: tuple[Deliver, Held], impatient: Deliver
 ) -> None:

@@ -68,6 +68,7 @@ def test_migrations_make_the_tables_that_the_code_declares(owner_engine: sa.Engi
         assert compare_metadata(context, metadata) == []
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_and_a_third_make_one_schema(fresh_url: str) -> None:
     in_parallel(*[partial(upgrade, fresh_url)] * 2)
     upgrade(fresh_url)
@@ -77,6 +78,7 @@ def test_two_runs_at_once_and_a_third_make_one_schema(fresh_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jenkins%2Fmain", "100%", "%(here)s", "a b $HOME ü"])
 def test_the_migrations_may_be_in_a_checkout_of_any_path(
     name: str, fresh_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -87,6 +89,7 @@ def test_the_migrations_may_be_in_a_checkout_of_any_path(
     assert "alembic_version" in tables(fresh_url)
 
 
+@pytest.mark.slow
 def test_down_and_up_again(fresh_url: str) -> None:
     upgrade(fresh_url)
     engine = connect(fresh_url)
@@ -180,6 +183,7 @@ def test_rows_of_every_earlier_release_are_listed_verified_and_checked(fresh_url
     engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("used", "bound"), [(True, ALLOW_ALL), (False, Bindings())], ids=["used", "new"])
 def test_what_was_used_before_goes_on_and_what_is_new_binds_nothing(
     fresh_url: str, used: bool, bound: Bindings
@@ -201,6 +205,7 @@ _OLD_AUDIT_ROW = """
 """
 
 
+@pytest.mark.slow
 def test_prices_that_somebody_set_are_left_alone(fresh_url: str) -> None:
     upgrade(fresh_url)
     engine = connect(fresh_url)
@@ -286,6 +291,7 @@ def test_the_command_says_what_is_wrong_in_one_line(
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_plans_that_wait_already_are_found_by_what_they_wait_for(fresh_url: str) -> None:
     waiting = [["team/search"], ["team/search gpus[H100]", "cluster/eu cpu"], ["cluster/eu capacity[L4]"], []]
     upgrade(fresh_url, "0017")
@@ -307,6 +313,7 @@ _QUEUED_PLAN = """
 """
 
 
+@pytest.mark.slow
 def test_what_workloads_reported_before_is_in_the_rollups(fresh_url: str) -> None:
     """Of the last 400 days, with the uptime, the sums and the weighted latencies that policy reads."""
     upgrade(fresh_url, "0034")
