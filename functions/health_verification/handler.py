@@ -31,12 +31,12 @@ from shared.models.actor import Actor
 from shared.models.faults import FaultReport
 from shared.models.slo import BreachState
 from shared.models.telemetry import agent_source
-from shared.operations import breaches, faults, nodes, sweep, verify
+from shared.operations import breaches, faults, nodes, observation_tasks, sweep, verify
 from shared.operations.apply import Clusters
 from shared.operations.observe import ObservationTask, Observed, observe
 from shared.operations.reclaim import reclaim_idle
+from shared.operations.reconcile import Verification
 from shared.operations.sweep import SweepStep, SweepTask, SweptPage
-from shared.operations.verify import Verification
 
 if TYPE_CHECKING:
     from shared.models.faults import FaultRules
@@ -140,7 +140,7 @@ def _answer_breach(event: Event, work: UnitOfWork, rules: Rules) -> list[Outgoin
     told = event.data
     if not isinstance(told, SloBreached) or told.breach is None or told.state is BreachState.OVER:
         return []
-    workload_id = verify.workload_of(told.workload)
+    workload_id = observation_tasks.workload_of(told.workload)
     results = breaches.answer(work, told.breach, workload_id, rules.breach_plans_per_hour, ACTOR)
     return [outgoing(result) for result in results]
 
@@ -152,19 +152,19 @@ def _continued(step: SweepStep) -> Outgoing:
 def _task(event: Event, work: UnitOfWork) -> ObservationTask | SweepTask | None:
     match event.data:
         case DeploymentApplied() | DeploymentRemoved():
-            return verify.task_for_revision(work, event.data.deployment)
+            return observation_tasks.for_revision(work, event.data.deployment)
         case ObjectReferenceData(kind=kind, namespace=namespace, name=name):
             if isinstance(event.data, ObjectDeleted):
-                return verify.task_for_deletion(work, kind, namespace, name)
-            return verify.task_for_object(work, kind, namespace, name, event.time)
+                return observation_tasks.for_deletion(work, kind, namespace, name)
+            return observation_tasks.for_object(work, kind, namespace, name, event.time)
         case SloBreached(workload=workload, state=state):
-            return None if state is BreachState.OVER else verify.task_for_workloads(work, (workload,))
+            return None if state is BreachState.OVER else observation_tasks.for_workloads(work, (workload,))
         case VerificationContinued():
-            return verify.task_for_page(work, event.data.started_at, event.data.page)
+            return observation_tasks.for_page(work, event.data.started_at, event.data.page)
         case SweepContinued(cluster=cluster, page=page, chain=chain):
             return sweep.claim(work, SweepStep(cluster, page, chain))
         case _:
-            return verify.task_for_tick(work)
+            return observation_tasks.for_tick(work)
 
 
 def _fault(source: str, told: GpuFault) -> FaultReport:

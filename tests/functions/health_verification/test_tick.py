@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from shared.clusters.answers import ApiAnswer
 from shared.clusters.transport import Transport
 from shared.models.lifecycle import Phase
-from shared.operations import verify
+from shared.operations import observation_tasks, verify
 from shared.store.tables import clusters, deployments
 from tests.support.builders import connection_of, request, set_columns, told
 from tests.support.chain import TICK, Chain
@@ -24,7 +24,7 @@ NO_GPU = {"cpu": "10m", "memory": "6Mi"}
 
 @pytest.fixture
 def pages_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "PAGE", 2)
+    monkeypatch.setattr(observation_tasks, "PAGE", 2)
 
 
 def observed(chain: Chain) -> list[bool]:
@@ -140,7 +140,7 @@ def test_many_workloads_of_many_teams_are_verified_at_once_without_a_deadlock(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pages of a tick lock many workloads and then the ledger; notices, execution and policy do so one by one."""
-    monkeypatch.setattr(verify, "PAGE", 7)
+    monkeypatch.setattr(observation_tasks, "PAGE", 7)
     teams = ["red", "green", "blue", "grey"]
     submissions = [chain.submitted(f"w{n}", team=teams[n % 4], resources=NO_GPU, bake="PT0S") for n in range(WORKLOADS)]
     applied = [chain.forward(chain.forward(chain.send(submission))) for submission in submissions]

@@ -10,7 +10,7 @@ import pytest
 from events.deployment import DeploymentApplied
 from shared.clusters.driver import ClusterDriver
 from shared.models.lifecycle import Phase
-from shared.operations.verify import NOTICE_INTERVAL, NOTICES_AT_ONCE
+from shared.operations.observation_tasks import NOTICE_INTERVAL, NOTICES_AT_ONCE
 from tests.support.builders import request
 from tests.support.chain import APPLIED, Chain, Message
 from tests.support.cluster import Crash, Site

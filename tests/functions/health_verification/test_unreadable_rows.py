@@ -13,7 +13,7 @@ from shared.models.stored import WorkloadFilter
 from shared.operations import ledger_check
 from shared.operations import workloads as operations
 from shared.operations.observe import ObservationTask, Observed, observe
-from shared.operations.verify import RevisionReconciler
+from shared.operations.reconcile import RevisionReconciler
 from shared.operations.workloads import WorkloadReference
 from shared.store.tables import deployments
 from tests.support.builders import connection_of
