@@ -20,6 +20,7 @@ PREFIX = "/api/v1"
 RESOURCES = (
     "auth",
     "workloads",
+    "workload_changes",
     "action_plans",
     "policies",
     "backtests",
