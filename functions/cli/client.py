@@ -16,11 +16,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-import h11
-
 from functions.cli.errors import ProblemAnswer, ServerAway
-from functions.cli.http_connection import HttpConnection, Response
 from shared.errors import ConfigurationError
+from shared.http_connection import HttpConnection, NoHttp, Response
 
 if TYPE_CHECKING:
     import ssl
@@ -31,6 +29,8 @@ PREFIX = "/api/v1"
 _PAUSES = (0.2, 1.0)
 """Seconds before the second and the third attempt of a read."""
 _LONGEST_PAUSE = 5.0
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 60.0
 _PAGE = 1000  # the most that the server gives at once
 _PROBLEM = "application/problem+json"
 
@@ -194,7 +194,7 @@ class Client:
             if self._connection is None:
                 self._connection = self._connect()
             response = self._connection.request(method, self._address.path + PREFIX + path, sent, body)
-        except (OSError, h11.ProtocolError) as error:
+        except (OSError, NoHttp) as error:
             self.close()
             raise ServerAway(f"{self._server.name}: {_reason(error)}") from None
         if not self._connection.reusable:
@@ -203,10 +203,11 @@ class Client:
 
     def _connect(self) -> HttpConnection:
         host, port = self._address.host, self._address.port
-        if self._address.scheme == "https":
-            return HttpConnection(host, port or 443, _tls(self._server.certificate_authority))
-        # The C library does not resolve names below localhost on every system.
-        return HttpConnection("127.0.0.1" if host.endswith(".localhost") else host, port or 80, None)
+        tls = _tls(self._server.certificate_authority) if self._address.scheme == "https" else None
+        if tls is None and host.endswith(".localhost"):  # the C library does not resolve these names on every system
+            host = "127.0.0.1"
+        port = port or (80 if tls is None else 443)
+        return HttpConnection(host, port, tls, connecting=_CONNECT_SECONDS, answering=_ANSWER_SECONDS)
 
     def _answer(self, response: Response) -> Answer:
         if not response.body:
@@ -257,7 +258,7 @@ def _tls(authority: str | None) -> ssl.SSLContext:
 
 def _reason(error: Exception) -> str:
     match error:
-        case h11.ProtocolError():
+        case NoHttp():
             return f"does not speak HTTP: {error}"
         case TimeoutError():
             return "did not answer in time"

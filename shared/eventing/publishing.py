@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from shared import tracing
@@ -20,10 +19,10 @@ from shared.errors import ConfigurationError, SentinelError, StoreUnavailable
 from shared.eventing import codec
 from shared.eventing.event import Queued, WireEvent
 from shared.eventing.function import EventStore
+from shared.http_connection import HttpConnection, NoHttp
 from shared.tracing import SpanKind, TraceContext, span_attributes
 
 if TYPE_CHECKING:
-    import http.client
     import ssl
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -72,12 +71,12 @@ class HttpPublisher:
         connections: int = 4,
     ) -> None:
         self._sink = sink
-        self._scheme, self._host, self._port, self._target = _parts(sink)
+        self._address = _parsed(sink)
         self._token = None if token is None else _TokenFile(token)
         self._authorities = authorities
         self._timeout = timeout
         self._connections = connections
-        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._idle: deque[HttpConnection] = deque()
         self._tls: ssl.SSLContext | None = None
         weakref.finalize(self, _end, self._idle)
 
@@ -88,57 +87,52 @@ class HttpPublisher:
             self._publish(event, context)
 
     def _publish(self, event: WireEvent, context: TraceContext | None) -> None:
-        from http.client import HTTPException  # a cold start should not wait for it: many events publish nothing
-
-        headers, body = codec.encode(event)
+        encoded, body = codec.encode(event)
+        headers = {"host": self._address.authority, **encoded}
         if context is not None:
             headers |= context.attributes  # as HTTP wants them, for a broker that records spans of its own
         if self._token is not None and (token := self._token.read()):
             headers["authorization"] = f"Bearer {token}"
-        connection = self._connection()
+        connection: HttpConnection | None = None
         try:
-            connection.request("POST", self._target, body, headers)
-            answer = connection.getresponse()
-            said = answer.read()
-        except (OSError, HTTPException) as error:
-            connection.close()
+            connection = self._connection()
+            answer = connection.request("POST", self._address.target, headers, body)
+        except (OSError, NoHttp) as error:
+            if connection is not None:
+                connection.close()
             reason = f"no answer from {self._sink}: {type(error).__name__}"
             raise PublishingFailed(reason, permanent=False, answered=False) from None
-        if len(self._idle) < self._connections:
+        if connection.reusable and len(self._idle) < self._connections:
             self._idle.append(connection)
         else:
             connection.close()
         if answer.status >= 300:
             permanent = answer.status in _ABOUT_THE_EVENT
-            raise PublishingFailed(
-                f"{self._sink} answered {answer.status} {said[:200].decode(errors='replace')}", permanent=permanent
-            )
+            said = answer.body[:200].decode(errors="replace")
+            raise PublishingFailed(f"{self._sink} answered {answer.status} {said}", permanent=permanent)
 
     def close(self) -> None:
         """Ends the connections."""
         _end(self._idle)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        """One that is open still, or a new one; it connects with its first request."""
+    def _connection(self) -> HttpConnection:
+        """One that is open still, or a new one. Raises OSError."""
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 return self._new_connection()
-            if not _is_over(connection):
+            if not connection.was_ended:
                 return connection
             connection.close()
 
-    def _new_connection(self) -> http.client.HTTPConnection:
-        from http.client import HTTPConnection, HTTPSConnection
-
-        if self._scheme == "http":
-            return HTTPConnection(self._host, self._port, timeout=self._timeout)
-        if self._tls is None:
+    def _new_connection(self) -> HttpConnection:
+        if self._address.uses_tls and self._tls is None:
             import ssl
 
             self._tls = ssl.create_default_context(cadata=self._authorities)
-        return HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
+        address, seconds = self._address, self._timeout
+        return HttpConnection(address.host, address.port, self._tls, connecting=seconds, answering=seconds)
 
 
 class _TokenFile:
@@ -161,13 +155,23 @@ class _TokenFile:
         return self._token
 
 
-def _end(connections: deque[http.client.HTTPConnection]) -> None:
+def _end(connections: deque[HttpConnection]) -> None:
     while connections:
         connections.pop().close()
 
 
-def _parts(sink: str) -> tuple[str, str, int | None, str]:
-    """Scheme, host, port and the target of requests. Raises ConfigurationError."""
+class _Address(NamedTuple):
+    """authority, target: as requests name them (RFC 9112, section 3.2)."""
+
+    uses_tls: bool
+    host: str
+    port: int
+    authority: str
+    target: str
+
+
+def _parsed(sink: str) -> _Address:
+    """Raises ConfigurationError."""
     try:
         url = urlsplit(sink)
         host, port = url.hostname, url.port
@@ -175,16 +179,10 @@ def _parts(sink: str) -> tuple[str, str, int | None, str]:
         host = None
     if not host or url.scheme not in ("http", "https"):
         raise ConfigurationError(f"the sink must be an http:// or https:// address, not {sink[:60]!r}")
-    return url.scheme, host, port, urlunsplit(("", "", url.path or "/", url.query, ""))
-
-
-def _is_over(connection: http.client.HTTPConnection) -> bool:
-    """Whether the other side has ended the connection. Nothing else comes to one that waits for no answer."""
-    if connection.sock is None:
-        return True
-    waiting = select.poll()
-    waiting.register(connection.sock, select.POLLIN)
-    return bool(waiting.poll(0))
+    uses_tls = url.scheme == "https"
+    authority = url.netloc.rpartition("@")[2]
+    target = urlunsplit(("", "", url.path or "/", url.query, ""))
+    return _Address(uses_tls, host, port or (443 if uses_tls else 80), authority, target)
 
 
 class PublisherAfterCommit:
