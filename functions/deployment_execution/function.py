@@ -6,7 +6,7 @@ from typing import Any
 
 from functions.deployment_execution import handler
 from shared.eventing.function import ClusterFunction
-from shared.operations import execute
+from shared.operations import lease
 from shared.operations.apply import Clusters, ClusterTask, TaskOutcome, carry_out
 from shared.operations.lease import LeaseRenewal
 from shared.store.unit_of_work import Store, UnitOfWork
@@ -24,6 +24,6 @@ def on_clusters(clusters: Clusters, store: Store) -> Callable[[ClusterTask], Tas
 
     def renew(task: ClusterTask) -> bool:
         with store.begin() as work:
-            return execute.renew(work, task)
+            return lease.renew(work, task)
 
     return partial(carry_out, clusters, LeaseRenewal(renew))

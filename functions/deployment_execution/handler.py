@@ -14,8 +14,9 @@ from events.rollout import outgoing
 from shared.eventing.event import Event, Outgoing
 from shared.eventing.function import Done
 from shared.models.actor import Actor
-from shared.operations import execute
+from shared.operations import execute, execution_tasks
 from shared.operations.apply import ClusterTask, TaskOutcome
+from shared.operations.execution_tasks import ExecutePlan
 from shared.operations.results import PlanWasProposed
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ ACTOR = Actor.function("deployment-execution")
 def prepare(event: Event, work: UnitOfWork) -> ClusterTask | Done:
     """The task, or Done when the cluster has nothing to do. Raises OperationRefused, AlreadyInProgress."""
     data: PlanApproved = event.data
-    prepared = execute.prepare(work, execute.ExecutePlan(data.workload, data.plan), ACTOR)
+    prepared = execution_tasks.prepare(work, ExecutePlan(data.workload, data.plan), ACTOR)
     match prepared:
         case None:
             return Done()

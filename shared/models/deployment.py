@@ -70,6 +70,11 @@ class Deployment:
     created_at: datetime | None = None
     traceparent: str | None = field(default=None, compare=False)
 
+    def shares_object(self, other: "Deployment") -> bool:
+        """Whether both stand for one object of a cluster. Both are of one workload, so of one namespace."""
+        ours, theirs = self.reference, other.reference
+        return (self.cluster, ours.kind, ours.name) == (other.cluster, theirs.kind, theirs.name)
+
 
 @dataclass(frozen=True)
 class RecordedRevision:

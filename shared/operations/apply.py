@@ -16,7 +16,7 @@ from shared.errors import (
 from shared.rollout.observation import belongs_to, is_managed, revision_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from shared.clusters.driver import ClusterDriver
     from shared.models.deployment import Deployment, ObjectReference, OwnedField
@@ -51,6 +51,18 @@ class ObjectDeletion:
         ours, theirs = self.reference, revision.reference
         same = (ours.kind, ours.namespace, ours.name) == (theirs.kind, theirs.namespace, theirs.name)
         return same and revision.revision <= self.revision
+
+
+def deletions_of(deployments: Sequence[Deployment]) -> tuple[ObjectDeletion, ...]:
+    """Each object once, up to the newest of the revisions that it may have stood for. deployments: oldest first."""
+    found: dict[tuple[str, str, str], ObjectDeletion] = {}
+    for deployment in deployments:
+        reference = deployment.reference
+        name = (reference.kind, reference.namespace, reference.name)
+        if reference.uid is None and name in found:
+            reference = found[name].reference  # a revision that was not applied yet does not know its object's uid
+        found[name] = ObjectDeletion(reference, deployment.revision)
+    return tuple(found.values())
 
 
 @dataclass(frozen=True)

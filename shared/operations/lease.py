@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from shared.operations.apply import ClusterTask
+    from shared.store.unit_of_work import UnitOfWork
 
 logger = logging.getLogger("sentinel.lease")
 
@@ -101,3 +102,8 @@ class LeaseRenewal:
             logger.warning("the lease of plan %s is not renewed: %s", lease.task.plan.id, error)
         except Exception:  # a defect, which must not end the renewal of all others
             logger.exception("the lease of plan %s is not renewed", lease.task.plan.id)
+
+
+def renew(work: UnitOfWork, task: ClusterTask) -> bool:
+    """Prolongs the lease of a task that lasts. False when it has ended, or another execution has taken its place."""
+    return work.plans.renew(task.plan, LEASE)

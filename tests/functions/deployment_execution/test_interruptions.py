@@ -17,7 +17,7 @@ from shared.clusters.transport import Transport
 from shared.errors import AlreadyInProgress, ClusterUnavailable
 from shared.eventing.processing import HttpAnswer
 from shared.models.lifecycle import Phase, PlanStatus
-from shared.operations import execute, lease
+from shared.operations import execute, execution_tasks, lease
 from shared.operations.apply import ClusterTask, TaskRefused
 from shared.operations.lease import LEASE
 from tests.support.chain import PLAN_APPROVED, Chain
@@ -271,7 +271,7 @@ def test_a_create_that_outlives_its_lease_does_not_overwrite_the_newer_revision(
 def test_an_execution_whose_lease_another_has_taken_concludes_nothing(chain: Chain) -> None:
     approved = chain.until_approved()
     with chain.store.begin() as work:
-        stale = execute.prepare(work, execute.ExecutePlan(chain.id(), chain.plan().id), ACTOR)
+        stale = execution_tasks.prepare(work, execution_tasks.ExecutePlan(chain.id(), chain.plan().id), ACTOR)
     assert isinstance(stale, ClusterTask)
     chain.pass_plan_time(LEASE_SECONDS)
     with chain.held_up(approved):
