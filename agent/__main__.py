@@ -82,6 +82,7 @@ def _once(settings: AgentSettings, output: str) -> int:
         reading = sampler.read(datetime.now(UTC))
     finally:
         gpus.close()
+        containers.close()
     print(as_table(reading) if output == "table" else json.dumps(telemetry_data(reading), indent=2) + "\n", end="")
     return exit_code(reading)
 
@@ -139,6 +140,7 @@ def _run(settings: AgentSettings) -> int:
     turns.join(TURN_SECONDS)
     if not turns.is_alive():
         gpus.close()
+        containers.close()
         detector.close()
     if publisher is not None:
         publisher.close(FLUSH_SECONDS)

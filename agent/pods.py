@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from agent.podresources.client import DeviceHolder
+    from agent.podresources.client import DeviceHolder, PodResourcesClient
     from agent.readings import GpuReading
 
 DEFAULT_TIMEOUT = 2.0
@@ -59,6 +59,7 @@ class KubeletPods:
         self._interval = interval.total_seconds()
         self._timeout = timeout
         self._clock = clock
+        self._client: PodResourcesClient | None = None
         self._failing = False
         self._answer: bytes | None = None
         self._containers: Mapping[str, tuple[Container, ...]] = {}
@@ -79,6 +80,11 @@ class KubeletPods:
         self._containers = self._asked(now)
         return self._containers
 
+    def close(self) -> None:
+        """Ends the connection to the kubelet."""
+        if self._client is not None:
+            self._client.close()
+
     def _has_moved(self, used: Mapping[str, float]) -> bool:
         before = self._used
         return used.keys() != before.keys() or any(abs(used[gpu] - before[gpu]) >= PROCESS_BYTES for gpu in used)
@@ -88,10 +94,12 @@ class KubeletPods:
         if not _is_socket(self._socket):
             self._failed("no_socket", f"there is no socket at {self._socket}")
             return {}
-        from agent.podresources.client import PodResourcesFailed, device_holders, list_pod_resources
+        from agent.podresources.client import PodResourcesClient, PodResourcesFailed, device_holders
 
+        if self._client is None:
+            self._client = PodResourcesClient(self._socket, timeout=self._timeout)
         try:
-            answer = list_pod_resources(self._socket, timeout=self._timeout)
+            answer = self._client.list()
             found = self._containers if answer == self._answer else by_device(device_holders(answer))
         except PodResourcesFailed as error:
             self._failed(error.reason, str(error))

@@ -88,3 +88,6 @@ class ContainerSource(Protocol):
 
     def containers(self, gpus: Sequence[GpuReading]) -> Mapping[str, tuple[Container, ...]]:
         """Of these GPUs, by the UUID of the GPU or the MIG instance. Never raises: what is not known is absent."""
+
+    def close(self) -> None:
+        """Lets go of the kubelet."""

@@ -4,13 +4,15 @@ grpcio costs 11 MiB of memory, and threads that wake up 20 times a second while 
 little of gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): a request of one stream,
 messages with a prefix of five bytes, and the status in the trailers.
 
-The kubelet makes a new socket when it starts again; the next call connects to that.
+The connection stays open from call to call: to begin one costs more than a call. The kubelet makes a new socket when it
+starts again; the call that finds its connection ended connects to that.
 """
 
 import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -79,28 +81,38 @@ class DeviceHolder:
     device: str
 
 
-def list_pod_resources(path: Path, *, timeout: float) -> bytes:
-    """The kubelet's ListPodResourcesResponse as it sent it. timeout: seconds, connecting included.
+class PodResourcesClient:
+    """Asks the kubelet on the socket at `path`, for one thread. timeout: seconds for a call, connecting included."""
 
-    Raises PodResourcesFailed.
-    """
-    deadline = time.monotonic() + timeout
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(timeout)
-            connection.connect(str(path))
-            call = _Call(timeout)
-            while not call.ended:
-                connection.sendall(call.to_send())
-                if (left := deadline - time.monotonic()) <= 0:
-                    raise TimeoutError
-                connection.settimeout(left)
-                call.receive(connection.recv(_PIECE))
-    except TimeoutError:
-        raise PodResourcesFailed("deadline_exceeded", f"no answer within {timeout:g} s") from None
-    except (OSError, ProtocolError) as error:
-        raise PodResourcesFailed("unavailable", str(error)[:200]) from None
-    return call.message()
+    def __init__(self, path: Path, *, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._connection: _Connection | None = None
+
+    def list(self) -> bytes:
+        """The kubelet's ListPodResourcesResponse as it sent it. Raises PodResourcesFailed."""
+        deadline = time.monotonic() + self._timeout
+        connection, self._connection = self._connection, None
+        answer: bytes | None = None
+        try:
+            if connection is not None:
+                with suppress(_Ended):
+                    answer = connection.call(deadline)
+            if connection is None or answer is None:
+                connection = _Connection(self._path, deadline)
+                answer = connection.call(deadline)
+        except TimeoutError:
+            raise PodResourcesFailed("deadline_exceeded", f"no answer within {self._timeout:g} s") from None
+        except (OSError, _Ended) as error:
+            raise PodResourcesFailed("unavailable", str(error)[:200]) from None
+        self._connection = connection
+        return answer
+
+    def close(self) -> None:
+        """Ends the connection; the next call begins another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def device_holders(answer: bytes) -> Iterator[DeviceHolder]:
@@ -118,16 +130,62 @@ def device_holders(answer: bytes) -> Iterator[DeviceHolder]:
     )
 
 
-class _Call:
-    """One unary call on a connection of its own: what is to be sent, and what has come of the answer."""
+class _Ended(Exception):
+    """The connection has ended, or cannot go on. A call that it was kept for is made again on a new one."""
 
-    def __init__(self, timeout: float) -> None:
+
+class _Connection:
+    """An HTTP/2 connection to the kubelet. A call that raises has closed it."""
+
+    def __init__(self, path: Path, deadline: float) -> None:
+        """Connects. Raises OSError."""
+        self._http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._http.initiate_connection()
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._wait_until(deadline)
+            self._socket.connect(str(path))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def call(self, deadline: float) -> bytes:
+        """The message of the answer. Raises OSError, _Ended and PodResourcesFailed."""
+        try:
+            call = _Call(self._http, deadline - time.monotonic())
+            while not call.ended:
+                self._wait_until(deadline)
+                if waiting := self._http.data_to_send():
+                    self._socket.sendall(waiting)
+                if not (data := self._socket.recv(_PIECE)):
+                    raise _Ended("the connection has ended")
+                call.receive(data)
+            return call.message()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, ConnectionError | ProtocolError):
+                raise _Ended(str(error)) from None
+            raise
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _wait_until(self, deadline: float) -> None:
+        if (left := deadline - time.monotonic()) <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+
+class _Call:
+    """One unary call: what has come of the answer."""
+
+    def __init__(self, http: H2Connection, seconds: float) -> None:
+        """Writes the request to the connection. Raises ProtocolError."""
         self.ended = False
         self._body = bytearray()
         self._headers: dict[str, str] = {}
-        self._http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
-        self._http.initiate_connection()
-        self._stream = self._http.get_next_available_stream_id()
+        self._http = http
+        self._stream = http.get_next_available_stream_id()
         headers = [
             (":method", "POST"),
             (":scheme", "http"),
@@ -135,19 +193,14 @@ class _Call:
             (":authority", "localhost"),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
-            ("grpc-timeout", f"{max(int(timeout * 1000), 1)}m"),
+            ("grpc-timeout", f"{max(int(seconds * 1000), 1)}m"),
         ]
         request = ListPodResourcesRequest().SerializeToString()
-        self._http.send_headers(self._stream, headers)
-        self._http.send_data(self._stream, _PREFIX.pack(0, len(request)) + request, end_stream=True)
-
-    def to_send(self) -> bytes:
-        return self._http.data_to_send()
+        http.send_headers(self._stream, headers)
+        http.send_data(self._stream, _PREFIX.pack(0, len(request)) + request, end_stream=True)
 
     def receive(self, data: bytes) -> None:
-        """Raises ProtocolError and PodResourcesFailed."""
-        if not data:
-            raise PodResourcesFailed("unavailable", "the connection has ended")
+        """Raises ProtocolError, _Ended and PodResourcesFailed."""
         for event in self._http.receive_data(data):
             self._take(event)
 
@@ -177,7 +230,7 @@ class _Call:
             case StreamEnded():
                 self.ended = True
             case StreamReset() | ConnectionTerminated():
-                raise PodResourcesFailed("unavailable", f"the kubelet ends the call: {_name(event.error_code)}")
+                raise _Ended(f"the kubelet ends the call: {_name(event.error_code)}")
 
     def _take_headers(self, headers: Iterable[tuple[bytes | str, bytes | str]]) -> None:
         self._headers |= {str(name): str(value) for name, value in headers}

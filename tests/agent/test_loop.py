@@ -66,6 +66,9 @@ class _Containers:
     def containers(self, gpus: Sequence[GpuReading]) -> Mapping[str, tuple[Container, ...]]:
         return self.sources.held
 
+    def close(self) -> None:
+        """Nothing."""
+
 
 @dataclass
 class Outlets:

@@ -3,14 +3,17 @@
 import logging
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
 import pytest
 
 from agent.counters import exposition
+from agent.podresources.client import PodResourcesClient, PodResourcesFailed
 from agent.pods import FAILURES, MAX_CONTAINERS, PROCESS_BYTES, KubeletPods
 from shared.models.telemetry import Container
 from tests.support.gpus import gpu_reading
@@ -43,8 +46,9 @@ def kubelet(path: Path) -> Iterator[Kubelet]:
 
 
 @pytest.fixture
-def pods(path: Path) -> KubeletPods:
-    return KubeletPods(path, timeout=5)
+def pods(path: Path) -> Iterator[KubeletPods]:
+    with closing(KubeletPods(path, timeout=5)) as pods:
+        yield pods
 
 
 def failures(reason: str) -> float:
@@ -103,9 +107,9 @@ def test_an_error_of_the_kubelet_is_counted_by_its_status(kubelet: Kubelet, pods
 
 def test_a_slow_kubelet_is_waited_for_until_the_deadline(kubelet: Kubelet, path: Path) -> None:
     kubelet.gate.clear()
-    pods = KubeletPods(path, timeout=0.05)
     before = failures("deadline_exceeded")
-    assert pods.containers(GPUS) == {}
+    with closing(KubeletPods(path, timeout=0.05)) as pods:
+        assert pods.containers(GPUS) == {}
     assert failures("deadline_exceeded") == before + 1
 
 
@@ -142,12 +146,13 @@ class Asking:
 
 
 @pytest.fixture
-def asking(kubelet: Kubelet, path: Path) -> Asking:
+def asking(kubelet: Kubelet, path: Path) -> Iterator[Asking]:
     kubelet.say(HOLDS_GPU)
     found = Asking(kubelet, KubeletPods(path, timeout=5, clock=lambda: found.seconds))
     found.calls(0.0, after=0)
     found.seconds += 60  # from here on nothing has moved for a minute
-    return found
+    with closing(found.pods):
+        yield found
 
 
 def test_while_the_memory_in_use_stays_the_kubelet_is_asked_once_a_minute(asking: Asking) -> None:
@@ -190,6 +195,84 @@ def test_a_failure_is_logged_when_it_begins_and_when_it_is_over(
         kubelet.say(HOLDS_GPU)
         assert GPU in pods.containers(GPUS)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+@dataclass
+class Relay:
+    """Passes the bytes of connections on to a kubelet. connections: those that were begun, each of both sides."""
+
+    connections: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
+
+    def end_all(self) -> None:
+        for pair in self.connections:
+            for side in pair:
+                with suppress(OSError):
+                    side.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def relaying(outer: Path, inner: Path) -> Iterator[Relay]:
+    relay = Relay()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(outer))
+    listener.listen()
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(str(inner))
+                relay.connections.append((near, far))
+                threads.extend(threading.Thread(target=copy, args=pair) for pair in ((near, far), (far, near)))
+                for thread in threads[-2:]:
+                    thread.start()
+
+    threads = [threading.Thread(target=accept)]
+    threads[0].start()
+    try:
+        yield relay
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        relay.end_all()
+        for thread in threads:
+            thread.join()
+        for side in (listener, *(side for pair in relay.connections for side in pair)):
+            side.close()
+
+
+def test_one_connection_serves_call_after_call_until_it_ends(path: Path) -> None:
+    behind = path.with_name("behind.sock")
+    with (
+        serving(behind) as kubelet,
+        relaying(path, behind) as relay,
+        closing(PodResourcesClient(path, timeout=5)) as client,
+    ):
+        kubelet.say(HOLDS_GPU)
+        assert [client.list() for _ in range(3)] == [kubelet.answer] * 3
+        assert len(relay.connections) == 1
+        relay.end_all()
+        assert client.list() == kubelet.answer
+        assert len(relay.connections) == 2
+
+
+def test_a_call_that_failed_leaves_no_connection_for_the_next_one(path: Path) -> None:
+    """The answer of a call that nobody waits for any more is not that of the next one."""
+    with serving(path) as kubelet, closing(PodResourcesClient(path, timeout=0.1)) as client:
+        kubelet.say(HOLDS_GPU)
+        client.list()
+        kubelet.gate.clear()
+        with pytest.raises(PodResourcesFailed, match="deadline_exceeded"):
+            client.list()
+        kubelet.gate.set()
+        kubelet.say()
+        assert client.list() == b""
 
 
 def test_a_kubelet_that_starts_again_is_found_again(path: Path, pods: KubeletPods) -> None:
