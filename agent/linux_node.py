@@ -5,7 +5,6 @@ its beginning. The formats are those of proc(5). Values are psutil's: a test hol
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -13,7 +12,6 @@ from functools import cache
 _PIECE = 16 * 1024
 _SECTOR = 512
 """The unit of /proc/diskstats, whatever the disk has."""
-_MEMORY = re.compile(rb"^(MemTotal|MemAvailable|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
 _IDLE, _IO_WAIT, _LAST_CPU_TIME = 3, 4, 8
 """In the line of all CPUs: user nice system idle iowait irq softirq steal. What follows is in user and nice already."""
 
@@ -69,12 +67,12 @@ def _cpu_times(stat: bytes) -> list[int]:
 
 
 def _memory() -> dict[str, float]:
-    kibibytes = {name: int(number) for name, number in _MEMORY.findall(_MEMINFO.read())}
-    return {
-        "memory_total_bytes": kibibytes[b"MemTotal"] * 1024,
-        "memory_available_bytes": kibibytes[b"MemAvailable"] * 1024,
-        "swap_used_bytes": (kibibytes[b"SwapTotal"] - kibibytes[b"SwapFree"]) * 1024,
-    }
+    words = _MEMINFO.read().split()  # name, number, unit; a few lines have no unit
+    total, available, swap, free = (
+        int(words[words.index(name) + 1]) * 1024
+        for name in (b"MemTotal:", b"MemAvailable:", b"SwapTotal:", b"SwapFree:")
+    )
+    return {"memory_total_bytes": total, "memory_available_bytes": available, "swap_used_bytes": swap - free}
 
 
 def _file_system() -> dict[str, float]:

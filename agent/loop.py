@@ -15,7 +15,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -150,7 +149,7 @@ class Loop:
 
 
 def _with_containers(gpu: GpuReading, containers: tuple[Container, ...]) -> GpuReading:
-    return replace(gpu, metrics=_believed(gpu.metrics, _GPU_BOUNDS), containers=containers)
+    return gpu._replace(metrics=_believed(gpu.metrics, _GPU_BOUNDS), containers=containers)
 
 
 def _believed(values: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]) -> Mapping[str, float]:

@@ -1,30 +1,33 @@
 """What the parts of the agent hand to each other: what was read on the node at one moment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from shared.models.telemetry import Container, GpuState, NodeState
 
 
-@dataclass(frozen=True)
-class GpuReading:
+class GpuReading(NamedTuple):
     """One GPU, or one MIG instance: that names the GPU that it is a slice of (`parent`) and its `profile` ("1g.10gb").
 
     gpu: its UUID as NVML gives it. index: NVML's number of the GPU, of the parent for a MIG instance. product: the
     driver's name. metrics: by names of shared.telemetry.fields.GPU_FIELDS; what the GPU does not support is absent.
     instance: NVML's id of the GPU instance that a MIG instance is in. pci_bus_id: "00000000:0F:00.0". Both are labels
     of the metrics, and no event carries them.
+
+    A named tuple, because each sample changes every one twice: `_replace` takes an eighth of the time that `replace`
+    takes for a frozen dataclass.
     """
 
     gpu: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples that nothing calls
     product: str
     state: GpuState = GpuState.OK
     parent: str | None = None
     profile: str | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = MappingProxyType({})
     containers: tuple[Container, ...] = ()
     instance: int | None = None
     pci_bus_id: str = ""

@@ -109,7 +109,7 @@ class _Observation:
 
     def _known_gpus(self) -> dict[str, KnownGpu]:
         known = {
-            gpu: replace(one, nvlinks=0.0) if self._rebooted else one
+            gpu: one._replace(nvlinks=0.0) if self._rebooted else one
             for gpu, one in self._before.gpus.items()
             if gpu not in self._replaced
         }

@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from agent.faults.fault import Fault, FaultKey
 from agent.faults.hysteresis import Streak, Window
@@ -17,15 +18,14 @@ COUNTERS = ("energy_joules_total", "ecc_single_bit_volatile_total", "ecc_double_
 """What starts from zero when the driver is loaded or the GPU is reset."""
 
 
-@dataclass(frozen=True)
-class KnownGpu:
+class KnownGpu(NamedTuple):
     """A whole GPU that was seen. counters: the last values of COUNTERS. nvlinks: the most that have been up since the
     node started. containers: what had the GPU when it was last seen, or a slice of it.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # as in GpuReading
     product: str
-    counters: Mapping[str, float] = field(default_factory=dict)
+    counters: Mapping[str, float] = MappingProxyType({})
     nvlinks: float = 0.0
     containers: tuple[Container, ...] = ()
 

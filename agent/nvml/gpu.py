@@ -5,7 +5,6 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pynvml
@@ -39,7 +38,7 @@ class Gpu:
     def read(self) -> tuple[GpuReading, ...]:
         """The GPU, then its MIG instances."""
         self._find_instances()
-        whole = replace(self._identity, metrics=self._measurements.read(self._handle))
+        whole = self._identity._replace(metrics=self._measurements.read(self._handle))
         return (whole, *(instance.read() for instance in list(self._instances.values())))
 
     def xids(self) -> Iterator[tuple[str, int]]:
@@ -139,8 +138,8 @@ class _Instance:
         found = _PROFILE.search(name)
         # Kubernetes allows no plus in the name of a resource: nvidia.com/mig-1g.10gb.me
         profile = found[1].replace("+", ".") if found else None
-        self._identity = replace(parent, gpu=uuid, parent=parent.gpu, profile=profile, instance=self.gpu_instance)
+        self._identity = parent._replace(gpu=uuid, parent=parent.gpu, profile=profile, instance=self.gpu_instance)
         self._measurements = Measurements(uuid, call_table().of_mig_instance())
 
     def read(self) -> GpuReading:
-        return replace(self._identity, metrics=self._measurements.read(self.handle))
+        return self._identity._replace(metrics=self._measurements.read(self.handle))

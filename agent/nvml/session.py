@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Session:
                 self._open(number, indexes)
             if not self.complete:
                 for gpu in gpus(proc_gpus):
-                    self.identities.setdefault(gpu.gpu, replace(gpu, index=_index(indexes, gpu.gpu, gpu.index)))
+                    self.identities.setdefault(gpu.gpu, gpu._replace(index=_index(indexes, gpu.gpu, gpu.index)))
         except pynvml.NVMLError:
             with suppress(pynvml.NVMLError):
                 self.close()

@@ -19,7 +19,6 @@ module says in /proc.
 
 import logging
 from collections import deque
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -143,14 +142,14 @@ class NvmlSource:
             else:
                 was_lost = uuid in answered or known[0].state is GpuState.LOST
                 silence = GpuState.HUNG if state is NodeState.DRIVER_HUNG and not was_lost else GpuState.LOST
-                self._known[uuid] = tuple(replace(gpu, state=silence, metrics={}) for gpu in known)
+                self._known[uuid] = tuple(gpu._replace(state=silence, metrics={}) for gpu in known)
                 found += self._known[uuid]
         return tuple(found)
 
     def _with_last_xid(self, gpu: GpuReading) -> GpuReading:
         if (xid := self._last_xids.get(gpu.gpu)) is None:
             return gpu
-        return replace(gpu, metrics={**gpu.metrics, "last_xid": float(xid)})
+        return gpu._replace(metrics={**gpu.metrics, "last_xid": float(xid)})
 
     def _say(self, state: NodeState, error: str | None) -> None:
         if state is not self._state:

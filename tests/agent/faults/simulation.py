@@ -1,7 +1,7 @@
 """A node of GPUs whose readings tests write, one after the other, and the faults that the detectors find in them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agent.faults.detection import observe
@@ -34,7 +34,7 @@ IDLE = {**BUSY, "utilization_percent": 0.0, "sm_clock_hertz": 3.45e8, "throttle_
 def gpu(index: int, metrics: Mapping[str, float] | None = None, **other: object) -> GpuReading:
     """GPU number `index` of the node, busy and well."""
     reading = GpuReading(f"GPU-{index}", index, H100, metrics={**BUSY, **(metrics or {})}, containers=(WEB,))
-    return replace(reading, **other)  # type: ignore[arg-type]
+    return reading._replace(**other)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -64,7 +64,7 @@ class SimulatedNode:
             self.state,
             self.driver,
             {"uptime_seconds": self.uptime},
-            tuple(replace(one, metrics={**energy, **one.metrics}) if one.parent is None else one for one in self.gpus)
+            tuple(one._replace(metrics={**energy, **one.metrics}) if one.parent is None else one for one in self.gpus)
             if self.state in (NodeState.OK, NodeState.DRIVER_HUNG)
             else (),
             tuple(SeenXid(uuid, xid, self.now) for uuid, xid in xids),

@@ -1,7 +1,5 @@
 """Conditions that last: GPUs that are lost, hung, throttled or slower than their peers; links and rows that fail."""
 
-from dataclasses import replace
-
 import pytest
 
 from agent.readings import GpuReading
@@ -253,7 +251,7 @@ def test_slowness_with_a_known_reason_is_no_silent_degradation(reasons: int) -> 
 
 
 def test_instances_of_mig_are_no_gpus_of_their_own() -> None:
-    instance = replace(gpu(5, {"row_remap_failure": 1.0, **SLOW}), gpu="MIG-1", parent="GPU-0", profile="1g.10gb")
+    instance = gpu(5, {"row_remap_failure": 1.0, **SLOW})._replace(gpu="MIG-1", parent="GPU-0", profile="1g.10gb")
     node = SimulatedNode(gpus=(gpu(0), instance))
     node.watch(15)
     node.gpus = (gpu(0),)

@@ -1,7 +1,5 @@
 """XIDs and memory errors: raised once, and cleared when the application is quiet or the GPU was reset and is well."""
 
-from dataclasses import replace
-
 import pytest
 
 from agent.faults.fault import FaultKey, fault_id
@@ -189,7 +187,7 @@ def test_counter_that_is_missing_for_a_while_is_compared_with_its_last_value() -
     node = SimulatedNode(gpus=(gpu(0),))
     node.read()
     without = {name: value for name, value in gpu(0).metrics.items() if name != "ecc_double_bit_volatile_total"}
-    node.gpus = (replace(gpu(0), metrics=without),)
+    node.gpus = (gpu(0)._replace(metrics=without),)
     node.read()
     node.gpus = (gpu(0, {"ecc_double_bit_volatile_total": 1.0}),)
     assert told(node.read()) == [("GPU-0", "double_bit_ecc", "raised")]
