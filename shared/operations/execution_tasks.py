@@ -117,7 +117,7 @@ def _intend(work: UnitOfWork, found: PlanWithCluster, workload: Workload) -> Clu
     leased = work.plans.lease(plan, LEASE)
     # A workload without a revision has nothing on a cluster.
     if plan.decision.verb is Verb.REMOVE:
-        objects = work.deployments.objects(workload.id, plan.decision.cluster) if workload.revision else []
+        objects = work.objects.of_workload(workload.id, plan.decision.cluster) if workload.revision else []
         work.workloads.advance(workload, Phase.APPLYING)
         deletions = (ObjectDeletion(one.reference, one.revision, one.may_be_present) for one in objects)
         named = tuple(deletion for deletion in deletions if deletion.expected or away is None)

@@ -65,7 +65,7 @@ def report(work: UnitOfWork, fault: FaultReport, rules: FaultRules, actor: Actor
     if not raised.new:
         return []
     work.audit("gpu.fault.raised", nodes.subject(fault.cluster, fault.node), actor, **_described(fault))
-    affected = sorted(set(work.deployments.workloads_of_pods(fault.cluster, fault.pods).values()))
+    affected = sorted(set(work.objects.workloads_of_pods(fault.cluster, fault.pods).values()))
     if not fault.of_hardware:
         _note_all(work, fault, affected, "the application is to blame", actor)
         return []

@@ -58,7 +58,7 @@ def for_object(
     has seen the change; the tick makes up for a clock that is behind. A rollout of 1,000 pods makes thousands of
     changes: after the first few, the tick sees what comes of them.
     """
-    found = work.deployments.live_object(kind, namespace, name)
+    found = work.objects.live_revisions(kind, namespace, name)
     unseen = [one for one in found if not _was_seen(one, changed_at, work.now)]
     if not unseen:
         return None
@@ -70,7 +70,7 @@ def for_object(
 
 def for_deletion(work: UnitOfWork, kind: str, namespace: str, name: str) -> ObservationTask | None:
     """The revisions that an object stood for; None when there are none."""
-    return _task(work.deployments.live_object(kind, namespace, name))
+    return _task(work.objects.live_revisions(kind, namespace, name))
 
 
 def for_workloads(work: UnitOfWork, ids: Collection[str]) -> ObservationTask | None:

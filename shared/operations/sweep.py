@@ -153,10 +153,12 @@ def _next(work: UnitOfWork, cursor: SweepCursor, swept: SweptPage) -> tuple[Swee
         return replace(cursor, token=page.next_token), None
     _compare(work, cursor, page.objects)
     listed = ListedRange(cursor.cluster, cursor.kind, cursor.namespace, cursor.after, until, keys, cursor.started_at)
-    missing = work.deployments.suspect_missing(listed, work.now, _MOST_MISSING)
+    missing = work.objects.missing(listed, _MOST_MISSING)
+    work.deployments.suspect(missing.keys(), work.now)
     _count(work, cursor, SweepFinding.MISSING, len(missing))
     if len(missing) == _MOST_MISSING:
-        return replace(cursor, after=missing[-1]), None  # the same page once more: there may be others behind it
+        *_, last = missing.values()
+        return replace(cursor, after=last), None  # the same page once more: there may be others behind it
     if until is not None:
         return replace(cursor, token=page.next_token, after=until), None
     if not cursor.namespace:
@@ -187,7 +189,7 @@ def _compare(work: UnitOfWork, cursor: SweepCursor, objects: Sequence[Mapping[st
     by_key = {_key(live): live for live in objects}
     found: dict[SweepFinding, list[uuid.UUID]] = {}
     owned: set[Key] = set()
-    for revision in work.deployments.expected(cursor.cluster, cursor.kind, list(by_key)):
+    for revision in work.objects.expected_revisions(cursor.cluster, cursor.kind, list(by_key)):
         key = (revision.reference.namespace, revision.reference.name)
         live = by_key[key]
         if instance_of(live) not in (None, str(revision.workload_id)):
@@ -217,7 +219,7 @@ def _strays(work: UnitOfWork, cursor: SweepCursor, objects: Sequence[Mapping[str
     began.
     """
     owners = {owner for live in objects if (owner := _workload_id(live)) is not None}
-    touched = work.deployments.touched_since(owners, cursor.started_at) if owners else set()
+    touched = work.objects.touched_since(owners, cursor.started_at) if owners else set()
     return [
         Orphan(
             id=uuid.uuid4(),
@@ -237,7 +239,7 @@ def _still_orphaned(work: UnitOfWork, cluster: str, orphans: Sequence[Orphan]) -
     left = []
     for one in orphans:
         key = (one.reference.namespace, one.reference.name)
-        owners = work.deployments.expected(cluster, one.reference.kind, [key])
+        owners = work.objects.expected_revisions(cluster, one.reference.kind, [key])
         if any(str(owner.workload_id) == one.instance for owner in owners):
             work.sweeps.forget_orphans([one.id])
         else:

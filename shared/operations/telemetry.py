@@ -120,7 +120,7 @@ def _workloads(work: UnitOfWork, arrivals: Sequence[Arrival]) -> list[list[uuid.
     for arrival, held in zip(arrivals, pods, strict=True):
         if held - arrival.workloads.keys():
             unknown.setdefault(arrival.sample.cluster, set()).update(held)
-    found = {cluster: work.deployments.workloads_of_pods(cluster, asked) for cluster, asked in sorted(unknown.items())}
+    found = {cluster: work.objects.workloads_of_pods(cluster, asked) for cluster, asked in sorted(unknown.items())}
     result = []
     for arrival, held in zip(arrivals, pods, strict=True):
         sample, known = arrival.sample, arrival.workloads

@@ -1,58 +1,26 @@
-"""Applied revisions."""
+"""Applied revisions: read, and moved from state to state. See shared.store.objects for their objects on clusters."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import insert
 
 from shared import tracing
 from shared.models.amounts import NOTHING
-from shared.models.deployment import Deployment, ObjectReference
-from shared.models.lifecycle import (
-    LIVE_REVISIONS,
-    OBSERVED_REVISIONS,
-    REVISION_STATUSES,
-    SETTLED_REVISIONS,
-    WITHDRAWN_REVISIONS,
-    RevisionStatus,
-)
-from shared.models.sweep import Key, ListedRange
-from shared.rollout.pod_names import owner_among, owners_of
-from shared.store.rows import NOT_UNDERSTOOD, Row, amounts_from, any_of, readable, unreadable
-from shared.store.tables import DOUBTFUL, action_plans, clusters, deployments
+from shared.models.deployment import Deployment
+from shared.models.lifecycle import LIVE_REVISIONS, REVISION_STATUSES, WITHDRAWN_REVISIONS, RevisionStatus
+from shared.store.revisions import REACHABLE, SUSPECTABLE, may_be_present, read_revisions, revision_columns
+from shared.store.rows import any_of
+from shared.store.tables import DOUBTFUL, action_plans, deployments
 
 # Built once: putting it together costs more than PostgreSQL needs to answer it.
 _LIVE = (
     sa.select(deployments)
     .where(deployments.c.workload_id == sa.bindparam("workload"), deployments.c.status.in_(LIVE_REVISIONS))
     .order_by(deployments.c.revision)
-)
-
-
-def may_be_present() -> sa.ColumnElement[bool]:
-    """Revisions whose object may be on the cluster: of a Job that is over, too; not of what was refused."""
-    failed_there = sa.and_(deployments.c.status == RevisionStatus.FAILED, deployments.c.uid.is_not(None))
-    return sa.or_(deployments.c.status.in_((*LIVE_REVISIONS, RevisionStatus.COMPLETED)), failed_there)
-
-
-_NAME = (deployments.c.kind, deployments.c.namespace, deployments.c.name)
-_NEWEST = sa.func.max(deployments.c.revision)
-_PRESENT = sa.func.bool_or(may_be_present())
-_UIDS = sa.func.array_agg(aggregate_order_by(deployments.c.uid, deployments.c.revision.desc()))
-_OBJECTS = (
-    sa.select(
-        *_NAME,
-        _NEWEST.label("revision"),
-        _PRESENT.label("present"),
-        _UIDS.filter(deployments.c.uid.is_not(None))[1].label("uid"),
-    )
-    .where(deployments.c.workload_id == sa.bindparam("workload"), deployments.c.cluster == sa.bindparam("cluster"))
-    .group_by(*_NAME)
-    .order_by(_PRESENT.desc(), _NEWEST)
 )
 
 
@@ -69,32 +37,12 @@ def _is_due(before: datetime) -> sa.ColumnElement[bool]:
     return sa.or_(deployments.c.failures == 0, deployments.c.observed_at + delay <= before)
 
 
-def revision_columns(*, manifests: bool) -> list[sa.ColumnElement[Any]]:
-    """What `revision_of_row` reads. Without manifests a row is a tenth of its size, and its `manifest` is empty."""
-    empty = sa.cast(sa.literal_column("'{}'"), JSONB).label("manifest")
-    return [empty if column.name == "manifest" and not manifests else column for column in deployments.c]
-
-
-_REACHABLE = ~sa.exists().where(clusters.c.name == deployments.c.cluster, clusters.c.away_until.is_not(None))
-"""Revisions on a cluster that answers, as far as is known."""
-
 _INSERT = insert(deployments).on_conflict_do_nothing(index_elements=["workload_id", "revision"])
 _HAS_ID = deployments.c.id == sa.bindparam("deployment")
 _HAS_ONE_OF_IDS = any_of(deployments.c.id, "ids")
 _GET = sa.select(deployments).where(_HAS_ID)
 _GET_MANY = sa.select(deployments).where(_HAS_ONE_OF_IDS).order_by(deployments.c.id)
-_GET_REACHABLE = _GET_MANY.where(_REACHABLE)
-_LIVE_OBJECT = (
-    sa.select(deployments)
-    .where(
-        deployments.c.namespace == sa.bindparam("in_namespace"),
-        deployments.c.name == sa.bindparam("of_name"),
-        deployments.c.kind == sa.bindparam("of_kind"),
-        deployments.c.status.in_(OBSERVED_REVISIONS),
-        _REACHABLE,
-    )
-    .order_by(deployments.c.id)
-)
+_GET_REACHABLE = _GET_MANY.where(REACHABLE)
 _UPDATE = deployments.update().where(_HAS_ID)
 _UPDATE_MANY = deployments.update().where(_HAS_ONE_OF_IDS)
 _SET_ASIDE = _UPDATE.values(failures=deployments.c.failures + 1)
@@ -107,40 +55,8 @@ _SPEND_NOTICES = (
     .returning(deployments.c.id)
 )
 
-_TEXTS = ARRAY(sa.Text)
-_SUSPECTABLE = (
-    deployments.c.status.in_((*SETTLED_REVISIONS, RevisionStatus.UNHEALTHY)),
-    deployments.c.suspected_at.is_(None),
-)
-
 # The text of the index ix_deployments_doubtful, so that it serves the query.
 _DOUBTFUL = sa.text(f"({DOUBTFUL})")
-
-
-def _named(*, beginnings: bool) -> sa.Select[Any]:
-    """The workloads whose objects have names of a list, or names that begin so; the newest revisions come last."""
-    listed = sa.func.unnest(*(sa.bindparam(name, type_=_TEXTS) for name in ("kinds", "namespaces", "names")))
-    wanted = listed.table_valued("kind", "namespace", "name", name="wanted").render_derived()
-    own = deployments.c
-    named = sa.func.starts_with(own.name, wanted.c.name) if beginnings else own.name == wanted.c.name
-    return (
-        sa.select(own.kind, own.namespace, own.name, own.workload_id)
-        .join(wanted, sa.and_(own.kind == wanted.c.kind, own.namespace == wanted.c.namespace, named))
-        .where(own.cluster == sa.bindparam("cluster"), may_be_present())
-        .order_by(own.revision)
-    )
-
-
-_BY_NAMES, _BY_BEGINNINGS = _named(beginnings=False), _named(beginnings=True)
-
-
-@dataclass(frozen=True)
-class WorkloadObject:
-    """An object that a workload had. revision: the newest that stood for it. reference.uid: the last that is known."""
-
-    reference: ObjectReference
-    revision: int
-    may_be_present: bool
 
 
 @dataclass(frozen=True)
@@ -174,11 +90,11 @@ class DeploymentRows:
         self.connection.execute(_INSERT, values)
 
     def get(self, deployment_id: uuid.UUID) -> Deployment | None:
-        return next(_deployments(self.connection.execute(_GET, {"deployment": deployment_id})), None)
+        return next(read_revisions(self.connection.execute(_GET, {"deployment": deployment_id})), None)
 
     def get_many(self, deployment_ids: Collection[uuid.UUID]) -> list[Deployment]:
         """In the order of their ids."""
-        return list(_deployments(self.connection.execute(_GET_MANY, {"ids": list(deployment_ids)})))
+        return list(read_revisions(self.connection.execute(_GET_MANY, {"ids": list(deployment_ids)})))
 
     def of_plan(self, plan_id: uuid.UUID) -> Deployment | None:
         """The revision that a plan led to, if its execution has begun."""
@@ -195,7 +111,7 @@ class DeploymentRows:
 
     def live(self, workload_id: uuid.UUID) -> list[Deployment]:
         """The revisions that may have running pods on a cluster, oldest first."""
-        return list(_deployments(self.connection.execute(_LIVE, {"workload": workload_id})))
+        return list(read_revisions(self.connection.execute(_LIVE, {"workload": workload_id})))
 
     def live_of(self, workload_ids: Collection[uuid.UUID], *, manifests: bool = True) -> list[Deployment]:
         """The live revisions of several workloads, each one's oldest first. manifests: False leaves them empty."""
@@ -245,14 +161,6 @@ class DeploymentRows:
             .order_by(deployments.c.revision)
         )
 
-    def objects(self, workload_id: uuid.UUID, cluster: str) -> list[WorkloadObject]:
-        """Every object that a workload ever had on a cluster, those first that may be there."""
-        rows = self.connection.execute(_OBJECTS, {"workload": workload_id, "cluster": cluster})
-        return [
-            WorkloadObject(ObjectReference(row.kind, row.namespace, row.name, row.uid), row.revision, row.present)
-            for row in rows
-        ]
-
     def last_good(self, workload_id: uuid.UUID, before: int) -> Deployment | None:
         """The newest revision before `before` that was healthy once: what a rollback goes back to.
 
@@ -272,20 +180,15 @@ class DeploymentRows:
         )
         return found[0] if found else None
 
-    def live_object(self, kind: str, namespace: str, name: str) -> list[Deployment]:
-        """The revisions that an object of this name may stand for, on any cluster that answers."""
-        wanted = {"of_kind": kind, "in_namespace": namespace, "of_name": name}
-        return list(_deployments(self.connection.execute(_LIVE_OBJECT, wanted)))
-
     def reachable(self, deployment_ids: Collection[uuid.UUID]) -> list[Deployment]:
         """Those of several revisions whose cluster answers, as far as is known, in the order of their ids."""
-        return list(_deployments(self.connection.execute(_GET_REACHABLE, {"ids": list(deployment_ids)})))
+        return list(read_revisions(self.connection.execute(_GET_REACHABLE, {"ids": list(deployment_ids)})))
 
     def oldest_observed(self, statuses: Sequence[RevisionStatus], before: datetime, limit: int) -> list[Deployment]:
         """The revisions in these states that were not looked at since `before`, longest ago first."""
         return self._many(
             sa.select(deployments)
-            .where(deployments.c.status.in_(statuses), deployments.c.observed_at <= before, _is_due(before), _REACHABLE)
+            .where(deployments.c.status.in_(statuses), deployments.c.observed_at <= before, _is_due(before), REACHABLE)
             .order_by(deployments.c.observed_at, deployments.c.id)
             .limit(limit)
         )
@@ -297,81 +200,14 @@ class DeploymentRows:
         suspicion.
         """
         doubtful = sa.select(deployments).where(
-            _DOUBTFUL, deployments.c.observed_at <= before, _is_due(before), _REACHABLE
+            _DOUBTFUL, deployments.c.observed_at <= before, _is_due(before), REACHABLE
         )
         return self._many(doubtful.order_by(deployments.c.observed_at, deployments.c.id).limit(limit))
 
-    def expected(self, cluster: str, kind: str, keys: Sequence[Key]) -> list[Deployment]:
-        """The revisions that objects with these names may stand for, by their numbers."""
-        names = sa.func.unnest(sa.cast([key[0] for key in keys], _TEXTS), sa.cast([key[1] for key in keys], _TEXTS))
-        listed = names.table_valued("namespace", "name", name="listed").render_derived()
-        columns = deployments.c
-        return self._many(
-            sa.select(deployments)
-            .join(listed, sa.and_(columns.namespace == listed.c.namespace, columns.name == listed.c.name))
-            .where(columns.cluster == cluster, columns.kind == kind, may_be_present())
-            .order_by(columns.revision)
-        )
-
-    def workloads_of_pods(self, cluster: str, pods: Collection[Key]) -> dict[Key, uuid.UUID]:
-        """The workloads that pods of a cluster, each by namespace and name, belong to; others are absent.
-
-        Their objects may be there, running or not. See shared.rollout.pod_names.
-        """
-        wanted = {(pod[0], owner) for pod in pods for owner in owners_of(pod[1])}
-        exact = sorted((owner.kind, namespace, owner.name) for namespace, owner in wanted if not owner.begins)
-        cut = sorted((owner.kind, namespace, owner.name) for namespace, owner in wanted if owner.begins)
-        objects: dict[str, dict[tuple[str, str], uuid.UUID]] = {}
-        for statement, keys in ((_BY_NAMES, exact), (_BY_BEGINNINGS, cut)):
-            if keys:
-                kinds, namespaces, names = map(list, zip(*keys, strict=True))
-                values = {"cluster": cluster, "kinds": kinds, "namespaces": namespaces, "names": names}
-                for row in self.connection.execute(statement, values):
-                    objects.setdefault(row.namespace, {})[row.kind, row.name] = row.workload_id
-        found = {pod: owner_among(pod[1], objects.get(pod[0], ())) for pod in pods}
-        return {pod: objects[pod[0]][owner] for pod, owner in found.items() if owner is not None}
-
-    def touched_since(self, workload_ids: Collection[uuid.UUID], since: datetime) -> set[Key]:
-        """The names of these workloads' objects whose revisions have changed since then, whatever they are now."""
-        columns = deployments.c
-        statement = sa.select(columns.namespace, columns.name).where(
-            columns.workload_id.in_(workload_ids), columns.updated_at >= since
-        )
-        return {(row.namespace, row.name) for row in self.connection.execute(statement)}
-
     def suspect(self, deployment_ids: Collection[uuid.UUID], now: datetime) -> None:
         """Puts revisions under suspicion: the tick looks at them. One that is suspected already stays as it is."""
-        statement = deployments.update().where(deployments.c.id.in_(deployment_ids), *_SUSPECTABLE)
+        statement = deployments.update().where(deployments.c.id.in_(deployment_ids), *SUSPECTABLE)
         self.connection.execute(statement.values(suspected_at=now))
-
-    def suspect_missing(self, listed: ListedRange, now: datetime, limit: int) -> list[Key]:
-        """Puts revisions under suspicion whose objects should be in a range of a list and are not.
-
-        At most `limit`; returns their names, the last in the order of the range last.
-        """
-        columns = deployments.c
-        key = sa.tuple_(columns.namespace, columns.name)
-        within = [key > sa.tuple_(*listed.after)]
-        if listed.until is not None:
-            within.append(key <= sa.tuple_(*listed.until))
-        if listed.namespace:
-            within.append(columns.namespace == listed.namespace)
-        there = sa.func.unnest(
-            sa.cast([one[0] for one in listed.keys], _TEXTS), sa.cast([one[1] for one in listed.keys], _TEXTS)
-        )
-        seen = there.table_valued("namespace", "name", name="listed").render_derived()
-        absent = ~sa.exists().where(columns.namespace == seen.c.namespace, columns.name == seen.c.name)
-        before = sa.or_(columns.applied_at.is_(None), columns.applied_at < listed.at)
-        missing = (
-            sa.select(columns.id, columns.namespace, columns.name)
-            .where(columns.cluster == listed.cluster, columns.kind == listed.kind, may_be_present())
-            .where(*_SUSPECTABLE, *within, absent, before)
-            .order_by(columns.namespace, columns.name, columns.revision)
-            .limit(limit)
-        )
-        found = self.connection.execute(missing).all()
-        self.suspect([row.id for row in found], now)
-        return [(row.namespace, row.name) for row in found]
 
     def start_verifying(
         self,
@@ -498,40 +334,4 @@ class DeploymentRows:
         return found[0] if found else None
 
     def _many(self, statement: sa.Select[tuple[object, ...]]) -> list[Deployment]:
-        return list(_deployments(self.connection.execute(statement)))
-
-
-def _deployments(rows: Iterable[Row]) -> Iterator[Deployment]:
-    return readable(rows, revision_of_row)
-
-
-def revision_of_row(row: Row) -> Deployment:
-    """Raises RowUnreadable."""
-    try:
-        return Deployment(
-            id=row.id,
-            workload_id=row.workload_id,
-            revision=row.revision,
-            generation=row.generation,
-            plan_id=row.plan_id,
-            cluster=row.cluster,
-            reference=ObjectReference(row.kind, row.namespace, row.name, row.uid),
-            manifest=row.manifest,
-            status=RevisionStatus(row.status),
-            sku=row.sku,
-            amounts=amounts_from(row.amounts),
-            rollback_of=row.rollback_of,
-            deadline=row.deadline,
-            bake=row.bake,
-            applied_at=row.applied_at,
-            deadline_at=row.deadline_at,
-            ready_since=row.ready_since,
-            observed_at=row.observed_at,
-            reason=row.reason,
-            object_digest=row.object_digest,
-            suspected_at=row.suspected_at,
-            created_at=row.created_at,
-            traceparent=row.traceparent,
-        )
-    except NOT_UNDERSTOOD as error:
-        raise unreadable(f"revision {row.revision} of workload {row.workload_id}", error) from error
+        return list(read_revisions(self.connection.execute(statement)))

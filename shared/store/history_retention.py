@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from shared.models.lifecycle import WITHDRAWN_REVISIONS, PlanStatus, RevisionStatus
 from shared.models.retention import NEWEST_REVISIONS
-from shared.store.deployments import may_be_present
+from shared.store.revisions import may_be_present
 from shared.store.rows import one_of
 from shared.store.tables import action_plans, deployments, policy_decisions, reservations, retention_cursors, workloads
 

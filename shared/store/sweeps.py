@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.models.deployment import ObjectReference
 from shared.models.sweep import SWEPT_KINDS, Key, Orphan, SweepCursor
-from shared.store.deployments import may_be_present
+from shared.store.revisions import may_be_present
 from shared.store.rows import one_of
 from shared.store.tables import clusters, deployments, orphans, sweeps
 

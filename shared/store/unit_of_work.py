@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from shared.store.ledger_records import LedgerRecordRows
     from shared.store.measurements import MeasurementRows
     from shared.store.nodes import NodeRows
+    from shared.store.objects import ObjectRows
     from shared.store.plans import PlanRows
     from shared.store.policies import PolicyRows
     from shared.store.queue import QueueRows
@@ -98,6 +99,12 @@ class UnitOfWork:
         from shared.store.deployments import DeploymentRows
 
         return DeploymentRows(self._connection)
+
+    @cached_property
+    def objects(self) -> "ObjectRows":
+        from shared.store.objects import ObjectRows
+
+        return ObjectRows(self._connection)
 
     @cached_property
     def catalogue(self) -> "CatalogueRows":

@@ -20,7 +20,7 @@ from shared.models.selector import Operator, Requirement
 from shared.models.stored import Workload, WorkloadFilter
 from shared.models.workload import WorkloadSpec
 from shared.store import pages
-from shared.store.deployments import may_be_present
+from shared.store.revisions import may_be_present
 from shared.store.rows import NOT_UNDERSTOOD, WORKLOAD_LOCKS, Row, any_of, readable, unreadable
 from shared.store.tables import deployments, reservations, withdrawals, workloads
 

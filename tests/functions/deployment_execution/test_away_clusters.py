@@ -88,7 +88,7 @@ def test_nothing_on_a_cluster_that_is_away_is_observed(chain: Chain) -> None:
     assert observed_at < before  # the tick has moved time, and has not looked
     with chain.store.begin() as work:
         assert work.deployments.reachable([revision.id]) == []
-        assert work.deployments.live_object("Deployment", chain.site.namespace, "web") == []
+        assert work.objects.live_revisions("Deployment", chain.site.namespace, "web") == []
 
 
 def test_a_cluster_is_probed_by_one_at_a_time_and_less_and_less_often(chain: Chain) -> None:

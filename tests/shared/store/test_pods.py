@@ -32,6 +32,6 @@ def test_pods_of_a_cluster_belong_to_the_workloads_whose_objects_are_there(store
         stand_for(work, LONG)
         stand_for(work, "chat", cluster="eu")
         stand_for(work, "old", RevisionStatus.REMOVED)
-        found = work.deployments.workloads_of_pods("local", [*pods, cut, elsewhere])
-        assert work.deployments.workloads_of_pods("local", []) == {}
+        found = work.objects.workloads_of_pods("local", [*pods, cut, elsewhere])
+        assert work.objects.workloads_of_pods("local", []) == {}
     assert found == {pods[0]: id_of("web"), cut: id_of(LONG)}
