@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from shared.models.amounts import Amounts
 from shared.models.plan import Verb
+from shared.models.pod import Security
 from shared.models.slo import Breach, BreachChange, BreachState, Crossing
-from shared.models.workload import Security
 from shared.policy import objectives
 from shared.policy.decision import PlanView
 from shared.policy.resources import ANY_SKU

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from shared.models.amounts import Amounts
 from shared.models.plan import Approval, Verb
-from shared.models.workload import Security, WorkloadType, workload_id
+from shared.models.pod import Security
+from shared.models.workload import WorkloadType, workload_id
 from shared.policy.decision import Finding, PlanView, PolicyDecision
 from shared.policy.documents import PolicyDocument
 from shared.policy.evaluate import evaluate, facts_needed

@@ -10,7 +10,8 @@ from typing import Any
 
 from shared.models.amounts import NOTHING, Amounts
 from shared.models.plan import Approval, Verb
-from shared.models.workload import Security, WorkloadType
+from shared.models.pod import Security
+from shared.models.workload import WorkloadType
 from shared.policy.resources import ScopedResource
 from shared.policy.vocabulary import CountingScope, ScopeKind
 

@@ -27,7 +27,8 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from shared.models.fields import Bytes, DnsLabel, LabelKey, LabelValue, Millicores, Text
 from shared.models.plan import Verb
-from shared.models.workload import Security, WorkloadType
+from shared.models.pod import Security
+from shared.models.workload import WorkloadType
 from shared.policy.documents import PolicyDocument
 from shared.policy.vocabulary import Count, Moment, PolicyModel, ScopeKind, Sku, Usd, Window
 

@@ -22,17 +22,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.models.gpu import GPU_RESOURCE, NVIDIA_PREFIX, PRODUCT_LABEL, matching_products, resource_name
+from shared.models.pod import SecretReference, Security, Toleration, Volume
+from shared.models.pod_failures import PodFailurePolicy, PodFailureRule
 from shared.models.quantities import format_bytes, format_millicores
-from shared.models.workload import (
-    PodFailurePolicy,
-    PodFailureRule,
-    ReplicaRange,
-    SecretReference,
-    Security,
-    Toleration,
-    Volume,
-    WorkloadSpec,
-)
+from shared.models.replicas import ReplicaRange
+from shared.models.workload import WorkloadSpec
 
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"

@@ -22,7 +22,8 @@ from shared.models.amounts import Amounts
 from shared.models.cluster import Cluster
 from shared.models.gpu import parse_sku
 from shared.models.mig import profiles_of, share_of
-from shared.models.workload import GpuRequest, WorkloadSpec
+from shared.models.resources import GpuRequest
+from shared.models.workload import WorkloadSpec
 
 USD_STEP = Decimal("0.000001")
 """Amounts are rounded up to this, the scale that the ledger stores: a sum of them never hides a cent."""

@@ -20,7 +20,8 @@ from rich.table import Table
 
 from shared.models.amounts import Amounts
 from shared.models.plan import Verb
-from shared.models.workload import Security, WorkloadType
+from shared.models.pod import Security
+from shared.models.workload import WorkloadType
 from shared.policy.decision import PlanView
 from shared.policy.documents import PolicyDocument
 from shared.policy.evaluate import evaluate, facts_needed

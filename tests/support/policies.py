@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from shared.models.amounts import Amounts
 from shared.models.plan import Verb
-from shared.models.workload import Security, WorkloadType
+from shared.models.pod import Security
+from shared.models.workload import WorkloadType
 from shared.policy.decision import PlanView, PolicyDecision
 from shared.policy.documents import PolicyDocument
 from shared.policy.evaluate import evaluate

@@ -26,8 +26,9 @@ from shared.models.fields import Wire
 from shared.models.identity import Permission
 from shared.models.lifecycle import GOOD_PHASES, SETTLED_PHASES, Phase
 from shared.models.plan import ActionPlan
+from shared.models.replicas import Replicas
 from shared.models.stored import Workload
-from shared.models.workload import Replicas, WorkloadSpec
+from shared.models.workload import WorkloadSpec
 from shared.operations import edit
 from shared.operations import workloads as operations
 from shared.operations.authorize import require

@@ -10,7 +10,8 @@ from hypothesis import given
 from pydantic import ValidationError
 
 from shared.eventing.processing import bad_fields
-from shared.models.workload import GpuRequest, WorkloadSpec, WorkloadType, workload_id
+from shared.models.resources import GpuRequest
+from shared.models.workload import WorkloadSpec, WorkloadType, workload_id
 from tests.support.strategies import wire_workloads
 
 ENV = [("URL", "$(PG_URL)"), ("PG_URL", "pg://$(PG_HOST)"), ("PG_HOST", "db")]

@@ -8,7 +8,7 @@ from hypothesis import given
 from pydantic import ValidationError
 
 from shared.models.plan import Verb
-from shared.models.workload import Security
+from shared.models.pod import Security
 from shared.policy.decision import PlanView
 from shared.policy.facts import ActionQuery, Facts, ServiceLevel
 from shared.policy.policy_set import StoredPolicy

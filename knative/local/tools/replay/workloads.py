@@ -17,7 +17,8 @@ from typing import Any
 
 from knative.local.tools.replay.trace import Node, Pod, TraceError
 from shared.models.gpu import GPU_RESOURCE, PRODUCT_LABEL, normalise_sku, product_of
-from shared.models.workload import MIN_CPU, MIN_MEMORY, workload_id
+from shared.models.resources import MIN_CPU, MIN_MEMORY
+from shared.models.workload import workload_id
 from shared.rollout.pricing import Price, PriceKind
 
 NAMESPACE = "replay"
