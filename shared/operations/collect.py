@@ -10,11 +10,11 @@ What is asked, and how often:
 | a workload that names PromQL and has none       | 1 an hour; it is found again within the hour                   |
 | each page of these                              | 1, for the time at Prometheus                                  |
 
-The tick announces what is due, a page at a time, and whoever gets the event claims its page: no two ask for the same,
-and what a crash has left is announced again when the claim has lapsed. Prometheus is asked with no transaction open.
-A minute of a workload is one row, so whatever is collected twice is stored once.
+The tick announces what is due, a page at a time. Whoever gets the event claims its page, so no two ask for the same.
+What a crash has left is announced again when the claim has lapsed. Prometheus is asked with no transaction open. A
+minute of a workload is one row, so whatever is collected twice is stored once.
 
-Each collection goes on where it has stopped, for a day at most: when Prometheus or the tick was away, the minutes in
+Each collection goes on where it has stopped, for a day at most. When Prometheus or the tick was away, the minutes in
 between are asked for as a range. Their samples count at the time at which they were taken, so rollups and burn rates
 are what they would have been.
 

@@ -4,9 +4,10 @@ The first prepares the task; see shared.operations.execution_tasks. The second, 
 A cluster that is away makes the plan wait, and is not touched: the tick announces the plan again once the cluster
 answers.
 
-One execution a workload at a time, by a lease. One that outlives its lease harms nothing: the cluster takes no older
-revision over a newer one, and a deletion names the highest revision that it means. What is concluded is what the task
-named, while the number of its execution is still the plan's. See shared.operations.late_objects for what it may leave.
+A workload has one execution at a time, by a lease. One that outlives its lease harms nothing. The cluster takes no
+older revision over a newer one, and a deletion names the highest revision that it means. What is concluded is what the
+task named, while the number of its execution is still the plan's. See shared.operations.late_objects for what it may
+leave.
 """
 
 from __future__ import annotations

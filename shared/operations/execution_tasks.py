@@ -1,8 +1,12 @@
 """Prepare the execution of an approved plan: the first of its two transactions, which makes the task for the cluster.
 
-The plan's row says approved, it is its workload's newest, its reservation is live (and is committed here), no plan of
-its workload is being executed. Then the revision is written down as intended. See shared.operations.execute for what
-follows.
+What must hold first:
+
+1. The plan's row says approved, and the plan is its workload's newest.
+2. Its reservation is live; it is committed here.
+3. No other plan of its workload is being executed.
+
+Then the revision is written down as intended. See shared.operations.execute for what follows.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ A settled revision is suspected by the sweep of its cluster; see shared.operatio
 
 A revision is verified whatever its workload's newest plan is. The workload's phase follows only when that plan is the
 revision's own. While a newer plan is in progress, a broken or missing revision is left for later: the plan may replace
-or remove it, and if it is denied, the next observation finds the same.
+or remove it. If the plan is denied, the next observation finds the same.
 
 Every workload is locked before anything is decided, and all settlements come last. So pages of a tick and single events
 take their locks in one order.
@@ -96,7 +96,7 @@ class RevisionReconciler:
     def reconcile(self, revisions: Sequence[Deployment], observed: Observed) -> list[RolloutResult]:
         """Decides on each, and returns what follows.
 
-        A revision whose status has changed since it was read is left to the next observation, and one whose workload
+        A revision whose status has changed since it was read is left to the next observation. One whose workload
         cannot be read is set aside.
         """
         if not revisions:

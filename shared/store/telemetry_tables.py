@@ -14,25 +14,30 @@ makes these minutes again from their samples, and so the hours; see shared.store
 
 `gpu_minutes` and `gpu_hours` have the same columns, one row for each GPU and minute or hour in which it was sampled:
 
-    starts_at           when the minute or hour began, UTC. A minute is there some 20 s after its end, an hour some
-                        3 min; those that late samples touch are made again.
-    samples             how many samples there are
-    allocated_samples   how many of them say that a container has been given the GPU
-    workload_id         the workload that had it last, of those that Sentinel knows; NULL for none
-    product, parent, profile    as the last sample says; NULL for what it does not say
-    <field>_mean, <field>_max   of a field of gpu_fields.csv, as its column `rollup` says, over the samples that have
-                        it; NULL where none does. Such as `utilization_percent_mean` and `utilization_percent_max`.
+| column                    | what it holds                                                                  |
+|---------------------------|--------------------------------------------------------------------------------|
+| starts_at                 | when the minute or hour began, UTC                                             |
+| samples                   | how many samples there are                                                     |
+| allocated_samples         | how many of them say that a container has been given the GPU                   |
+| workload_id               | the workload that had it last, of those that Sentinel knows; NULL for none     |
+| product, parent, profile  | what the last sample says; NULL for what it does not say                       |
+| <field>_mean, <field>_max | the mean and the maximum over the samples that have the field; NULL for none   |
 
-`workload_minutes` and `workload_hours` are by the time at which PostgreSQL received the samples, because policy decides
-on them and the clock that observed them may be wrong. Samples that Sentinel has collected from Prometheus are of
+A minute is there some 20 s after its end, an hour some 3 min. Those that late samples touch are made again. The column
+`rollup` of gpu_fields.csv says which fields are kept, and how: for example `utilization_percent_mean`.
+
+`workload_minutes` and `workload_hours` are by the time at which PostgreSQL received the samples. Policy decides on
+them, and the clock that observed the samples may be wrong. Samples that Sentinel has collected from Prometheus are of
 PostgreSQL's clock, and count as received when they were taken. These rollups hold sums, so that rows add up:
 
-    samples, newest_at  how many samples there are, and when the newest was received
-    up_samples, up      how many samples have `up`, and its sum
-    requests, errors    sums
-    latency_p<n>_seconds, latency_p<n>_weight
-                        the sum of the latencies, each times its requests (1 where it does not say), and the sum of
-                        these weights
+| column               | what it holds                                                                         |
+|----------------------|---------------------------------------------------------------------------------------|
+| samples              | how many samples there are                                                            |
+| newest_at            | when the newest was received                                                          |
+| up_samples, up       | how many samples have `up`, and its sum                                               |
+| requests, errors     | sums                                                                                  |
+| latency_p<n>_seconds | the sum of the latencies, each times its requests; times 1 where it does not say      |
+| latency_p<n>_weight  | the sum of what the latencies were multiplied by                                      |
 """
 
 from typing import Any
@@ -154,9 +159,9 @@ pending_rollups = Table(
     Index(None, "rollup", "starts_at", "cluster", "subject"),
 )
 
-# What each node has told of itself. observed_at: of its newest sample, previous_at: what that was before the last
-# event; readings: how many samples of the node are in the minute of observed_at. pods (namespace/name) and workloads:
-# to whom the pods with GPUs belong, in the same order. Each event of a node updates its row.
+# What each node has told of itself. Each event of a node updates its row. observed_at: of its newest sample.
+# previous_at: what observed_at was before the last event. readings: how many samples of the node are in the minute of
+# observed_at. pods: those with GPUs, as namespace/name. workloads: to whom these pods belong, in the same order.
 agents = Table(
     "agents",
     metadata,
