@@ -66,5 +66,5 @@ def _address(request: Request) -> str:
 
 
 CurrentIdentity = Annotated[Identity, Depends(_identity)]
-Address = Annotated[str, Depends(_address)]
+ClientAddress = Annotated[str, Depends(_address)]
 """The client's address, as uvicorn sees it: FORWARDED_ALLOW_IPS says whose X-Forwarded-For it believes."""

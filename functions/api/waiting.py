@@ -34,7 +34,7 @@ class Goal(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outlook:
+class PollResult:
     """How a workload stands. settled: whether waiting longer changes nothing."""
 
     answer: Response
@@ -52,9 +52,9 @@ class Wait:
     def wanted(self) -> bool:
         return self.goal is not None
 
-    def answer(self, first: Response, look: Callable[[], Outlook]) -> Response:
-        """The answer, which waits by itself. first: what is said at once. look: reads how the workload stands."""
-        return _WaitingResponse(first, look, self.timeout / timedelta(seconds=1)) if self.wanted else first
+    def answer(self, first: Response, poll: Callable[[], PollResult]) -> Response:
+        """The answer, which waits by itself. first: what is said at once. poll: reads how the workload stands."""
+        return _WaitingResponse(first, poll, self.timeout / timedelta(seconds=1)) if self.wanted else first
 
 
 NO_WAIT = Wait()
@@ -63,9 +63,9 @@ NO_WAIT = Wait()
 class _WaitingResponse(Response):
     """Looks until the workload has settled, the time is over, or nobody listens any more."""
 
-    def __init__(self, first: Response, look: Callable[[], Outlook], seconds: float) -> None:
+    def __init__(self, first: Response, poll: Callable[[], PollResult], seconds: float) -> None:
         super().__init__(first.body, first.status_code, dict(first.headers))
-        self._first, self._look, self._seconds = first, look, seconds
+        self._first, self._poll, self._seconds = first, poll, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(receive())  # the body was read, so what comes next is the end of the connection
@@ -86,13 +86,13 @@ class _WaitingResponse(Response):
             if gone.done():
                 return None
             try:
-                outlook = await run_in_threadpool(self._look)
+                result = await run_in_threadpool(self._poll)
             except StoreUnavailable:
                 continue
             except SentinelError:  # whoever asks may not see it any more
                 break
-            newest = outlook.answer
-            if outlook.settled:
+            newest = result.answer
+            if result.settled:
                 break
         return newest
 

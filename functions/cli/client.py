@@ -61,7 +61,7 @@ class Answer(NamedTuple):
             return datetime.now(UTC)
 
 
-class Page(NamedTuple):
+class ObjectList(NamedTuple):
     """The first objects of a list. more: there are others; now: the server's clock."""
 
     items: list[Any]
@@ -69,7 +69,7 @@ class Page(NamedTuple):
     now: datetime
 
 
-class Address(NamedTuple):
+class ServerAddress(NamedTuple):
     """Where a server listens. path: what stands before /api/v1, without a slash at its end."""
 
     scheme: str
@@ -92,7 +92,7 @@ class Address(NamedTuple):
             return self.host == "localhost" or self.host.endswith(".localhost")
 
 
-def address_of(url: str, *, insecure: bool) -> Address:
+def address_of(url: str, *, insecure: bool) -> ServerAddress:
     """Raises ConfigurationError for what is no address of a server, and for http:// to another host."""
     try:
         parts = urlsplit(url)
@@ -107,7 +107,7 @@ def address_of(url: str, *, insecure: bool) -> Address:
         )
     if parts.query or parts.fragment:
         raise ConfigurationError(f"{url[:200]!r} has more than an address: leave out what follows the path")
-    found = Address(parts.scheme, host, port, parts.path.rstrip("/"))
+    found = ServerAddress(parts.scheme, host, port, parts.path.rstrip("/"))
     if found.scheme == "http" and not (found.loopback or insecure):
         raise ConfigurationError(
             f"{url}: http:// to another host shows the token to everybody on the way: use https://, or --insecure"
@@ -139,7 +139,7 @@ class Client:
             time.sleep(_pause(answer.headers["retry-after"], pause))
         return self._checked(self._authenticated("GET", target))
 
-    def pages(self, path: str, limit: int, **query: object) -> Page:
+    def pages(self, path: str, limit: int, **query: object) -> ObjectList:
         """At most `limit` objects of a list, in as many requests as it takes."""
         items: list[Any] = []
         cursor: str | None = None
@@ -148,7 +148,7 @@ class Client:
             items += answer.document["items"]
             cursor = answer.document["next"]
             if cursor is None or len(items) >= limit:
-                return Page(items, cursor is not None, answer.now)
+                return ObjectList(items, cursor is not None, answer.now)
 
     def send(self, method: str, path: str, document: Any = None, **headers: str) -> Answer:
         """Writes, once. headers: with underscores for dashes. Raises ServerAway and ProblemAnswer."""

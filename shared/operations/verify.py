@@ -34,7 +34,7 @@ MAX_PAGES = 20
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerificationResult:
     """What became of the observed revisions. next_page: of the tick, None when it ends."""
 
     results: Sequence[RolloutResult]
@@ -43,7 +43,7 @@ class Verified:
 
 def conclude(
     work: UnitOfWork, task: ObservationTask, observed: Observed, verification: Verification, actor: Actor
-) -> Verified:
+) -> VerificationResult:
     """Decides on each observed revision, and announces plans that are due when a tick asks for it."""
     verified = _verify(work, task, observed, verification, actor)
     for cluster, shown in observed.nodes.items():
@@ -55,12 +55,12 @@ def conclude(
     for cluster in task.probes & observed.nodes.keys():
         work.catalogue.mark_available(cluster)
     if task.tick is None:
-        return Verified(verified)
+        return VerificationResult(verified)
     due = work.plans.take_due(work.now, work.now + ANNOUNCE_AGAIN, observation_tasks.PAGE)
     results = [*verified, *map(_announcement, due)]
     page = task.tick
     more = (page.full or len(due) == observation_tasks.PAGE) and page.page < MAX_PAGES
-    return Verified(results, replace(page, page=page.page + 1) if more else None)
+    return VerificationResult(results, replace(page, page=page.page + 1) if more else None)
 
 
 def _verify(

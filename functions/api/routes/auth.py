@@ -12,7 +12,7 @@ from fastapi import Cookie, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from functions.api.identity import Address, CurrentIdentity, Identity
+from functions.api.identity import ClientAddress, CurrentIdentity, Identity
 from functions.api.problems import responses
 from functions.api.requests import Body
 from functions.api.requests import router as new_router
@@ -107,7 +107,7 @@ class WhoAmI(BaseModel):
 
 @router.post("/auth/login", response_model=TokenAnswer, responses=responses("too-many-requests"))
 def log_in(
-    request: Request, body: PasswordBody, session: CurrentSession, identity: CurrentIdentity, address: Address
+    request: Request, body: PasswordBody, session: CurrentSession, identity: CurrentIdentity, address: ClientAddress
 ) -> Response:
     """Log in with a name and a password. An access token counts for 15 minutes; a refresh token gives the next."""
     attempt = Login(body.name, body.password.get_secret_value(), address)
@@ -121,7 +121,7 @@ def log_in(
 
 
 @router.post("/auth/exchange", response_model=TokenAnswer, responses=responses("too-many-requests"))
-def exchange(body: IdTokenBody, session: CurrentSession, identity: CurrentIdentity, address: Address) -> Response:
+def exchange(body: IdTokenBody, session: CurrentSession, identity: CurrentIdentity, address: ClientAddress) -> Response:
     """Log in with an ID token of an external issuer."""
     if identity.issuers is None:
         raise Unauthenticated("no external issuer is configured; log in with a name and a password")
@@ -186,7 +186,7 @@ def who_am_i(session: CurrentSession) -> Response:
 
 @router.put("/auth/password", response_model=TokenAnswer, responses=responses("too-many-requests"))
 def change_password(
-    body: NewPassword, session: CurrentSession, identity: CurrentIdentity, address: Address
+    body: NewPassword, session: CurrentSession, identity: CurrentIdentity, address: ClientAddress
 ) -> Response:
     """Change your own password. Every login of before ends, and the answer is a new one."""
     with session.read() as work:

@@ -20,7 +20,7 @@ from functions.api.preconditions import PRECONDITIONS, MayMatch, MustMatch, Prec
 from functions.api.problems import responses
 from functions.api.requests import router as new_router
 from functions.api.session import CurrentSession, Session
-from functions.api.waiting import NO_WAIT, Outlook, Wait, WaitQuery
+from functions.api.waiting import NO_WAIT, PollResult, Wait, WaitQuery
 from functions.api.workload_access import readable_workload, require_on_workload, workload_answer, workload_etag
 from shared.models.fields import Wire
 from shared.models.identity import Permission
@@ -236,7 +236,7 @@ def _waited(
         return first
     generation = json.loads(bytes(first.body))["generation"]
 
-    def look() -> Outlook:
+    def poll() -> PollResult:
         with session.read() as work:
             workload = readable_workload(work, session, workload_id)
         overtaken = workload.withdrawn or workload.generation > generation
@@ -244,6 +244,6 @@ def _waited(
         settled = overtaken or workload.phase in SETTLED_PHASES
         answer = workload_answer(workload, 200 if done else 202)
         answer.headers["location"] = first.headers["location"]
-        return Outlook(answer, settled)
+        return PollResult(answer, settled)
 
-    return wait.answer(first, look)
+    return wait.answer(first, poll)

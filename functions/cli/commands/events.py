@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from functions.cli.client import Client, Page
+from functions.cli.client import Client, ObjectList
 from functions.cli.errors import BadInput, CommandFailed, ProblemAnswer, complain, printable
 from functions.cli.options import PLAIN, Format, Limit, Output, client_of
 from functions.cli.views import events as views
@@ -87,14 +87,14 @@ def redrive(
         raise CommandFailed("\n".join(refused))
 
 
-def _oldest(client: Client, limit: int, redriven: bool) -> Page:
+def _oldest(client: Client, limit: int, redriven: bool) -> ObjectList:
     """The oldest letters; with `redriven` also those that were sent again, each in its place."""
     page = client.pages(_LETTERS, limit)
     if not redriven:
         return page
     others = client.pages(_LETTERS, limit, redriven="true")
     letters = sorted([*page.items, *others.items], key=lambda one: (one["createdAt"], one["id"]))
-    return Page(letters[:limit], page.more or others.more or len(letters) > limit, page.now)
+    return ObjectList(letters[:limit], page.more or others.more or len(letters) > limit, page.now)
 
 
 def _open(client: Client) -> Iterator[str]:

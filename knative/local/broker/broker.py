@@ -15,7 +15,7 @@ from knative.local.broker import filters
 from knative.local.broker.attempts import log_unrouted
 from knative.local.broker.clock import Clock, SystemClock
 from knative.local.broker.dispatcher import Dispatcher, Subscription
-from knative.local.broker.log import Delivery, Log, Routed
+from knative.local.broker.log import Log, PendingDelivery, Routed
 from knative.local.broker.wire import Record
 
 _log = logging.getLogger(__name__)
@@ -67,6 +67,6 @@ class Broker:
         ]
         return Routed(record, taken)
 
-    def _announce(self, deliveries: Sequence[Delivery]) -> None:
+    def _announce(self, deliveries: Sequence[PendingDelivery]) -> None:
         for delivery in deliveries:
             self._dispatchers[delivery.trigger].offer(delivery)

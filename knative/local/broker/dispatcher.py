@@ -24,7 +24,7 @@ from knative.local.broker.addressables import Addressable
 from knative.local.broker.attempts import DONE, log_attempt, log_unrouted
 from knative.local.broker.clock import Clock, Timer
 from knative.local.broker.delivery import Delivered, HttpAnswer, Rejected, Retry
-from knative.local.broker.log import Delivery, Log, LogUnavailable, Routed
+from knative.local.broker.log import Log, LogUnavailable, PendingDelivery, Routed
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import DeliverySpec, TriggerSpec
 
@@ -65,7 +65,7 @@ class Dispatcher:
         """Takes up what an earlier run left in the log."""
         self._fetch_soon()
 
-    def offer(self, delivery: Delivery) -> None:
+    def offer(self, delivery: PendingDelivery) -> None:
         """A delivery that has just become durable and is due."""
         if self._behind or len(self._active) >= IN_FLIGHT or self._stopped:
             self._behind = True
@@ -83,7 +83,7 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    def _begin(self, delivery: Delivery) -> None:
+    def _begin(self, delivery: PendingDelivery) -> None:
         self._active.add(delivery.id)
         self._spawn(self._deliver(delivery))
 
@@ -92,9 +92,9 @@ class Dispatcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: PendingDelivery) -> None:
         try:
-            following: Delivery | None = delivery
+            following: PendingDelivery | None = delivery
             while following is not None:
                 following = await self._attempt(following)
         except LogUnavailable as error:
@@ -105,7 +105,7 @@ class Dispatcher:
         if self._behind and len(self._active) < _REFILL_BELOW:
             self._fetch_soon()
 
-    async def _attempt(self, delivery: Delivery) -> Delivery | None:
+    async def _attempt(self, delivery: PendingDelivery) -> PendingDelivery | None:
         """One attempt. Returns the delivery to go on with at once: the dead letter that it became."""
         subscription = self.subscription
         target = subscription.sink if delivery.dead and subscription.sink else subscription.subscriber
@@ -132,8 +132,13 @@ class Dispatcher:
         return await self._give_up(delivery, target, answer, verdict, elapsed)
 
     async def _give_up(
-        self, delivery: Delivery, target: Addressable, answer: HttpAnswer, verdict: Retry | Rejected, elapsed: float
-    ) -> Delivery | None:
+        self,
+        delivery: PendingDelivery,
+        target: Addressable,
+        answer: HttpAnswer,
+        verdict: Retry | Rejected,
+        elapsed: float,
+    ) -> PendingDelivery | None:
         if self.subscription.sink is None or delivery.dead:
             await self._log.complete(delivery, None, self._clock.now())
             log_attempt(delivery.record, target.name, f"{verdict.reason}, DROPPED", elapsed, ok=False)
@@ -143,7 +148,7 @@ class Dispatcher:
         log_attempt(delivery.record, target.name, f"{verdict.reason}, dead letter", elapsed, ok=False)
         return dead
 
-    def _headers(self, delivery: Delivery) -> dict[str, str]:
+    def _headers(self, delivery: PendingDelivery) -> dict[str, str]:
         headers = wire.encode(delivery.record)
         headers["prefer"] = "reply"
         headers["kn-namespace"] = self.subscription.namespace

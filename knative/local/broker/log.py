@@ -42,7 +42,7 @@ CREATE INDEX IF NOT EXISTS deliveries_by_due ON deliveries (trigger, due, id);
 
 
 @dataclass(frozen=True)
-class Delivery:
+class PendingDelivery:
     """One event on its way to one subscriber, or to that Trigger's dead-letter sink when `dead`."""
 
     id: int
@@ -81,7 +81,7 @@ class Log:
     caller was cancelled meanwhile: nothing that is kept goes unnoticed. It is called before later results are known.
     """
 
-    def __init__(self, directory: Path, announce: Callable[[Sequence[Delivery]], None]) -> None:
+    def __init__(self, directory: Path, announce: Callable[[Sequence[PendingDelivery]], None]) -> None:
         self._announce = announce
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker-log")
         self._waiting: list[_Call] = []
@@ -97,16 +97,16 @@ class Log:
         """Keeps the event for each of its Triggers. Returns when it is durable."""
         await self._run(lambda connection: _insert(connection, event, now), announced=True)
 
-    async def complete(self, delivery: Delivery, answer: Routed | None, now: float) -> None:
+    async def complete(self, delivery: PendingDelivery, answer: Routed | None, now: float) -> None:
         """Removes the delivery, and keeps the event that it was answered with, in one transaction."""
 
-        def work(connection: sqlite3.Connection) -> list[Delivery]:
+        def work(connection: sqlite3.Connection) -> list[PendingDelivery]:
             connection.execute("DELETE FROM deliveries WHERE id = ?", (delivery.id,))
             return _insert(connection, answer, now) if answer else []
 
         await self._run(work, announced=True)
 
-    async def postpone(self, delivery: Delivery, due: float) -> Delivery:
+    async def postpone(self, delivery: PendingDelivery, due: float) -> PendingDelivery:
         """Counts a failed attempt; the next one is due at `due`."""
         later = replace(delivery, attempts=delivery.attempts + 1, due=due)
         await self._run(
@@ -116,7 +116,9 @@ class Log:
         )
         return later
 
-    async def turn_to_dead_letter(self, delivery: Delivery, extensions: Mapping[str, str], now: float) -> Delivery:
+    async def turn_to_dead_letter(
+        self, delivery: PendingDelivery, extensions: Mapping[str, str], now: float
+    ) -> PendingDelivery:
         """Turns the delivery towards the dead-letter sink, with the extensions that say why."""
         record = delivery.record.extended(extensions)
         dead = replace(delivery, record=record, attempts=0, dead=True, due=now)
@@ -128,7 +130,7 @@ class Log:
         )
         return dead
 
-    async def due(self, trigger: str, now: float, limit: int) -> list[Delivery]:
+    async def due(self, trigger: str, now: float, limit: int) -> list[PendingDelivery]:
         """The Trigger's deliveries that are due, the longest due first, at most `limit`."""
         return await self._run(
             lambda connection: [
@@ -209,7 +211,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _insert(connection: sqlite3.Connection, event: Routed, now: float) -> list[Delivery]:
+def _insert(connection: sqlite3.Connection, event: Routed, now: float) -> list[PendingDelivery]:
     record, kept = event.record, []
     attributes, trace = json.dumps(dict(record.attributes)), json.dumps(dict(record.trace))
     for trigger in event.triggers:
@@ -218,11 +220,11 @@ def _insert(connection: sqlite3.Connection, event: Routed, now: float) -> list[D
             (trigger, attributes, trace, record.data, now),
         )
         assert cursor.lastrowid is not None  # an INSERT of one row sets it
-        kept.append(Delivery(cursor.lastrowid, trigger, record, now))
+        kept.append(PendingDelivery(cursor.lastrowid, trigger, record, now))
     return kept
 
 
-def _delivery(row: tuple[int, str, str, str, bytes | None, float, int, int]) -> Delivery:
+def _delivery(row: tuple[int, str, str, str, bytes | None, float, int, int]) -> PendingDelivery:
     number, trigger, attributes, trace, data, due, attempts, dead = row
     record = Record(json.loads(attributes), data, json.loads(trace))
-    return Delivery(number, trigger, record, due, attempts, bool(dead))
+    return PendingDelivery(number, trigger, record, due, attempts, bool(dead))

@@ -18,7 +18,7 @@ _FINISHED = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True)
-class GpuNode:
+class SimulatedGpuNode:
     """A node with GPUs.
 
     product: as GPU feature discovery labels it. memory: of each GPU in bytes, 0 if it is not known. xid: the value of
@@ -43,7 +43,7 @@ class GpuContainer:
     gpus: int
 
 
-async def simulated_gpu_nodes(cluster: ClusterApi, *, all_simulated: bool) -> list[GpuNode]:
+async def simulated_gpu_nodes(cluster: ClusterApi, *, all_simulated: bool) -> list[SimulatedGpuNode]:
     """The GPU nodes that no hardware is behind: all of them, or those that kwok plays.
 
     Raises ClusterRequestFailed, aiohttp.ClientError.
@@ -53,9 +53,9 @@ async def simulated_gpu_nodes(cluster: ClusterApi, *, all_simulated: bool) -> li
     return [node for node in found if node is not None]
 
 
-def one_of_each_kind(nodes: Iterable[GpuNode]) -> list[GpuNode]:
+def one_of_each_kind(nodes: Iterable[SimulatedGpuNode]) -> list[SimulatedGpuNode]:
     """Of the nodes with equal GPUs, the first by name: l4-2 comes before l4-10."""
-    chosen: dict[tuple[str, int], GpuNode] = {}
+    chosen: dict[tuple[str, int], SimulatedGpuNode] = {}
     for node in sorted(nodes, key=lambda each: _natural(each.name)):
         chosen.setdefault((node.product, node.gpus), node)
     return list(chosen.values())
@@ -84,14 +84,16 @@ def _requested(pod: Mapping[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
-def _gpu_node(node: Mapping[str, Any]) -> GpuNode | None:
+def _gpu_node(node: Mapping[str, Any]) -> SimulatedGpuNode | None:
     metadata, allocatable = node["metadata"], node.get("status", {}).get("allocatable", {})
     labels, count = metadata.get("labels", {}), allocatable.get(GPU, "0")
     if not count.isdecimal() or not int(count) or _PRODUCT not in labels:
         return None
     mebibytes = labels.get(_MEMORY, "0")
     memory = int(mebibytes) * 2**20 if mebibytes.isdecimal() else 0
-    return GpuNode(metadata["name"], labels[_PRODUCT], int(count), memory, metadata.get("annotations", {}).get(XID, ""))
+    return SimulatedGpuNode(
+        metadata["name"], labels[_PRODUCT], int(count), memory, metadata.get("annotations", {}).get(XID, "")
+    )
 
 
 def _is_played_by_kwok(node: Mapping[str, Any]) -> bool:

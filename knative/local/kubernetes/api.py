@@ -8,7 +8,7 @@ from typing import Any
 from knative.local.kubernetes import deletion, discovery, errors, openapi, query, scale, tables
 from knative.local.kubernetes.cluster import Cluster
 from knative.local.kubernetes.kinds import JOB, NAMESPACE, POD, Kind
-from knative.local.kubernetes.lister import Page
+from knative.local.kubernetes.lister import ListPage
 from knative.local.kubernetes.objects import Stored, encode, type_prefix
 from knative.local.kubernetes.routes import NO_CONTAINERS, Resource
 from knative.local.kubernetes.writes import MERGE, PATCH_TYPES
@@ -112,7 +112,7 @@ def _untyped(kind: Kind, stored: Stored) -> bytes:
     return b"{" + stored.body[len(type_prefix(kind)) :]
 
 
-def _list_metadata(page: Page) -> dict[str, Any]:
+def _list_metadata(page: ListPage) -> dict[str, Any]:
     metadata: dict[str, Any] = {"resourceVersion": str(page.revision)}
     if page.token:
         metadata["continue"] = page.token

@@ -31,7 +31,7 @@ class ListOptions:
 
 
 @dataclass(frozen=True)
-class Page:
+class ListPage:
     """`token` is "" on the last page; `remaining` is None when it cannot be known cheaply, as with selectors."""
 
     items: list[Stored]
@@ -53,21 +53,21 @@ class Lister:
         self._objects = objects
         self._remainders: OrderedDict[str, _Remainder] = OrderedDict()
 
-    def page(self, kind: Kind, options: ListOptions) -> Page:
+    def page(self, kind: Kind, options: ListOptions) -> ListPage:
         """Raises 410 on a token that expired, 400 on one that never was."""
         if options.token:
             items, revision = self._resumed(kind, options.token)
         else:
             items, revision = self.select(kind, options), self._objects.revision
         if not options.limit or len(items) <= options.limit:
-            return Page(items, revision)
+            return ListPage(items, revision)
         rest = _Remainder(kind, items[options.limit :], revision, time.monotonic() + _SECONDS)
         token = secrets.token_urlsafe(18)
         self._remainders[token] = rest
         while len(self._remainders) > _KEPT:
             self._remainders.popitem(last=False)
         selected = bool(options.labels or options.fields)
-        return Page(items[: options.limit], revision, token, None if selected else len(rest.items))
+        return ListPage(items[: options.limit], revision, token, None if selected else len(rest.items))
 
     def _resumed(self, kind: Kind, token: str) -> tuple[list[Stored], int]:
         if len(token) != 24:

@@ -70,7 +70,7 @@ class Metadata(Model):
     annotations: dict[str, str] = {}
 
 
-class Reference(Model):
+class KReference(Model):
     api_version: str
     kind: str
     name: str
@@ -80,7 +80,7 @@ class Reference(Model):
 class Destination(Model):
     """Where events go: a reference to a Service or Broker, or an absolute URL."""
 
-    ref: Reference | None = None
+    ref: KReference | None = None
     uri: str | None = Field(default=None, pattern=r"^https?://[^/]+")
 
     @model_validator(mode="after")
@@ -133,7 +133,7 @@ class AttributesFilter(Model):
 
 
 class BrokerSpec(Model):
-    config: Reference | None = None
+    config: KReference | None = None
     delivery: DeliverySpec = DeliverySpec()
 
 
@@ -233,12 +233,12 @@ class ContainerBase(Model):
     startup_probe: Inert
 
 
-class Container(ContainerBase):
+class RevisionContainer(ContainerBase):
     env: list[EnvVar[EnvSource]] = []
 
 
 class RevisionSpec(Model):
-    containers: list[Container] = Field(min_length=1, max_length=1)
+    containers: list[RevisionContainer] = Field(min_length=1, max_length=1)
     container_concurrency: int = Field(default=0, ge=0)
     timeout_seconds: float = Field(default=300, gt=0)
     volumes: list[PodVolume] = []
@@ -408,7 +408,7 @@ class ApiServerSource(Model):
 
 
 class SinkBindingSpec(Model):
-    subject: Reference
+    subject: KReference
     sink: Destination
 
 

@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from knative.local.cluster.gpu_nodes import GpuContainer, GpuNode
+from knative.local.cluster.gpu_nodes import GpuContainer, SimulatedGpuNode
 
 DRIVER = "580.95.05"
 LOAD = 0.8
@@ -55,7 +55,7 @@ class SimulatedGpus:
     gone.
     """
 
-    def __init__(self, node: GpuNode) -> None:
+    def __init__(self, node: SimulatedGpuNode) -> None:
         self.node = node
         self._held: dict[tuple[str, str], tuple[GpuContainer, tuple[int, ...]]] = {}
         self._xids: list[dict[str, Any]] = []

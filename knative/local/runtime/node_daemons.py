@@ -21,7 +21,7 @@ import aiohttp
 
 from knative.local.cluster import gpu_nodes
 from knative.local.cluster.client import ClusterApi, ClusterRequestFailed, cluster_api
-from knative.local.cluster.gpu_nodes import XID, GpuNode
+from knative.local.cluster.gpu_nodes import XID, SimulatedGpuNode
 from knative.local.resources.loader import Manifests
 from knative.local.runtime import assembly, gpu_script
 from knative.local.runtime.gpu_script import SimulatedGpus, XidOrder
@@ -38,7 +38,7 @@ TARGETS = "targets.json"
 class _Node:
     """One simulated node: its GPUs, its file system, and the processes on it."""
 
-    def __init__(self, node: GpuNode, directory: Path) -> None:
+    def __init__(self, node: SimulatedGpuNode, directory: Path) -> None:
         self.gpus = SimulatedGpus(node)
         self.directory = directory
         self.script = directory / _SCRIPT

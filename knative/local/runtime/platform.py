@@ -236,8 +236,8 @@ class Platform:
             self._spawn(ping.run(source, broker.accept))
         for watcher in self.manifests.api_servers.values():
             broker = self.brokers[assembly.sink_broker(watcher.spec.sink, watcher.metadata.namespace)]
-            for collection in apiserver.collections(watcher):
-                self._spawn(apiserver.watch(self.kubeconfig, collection, broker.accept))
+            for watched in apiserver.watched_kinds(watcher):
+                self._spawn(apiserver.watch(self.kubeconfig, watched, broker.accept))
 
     async def _start_node_daemons(self) -> None:
         if self._agents is None or not self.manifests.daemon_sets:

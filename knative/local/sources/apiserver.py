@@ -40,7 +40,7 @@ class _TooOld(Exception):
 
 
 @dataclass(frozen=True)
-class Collection:
+class WatchedKind:
     """One kind to watch. `namespace` None means all of them."""
 
     api_version: str
@@ -67,38 +67,38 @@ def plural(kind: str) -> str:
     return lower[:-1] + "ies" if lower.endswith("y") else lower + "s"
 
 
-def collections(source: ApiServerSource) -> list[Collection]:
+def watched_kinds(source: ApiServerSource) -> list[WatchedKind]:
     """What the source watches: its own namespace, or with an empty namespaceSelector every one."""
     namespace = None if source.spec.namespace_selector is not None else source.metadata.namespace
-    return [_collection(each, namespace) for each in source.spec.resources]
+    return [_watched_kind(each, namespace) for each in source.spec.resources]
 
 
-def _collection(resource: WatchedResource, namespace: str | None) -> Collection:
-    return Collection(resource.api_version, resource.kind, namespace, resource.selector.match_labels)
+def _watched_kind(resource: WatchedResource, namespace: str | None) -> WatchedKind:
+    return WatchedKind(resource.api_version, resource.kind, namespace, resource.selector.match_labels)
 
 
-def reference(server: str, change: str, collection: Collection, metadata: Mapping[str, Any], at: datetime) -> Record:
+def reference(server: str, change: str, watched: WatchedKind, metadata: Mapping[str, Any], at: datetime) -> Record:
     """The event of one change (`add`, `update` or `delete`)."""
     name, namespace = metadata["name"], metadata.get("namespace", "")
-    referred = {"kind": collection.kind, "namespace": namespace, "name": name, "apiVersion": collection.api_version}
+    referred = {"kind": watched.kind, "namespace": namespace, "name": name, "apiVersion": watched.api_version}
     attributes = {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),
         "type": f"dev.knative.apiserver.ref.{change}",
         "source": server,
-        "subject": f"/apis/{collection.api_version}/namespaces/{namespace}/{collection.kind.lower()}s/{name}",
+        "subject": f"/apis/{watched.api_version}/namespaces/{namespace}/{watched.kind.lower()}s/{name}",
         "time": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "datacontenttype": "application/json",
-        "apiversion": collection.api_version,
-        "kind": collection.kind,
+        "apiversion": watched.api_version,
+        "kind": watched.kind,
         "name": name,
         "namespace": namespace,
     }
     return Record(attributes, json.dumps(referred, separators=(",", ":")).encode())
 
 
-async def watch(kubeconfig: Path, collection: Collection, accept: Callable[[Record], Awaitable[None]]) -> None:
-    """Sends the changes of one collection to `accept` until cancelled.
+async def watch(kubeconfig: Path, watched: WatchedKind, accept: Callable[[Record], Awaitable[None]]) -> None:
+    """Sends the changes of one kind to `accept` until cancelled.
 
     The kubeconfig is read again for each new connection: tokens expire. Raises ClusterUnavailable at once if it cannot
     be used at the start.
@@ -108,11 +108,11 @@ async def watch(kubeconfig: Path, collection: Collection, accept: Callable[[Reco
     while True:
         try:
             async with access.session(aiohttp.ClientTimeout()) as session:
-                version = version or await _list(session, access, collection)
-                async for seen, change, metadata in _changes(session, access, collection, version):
+                version = version or await _list(session, access, watched)
+                async for seen, change, metadata in _changes(session, access, watched, version):
                     version, pause = seen, _FIRST_PAUSE_SECONDS
                     if change:
-                        await accept(reference(access.server, change, collection, metadata, datetime.now(UTC)))
+                        await accept(reference(access.server, change, watched, metadata, datetime.now(UTC)))
             await asyncio.sleep(_BETWEEN_WATCHES_SECONDS)
         except _TooOld:
             version = ""
@@ -120,15 +120,15 @@ async def watch(kubeconfig: Path, collection: Collection, accept: Callable[[Reco
             _log.error("a watch event was lost: the broker's log cannot be written: %s", error)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, KeyError, ClusterUnavailable) as error:
             level = logging.WARNING if pause == _FIRST_PAUSE_SECONDS else logging.DEBUG
-            _log.log(level, "watching %s broke off; trying again: %s %s", collection.path, type(error).__name__, error)
+            _log.log(level, "watching %s broke off; trying again: %s %s", watched.path, type(error).__name__, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             with contextlib.suppress(ClusterUnavailable):
                 access = await asyncio.to_thread(read_access, kubeconfig)
 
 
-async def _list(session: aiohttp.ClientSession, access: Access, collection: Collection) -> str:
-    url = f"{access.server}{collection.path}?{collection.query(limit='1')}"
+async def _list(session: aiohttp.ClientSession, access: Access, watched: WatchedKind) -> str:
+    url = f"{access.server}{watched.path}?{watched.query(limit='1')}"
     timeout, name = aiohttp.ClientTimeout(total=30), access.tls_server_name
     async with session.get(url, timeout=timeout, server_hostname=name, raise_for_status=True) as response:
         version: str = (await response.json())["metadata"]["resourceVersion"]
@@ -136,14 +136,14 @@ async def _list(session: aiohttp.ClientSession, access: Access, collection: Coll
 
 
 async def _changes(
-    session: aiohttp.ClientSession, access: Access, collection: Collection, version: str
+    session: aiohttp.ClientSession, access: Access, watched: WatchedKind, version: str
 ) -> AsyncIterator[tuple[str, str, Mapping[str, Any]]]:
     """(resourceVersion, change or "" for a bookmark, the object's metadata) until the server ends the watch."""
-    query = collection.query(
+    query = watched.query(
         watch="true", resourceVersion=version, allowWatchBookmarks="true", timeoutSeconds=str(_WATCH_SECONDS)
     )
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_WATCH_SECONDS + 30)
-    url, name = f"{access.server}{collection.path}?{query}", access.tls_server_name
+    url, name = f"{access.server}{watched.path}?{query}", access.tls_server_name
     async with session.get(url, timeout=timeout, server_hostname=name) as response:
         if response.status == 410:
             raise _TooOld

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from knative.local.broker.log import Delivery, Log, LogUnavailable, Routed
+from knative.local.broker.log import Log, LogUnavailable, PendingDelivery, Routed
 from tests.knative.conftest import record
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
-def announced() -> list[Delivery]:
+def announced() -> list[PendingDelivery]:
     return []
 
 
 @pytest.fixture
-async def log(tmp_path: Path, announced: list[Delivery]) -> AsyncIterator[Log]:
+async def log(tmp_path: Path, announced: list[PendingDelivery]) -> AsyncIterator[Log]:
     found = Log(tmp_path, announced.extend)
     yield found
     await found.close()
@@ -39,7 +39,7 @@ async def test_what_was_appended_is_in_the_file_when_the_call_returns(log: Log, 
     assert kept(tmp_path) == [("a", 0), ("b", 0)]
 
 
-async def test_a_record_comes_back_as_it_was(log: Log, announced: list[Delivery]) -> None:
+async def test_a_record_comes_back_as_it_was(log: Log, announced: list[PendingDelivery]) -> None:
     event = record(data=b"\x00\xff", subject="ä", time="2026-01-01T00:00:00Z")
     await log.append(Routed(event, ["a"]), 1.0)
     found = await log.due("a", 1.0, 10)
@@ -48,7 +48,7 @@ async def test_a_record_comes_back_as_it_was(log: Log, announced: list[Delivery]
 
 
 async def test_an_answer_and_the_completion_commit_together(
-    log: Log, tmp_path: Path, announced: list[Delivery]
+    log: Log, tmp_path: Path, announced: list[PendingDelivery]
 ) -> None:
     await log.append(Routed(record(), ["a"]), 1.0)
     await log.complete(announced[0], Routed(record("reply"), ["b", "c"]), 2.0)
@@ -56,14 +56,16 @@ async def test_an_answer_and_the_completion_commit_together(
     assert [each.trigger for each in announced] == ["a", "b", "c"]
 
 
-async def test_offsets_are_never_used_again(log: Log, announced: list[Delivery]) -> None:
+async def test_offsets_are_never_used_again(log: Log, announced: list[PendingDelivery]) -> None:
     for _ in range(3):
         await log.append(Routed(record(), ["a"]), 1.0)
         await log.complete(announced[-1], None, 1.0)
     assert [each.id for each in announced] == [1, 2, 3]
 
 
-async def test_due_deliveries_come_in_the_order_in_which_they_are_due(log: Log, announced: list[Delivery]) -> None:
+async def test_due_deliveries_come_in_the_order_in_which_they_are_due(
+    log: Log, announced: list[PendingDelivery]
+) -> None:
     for number in range(3):
         await log.append(Routed(record(number=str(number)), ["a"]), float(number))
     await log.postpone(announced[0], 4.0)
@@ -74,14 +76,16 @@ async def test_due_deliveries_come_in_the_order_in_which_they_are_due(log: Log, 
     assert await log.next_due("b", 0.0) is None
 
 
-async def test_a_postponed_delivery_keeps_its_attempts(log: Log, announced: list[Delivery], tmp_path: Path) -> None:
+async def test_a_postponed_delivery_keeps_its_attempts(
+    log: Log, announced: list[PendingDelivery], tmp_path: Path
+) -> None:
     await log.append(Routed(record(), ["a"]), 1.0)
     later = await log.postpone(await log.postpone(announced[0], 2.0), 3.0)
     assert (later.attempts, later.due) == (2, 3.0)
     assert (await log.due("a", 3.0, 1)) == [later]
 
 
-async def test_a_buried_delivery_starts_anew_with_its_reasons(log: Log, announced: list[Delivery]) -> None:
+async def test_a_buried_delivery_starts_anew_with_its_reasons(log: Log, announced: list[PendingDelivery]) -> None:
     await log.append(Routed(record(), ["a"]), 1.0)
     dead = await log.turn_to_dead_letter(await log.postpone(announced[0], 2.0), {"knativeerrordest": "http://f/"}, 3.0)
     (found,) = await log.due("a", 3.0, 1)
@@ -93,7 +97,7 @@ async def test_a_buried_delivery_starts_anew_with_its_reasons(log: Log, announce
 async def test_calls_at_the_same_time_share_commits(tmp_path: Path) -> None:
     batches: list[int] = []
 
-    def announce(deliveries: Sequence[Delivery]) -> None:
+    def announce(deliveries: Sequence[PendingDelivery]) -> None:
         batches.append(len(deliveries))
 
     log = Log(tmp_path, announce)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from knative.local.cluster import gpu_nodes
 from knative.local.cluster.client import ClusterApi, cluster_api
-from knative.local.cluster.gpu_nodes import GpuContainer, GpuNode
+from knative.local.cluster.gpu_nodes import GpuContainer, SimulatedGpuNode
 from tests.support.platforms import KUBECONFIG
 from tests.support.subscribers import serving
 
@@ -70,14 +70,14 @@ async def test_what_a_node_says_of_its_gpus(answering: Answering) -> None:
     throwing = node("l4-1", annotations={"sentinel.dev/xid": "0:79"})
     async with answering([without, unlabelled, odd, throwing]) as cluster:
         assert await gpu_nodes.simulated_gpu_nodes(cluster, all_simulated=True) == [
-            GpuNode("odd", "NVIDIA-L4", 8, 0),
-            GpuNode("l4-1", "NVIDIA-L4", 8, 23034 * 2**20, "0:79"),
+            SimulatedGpuNode("odd", "NVIDIA-L4", 8, 0),
+            SimulatedGpuNode("l4-1", "NVIDIA-L4", 8, 23034 * 2**20, "0:79"),
         ]
 
 
 def test_the_first_node_by_name_stands_for_its_kind() -> None:
-    def named(name: str, product: str = "L4", gpus: int = 4) -> GpuNode:
-        return GpuNode(name, product, gpus, 0)
+    def named(name: str, product: str = "L4", gpus: int = 4) -> SimulatedGpuNode:
+        return SimulatedGpuNode(name, product, gpus, 0)
 
     chosen = gpu_nodes.one_of_each_kind(
         [named("l4-10"), named("l4-2"), named("h100-1", "H100"), named("l4-3", gpus=8), named("l4-2a")]

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from knative.local.cluster.gpu_nodes import GpuContainer, GpuNode
+from knative.local.cluster.gpu_nodes import GpuContainer, SimulatedGpuNode
 from knative.local.runtime import gpu_script
 from knative.local.runtime.gpu_script import SimulatedGpus, XidOrder
 from shared.telemetry.fields import GPU_FIELDS
 
-NODE = GpuNode("h100-1", "NVIDIA-H100-80GB-HBM3", 4, 81559 * 2**20)
+NODE = SimulatedGpuNode("h100-1", "NVIDIA-H100-80GB-HBM3", 4, 81559 * 2**20)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -45,7 +45,7 @@ def test_what_it_holds() -> None:
 
 def test_a_gpu_is_the_same_at_every_start_and_no_others() -> None:
     first, again = SimulatedGpus(NODE), SimulatedGpus(NODE)
-    other = SimulatedGpus(GpuNode("h100-2", NODE.product, 4, 0))
+    other = SimulatedGpus(SimulatedGpuNode("h100-2", NODE.product, 4, 0))
     assert [first.uuid(index) for index in range(4)] == [again.uuid(index) for index in range(4)]
     assert len({each.uuid(index) for each in (first, other) for index in range(4)}) == 8
 

@@ -17,11 +17,11 @@ from aiohttp import web
 from knative.local.broker.wire import Record
 from knative.local.resources.manifests import ApiServerSource
 from knative.local.sources import apiserver
-from knative.local.sources.apiserver import Collection
+from knative.local.sources.apiserver import WatchedKind
 from tests.support.certificates import Authority
 from tests.support.subscribers import eventually
 
-DEPLOYMENTS = Collection("apps/v1", "Deployment", None, {"app.kubernetes.io/managed-by": "sentinel"})
+DEPLOYMENTS = WatchedKind("apps/v1", "Deployment", None, {"app.kubernetes.io/managed-by": "sentinel"})
 TOKEN = "Bearer let-me-in"
 
 
@@ -189,12 +189,12 @@ def source(**spec: object) -> ApiServerSource:
 
 
 def test_without_a_selector_only_the_source_s_own_namespace_is_watched() -> None:
-    assert apiserver.collections(source())[0].path == "/apis/batch/v1/namespaces/n/jobs"
-    assert apiserver.collections(source(namespaceSelector={}))[0].path == "/apis/batch/v1/jobs"
+    assert apiserver.watched_kinds(source())[0].path == "/apis/batch/v1/namespaces/n/jobs"
+    assert apiserver.watched_kinds(source(namespaceSelector={}))[0].path == "/apis/batch/v1/jobs"
 
 
 def test_labels_are_one_selector() -> None:
-    assert apiserver.collections(source())[0].query(limit="1") == "labelSelector=a%3Db%2Cc%3Dd&limit=1"
+    assert apiserver.watched_kinds(source())[0].query(limit="1") == "labelSelector=a%3Db%2Cc%3Dd&limit=1"
 
 
 @pytest.mark.parametrize(
@@ -205,4 +205,4 @@ def test_resources_are_named_as_the_adapter_names_them(kind: str, resource: str)
 
 
 def test_the_core_group_has_its_own_root() -> None:
-    assert Collection("v1", "Pod", None, {}).path == "/api/v1/pods"
+    assert WatchedKind("v1", "Pod", None, {}).path == "/api/v1/pods"
