@@ -48,7 +48,7 @@ TURN_SECONDS, FLUSH_SECONDS = 3.0, 8.0
 SETTLED_SECONDS = 30.0
 """After so long everything is imported and connected."""
 ONCE_SECONDS = 0.5
-"""What --once measures the CPU over."""
+"""What --once measures over: the CPU, and the utilization of MIG instances."""
 
 logger = logging.getLogger("sentinel.agent")
 
@@ -78,6 +78,7 @@ def _once(settings: AgentSettings, output: str) -> int:
     gpus, containers = _sources(settings)
     try:
         sampler = Sampler(settings.cluster, settings.node, gpus, HostNode(), containers)
+        gpus.read(datetime.now(UTC))  # MIG instances give their utilization since the reading before
         time.sleep(ONCE_SECONDS)
         reading = sampler.read(datetime.now(UTC))
     finally:

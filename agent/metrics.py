@@ -1,8 +1,9 @@
 """What Prometheus gets from one reading of a node.
 
 A field that NVIDIA's dcgm-exporter has too is exported under its name, in its unit and with its labels, so that its
-dashboards work unchanged: agent/metrics.csv. Every other field is `sentinel_agent_gpu_` or `sentinel_agent_node_` and
-its name. The labels are those of dcgm-exporter 4.5:
+dashboards work unchanged: agent/metrics.csv. Its column `entity` says what has the metric: `gpu` (a whole GPU), `mig`
+(a MIG instance, whose utilization dcgm-exporter has under another name), or both where it is empty. Every other field
+is `sentinel_agent_gpu_` or `sentinel_agent_node_` and its name. The labels are those of dcgm-exporter 4.5:
 
     gpu, device         NVML's index, and `nvidia` with it; of the parent for a MIG instance
     UUID, pci_bus_id, modelName
@@ -16,7 +17,7 @@ Prometheus' client ends the name of every counter in `_total`, which dcgm-export
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -40,13 +41,17 @@ _NODE_STATE = "How the agent found the node: 1 for the state that it has."
 
 @dataclass(frozen=True)
 class _Exported:
-    """How a field is exported: value * multiply / divide."""
+    """How a field is exported: value * multiply / divide. entity: see agent/metrics.csv."""
 
     metric: str
     type: str
     help: str
     multiply: int = 1
     divide: int = 1
+    entity: str = ""
+
+    def covers(self, gpu: GpuReading) -> bool:
+        return not self.entity or self.entity == ("gpu" if gpu.parent is None else "mig")
 
     def value(self, measured: float) -> float:
         return measured * self.multiply / self.divide
@@ -56,17 +61,21 @@ def _own(prefix: str, field: Field) -> _Exported:
     return _Exported(f"{prefix}_{field.name}", "counter" if field.counter else "gauge", f"{field.help}.")
 
 
-def _of_gpus() -> Mapping[str, _Exported]:
-    found = {name: _own("sentinel_agent_gpu", field) for name, field in GPU_FIELDS.items()}
+def _of_gpus() -> Sequence[tuple[str, _Exported]]:
+    """Each field, with each metric that it is exported as."""
+    found: dict[str, list[_Exported]] = {}
     with files("agent").joinpath("metrics.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             field = GPU_FIELDS[row["field"]]
             unit = f", in {row['unit']}" if row["unit"] else ""
-            exported = _Exported(
-                row["metric"], row["type"], f"{field.help}{unit}.", int(row["multiply"]), int(row["divide"])
-            )
-            found[field.name] = exported
-    return found
+            factors = int(row["multiply"]), int(row["divide"])
+            exported = _Exported(row["metric"], row["type"], f"{field.help}{unit}.", *factors, row["entity"])
+            found.setdefault(field.name, []).append(exported)
+    return [
+        (name, exported)
+        for name, field in GPU_FIELDS.items()
+        for exported in found.get(name) or [_own("sentinel_agent_gpu", field)]
+    ]
 
 
 _GPU_METRICS = _of_gpus()
@@ -139,8 +148,10 @@ def _families(reading: NodeReading) -> Iterator[Metric]:
             yield _family(exported, [(host, value)])
     labelled = [(labels, gpu) for gpu in reading.gpus for labels in _labels(gpu, reading)]
     yield _states("sentinel_agent_gpu_state", _GPU_STATE, GpuState, [(labels, gpu.state) for labels, gpu in labelled])
-    for name, exported in _GPU_METRICS.items():
-        if samples := [(labels, gpu.metrics[name]) for labels, gpu in labelled if name in gpu.metrics]:
+    for name, exported in _GPU_METRICS:
+        if samples := [
+            (labels, gpu.metrics[name]) for labels, gpu in labelled if name in gpu.metrics and exported.covers(gpu)
+        ]:
             yield _family(exported, samples)
 
 

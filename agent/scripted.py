@@ -25,6 +25,7 @@ before stays in force. Example:
         parent: GPU-5d2f8a7e-0000-0000-0000-000000000001
         profile: 1g.10gb
         instance: 7                  # NVML's id of the GPU instance
+        load: 0.5                    # may be left out: an instance has no utilization then
         metrics: {memory_used_bytes: 1073741824}
     xids:
       - {gpu: GPU-5d2f8a7e-0000-0000-0000-000000000000, xid: 79, at: "2026-01-01T00:00:00Z"}
@@ -32,8 +33,8 @@ before stays in force. Example:
 `at` is a moment, or a duration since the agent started. An XID is seen once, at its time. One whose moment was before
 the agent started is not seen; one that is written down later with a moment that has passed is seen at once.
 
-What `metrics` does not give of a whole GPU follows from its load: utilization, memory, temperature, power, clocks.
-A GPU that is lost or hung has no metrics, and an instance has those that are given.
+What `metrics` does not give of a whole GPU follows from its load: utilization, memory, temperature, power, clocks. Of
+an instance, only its utilization follows from its load. A GPU that is lost or hung has no metrics.
 """
 
 import json
@@ -102,7 +103,7 @@ class ScriptedGpu(Wire):
     index: Annotated[int, Field(ge=0, lt=256)]
     product: Text
     state: GpuState = GpuState.OK
-    load: Share = 0.0
+    load: Share | None = None
     loads: Annotated[tuple[LoadStep, ...], Field(max_length=1_000)] = ()
     metrics: Annotated[dict[str, float], AfterValidator(_fields)] = Field(default_factory=dict)
     containers: Annotated[tuple[ScriptedContainer, ...], Field(max_length=64)] = ()
@@ -196,14 +197,17 @@ class ScriptedGpus:
     def _reading(self, gpu: ScriptedGpu, now: datetime) -> GpuReading:
         metrics: dict[str, float] = {}
         if gpu.state is GpuState.OK:
-            metrics = dict(gpu.metrics) if gpu.parent else _simulated(self._load(gpu, now), gpu.metrics)
-            if gpu.parent is None:
+            load = self._load(gpu, now)
+            if gpu.parent is not None:
+                metrics = ({} if load is None else _utilization(load)) | gpu.metrics
+            else:
+                metrics = _simulated(load or 0.0, gpu.metrics)
                 metrics.setdefault("last_xid", self._last_xids.get(gpu.gpu, 0))
         return GpuReading(
             gpu.gpu, gpu.index, gpu.product, gpu.state, gpu.parent, gpu.profile, metrics, instance=gpu.instance
         )
 
-    def _load(self, gpu: ScriptedGpu, now: datetime) -> float:
+    def _load(self, gpu: ScriptedGpu, now: datetime) -> float | None:
         begun = [step for step in gpu.loads if self._moment(step.at) <= now]
         return max(begun, key=lambda step: self._moment(step.at)).load if begun else gpu.load
 
@@ -244,14 +248,17 @@ def _version(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def _utilization(load: float) -> dict[str, float]:
+    return {"utilization_percent": 100 * load, "memory_utilization_percent": 60 * load}
+
+
 def _simulated(load: float, given: Mapping[str, float]) -> dict[str, float]:
     """What a GPU under this load measures, after an H100: at load 0 it is idle, at load 1 near its limits."""
     total, limit = given.get("memory_total_bytes", 80 * 2**30), given.get("power_limit_watts", 700)
     highest = given.get("sm_clock_maximum_hertz", 1.98e9)
     used = total * (0.01 + 0.9 * load)
     return {
-        "utilization_percent": 100 * load,
-        "memory_utilization_percent": 60 * load,
+        **_utilization(load),
         "memory_total_bytes": total,
         "memory_used_bytes": used,
         "memory_free_bytes": total - used,

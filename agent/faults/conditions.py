@@ -17,7 +17,7 @@ that cannot be told is None.
 
 Peers are whole GPUs of the same product on the same node with the same power limit, busy, and with about the same
 utilization. A GPU that throttles, or whose clocks a user has set, is not compared: its slowness has a known reason. A
-GPU alone has no peers, and neither has one that is divided by MIG, whose utilization NVML does not give.
+GPU alone has no peers, and neither has one that is divided by MIG: NVML gives the utilization of its slices alone.
 """
 
 import statistics

@@ -13,6 +13,9 @@ A row gives one field of shared/telemetry/gpu_fields.csv:
 For nvmlDeviceGetFieldValues the argument is one id (NVML_FI_...), and all ids of a GPU are asked for in one call. The
 part `links` asks for each NVLink of the GPU, and the field is their sum. Where a field has several rows, the first one
 that the GPU supports counts; functions come before field ids.
+
+For nvmlGpmMetricsGet the argument is the id of a metric (NVML_GPM_METRIC_...). MIG instances alone are asked for it;
+see agent.nvml.gpm.
 """
 
 import csv
@@ -30,6 +33,7 @@ from shared.telemetry.fields import GPU_FIELDS
 
 _FIELD_VALUES = "nvmlDeviceGetFieldValues"
 _LINKS = "links"
+_GPM_METRICS = "nvmlGpmMetricsGet"
 
 Number = ctypes.c_uint | ctypes.c_ulonglong
 _RESULTS: Mapping[str, type[Number]] = {"uint": ctypes.c_uint, "ulonglong": ctypes.c_ulonglong}
@@ -76,15 +80,25 @@ class FieldId:
 
 
 @dataclass(frozen=True)
+class GpmMetric:
+    """A field that nvmlGpmMetricsGet gives of a GPU instance."""
+
+    name: str
+    id: int
+    output: Output
+
+
+@dataclass(frozen=True)
 class CallTable:
     """Everything that is asked of one GPU, or of one MIG instance."""
 
     calls: tuple[Call, ...]
     field_ids: tuple[FieldId, ...]
+    gpm_metrics: tuple[GpmMetric, ...]
 
     def of_mig_instance(self) -> "CallTable":
         """What an instance answers: no field ids, which are of the whole GPU."""
-        return CallTable(tuple(call for call in self.calls if call.mig), ())
+        return replace(self, calls=tuple(call for call in self.calls if call.mig), field_ids=())
 
 
 @functools.cache
@@ -92,12 +106,15 @@ def call_table() -> CallTable:
     """The rows of calls.csv."""
     calls: dict[tuple[str, str], Call] = {}
     field_ids = []
+    gpm_metrics = []
     with files("agent.nvml").joinpath("calls.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             output = _output(row)
             name, argument = row["function"], row["argument"]
             if name == _FIELD_VALUES:
                 field_ids.append(FieldId(argument, getattr(pynvml, argument), output, row["part"] == _LINKS))
+            elif name == _GPM_METRICS:
+                gpm_metrics.append(GpmMetric(argument, getattr(pynvml, argument), output))
             elif known := calls.get((name, argument)):
                 calls[name, argument] = replace(known, outputs=(*known.outputs, output))
             else:
@@ -112,7 +129,7 @@ def call_table() -> CallTable:
                     mig=row["mig"] == "yes",
                     constant=row["constant"] == "yes",
                 )
-    return CallTable(tuple(calls.values()), tuple(field_ids))
+    return CallTable(tuple(calls.values()), tuple(field_ids), tuple(gpm_metrics))
 
 
 def _output(row: dict[str, str]) -> Output:

@@ -3,7 +3,7 @@
 import ctypes
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ import pynvml
 
 from agent.nvml.calls import call_table
 from agent.nvml.codes import Meaning, meaning_of, raise_if_over
+from agent.nvml.gpm import GpmSampler
 from agent.nvml.measurements import Measurements
 from agent.readings import GpuReading
 
@@ -24,14 +25,15 @@ _PROFILE = re.compile(r"MIG (\S+)$")  # NVML's name of an instance: "NVIDIA H100
 class Gpu:
     """A GPU of a session. Its methods raise NVMLError whose meaning is GPU_LOST or SESSION_OVER, and no other.
 
-    identity: a reading without metrics.
+    identity: a reading without metrics. clock: seconds, monotonic.
     """
 
-    def __init__(self, handle: Any, identity: GpuReading) -> None:
+    def __init__(self, handle: Any, identity: GpuReading, clock: Callable[[], float]) -> None:
         self._handle = handle
         self._identity = identity
         self._measurements = Measurements(identity.gpu, call_table())
         self._instances: dict[str, _Instance] = {}
+        self._gpm = GpmSampler(handle, identity.gpu, call_table().gpm_metrics, clock)
         self._mig_mode: bool | None = False
         self._events = self._register_for_xids()
 
@@ -39,7 +41,7 @@ class Gpu:
         """The GPU, then its MIG instances."""
         self._find_instances()
         whole = self._identity._replace(metrics=self._measurements.read(self._handle))
-        return (whole, *(instance.read() for instance in list(self._instances.values())))
+        return (whole, *self._read_instances())
 
     def xids(self) -> Iterator[tuple[str, int]]:
         """The XID errors since the last time: the UUID of the GPU or the MIG instance, and the number."""
@@ -54,7 +56,8 @@ class Gpu:
             yield self._uuid_of(event), event.eventData
 
     def close(self) -> None:
-        """Lets go of the events. Raises nothing: of a GPU that is lost, nothing can be let go."""
+        """Lets go of the samples and the events. Raises nothing: of a GPU that is lost, nothing can be let go."""
+        self._gpm.close()
         if self._events is not None:
             with suppress(pynvml.NVMLError):
                 pynvml.nvmlEventSetFree(self._events)
@@ -84,6 +87,14 @@ class Gpu:
                 return found[0]
         return self._identity.gpu
 
+    def _read_instances(self) -> Iterator[GpuReading]:
+        """The MIG instances. GPM is asked after everything else, once for each GPU instance."""
+        readings = [(instance.gpu_instance, instance.read()) for instance in self._instances.values()]
+        averages = self._gpm.read(dict.fromkeys(number for number, _ in readings))
+        for number, reading in readings:
+            found = averages.get(number)
+            yield reading._replace(metrics={**reading.metrics, **found}) if found else reading
+
     def _find_instances(self) -> None:
         """The instances of now. They may come and go at any time, and a handle may become that of another instance."""
         found: dict[str, _Instance] = {}
@@ -94,6 +105,8 @@ class Gpu:
                 known.handle = handle
             except pynvml.NVMLError as error:  # gone meanwhile
                 raise_if_over(error)
+        # A GPU instance all of whose compute instances are new may itself be a new one that has the id of an old one.
+        self._gpm.keep({one.gpu_instance for uuid, one in found.items() if uuid in self._instances})
         self._instances = found
 
     def _instance_handles(self) -> Iterator[Any]:

@@ -1,7 +1,6 @@
 """Reads one GPU or one MIG instance: asks every call of its table, and remembers which of them it does not support."""
 
 import ctypes
-import logging
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,9 +9,7 @@ from typing import Any
 import pynvml
 
 from agent.nvml.calls import Call, CallTable, FieldId
-from agent.nvml.codes import Meaning, meaning_of
-
-_log = logging.getLogger(__name__)
+from agent.nvml.failures import Failures
 
 # nvmlFieldValue_t: fieldId, scopeId, timestamp, latencyUsec, valueType, nvmlReturn, value (a union of 8 bytes). Read in
 # one go: each attribute of a structure of pynvml costs a call of Python.
@@ -43,7 +40,7 @@ class Measurements:
     """
 
     def __init__(self, entity: str, table: CallTable) -> None:
-        self._entity = entity
+        self._failures = Failures(entity)
         self._calls = list(table.calls)
         self._direct_calls: list[_DirectCall] = []
         self._constants: dict[str, float] = {}
@@ -51,7 +48,6 @@ class Measurements:
         self._field_ids: list[FieldId] = []
         self._values: Any = ()
         self._explored = False
-        self._reported: set[str] = set()
 
     def read(self, handle: Any) -> dict[str, float]:
         """What the GPU says, by field; who reads it checks the bounds. A call that fails is absent this time, and one
@@ -67,7 +63,7 @@ class Measurements:
             try:
                 result = call.function(handle, *call.arguments)
             except pynvml.NVMLError as error:
-                if self._comes_back(call.name, error.value):
+                if self._failures.comes_back(call.name, error.value):
                     supported.append(call)
                 continue
             if call.constant:
@@ -92,7 +88,7 @@ class Measurements:
         unsupported = []
         for call in self._direct_calls:
             if code := call.function(handle, *call.arguments, call.reference):
-                if not self._comes_back(call.name, code):
+                if not self._failures.comes_back(call.name, code):
                     unsupported.append(call)
             else:
                 metrics[call.field] = call.number.value * call.factor
@@ -124,7 +120,7 @@ class Measurements:
             return
         code = pynvml.nvmlLib.nvmlDeviceGetFieldValues(handle, len(self._values), self._values)
         if code != pynvml.NVML_SUCCESS:
-            if not self._comes_back("nvmlDeviceGetFieldValues", code):
+            if not self._failures.comes_back("nvmlDeviceGetFieldValues", code):
                 self._ask_for([])
             return
         answers = _FIELD_VALUE.iter_unpack(self._values)
@@ -141,7 +137,7 @@ class Measurements:
         """Takes the answer of a field that the GPU has once, and returns it while it is supported, or None."""
         *_, kind, code, raw = answer
         output = wanted.output
-        if code != pynvml.NVML_SUCCESS and not self._comes_back(wanted.name, code):
+        if code != pynvml.NVML_SUCCESS and not self._failures.comes_back(wanted.name, code):
             return None
         if output.field in metrics and not self._explored:
             return None
@@ -156,7 +152,7 @@ class Measurements:
             *_, kind, code, raw = next(answers)
             if code == pynvml.NVML_SUCCESS:
                 total += _VALUES[kind].unpack_from(raw)[0] if kind < len(_VALUES) else 0.0
-            elif self._comes_back(wanted.name, code):
+            elif self._failures.comes_back(wanted.name, code):
                 complete = False
             else:
                 unsupported.add(scope)
@@ -167,21 +163,3 @@ class Measurements:
         if not unsupported:
             return wanted
         return replace(wanted, scopes=tuple(scope for scope in wanted.scopes if scope not in unsupported))
-
-    def _comes_back(self, call: str, code: int) -> bool:
-        """Whether a call that failed is worth asking again. Raises NVMLError where nothing else can be asked either."""
-        match meaning_of(code):
-            case Meaning.UNSUPPORTED:
-                self._report(f"{call} is not supported ({pynvml.NVMLError(code)}); it is left out")
-                return False
-            case Meaning.PASSING:
-                self._report(f"{call} failed: {pynvml.NVMLError(code)}; it is asked again")
-                return True
-            case _:
-                raise pynvml.NVMLError(code)
-
-    def _report(self, message: str) -> None:
-        """Says each thing once."""
-        if message not in self._reported:
-            self._reported.add(message)
-            _log.info("%s: %s", self._entity, message)

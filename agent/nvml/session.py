@@ -43,13 +43,14 @@ class Session:
     indexes: NVML's number of each GPU when it was first seen, kept from session to session. NVML numbers anew when a
     GPU is gone, and two GPUs of one sample must not have the same number.
 
-    proc_gpus: where the driver's module shows its GPUs.
+    proc_gpus: where the driver's module shows its GPUs. clock: seconds, monotonic.
 
     Raises NVMLError when the driver cannot be used, as `read` does.
     """
 
-    def __init__(self, indexes: dict[str, int], proc_gpus: Path) -> None:
+    def __init__(self, indexes: dict[str, int], proc_gpus: Path, clock: Callable[[], float]) -> None:
         pynvml.nvmlInit()
+        self._clock = clock
         self._gpus: dict[str, Gpu] = {}
         self.complete = True
         """Whether every GPU that NVML counts could be opened; one that this process may not open counts as none."""
@@ -97,7 +98,7 @@ class Session:
             product: str = pynvml.nvmlDeviceGetName(handle)
             index = _index(indexes, uuid, number)
             self.identities[uuid] = GpuReading(uuid, index, product, pci_bus_id=_pci_bus_id(handle))
-            self._gpus[uuid] = Gpu(handle, self.identities[uuid])
+            self._gpus[uuid] = Gpu(handle, self.identities[uuid], self._clock)
         except pynvml.NVMLError as error:
             meaning = meaning_of(error.value)
             if meaning is Meaning.SESSION_OVER:

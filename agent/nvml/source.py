@@ -18,7 +18,9 @@ module says in /proc.
 """
 
 import logging
+import time
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -40,7 +42,7 @@ class NvmlSource:
 
     deadline, opening_deadline: seconds for a reading, and for one that initialises NVML: without persistence mode the
     driver then starts every GPU, which takes some seconds each. pci_devices, proc_gpus: where the kernel shows the PCI
-    bus, and where the driver's module shows its GPUs.
+    bus, and where the driver's module shows its GPUs. clock: seconds, monotonic.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class NvmlSource:
         *,
         pci_devices: Path = pci.DEVICES,
         proc_gpus: Path = procfs.GPUS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pci_devices = pci_devices
         self._proc_gpus = proc_gpus
+        self._clock = clock
         self._deadline = deadline
         self._opening_deadline = opening_deadline
         self._watchdog = Watchdog("nvml")
@@ -109,7 +113,7 @@ class NvmlSource:
                     self._session.take_xids(reading)
                 self._close_session()
                 self._opened_at = reading.now
-                self._session = session = Session(self._indexes, self._proc_gpus)
+                self._session = session = Session(self._indexes, self._proc_gpus, self._clock)
                 if session.driver != self._driver:
                     _log.info("the driver is %s", session.driver)
                 self._driver = session.driver

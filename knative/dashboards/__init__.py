@@ -19,7 +19,7 @@ _SCHEMA = 39
 VARIABLES = {
     "cluster": "label_values(sentinel_cluster_away, cluster)",
     "team": "label_values(sentinel_workloads, team)",
-    "workload": "label_values(DCGM_FI_DEV_GPU_UTIL, pod)",
+    "workload": "label_values(DCGM_FI_DEV_FB_USED, pod)",
 }
 """What a reader chooses, and where the choices come from; all of them at first."""
 

@@ -61,11 +61,14 @@ def test_every_field_is_exported_under_one_name() -> None:
     assert {"sentinel_agent_gpu_nvlinks_active", "sentinel_agent_node_load1"} <= series.keys()
 
 
-def test_the_table_names_fields_that_are_there_each_once() -> None:
+def test_the_table_names_fields_that_are_there_each_once_for_gpus_and_for_mig_instances() -> None:
     with files("agent").joinpath("metrics.csv").open(encoding="utf-8") as file:
-        fields = [row["field"] for row in csv.DictReader(file)]
-    assert set(fields) <= set(GPU_FIELDS)
-    assert len(fields) == len(set(fields))
+        rows = [(row["field"], row["entity"]) for row in csv.DictReader(file)]
+    assert {field for field, _ in rows} <= set(GPU_FIELDS)
+    entities: dict[str, list[str]] = {}
+    for field, entity in rows:
+        entities.setdefault(field, []).append(entity)
+    assert {tuple(of_field) for of_field in entities.values()} == {("",), ("gpu", "mig")}
 
 
 def test_a_container_is_named_and_each_of_several_gets_the_series() -> None:
@@ -91,6 +94,17 @@ def test_a_mig_instance_has_the_labels_of_its_gpu_and_its_own() -> None:
         {**mig, "GPU_I_ID": "7"},
         {**mig, "GPU_I_ID": "MIG-None"},
     ]
+
+
+def test_the_utilization_of_a_mig_instance_is_a_ratio_with_the_names_of_dcgm_exporter() -> None:
+    metrics = {"utilization_percent": 87.5, "memory_utilization_percent": 25.0}
+    instance = gpu_reading(gpu="MIG-7", parent="GPU-0", profile="1g.10gb", instance=7, metrics=metrics)
+    series = series_of(node_reading(gpu_reading(metrics={"utilization_percent": 40.0}), instance))
+    mig = {**LABELS, "GPU_I_PROFILE": "1g.10gb", "GPU_I_ID": "7"}
+    assert series["DCGM_FI_PROF_GR_ENGINE_ACTIVE"] == [(mig, 0.875)]
+    assert series["DCGM_FI_PROF_DRAM_ACTIVE"] == [(mig, 0.25)]
+    assert series["DCGM_FI_DEV_GPU_UTIL"] == [(LABELS, 40.0)]
+    assert "DCGM_FI_DEV_MEM_COPY_UTIL" not in series
 
 
 def test_a_state_is_one_and_the_others_are_zero() -> None:

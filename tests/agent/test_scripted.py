@@ -60,6 +60,14 @@ def test_load_changes_at_its_times_and_the_metrics_with_it(path: Path) -> None:
     assert found[0]["power_watts"] < found[3]["power_watts"] < found[1]["power_watts"]
 
 
+def test_a_mig_instance_has_a_utilization_where_it_has_a_load(path: Path) -> None:
+    instance = {**GPU, "parent": "GPU-0", "profile": "1g.10gb", "metrics": {"memory_used_bytes": 1}}
+    gpus = source(path, gpus=[GPU, {**instance, "gpu": "MIG-1", "load": 0.5}, {**instance, "gpu": "MIG-2"}])
+    _, loaded, other = gpus.read(START).gpus
+    utilization = {"utilization_percent": 50, "memory_utilization_percent": 30}
+    assert (loaded.metrics, other.metrics) == ({"memory_used_bytes": 1, **utilization}, {"memory_used_bytes": 1})
+
+
 def test_a_metric_that_is_given_counts(path: Path) -> None:
     gpus = source(path, gpus=[{**GPU, "load": 0.5, "metrics": {"power_watts": 12, "nvlinks_active": 18}}])
     metrics = gpus.read(START).gpus[0].metrics

@@ -18,6 +18,8 @@ def test_it_prints_what_the_driver_says_and_its_exit_code_tells_that_a_gpu_is_lo
     driver: NvmlScript, compiled_nvml: Path, tmp_path: Path
 ) -> None:
     driver.has_mig_instance(0, 0, "1g.10gb", gpu_instance=7)
+    driver.has_gpm(0)
+    driver.uses(0, 7, graphics=60, memory=25)
     driver.fails("gpu1", "nvmlDeviceGetPowerUsage", pynvml.NVML_ERROR_GPU_IS_LOST)
     environment = {
         **os.environ,
@@ -37,3 +39,4 @@ def test_it_prints_what_the_driver_says_and_its_exit_code_tells_that_a_gpu_is_lo
         (uuid_of(1), None, "lost"),
     ]
     assert printed["gpus"][0]["metrics"]["power_limit_watts"] == 700
+    assert printed["gpus"][1]["metrics"]["utilization_percent"] == 60

@@ -13,6 +13,10 @@
  * ENTITY is system, gpuN, or gpuN.migM. The FUNCTION `*` stands for all functions of the entity; those of `system` for
  * all there are. Functions have no version in their name (nvmlDeviceGetCount). What no line names is not supported.
  * An event reaches the sets that were made before its number was in the script.
+ *
+ * GPM has counters of each GPU instance. Each sample moves them on: `gpu0 nvmlGpmMigSampleGet:7 CYCLES GRAPHICS MEMORY`
+ * says by how many cycles in all, with the graphics engine active, and with the memory active. The line
+ * `gpu0 gpm:METRIC 1` says that the GPU gives this metric; `gpu0 gpm:METRIC error CODE` is the metric's own code.
  */
 
 #include <pthread.h>
@@ -35,6 +39,7 @@ enum {
 
 enum { GPUS = 16, MIGS = 8, SLOTS = 4096, EVENTS = 1024, SETS = 256, SYSTEM = GPUS * (MIGS + 1), ENTITIES = SYSTEM + 1 };
 enum { NAME = 48, TEXT = 96, NUMBERS = 8 };
+enum { SAMPLES = 256, GPU_INSTANCES = 16, COUNTERS = 3, GPM_METRICS = 477 };
 enum { ANY = -1 };
 enum kind { NONE, GIVES, FAILS, HANGS };
 
@@ -68,6 +73,11 @@ typedef struct {
 } Calls;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sample {
+    int used, gpu, gpu_instance;
+    unsigned long long counters[COUNTERS]; /* cycles, of them with the graphics engine active, with the memory active */
+} samples[SAMPLES];
+static unsigned long long counters[GPUS][GPU_INSTANCES][COUNTERS];
 static Line lines[SLOTS];
 static Line everything[ENTITIES]; /* the `*` of each entity */
 static Event events[EVENTS];
@@ -396,6 +406,92 @@ int nvmlDeviceGetMigDeviceHandleByIndex(int *device, unsigned index, int **mig) 
     if (index >= MIGS) return INVALID_ARGUMENT;
     *mig = &entities[GPUS + (device - entities) * MIGS + index];
     return look_up((int)(*mig - entities), "nvmlDeviceGetUUID", ANY, ANY, &answer) ? NOT_FOUND : SUCCESS;
+}
+
+typedef struct {
+    unsigned version, supported;
+} GpmSupport;
+
+int nvmlGpmQueryDeviceSupport(int *device, GpmSupport *support) {
+    Line answer;
+    if (support->version != 1) return ARGUMENT_VERSION_MISMATCH;
+    int code = answered(device, "nvmlGpmQueryDeviceSupport", ANY, &answer);
+    if (!code) support->supported = (unsigned)answer.numbers[0];
+    return code;
+}
+
+int nvmlGpmSampleAlloc(struct sample **allocated) {
+    Line answer;
+    int code = answered(&entities[SYSTEM], "nvmlGpmSampleAlloc", ANY, &answer);
+    if (code && code != NOT_SUPPORTED) return code;
+    struct sample *sample = samples;
+    while (sample->used) sample++;
+    *sample = (struct sample){.used = 1, .gpu_instance = ANY};
+    *allocated = sample;
+    return SUCCESS;
+}
+
+int nvmlGpmSampleFree(struct sample *sample) {
+    if (!initialized) return UNINITIALIZED;
+    if (!sample->used) {
+        fprintf(stderr, "NVML: a sample is freed twice\n");
+        abort();
+    }
+    sample->used = 0;
+    return SUCCESS;
+}
+
+/* Tests ask how many samples are allocated and not freed. */
+int scriptedSamples(void) {
+    int used = 0;
+    for (int index = 0; index < SAMPLES; index++) used += samples[index].used;
+    return used;
+}
+
+int nvmlGpmMigSampleGet(int *device, unsigned gpu_instance, struct sample *sample) {
+    Line answer;
+    int code = answered(device, "nvmlGpmMigSampleGet", (long)gpu_instance, &answer);
+    if (code) return code;
+    if (gpu_instance >= GPU_INSTANCES || !sample->used) return INVALID_ARGUMENT;
+    int gpu = (int)(device - entities);
+    sample->gpu = gpu, sample->gpu_instance = (int)gpu_instance;
+    for (int index = 0; index < COUNTERS; index++)
+        sample->counters[index] = counters[gpu][gpu_instance][index] += answer.numbers[index];
+    return SUCCESS;
+}
+
+typedef struct {
+    unsigned id;
+    int code;
+    double value;
+    const char *names[3];
+} GpmMetric;
+
+typedef struct {
+    unsigned version, count;
+    struct sample *before, *after;
+    GpmMetric metrics[GPM_METRICS];
+} GpmMetrics;
+
+/* As in nvml.h: 1 is the utilization of the graphics engine, 10 that of the memory's bandwidth. No cycles give NaN. */
+int nvmlGpmMetricsGet(GpmMetrics *asked) {
+    Line answer;
+    struct sample *before = asked->before, *after = asked->after;
+    if (!initialized) return UNINITIALIZED;
+    if (asked->version != 1) return ARGUMENT_VERSION_MISMATCH;
+    if (!before->used || !after->used || before->gpu != after->gpu || before->gpu_instance != after->gpu_instance ||
+        before->counters[0] > after->counters[0])
+        return INVALID_ARGUMENT;
+    int code = look_up(after->gpu, "nvmlGpmMetricsGet", ANY, ANY, &answer);
+    if (code && code != NOT_SUPPORTED) return code;
+    double cycles = (double)(after->counters[0] - before->counters[0]);
+    for (unsigned index = 0; index < asked->count; index++) {
+        GpmMetric *metric = &asked->metrics[index];
+        int counter = metric->id == 1 ? 1 : 2;
+        metric->code = look_up(after->gpu, "gpm", metric->id, ANY, &answer);
+        metric->value = metric->code ? -1 : 100 * (double)(after->counters[counter] - before->counters[counter]) / cycles;
+    }
+    return SUCCESS;
 }
 
 int nvmlEventSetCreate(EventSet **created) {

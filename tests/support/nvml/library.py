@@ -28,4 +28,5 @@ def load(library: Path) -> ctypes.CDLL:
     """Loads it into this process: the dynamic linker gives it to pynvml, which asks for the same soname."""
     loaded = ctypes.CDLL(str(library))
     loaded.scriptedCalls.restype = ctypes.c_ulong
+    loaded.scriptedSamples.restype = ctypes.c_int
     return loaded

@@ -138,6 +138,17 @@ class NvmlScript:
         self._lines = {key: answer for key, answer in self._lines.items() if key[0] != entity}
         self._write()
 
+    def has_gpm(self, gpu: int) -> None:
+        """A GPU as of Hopper: it gives the utilization of its MIG instances."""
+        metrics = (pynvml.NVML_GPM_METRIC_GRAPHICS_UTIL, pynvml.NVML_GPM_METRIC_DRAM_BW_UTIL)
+        self._lines |= {(f"gpu{gpu}", f"gpm:{metric}"): "1" for metric in metrics}
+        self.gives(f"gpu{gpu}", "nvmlGpmQueryDeviceSupport", 1)
+
+    def uses(self, gpu: int, gpu_instance: int, graphics: int, memory: int, cycles: int = 1_000) -> None:
+        """How a GPU instance is used in the time before each sample from now on: percent of the cycles."""
+        active = (graphics * cycles // 100, memory * cycles // 100)
+        self.gives(f"gpu{gpu}", f"nvmlGpmMigSampleGet:{gpu_instance}", cycles, *active)
+
     def raises_xid(
         self, gpu: int, xid: int, gpu_instance: int = NO_INSTANCE, compute_instance: int = NO_INSTANCE
     ) -> None:
@@ -149,6 +160,12 @@ class NvmlScript:
         """How often a function was called in this process."""
         calls: int = self._library.scriptedCalls(entity.encode(), function.encode(), ctypes.c_long(argument))
         return calls
+
+    @property
+    def samples(self) -> int:
+        """How many samples of GPM are allocated and not freed in this process."""
+        samples: int = self._library.scriptedSamples()
+        return samples
 
     def _set(self, entity: str, function: str, answer: str) -> None:
         self._lines[entity, function] = answer
