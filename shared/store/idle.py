@@ -42,10 +42,12 @@ class IdleRows:
         unit = _UNITS[table]
         until = now - _REST[table]
         units = max(1, int(rules.window / unit))
+        least = max(1, int(_COVERED * units))
         values = {
             "since": until - units * unit,
+            "newest": until - (units - least + 1) * unit,
             "until": until,
-            "least": max(1, int(_COVERED * units)),
+            "least": least,
             "threshold": rules.threshold_percent,
             "teams": None if teams is None else sorted(teams),
         }
@@ -76,29 +78,50 @@ class IdleRows:
         return bool(self.connection.execute(own).rowcount)
 
 
+_UNUSED = """workload_id IS NOT NULL AND allocated_samples = samples
+                        AND coalesce(utilization_percent_max, 100) <= :threshold"""
+"""Whether a rollup says that a workload had the GPU and did not use it."""
+
+
 def _idle(table: str) -> sa.TextClause:
+    """The statement that finds idle GPUs in a table of rollups.
+
+    First the newest rollups show which GPUs may be idle. Then the whole window is read, of these GPUs alone. That
+    loses none: an idle GPU lacks at most `units - least` rollups of the window, so it has one of the newest
+    `units - least + 1`. Example: of 60 minutes it may lack 6, so it has one of the newest 7.
+
+    The window is read in the order of cluster, node and GPU, in which rollups of one minute are stored. So pages that
+    are read for one GPU are still in memory for the next.
+    """
     return sa.text(f"""
-        WITH unused AS (
-            SELECT cluster, node, gpu, max(product) AS product, max(profile) AS profile,
-                   (array_agg(workload_id))[1] AS workload_id, max(utilization_percent_max) AS highest_percent
-              FROM {table}
-             WHERE starts_at > :since AND starts_at <= :until
-             GROUP BY cluster, node, gpu
-            HAVING count(*) >= :least AND count(DISTINCT workload_id) = 1
-               AND bool_and(workload_id IS NOT NULL AND allocated_samples = samples)
-               AND bool_and(coalesce(utilization_percent_max, 100) <= :threshold)
-        ), held AS (
-            SELECT workload_id, cluster, sum(usd_per_hour) / sum(gpus) AS usd_per_hour,
+        WITH held AS (
+            SELECT workloads.id AS workload_id, reservations.cluster, workloads.team,
+                   concat_ws('/', workloads.team, workloads.namespace, workloads.name) AS workload,
+                   sum(reservations.usd_per_hour) / sum(gpus) AS usd_per_hour,
                    CAST(sum(gpus) AS bigint) AS workload_gpus
-              FROM reservations WHERE gpus > 0 GROUP BY workload_id, cluster
+              FROM reservations JOIN workloads ON workloads.id = reservations.workload_id
+             WHERE gpus > 0
+               AND (CAST(:teams AS text[]) IS NULL OR workloads.team = ANY(CAST(:teams AS text[])))
+             GROUP BY workloads.id, reservations.cluster
+        ), unused AS (
+            SELECT cluster, node, gpu, workload_id
+              FROM {table}
+             WHERE starts_at > :newest AND starts_at <= :until
+             GROUP BY cluster, node, gpu, workload_id
+            HAVING bool_and({_UNUSED})
+        ), candidate AS (
+            SELECT * FROM unused JOIN held USING (workload_id, cluster) ORDER BY cluster, node, gpu
         )
-        SELECT unused.cluster, node, gpu, coalesce(product, '') AS product, profile, unused.workload_id, workloads.team,
-               concat_ws('/', workloads.team, workloads.namespace, workloads.name) AS workload, workload_gpus,
-               highest_percent, held.usd_per_hour
-          FROM unused
-          JOIN held USING (workload_id, cluster)
-          JOIN workloads ON workloads.id = unused.workload_id
-         WHERE CAST(:teams AS text[]) IS NULL OR workloads.team = ANY(CAST(:teams AS text[]))
+        SELECT candidate.cluster, candidate.node, candidate.gpu, coalesce(product, '') AS product, profile,
+               candidate.workload_id, team, workload, workload_gpus, highest_percent, usd_per_hour
+          FROM candidate CROSS JOIN LATERAL (
+            SELECT max(product) AS product, max(profile) AS profile, max(utilization_percent_max) AS highest_percent
+              FROM {table} AS rollup
+             WHERE rollup.cluster = candidate.cluster AND rollup.node = candidate.node AND rollup.gpu = candidate.gpu
+               AND starts_at > :since AND starts_at <= :until
+            HAVING count(*) >= :least
+               AND bool_and({_UNUSED} AND rollup.workload_id = candidate.workload_id)
+          ) AS whole
          ORDER BY cluster, node, gpu
     """)  # noqa: S608 - constants
 

@@ -122,6 +122,8 @@ def _gpu_rollup(name: str) -> Table:
         Column("workload_id", Uuid),
         *(_text(column, nullable=True) for column in ("product", "parent", "profile")),
         *_measured(one.name for one in rollup_columns(GPU_FIELDS)),
+        # Without it, a search among all GPUs would read whole partitions.
+        Index(None, "starts_at"),
         postgresql_partition_by="RANGE (starts_at)",
     )
 

@@ -23,6 +23,7 @@ from tests.bench import (
     decisions,
     duplicates,
     flood,
+    idle_gpus,
     ledger_checks,
     lists,
     neighbours,
@@ -54,7 +55,7 @@ def main() -> int:
     benchmarks |= {"policy": _policy, "decisions": _decisions, "ledger": _ledger, "queue": _queue}
     benchmarks |= {"neighbours": _neighbours, "sweep": _sweep, "rest": _rest, "lists": _lists, "agent": _agent}
     benchmarks |= {"metrics": _metrics, "telemetry": _telemetry, "flood": _flood}
-    benchmarks |= {"tracing": _tracing}
+    benchmarks |= {"tracing": _tracing, "idle": _idle}
     parser.add_argument("what", nargs="?", choices=tuple(benchmarks), help="one of them (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
     options = parser.parse_args()
@@ -212,6 +213,11 @@ def _flood(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
 def _telemetry(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
     found = telemetry.measure(said)
     return {**asdict(found), "ratio": found.ratio(found.http, found.ready)}, [telemetry.table(found)]
+
+
+def _idle(said: Callable[[str], None]) -> tuple[list[dict[str, Any]], list[Table]]:
+    found = idle_gpus.measure(said)
+    return [{**asdict(one), "ratio": one.ratio} for one in found], [idle_gpus.table(found)]
 
 
 def _tracing(said: Callable[[str], None]) -> tuple[dict[str, Any], list[Table]]:
