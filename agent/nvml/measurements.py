@@ -1,37 +1,13 @@
 """Reads one GPU or one MIG instance: asks every call of its table, and remembers which of them it does not support."""
 
-import ctypes
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import pynvml
 
-from agent.nvml.calls import Call, CallTable
+from agent.nvml.calls import CallTable
+from agent.nvml.direct_calls import DirectCall, direct_call
 from agent.nvml.failures import Failures
 from agent.nvml.field_values import FieldValues
-
-
-class _DirectCall(NamedTuple):
-    """A call of the C function itself, which writes into the same number each time; `arguments` end with that.
-
-    The function of pynvml makes a number for each call, and looks the C function up: more work than the call.
-    """
-
-    name: str
-    function: Callable[..., int]
-    arguments: tuple[Any, ...]
-    number: Any
-    field: str
-    factor: float
-
-
-def _direct(call: Call) -> _DirectCall:
-    assert call.result is not None
-    (output,) = call.outputs
-    function: Callable[..., int] = getattr(pynvml.nvmlLib, call.symbol)
-    number = call.result()
-    arguments = (*call.arguments, ctypes.byref(number))
-    return _DirectCall(call.name, function, arguments, number, output.field, output.factor)
 
 
 class Measurements:
@@ -43,7 +19,7 @@ class Measurements:
     def __init__(self, entity: str, table: CallTable) -> None:
         self._failures = Failures(entity)
         self._calls = list(table.calls)
-        self._direct_calls: list[_DirectCall] = []
+        self._direct_calls: list[DirectCall] = []
         self._constants: dict[str, float] = {}
         self._field_values = FieldValues(self._failures, table.field_ids)
         self._explored = False
@@ -79,18 +55,20 @@ class Measurements:
         else:
             self._field_values.explore(handle, metrics)
             self._explored = True
-            self._direct_calls = [_direct(call) for call in supported if call.result is not None]
-            self._calls = [call for call in supported if call.result is None]
+            found = [(call, direct_call(call)) for call in supported]
+            self._direct_calls = [direct for _, direct in found if direct is not None]
+            self._calls = [call for call, direct in found if direct is None]
         return metrics
 
     def _read_directly(self, handle: Any, metrics: dict[str, float]) -> None:
         unsupported = []
         for call in self._direct_calls:
-            name, function, arguments, number, field, factor = call
+            name, function, arguments, result, outputs = call
             if code := function(handle, *arguments):
                 if not self._failures.comes_back(name, code):
                     unsupported.append(call)
             else:
-                metrics[field] = number.value * factor
+                for part, field, factor in outputs:
+                    metrics[field] = part(result) * factor
         for call in unsupported:
             self._direct_calls.remove(call)

@@ -102,6 +102,8 @@ def test_a_gpu_that_supports_everything_gives_every_field_in_its_unit(driver: Nv
         "retired_pages_double_bit_total": 0,
         "retired_pages_pending": 0,
     }
+    # The first reading finds out what the GPU supports, and the others ask in quicker ways.
+    assert source.read(NOW).gpus == source.read(NOW).gpus == part.gpus
     # No fan in this product; and no XID so far.
     assert set(GPU_FIELDS) - set(first.metrics) == {"fan_speed_percent", "last_xid"}
     driver.gives("gpu0", "nvmlDeviceGetFanSpeed", 30)
@@ -179,8 +181,21 @@ def test_a_call_that_fails_once_is_asked_again_and_a_sum_is_never_partial(
 
 
 def test_a_temperature_may_be_below_zero(driver: NvmlScript, source: NvmlSource) -> None:
-    driver.gives("gpu0", "nvmlDeviceGetTemperatureV:0", -5)
-    assert source.read(NOW).gpus[0].metrics["temperature_celsius"] == -5
+    for celsius in (-5, -6):
+        driver.gives("gpu0", "nvmlDeviceGetTemperatureV:0", celsius)
+        assert source.read(NOW).gpus[0].metrics["temperature_celsius"] == celsius
+
+
+def test_what_changes_from_reading_to_reading_is_read_anew(driver: NvmlScript, source: NvmlSource) -> None:
+    for percent in (10, 20, 30):
+        driver.gives("gpu0", "nvmlDeviceGetUtilizationRates", percent, percent + 1)
+        driver.gives("gpu0", "nvmlDeviceGetEncoderUtilization", percent + 2, 1000)
+        driver.gives("gpu0", "nvmlDeviceGetMemoryInfo_v2", 100 * MIB, MIB, (99 - percent) * MIB, percent * MIB)
+        driver.gives("gpu0", "nvmlDeviceGetPowerUsage", percent * 1000)
+        metrics = source.read(NOW).gpus[0].metrics
+        assert (metrics["utilization_percent"], metrics["memory_utilization_percent"]) == (percent, percent + 1)
+        assert (metrics["encoder_utilization_percent"], metrics["power_watts"]) == (percent + 2, percent)
+        assert (metrics["memory_used_bytes"], metrics["memory_free_bytes"]) == (percent * MIB, (99 - percent) * MIB)
 
 
 def test_a_gpu_that_falls_off_the_bus_is_lost_and_the_others_are_read(driver: NvmlScript, source: NvmlSource) -> None:
