@@ -14,28 +14,21 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from agent import counters, events
+from agent.bounds import GPU_BOUNDS, NODE_BOUNDS
 from agent.counters import CounterSpec
 from agent.faults.fault import Fault
 from agent.readings import ContainerSource, GpuReading, GpuSource, NodeReading, NodeSource
 from shared.eventing.event import WireEvent
 from shared.models.telemetry import Container
-from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS
 
 READINGS = CounterSpec("sentinel_agent_readings", "Readings of the node, by its state.", ("state",))
 FAILED = CounterSpec("sentinel_agent_failed_readings", "Readings that a defect of the agent prevented.", ())
 MISSED = CounterSpec("sentinel_agent_missed_readings", "Readings that were left out: the one before took too long.", ())
-UNBELIEVED = CounterSpec(
-    "sentinel_agent_unbelieved_values", "Values that were left out: no field, or out of its bounds.", ("field",)
-)
-
-_GPU_BOUNDS = {name: (field.minimum, field.maximum) for name, field in GPU_FIELDS.items()}
-_NODE_BOUNDS = {name: (field.minimum, field.maximum) for name, field in NODE_FIELDS.items()}
-_NO_VALUE = (1.0, 0.0)
 
 logger = logging.getLogger("sentinel.agent")
 
@@ -84,7 +77,7 @@ class Sampler:
             now.replace(microsecond=now.microsecond // 1000 * 1000),
             part.state,
             part.driver,
-            _believed(self._host.read(), _NODE_BOUNDS),
+            NODE_BOUNDS.believed(self._host.read()),
             tuple(_with_containers(gpu, containers.get(gpu.gpu, gpu.containers)) for gpu in part.gpus),
             part.xids,
         )
@@ -149,18 +142,4 @@ class Loop:
 
 
 def _with_containers(gpu: GpuReading, containers: tuple[Container, ...]) -> GpuReading:
-    return gpu._replace(metrics=_believed(gpu.metrics, _GPU_BOUNDS), containers=containers)
-
-
-def _believed(values: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]) -> Mapping[str, float]:
-    """The values that can be measurements of these fields. NaN is within no bounds."""
-    unbelieved = []
-    for name, value in values.items():
-        minimum, maximum = bounds.get(name, _NO_VALUE)
-        if not minimum <= value <= maximum:
-            unbelieved.append(name)
-    if not unbelieved:
-        return values
-    for name in unbelieved:
-        counters.count(UNBELIEVED, field=name)
-    return {name: value for name, value in values.items() if name not in unbelieved}
+    return gpu._replace(metrics=GPU_BOUNDS.believed(gpu.metrics), containers=containers)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from agent.readings import GpuReading
 
 DEFAULT_TIMEOUT = 2.0
-DEFAULT_INTERVAL = timedelta(minutes=1)
+DEFAULT_INTERVAL = timedelta(minutes=5)
+SETTLING = timedelta(minutes=1)
+"""How long a pod may be on its way: the kubelet names it until all of it is gone."""
 PROCESS_BYTES = 64 * 1024 * 1024
 """A process that uses a GPU has a context there, which takes some hundred MiB of its memory."""
 MAX_CONTAINERS = 64
@@ -41,8 +43,8 @@ class KubeletPods:
     """A ContainerSource that asks the kubelet on its socket.
 
     Who has a GPU changes rarely, so it asks again when a process may have come or gone: the memory that is used on a
-    GPU has moved by PROCESS_BYTES, or there are other GPUs. From then on it asks at each reading for an interval: the
-    kubelet names a pod until all of it is gone. Else it asks once an interval, so what it said is never older.
+    GPU has moved by PROCESS_BYTES, or there are other GPUs. From then on it asks at each reading for SETTLING (for an
+    interval where that is shorter). Else it asks once an interval, for pods that have a GPU and no process on it.
 
     timeout: seconds for a call. clock: seconds, monotonic. HTTP/2 is imported once there is a socket.
     """
@@ -57,6 +59,7 @@ class KubeletPods:
     ) -> None:
         self._socket = socket
         self._interval = interval.total_seconds()
+        self._settling = min(interval, SETTLING).total_seconds()
         self._timeout = timeout
         self._clock = clock
         self._client: PodResourcesClient | None = None
@@ -74,7 +77,7 @@ class KubeletPods:
         used = {gpu.gpu: gpu.metrics.get("memory_used_bytes", 0.0) for gpu in gpus}
         if self._has_moved(used):
             self._used = used
-            self._settled_at = now + self._interval
+            self._settled_at = now + self._settling
         elif self._asked_at is not None and self._settled_at <= now < self._asked_at + self._interval:
             return self._containers
         self._containers = self._asked(now)

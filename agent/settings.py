@@ -7,7 +7,7 @@
 | `SAMPLE_INTERVAL` | `10s` | how often the node is measured: `1s` to `10m` |
 | `EXPORTER_ADDRESS` | `0.0.0.0:9400` | where `/metrics`, `/healthz` and `/readyz` are served; `[::]:9400` for IPv6 |
 | `POD_RESOURCES_SOCKET` | `/var/lib/kubelet/pod-resources/kubelet.sock` | the kubelet says here who has which GPU |
-| `POD_RESOURCES_INTERVAL` | `1m` | how old its answer may be while the memory in use on the GPUs stays: `1s` to `10m` |
+| `POD_RESOURCES_INTERVAL` | `5m` | how old its answer may be while the memory in use on the GPUs stays: `1s` to `10m` |
 | `AGENT_STATE_DIR` | `/var/lib/sentinel/agent` | the spool, and which faults are raised; it outlives the pod |
 | `SPOOL_BYTES` | `256Mi` | what the spool may take of the disk; the oldest events make room for newer ones |
 | `K_SINK`, `K_CA_CERTS` | | where events go over HTTP, and who signed its certificate; a SinkBinding sets both |

@@ -97,7 +97,7 @@ class _Observation:
 
     def _replaced_gpus(self) -> set[str]:
         """The GPUs that are not listed any more, and have a successor: one of the same product that is new."""
-        if not self._readable:
+        if not self._readable or self._before.gpus.keys() <= self._whole.keys():
             return set()
         new = [one.product for one in self._whole.values() if one.gpu not in self._before.gpus]
         replaced = set()

@@ -35,6 +35,7 @@ class Gpu:
         self._instances: dict[str, _Instance] = {}
         self._gpm = GpmSampler(handle, identity.gpu, call_table().gpm_metrics, clock)
         self._mig_mode: bool | None = False
+        self._mig_modes = ctypes.c_uint(), ctypes.c_uint()
         self._events = self._register_for_xids()
 
     def read(self) -> tuple[GpuReading, ...]:
@@ -126,13 +127,14 @@ class Gpu:
     def _mig_is_enabled(self) -> bool:
         if self._mig_mode is None:
             return False
-        try:
-            enabled: bool = pynvml.nvmlDeviceGetMigMode(self._handle)[0] == pynvml.NVML_DEVICE_MIG_ENABLE
-        except pynvml.NVMLError as error:
-            raise_if_over(error)
-            if meaning_of(error.value) is Meaning.UNSUPPORTED:
+        # pynvml's own function makes the places for both modes each time: more work than the call.
+        current, pending = self._mig_modes
+        if code := pynvml.nvmlLib.nvmlDeviceGetMigMode(self._handle, ctypes.byref(current), ctypes.byref(pending)):
+            raise_if_over(pynvml.NVMLError(code))
+            if meaning_of(code) is Meaning.UNSUPPORTED:
                 self._mig_mode = None
             return bool(self._mig_mode)
+        enabled: bool = current.value == pynvml.NVML_DEVICE_MIG_ENABLE
         if enabled != self._mig_mode:  # another mode supports other calls
             self._measurements = Measurements(self._identity.gpu, call_table())
             self._mig_mode = enabled

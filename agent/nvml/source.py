@@ -136,13 +136,14 @@ class NvmlSource:
         """All GPUs that were ever seen, by index, each with its instances. None while the driver is not there."""
         self._known |= {uuid: gpus for uuid, gpus in answered.items() if gpus}
         if (session := self._session) is not None:
-            self._known = {uuid: (gpu,) for uuid, gpu in session.identities.items()} | self._known
+            for uuid, gpu in session.identities.items():
+                self._known.setdefault(uuid, (gpu,))
         if state not in (NodeState.OK, NodeState.DRIVER_HUNG):
             return ()
         found: list[GpuReading] = []
         for uuid, known in sorted(self._known.items(), key=lambda entry: entry[1][0].index):
             if gpus := answered.get(uuid):
-                found += [self._with_last_xid(gpu) for gpu in gpus]
+                found += map(self._with_last_xid, gpus) if self._last_xids else gpus
             else:
                 was_lost = uuid in answered or known[0].state is GpuState.LOST
                 silence = GpuState.HUNG if state is NodeState.DRIVER_HUNG and not was_lost else GpuState.LOST

@@ -40,6 +40,10 @@ MAX_ANSWER = 16 * 1024 * 1024
 """Bytes; as much as the kubelet's own client takes."""
 _PREFIX = struct.Struct(">BI")  # whether the message is compressed, and its length
 _PIECE = 64 * 1024
+# Our own headers are the same each time, and are what HTTP/2 wants.
+_CONFIGURATION = H2Configuration(
+    client_side=True, header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
+)
 _STATUS = (
     "ok",
     "cancelled",
@@ -139,7 +143,7 @@ class _Connection:
 
     def __init__(self, path: Path, deadline: float) -> None:
         """Connects. Raises OSError."""
-        self._http = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._http = H2Connection(_CONFIGURATION)
         self._http.initiate_connection()
         self._socket = socket.socket(socket.AF_UNIX)
         try:

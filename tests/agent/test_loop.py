@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from agent.bounds import UNBELIEVED
 from agent.counters import CounterSpec, exposition
 from agent.events import FAULT, TELEMETRY
 from agent.faults.monitor import FaultMonitor
-from agent.loop import FAILED, MISSED, UNBELIEVED, Loop, Sampler
+from agent.loop import FAILED, MISSED, Loop, Sampler
 from agent.readings import GpuPart, GpuReading, NodeReading, SeenXid
 from shared.eventing.event import WireEvent
 from shared.models.telemetry import Container, NodeState
