@@ -68,6 +68,16 @@ def test_a_missing_object_is_restored_and_no_other_is_touched(chain: Chain) -> N
     assert chain.workload("other").revision == 1
 
 
+def test_more_objects_may_be_missing_than_one_statement_takes(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "_MOST_MISSING", 2)
+    settled(chain, "a", "b", "c", "other")
+    for name in "abc":
+        chain.site.someone.delete(chain.site.path("Deployment", name))
+    chain.sweep()
+    assert [chain.workload(name).revision for name in ("a", "b", "c", "other")] == [2, 2, 2, 1]
+    assert len(chain.site.objects("Deployment")) == 4
+
+
 def test_a_changed_field_is_restored_and_what_others_added_is_left_alone(chain: Chain) -> None:
     settled(chain, "web")
     patch(chain, other_image(chain, "fate.test/ready:other"))
