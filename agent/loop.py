@@ -50,7 +50,7 @@ class Detector(Protocol):
         """The faults that were given out last are safe with the publisher."""
 
 
-class Publisher(Protocol):
+class EventQueue(Protocol):
     """Takes events and delivers them later; SpoolingPublisher is one."""
 
     def publish(self, event: WireEvent, *, durable: bool = True) -> None:
@@ -94,7 +94,7 @@ class Loop:
         sampler: Sampler,
         display: Display,
         detector: Detector,
-        publisher: Publisher | None,
+        publisher: EventQueue | None,
         interval: timedelta,
         *,
         clock: Callable[[], float] = time.monotonic,

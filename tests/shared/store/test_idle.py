@@ -150,9 +150,14 @@ def test_one_hour_of_ten_may_be_missing(idle: Idle) -> None:
     assert idle.found(10 * HOUR) == ["GPU-1"]
 
 
-def test_only_gpus_of_workloads_that_hold_some_still_are_idle(idle: Idle) -> None:
+def test_only_gpus_of_workloads_that_hold_some_still_are_idle(idle: Idle, deliver: Deliver) -> None:
+    deliver.submit("smaller")
+    without = {"": Amounts(1, 1000, 2**30, 0, Decimal(1))}
+    with idle.store.begin() as work:
+        work.ledger.hold(Reservation(id_of("smaller"), "local", "search", without), uuid.uuid4(), work.now + HOUR)
     idle.minutes("GPU-held", [UNUSED] * 60)
     idle.minutes("GPU-released", [Rollup(workload=id_of("gone"))] * 60)
+    idle.minutes("GPU-replaced-by-CPU", [Rollup(workload=id_of("smaller"))] * 60)
     assert idle.found(HOUR) == idle.found(HOUR, {"search"}) == ["GPU-held"]
     assert idle.found(HOUR, {"ads"}) == []
 
