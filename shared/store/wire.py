@@ -1,7 +1,8 @@
 """pg8000's connection with prepared statements, one round trip a statement, and moments that are read fast.
 
 pg8000 asks the server three times for each statement (parse, describe, execute), waits for every answer, and asks a
-fourth time to begin a transaction. The protocol lets a client send all of it at once. The server works through it in
+fourth time to begin a transaction, and a fifth to set something for it. The protocol lets a client send all of it at
+once. The server works through it in
 order and skips the rest up to the Sync after an error, so nothing runs outside the transaction that it belongs to.
 https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
 
@@ -22,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import lru_cache
 from struct import Struct
 from struct import error as struct_error
 from typing import Any
@@ -50,6 +52,7 @@ _USER_TIMEOUT = timedelta(seconds=60)
 _SASL = 10  # AuthenticationSASL; 3 and 5 ask for a password in clear text and as MD5
 _ASKING_FOR_PASSWORD = (3, 5, _SASL)
 _BEGIN = "begin transaction"
+_OF_TRANSACTION = ("SET LOCAL ", "SET TRANSACTION ")
 _BYTES, _COUNT, _HEADER = Struct("!i"), Struct("!h"), Struct("!ci")
 _NULL = _BYTES.pack(-1)
 _UNNAMED = b"\0"
@@ -180,6 +183,7 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
     ) -> None:
         self.isolation = "READ COMMITTED"
         self._begins = False
+        self._settings: list[str] = []
         self._binding = _Binding.NEEDED if require_channel_binding else _Binding.OPTIONAL
         self._known: OrderedDict[tuple[str, tuple[int, ...]], PreparedStatement | None] = OrderedDict()
         self._obsolete: list[bytes] = []
@@ -226,13 +230,20 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
         """Begins a transaction, unless one is open; it is sent together with the statement that it is for."""
         self._begins = not (self._in_transaction or self.autocommit)
 
+    def set_for_transaction(self, statement: str) -> Any:
+        """Runs SET LOCAL or SET TRANSACTION; where it begins the transaction, together with the statement after it."""
+        if not self._begins:
+            return self.execute_simple(statement)
+        self._settings.append(statement)
+        return core.Context(statement)
+
     def execute_simple(self, statement: str) -> Any:
         """Runs one or more statements that have no parameters."""
-        return super().execute_simple(f"{_BEGIN};{statement}" if self._take_begin() else statement)
+        return super().execute_simple(";".join((*self._take_begin(), statement)))
 
     def execute_numbered(self, statement: str, values: Sequence[Any], oids: Sequence[int] = ()) -> Any:
         """Runs a statement with parameters `$1`, `$2` and so on. Nothing is sent when a value cannot be."""
-        begins, key = self._begins, (statement, tuple(oids))
+        begins, settings, key = self._begins, self._settings, (statement, tuple(oids))
         sent = make_params(self.py_types, values)
         try:
             return self._execute(key, sent)
@@ -243,7 +254,7 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
                 raise StatementsLost(error.args[0]) from None
             if begins:
                 self.rollback()
-                self._begins = True
+                self._begins, self._settings = True, settings
             return self._execute(key, sent)
 
     def copy_in(self, statement: str, data: bytes) -> Any:
@@ -262,13 +273,13 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
 
     def commit(self) -> None:
         """Ends the transaction and keeps what it did, if there is one."""
-        self._begins = False
+        self._take_begin()
         if self._in_transaction:
             self.execute_simple("commit")
 
     def rollback(self) -> None:
         """Ends the transaction and what it did, if there is one."""
-        self._begins = False
+        self._take_begin()
         if self._in_transaction:
             self.execute_simple("rollback")
 
@@ -326,16 +337,18 @@ class PreparedConnection(pg8000.legacy.Connection):  # type: ignore[misc]
         self._known.clear()
         return True
 
-    def _take_begin(self) -> bool:
-        begins, self._begins = self._begins, False
-        return begins
+    def _take_begin(self) -> list[str]:
+        """The statements that are to be sent before the next one."""
+        first = [_BEGIN, *self._settings] if self._begins else []
+        self._begins, self._settings = False, []
+        return first
 
     def _send(self, *messages: bytes) -> None:
         closing = b"".join(_message(core.CLOSE, core.STATEMENT + name) for name in self._obsolete)
         self._obsolete.clear()
-        begin = _BEGIN_MESSAGES if self._take_begin() else b""
+        first = map(_unprepared, self._take_begin())
         try:
-            self._sock.write(b"".join((closing, begin, *messages, core.SYNC_MSG)))
+            self._sock.write(b"".join((closing, *first, *messages, core.SYNC_MSG)))
             self._sock.flush()
         except OSError as error:
             raise core.InterfaceError("network error") from error
@@ -355,6 +368,8 @@ class Cursor(pg8000.legacy.Cursor):  # type: ignore[misc]
         try:
             if operation.startswith("COPY "):
                 self._context = connection.copy_in(operation, args[0])
+            elif operation.startswith(_OF_TRANSACTION):
+                self._context = connection.set_for_transaction(operation)
             elif args:
                 self._context = connection.execute_numbered(operation, args, self._input_oids)
             else:
@@ -418,4 +433,7 @@ def _message(code: bytes, content: bytes) -> bytes:
     return code + _BYTES.pack(len(content) + 4) + content
 
 
-_BEGIN_MESSAGES = _preparation(_UNNAMED, _BEGIN, ()) + _execution(_UNNAMED, ())
+@lru_cache(maxsize=16)
+def _unprepared(statement: str) -> bytes:
+    """All that runs a statement without parameters."""
+    return _preparation(_UNNAMED, statement, ()) + _execution(_UNNAMED, ())

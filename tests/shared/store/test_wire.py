@@ -81,6 +81,47 @@ def test_a_statement_is_one_round_trip_and_beginning_none(connection: sa.Connect
     assert line.sent == 4
 
 
+@pytest.mark.parametrize("statement", ["SHOW lock_timeout", "SELECT current_setting(:name)", "COPY"])
+def test_what_is_set_for_a_transaction_goes_with_its_first_statement(
+    connection: sa.Connection, line: Line, statement: str
+) -> None:
+    def setting() -> Any:
+        if statement == "COPY":
+            connection.exec_driver_sql("COPY seen FROM STDIN", (b"1\n",))
+            return connection.execute(sa.text("SHOW lock_timeout")).scalar_one()
+        return connection.execute(sa.text(statement), {"name": "lock_timeout"}).scalar_one()
+
+    for value in ("7ms", "8ms", "9ms"):
+        line.sent = 0
+        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = '{value}'"))
+        assert line.sent == 0
+        assert setting() == value
+        assert line.sent == (2 if statement == "COPY" else 1)
+        assert connection.execute(sa.text("SHOW transaction_isolation")).scalar_one() == "repeatable read"
+        connection.execute(sa.text("SET LOCAL lock_timeout = '1ms'"))
+        assert setting() == "1ms"
+        connection.rollback()
+        assert setting() == "0"
+        connection.rollback()
+
+
+def test_a_transaction_that_only_sets_something_sends_nothing(connection: sa.Connection, line: Line) -> None:
+    for end in (connection.commit, connection.rollback):
+        connection.execute(sa.text("SET LOCAL lock_timeout = '7ms'"))
+        end()
+        assert line.sent == 0
+    assert connection.execute(sa.text("SHOW lock_timeout")).scalar_one() == "0"
+
+
+def test_a_setting_that_the_server_refuses_fails_the_statement_after_it(connection: sa.Connection) -> None:
+    connection.execute(sa.text("SET LOCAL lock_timeout = '-7ms'"))
+    with pytest.raises(DBAPIError, match="22023"):
+        add(connection, 1)
+    connection.rollback()
+    assert seen(connection) == []
+
+
 @pytest.mark.parametrize("first", ["INSERT INTO seen VALUES (1)", "INSERT INTO seen VALUES (:n)"])
 def test_the_first_statement_is_in_the_transaction(connection: sa.Connection, first: str) -> None:
     connection.execute(sa.text(first), {"n": 1} if ":n" in first else {})
@@ -196,7 +237,9 @@ def test_a_transaction_begins_though_its_statement_was_taken_away(connection: sa
     if statement == "DISCARD ALL":  # which takes temporary tables too
         connection.execute(sa.text("CREATE TEMPORARY TABLE seen AS SELECT 1 AS n"))
         connection.commit()
+    connection.execute(sa.text("SET LOCAL lock_timeout = '7ms'"))
     assert connection.execute(select, {"n": 1}).scalars().all() == [1]
+    assert connection.execute(sa.text("SHOW lock_timeout")).scalar_one() == "7ms"
     connection.rollback()
     assert connection.execute(select, {"n": 1}).scalars().all() == [1]
 
