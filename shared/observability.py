@@ -42,6 +42,7 @@ def configure_logging() -> None:
         raise ConfigurationError(f"LOG_FORMAT must be text or json, not {style[:20]!r}")
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigurationError(f"LOG_LEVEL must be debug, info, warning or error, not {level[:20]!r}")
+    _leave_out_what_no_line_shows()
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(JsonFormatter() if style == "json" else text)
@@ -52,3 +53,12 @@ def configure_logging() -> None:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it repeats each failure; the agent says it in one line
     # A connection that broke cannot be closed either; the request that met it says so, in one line.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+
+
+def _leave_out_what_no_line_shows() -> None:
+    """The place in the code, the thread and the process: finding them takes half of what a record costs.
+
+    https://docs.python.org/3/howto/logging.html#optimization
+    """
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

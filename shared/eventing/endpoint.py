@@ -8,7 +8,7 @@ that wait hold no thread. Every path reaches the target, so health is a branch.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -33,7 +33,10 @@ ProcessTogether = Callable[[Sequence[EventRequest]], Sequence[HttpAnswer]]
 
 @dataclass(frozen=True)
 class Grouped:
-    """How requests are answered many at once. types: of their events, by the header `ce-type`."""
+    """How requests are answered many at once. types: of their events, by the header `ce-type`.
+
+    There are so many of these events that the log has a line of each at the level debug alone, unless it is refused.
+    """
 
     types: Collection[str]
     process: ProcessTogether
@@ -48,10 +51,18 @@ def endpoint(process: Process, *, threads: int, grouped: Grouped | None = None) 
 
     groups = None if grouped is None else _groups(process, grouped, executor)
 
+    def is_grouped(headers: Mapping[str, str]) -> bool:
+        return grouped is not None and headers.get("ce-type") in grouped.types
+
     async def answer_to(headers: dict[str, str], body: bytes) -> HttpAnswer:
-        if groups is not None and grouped is not None and headers.get("ce-type") in grouped.types:
+        if groups is not None and is_grouped(headers):
             return await groups.handle((headers, body))
         return await asyncio.get_running_loop().run_in_executor(executor, process, headers, body)
+
+    def respond(answer: HttpAnswer, headers: Mapping[str, str], started: float) -> Response:
+        usual = logging.DEBUG if is_grouped(headers) else logging.INFO
+        _log(usual if answer.status < HTTPStatus.BAD_REQUEST else logging.WARNING, answer, headers, started)
+        return Response(answer.body, answer.status, dict(answer.headers))
 
     async def handle(request: Request) -> Response:
         if request.url.path == HEALTH_PATH:
@@ -59,17 +70,17 @@ def endpoint(process: Process, *, threads: int, grouped: Grouped | None = None) 
         if request.method != "POST":
             return Response("POST a CloudEvent here\n", HTTPStatus.METHOD_NOT_ALLOWED, {"allow": "POST"})
         started = time.perf_counter()
+        headers = _headers(request)
         try:
             body = await _body(request)
         except (EventTooLarge, MalformedEvent) as error:
-            return _respond(problem(error), request, started)
-        headers = dict(request.headers)
+            return respond(problem(error), headers, started)
         try:
             answer = await answer_to(headers, body)
         except Exception:  # the last line of defence: a defect of ours goes to the log and not to the caller
             logger.exception("%s %s failed", headers.get("ce-type", "event"), headers.get("ce-id", ""))
             return Response("internal error\n", HTTPStatus.INTERNAL_SERVER_ERROR)
-        return _respond(answer, request, started)
+        return respond(answer, headers, started)
 
     return handle
 
@@ -77,6 +88,14 @@ def endpoint(process: Process, *, threads: int, grouped: Grouped | None = None) 
 def _groups(process: Process, grouped: Grouped, executor: Executor) -> Groups[EventRequest, HttpAnswer]:
     """A group has at most as many bytes as one event may have."""
     return Groups(executor, lambda one: process(*one), grouped.process, size=lambda one: len(one[1]), most=MAX_BODY)
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """The first value of each; Starlette's own mapping searches all of them for each that it is asked for."""
+    found: dict[str, str] = {}
+    for name, value in request.headers.raw:
+        found.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return found
 
 
 async def _body(request: Request) -> bytes:
@@ -92,17 +111,15 @@ async def _body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def _respond(answer: HttpAnswer, request: Request, started: float) -> Response:
-    level = logging.INFO if answer.status < HTTPStatus.BAD_REQUEST else logging.WARNING
+def _log(level: int, answer: HttpAnswer, headers: Mapping[str, str], started: float) -> None:
     logger.log(
         level,
         "%s %s %s %s %.1f ms%s",
-        request.headers.get("ce-type", "-"),
-        request.headers.get("ce-subject", "-"),
+        headers.get("ce-type", "-"),
+        headers.get("ce-subject", "-"),
         answer.status,
         answer.outcome,
         (time.perf_counter() - started) * 1000,
         f" trace {answer.trace_id}" if answer.trace_id else "",
         extra={"fields": {"trace_id": answer.trace_id}} if answer.trace_id else None,
     )
-    return Response(answer.body, answer.status, dict(answer.headers))

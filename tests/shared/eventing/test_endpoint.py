@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from shared.errors import StoreUnavailable
-from shared.eventing.endpoint import MAX_BODY, FrameworkTarget, endpoint
+from shared.eventing.endpoint import MAX_BODY, FrameworkTarget, Grouped, endpoint
 from shared.eventing.processing import HttpAnswer, problem
 from shared.observability import JsonFormatter
 
@@ -150,6 +150,20 @@ def test_one_line_an_event(server: Server, caplog: pytest.LogCaptureFixture) -> 
     assert first.getMessage().startswith("some.type w-1 200 handled ")
     assert (first.levelname, second.levelname) == ("INFO", "WARNING")
     assert second.getMessage().startswith("- - 503 refused: away ")
+
+
+def test_an_event_of_which_there_are_many_has_a_line_for_those_who_look_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    many = Server()
+    grouped = Grouped({"some.type"}, lambda requests: [many.process(*one) for one in requests])
+    served = listening(many, endpoint(many.process, threads=1, grouped=grouped))
+    with caplog.at_level(logging.DEBUG, "sentinel.endpoint"), served:
+        many.request("POST", ce_type="some.type")
+        many.request("POST", ce_type="other.type")
+        many.failure = StoreUnavailable("away")
+        many.request("POST", ce_type="some.type")
+    assert [r.levelname for r in caplog.records if r.name == "sentinel.endpoint"] == ["DEBUG", "INFO", "WARNING"]
 
 
 def test_the_line_of_an_event_names_its_trace(server: Server, caplog: pytest.LogCaptureFixture) -> None:
