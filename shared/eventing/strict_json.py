@@ -41,7 +41,7 @@ def parse(body: bytes) -> JsonValue:
         raise InvalidJson(f"not UTF-8 at byte {error.start}") from None
     try:
         return _read_if_plain(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return _read(text)
 
 
@@ -49,7 +49,7 @@ def _read_if_plain(text: str) -> JsonValue:
     """The value. Raises ValueError for what is wrong with a text, or might be."""
     from pydantic_core import from_json  # the agent of GPU nodes parses nothing, and has no memory for pydantic
 
-    if "\\u00" in text:  # an escape may stand for U+0000, or for a colon
+    if "\\" in text and "\\u00" in text:  # an escape may stand for U+0000, or for a colon
         raise ValueError(text)
     value = from_json(text, allow_inf_nan=False, cache_strings="keys")
     if _colons((value,), MAX_DEPTH) != text.count(":"):
@@ -58,21 +58,33 @@ def _read_if_plain(text: str) -> JsonValue:
 
 
 def _colons(values: Iterable[Any], levels: int) -> int:
-    """How many colons a text with these values has at least. Raises ValueError for infinity, and too many levels."""
+    """How many colons a text with these values has at least.
+
+    Raises ValueError or OverflowError for infinity, what might be infinity, and too many levels.
+    """
     if levels < 0:
         raise ValueError(levels)
+    try:  # what is long is mostly numbers alone; a loop over them takes ten times as long
+        total = sum(values)
+    except TypeError:
+        return _colons_one_by_one(values, levels)
+    if not math.isfinite(total):
+        raise ValueError(total)
+    return 0
+
+
+def _colons_one_by_one(values: Iterable[Any], levels: int) -> int:
     found = 0
     for value in values:
         kind = type(value)  # of JSON, so no value is of a subclass; asking for that takes twice as long
-        if kind is float:
-            if math.isinf(value):
-                raise ValueError(value)
-        elif kind is str:
+        if kind is str:
             found += value.count(":")
         elif kind is dict:
             found += len(value) + "".join(value).count(":") + _colons(value.values(), levels - 1)
         elif kind is list:
             found += _colons(value, levels - 1)
+        elif kind is float and math.isinf(value):
+            raise ValueError(value)
     return found
 
 
