@@ -19,6 +19,8 @@ from shared.telemetry import fields
 from shared.telemetry.fields import GPU_FIELDS, NODE_FIELDS, WORKLOAD_FIELDS
 
 MAX_SAMPLES = 5_000
+MAX_CONTAINERS = 64
+"""That share a GPU, or a MIG instance."""
 MAX_GPUS = 256
 """Of a node, with the MIG instances: 16 GPUs of 7 instances are 128."""
 
@@ -75,7 +77,7 @@ class GpuSample(Wire):
     parent: Text | None = None
     profile: Text | None = None
     metrics: Annotated[dict[str, float], _within(GPU_FIELDS)] = Field(default_factory=dict)
-    containers: Annotated[tuple[ContainerReference, ...], Field(max_length=64)] = ()
+    containers: Annotated[tuple[ContainerReference, ...], Field(max_length=MAX_CONTAINERS)] = ()
 
 
 class WorkloadSample(Wire):

@@ -23,5 +23,5 @@ def build(
         ingestion.prepare,
         ingestion.perform,
         ingestion.conclude,
-        group_commit=GroupCommit(handler.SAMPLES, ingestion.read, ingestion.write),
+        group_commit=GroupCommit(handler.SAMPLES, ingestion.read, ingestion.write, ingestion.read_plain),
     )

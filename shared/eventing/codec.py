@@ -48,12 +48,21 @@ def decode(headers: Mapping[str, str], body: bytes) -> Envelope:
 
     Raises MalformedEvent with the reason.
     """
+    attributes = binary_attributes(headers)
+    return _structured(body) if attributes is None else envelope(attributes, body)
+
+
+def binary_attributes(headers: Mapping[str, str]) -> dict[str, str] | None:
+    """The attributes of an event in binary mode, not checked; None for one in structured mode.
+
+    Raises MalformedEvent for a request in neither.
+    """
     content_type = headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.startswith("application/cloudevents-batch"):
         raise MalformedEvent("batches are not taken: send one event a request")
     if media_type == CONTENT_TYPE_STRUCTURED:
-        return _structured(body)
+        return None
     if media_type.startswith("application/cloudevents"):
         raise MalformedEvent(f"content type {media_type!r} is not taken: use {CONTENT_TYPE_STRUCTURED}")
     attributes = header_attributes(headers)
@@ -65,7 +74,7 @@ def decode(headers: Mapping[str, str], body: bytes) -> Envelope:
         raise MalformedEvent("datacontenttype travels as the Content-Type header in binary mode")
     if content_type:
         attributes["datacontenttype"] = content_type
-    return envelope(attributes, body)
+    return attributes
 
 
 def envelope(attributes: Mapping[str, str], body: bytes) -> Envelope:

@@ -96,11 +96,13 @@ class GroupCommit(Generic[U, W]):
     """How many events are handled in one transaction. They have a natural key, and nothing is emitted for them.
 
     types: of the events. read: what one says; raises PoisonEvent. write: stores what all of them say, in any order.
+    read_plain: the same of one in binary mode, from its attributes and bytes, and faster; None where `read` has to.
     """
 
     types: Collection[str]
     read: Callable[[Event], W]
     write: Callable[[Sequence[W], U], None]
+    read_plain: Callable[[Mapping[str, str], bytes], W | None]
 
 
 @dataclass(frozen=True)

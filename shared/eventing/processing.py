@@ -148,13 +148,12 @@ class Processor:
         read: dict[int, Any] = {}
         for number, (headers, body) in enumerate(requests):
             try:
-                envelope = codec.decode(headers, body)
-                if envelope.type not in group_commit.types:  # a structured event may differ from its headers
+                attributes, said = self._read(headers, body, group_commit)
+                if said is None:
                     answers.append(self.process(headers, body))
                     continue
-                _, data, hop = self._validated(envelope)
-                read[number] = group_commit.read(Event(envelope, data, hop))
-                context = tracing.carried(envelope.attributes) or tracing.carried(headers)
+                read[number] = said
+                context = tracing.carried(attributes) or tracing.carried(headers)
                 tracing.link(context)
                 answers.append(_reply(None, "handled").in_trace(context))
             except EventError as error:
@@ -170,6 +169,24 @@ class Processor:
         except StoreUnavailable as error:
             return [problem(error) if number in read else answer for number, answer in enumerate(answers)]
         return answers
+
+    def _read(
+        self, headers: Mapping[str, str], body: bytes, group_commit: GroupCommit[Any, Any]
+    ) -> tuple[Mapping[str, str], Any]:
+        """The attributes of an event and what it says; None where it is of no type of the group.
+
+        The latter is for a structured event, which may differ from its headers. Raises EventError.
+        """
+        attributes = codec.binary_attributes(headers)
+        if attributes is not None:
+            codec.check(attributes)
+            if (said := group_commit.read_plain(attributes, body)) is not None:
+                return attributes, said
+        envelope = codec.decode(headers, body)
+        if envelope.type not in group_commit.types:
+            return envelope.attributes, None
+        _, data, hop = self._validated(envelope)
+        return envelope.attributes, group_commit.read(Event(envelope, data, hop))
 
     def _refusal(self, error: EventError, *, wants_reply: bool) -> HttpAnswer:
         """The answer to an event that is refused; to a broker, 503 while nobody could keep the dead letter.

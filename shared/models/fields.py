@@ -134,7 +134,8 @@ LabelKey = Annotated[
 LabelValue = Annotated[
     str, matching(rf"({_LABEL_NAME})?", "must be a label value: at most 63 letters, digits, '-', '_' or '.'")
 ]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(printable)]
+MAX_TEXT = 1024
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), AfterValidator(printable)]
 Image = Annotated[str, StringConstraints(min_length=1), AfterValidator(_pullable)]
 Argument = Annotated[str, AfterValidator(without_nul)]
 EnvName = Annotated[str, matching(r"[A-Za-z_.-][A-Za-z0-9_.-]*", "must be an environment variable name")]

@@ -115,7 +115,7 @@ def _workloads(work: UnitOfWork, arrivals: Sequence[Arrival]) -> list[list[uuid.
 
     A pod never changes its workload, so nobody asks again while a node has the same pods.
     """
-    pods = [{(held.namespace, held.pod) for gpu in one.sample.gpus for held in gpu.containers} for one in arrivals]
+    pods = [{(namespace, pod) for gpu in one.sample.gpus for namespace, pod, _ in gpu.containers} for one in arrivals]
     unknown: dict[str, set[Key]] = {}
     for arrival, held in zip(arrivals, pods, strict=True):
         if held - arrival.workloads.keys():
@@ -133,8 +133,10 @@ def _workloads(work: UnitOfWork, arrivals: Sequence[Arrival]) -> list[list[uuid.
 
 
 def _workload(gpu: GpuSample, known: Mapping[Key, uuid.UUID]) -> uuid.UUID | None:
-    of_containers = ((held.namespace, held.pod) for held in gpu.containers)
-    return next((known[pod] for pod in of_containers if pod in known), None)
+    for namespace, pod, _ in gpu.containers:
+        if (workload := known.get((namespace, pod))) is not None:
+            return workload
+    return None
 
 
 def _drop_node(work: UnitOfWork, sample: NodeSample, reason: Dropped) -> None:

@@ -6,12 +6,15 @@ and then its elements.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import compress
 from struct import Struct
+from types import NoneType
 
-from shared.models.telemetry import GpuSample, NodeSample
+from shared.models.telemetry import Container, NodeSample
 from shared.telemetry.fields import GPU_FIELDS
 
 COLUMNS = (
@@ -40,21 +43,34 @@ def encode(rows: Iterable[tuple[NodeSample, Sequence[uuid.UUID | None]]]) -> byt
         moment = _MOMENT.pack(8, (sample.observed_at - _EPOCH) // _MICROSECOND)
         beginning = _BEGINNING + _text(sample.cluster) + _text(sample.node) + moment
         for gpu, workload in zip(sample.gpus, workloads, strict=True):
-            parts += (beginning, _described(gpu, workload), _measured(gpu.metrics))
+            described = _described(
+                gpu.gpu, gpu.index, gpu.product, gpu.state, gpu.parent, gpu.profile, gpu.containers, workload
+            )
+            parts += (beginning, described, _measured(gpu.metrics))
     parts.append(_END)
     return b"".join(parts)
 
 
-def _described(gpu: GpuSample, workload: uuid.UUID | None) -> bytes:
+@lru_cache(maxsize=4096)  # a GPU says the same of itself each time, as long as it has the same containers
+def _described(
+    gpu: str,
+    index: int,
+    product: str,
+    state: str,
+    parent: str | None,
+    profile: str | None,
+    containers: tuple[Container, ...],
+    workload: uuid.UUID | None,
+) -> bytes:
     return b"".join(
         (
-            _text(gpu.gpu),
-            _SMALLINT.pack(2, gpu.index),
-            _text(gpu.product),
-            _text(gpu.state),
-            _text(gpu.parent),
-            _text(gpu.profile),
-            _texts([str(one) for one in gpu.containers]),
+            _text(gpu),
+            _SMALLINT.pack(2, index),
+            _text(product),
+            _text(state),
+            _text(parent),
+            _text(profile),
+            _texts([str(one) for one in containers]),
             _NULL if workload is None else _LENGTH.pack(16) + workload.bytes,
         )
     )
@@ -76,29 +92,37 @@ def _texts(values: Sequence[str]) -> bytes:
     return _ARRAY.pack(20 + len(elements), 1, 0, _TEXT_TYPE, len(values), 1) + elements
 
 
-def _measured(metrics: Mapping[str, float]) -> bytes:
-    struct, parts, places = _layout(tuple(metrics))
-    filled = parts.copy()
-    for place, value in zip(places, metrics.values(), strict=True):
-        filled[place] = value
-    return struct.pack(*filled)
+def _measured(metrics: tuple[float | None, ...]) -> bytes:
+    layout = _layout(tuple(map(type, metrics)))
+    parts = layout.parts.copy()
+    parts[1::2] = compress(metrics, layout.there)  # type: ignore[arg-type]
+    return layout.struct.pack(*parts)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the fields of a GPU are packed of which some are there: in one go, which a driver's samples share.
+
+    parts: by turns what comes before a field that is there (its length, after the NULLs of those that are not), and a
+    gap for its value; at the end the NULLs of those after it. there: of each field, whether it is.
+    """
+
+    struct: Struct
+    parts: list[bytes | float]
+    there: list[bool]
 
 
 @lru_cache(maxsize=256)
-def _layout(names: tuple[str, ...]) -> tuple[Struct, list[float], list[int]]:
-    """How the fields of a GPU are packed of which these are there: in one go, which a driver's samples share.
-
-    Returns the format, the values with a gap for each field that is there, and the places of the gaps, in the order of
-    `names`.
-    """
-    kinds, parts = "!", list[float]()
-    places: dict[str, int] = {}
-    for field in GPU_FIELDS:
-        if field in names:
-            kinds += "id"
-            places[field] = len(parts) + 1
-            parts += (_DOUBLE_BYTES, 0.0)
+def _layout(kinds: tuple[type, ...]) -> _Layout:
+    """The layout for fields of these types, which are those of a number and of None."""
+    there = [kind is not NoneType for kind in kinds]
+    format_, parts, before = "!", list[bytes | float](), b""
+    for is_there in there:
+        if is_there:
+            before += _LENGTH.pack(_DOUBLE_BYTES)
+            format_ += f"{len(before)}sd"
+            parts += (before, 0.0)
+            before = b""
         else:
-            kinds += "i"
-            parts.append(-1)
-    return Struct(kinds), parts, [places[name] for name in names]
+            before += _NULL
+    return _Layout(Struct(f"{format_}{len(before)}s"), [*parts, before], there)

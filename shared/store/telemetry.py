@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +22,7 @@ from shared.models.sweep import Key
 from shared.models.telemetry import Arrival, Dropped, NodeSample, WorkloadSample
 from shared.store import gpu_copy
 from shared.store.telemetry_tables import dropped_samples
-from shared.telemetry.fields import WORKLOAD_FIELDS
+from shared.telemetry.fields import GPU_FIELDS, WORKLOAD_FIELDS
 
 _MINUTE = timedelta(minutes=1)
 
@@ -189,9 +191,15 @@ def _key(sample: NodeSample) -> dict[str, str]:
 
 
 def _arrival(sample: NodeSample, row: sa.Row[Any]) -> Arrival:
-    keys = (tuple(pod.split("/", 1)) for pod in row.pods.splitlines())
-    workloads = dict(zip(keys, map(uuid.UUID, row.workloads.splitlines()), strict=True))
-    return Arrival(sample, row.previous_at, row.readings, workloads, row.now)
+    return Arrival(sample, row.previous_at, row.readings, _workloads(row.pods, row.workloads), row.now)
+
+
+@lru_cache(maxsize=1024)  # a node has the same pods for long
+def _workloads(pods: str, workloads: str) -> Mapping[Key, uuid.UUID]:
+    """By pod; both texts are lines, in the same order."""
+    keys = (pod.split("/", 1) for pod in pods.splitlines())
+    known = zip(keys, workloads.splitlines(), strict=True)
+    return MappingProxyType({(namespace, pod): uuid.UUID(workload) for (namespace, pod), workload in known})
 
 
 def _gpu_rows(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> Iterable[dict[str, object]]:
@@ -206,5 +214,5 @@ def _gpu_rows(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> Iter
             "profile": gpu.profile,
             "containers": [str(one) for one in gpu.containers] or None,
             "workload_id": None if workload is None else str(workload),
-            **gpu.metrics,
+            **{name: value for name, value in zip(GPU_FIELDS, gpu.metrics, strict=True) if value is not None},
         }

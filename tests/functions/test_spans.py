@@ -141,7 +141,9 @@ def test_the_answer_and_its_events_name_the_span_that_a_collector_gets(traced: S
 
 
 def test_a_group_of_events_is_one_span_with_links_to_their_traces(traced: Store, collector: Collector) -> None:
-    commit: GroupCommit[UnitOfWork, int] = GroupCommit((PROPOSED,), lambda event: 1, lambda items, work: None)
+    commit: GroupCommit[UnitOfWork, int] = GroupCommit(
+        (PROPOSED,), lambda event: 1, lambda items, work: None, lambda attributes, body: None
+    )
     other = PARENT.replace("0af7", "1bf8")
     requests = [request(PROPOSED, PLAN, traceparent=parent) for parent in (PARENT, other)]
     requests.append(request(PROPOSED, PLAN))
