@@ -1,4 +1,4 @@
-"""Reads a sample of a node from JSON that leaves no doubt, in a fifth of the time that its model takes.
+"""Reads a sample of a node from JSON that leaves no doubt, in a third of the time that its model takes.
 
 Under load most of what ingestion does is to read. msgspec reads JSON straight into typed values, but it takes the last
 of two equal keys, and names one bad field where the model names all. So what is refused here, or might mean something
@@ -46,7 +46,7 @@ class _Container(Struct, forbid_unknown_fields=True):
     container: _Text
 
 
-# A field that is null is in doubt too: whoever counts the keys takes it for one that is not there.
+# A field that is null is in doubt, too: when the keys are counted, it counts as one that is not there.
 class _Gpu(Struct, forbid_unknown_fields=True):
     gpu: _Text
     index: Annotated[int, Meta(ge=0, lt=MAX_GPUS)]

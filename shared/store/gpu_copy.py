@@ -14,7 +14,7 @@ from itertools import compress
 from struct import Struct
 from types import NoneType
 
-from shared.models.telemetry import Container, NodeSample
+from shared.models.telemetry import GpuSample, NodeSample
 from shared.telemetry.fields import GPU_FIELDS
 
 COLUMNS = (
@@ -43,34 +43,21 @@ def encode(rows: Iterable[tuple[NodeSample, Sequence[uuid.UUID | None]]]) -> byt
         moment = _MOMENT.pack(8, (sample.observed_at - _EPOCH) // _MICROSECOND)
         beginning = _BEGINNING + _text(sample.cluster) + _text(sample.node) + moment
         for gpu, workload in zip(sample.gpus, workloads, strict=True):
-            described = _described(
-                gpu.gpu, gpu.index, gpu.product, gpu.state, gpu.parent, gpu.profile, gpu.containers, workload
-            )
-            parts += (beginning, described, _measured(gpu.metrics))
+            parts += (beginning, _described(gpu, workload), _measured(gpu.metrics))
     parts.append(_END)
     return b"".join(parts)
 
 
-@lru_cache(maxsize=4096)  # a GPU says the same of itself each time, as long as it has the same containers
-def _described(
-    gpu: str,
-    index: int,
-    product: str,
-    state: str,
-    parent: str | None,
-    profile: str | None,
-    containers: tuple[Container, ...],
-    workload: uuid.UUID | None,
-) -> bytes:
+def _described(gpu: GpuSample, workload: uuid.UUID | None) -> bytes:
     return b"".join(
         (
-            _text(gpu),
-            _SMALLINT.pack(2, index),
-            _text(product),
-            _text(state),
-            _text(parent),
-            _text(profile),
-            _texts([str(one) for one in containers]),
+            _text(gpu.gpu),
+            _SMALLINT.pack(2, gpu.index),
+            _text(gpu.product),
+            _text(gpu.state),
+            _text(gpu.parent),
+            _text(gpu.profile),
+            _texts([str(one) for one in gpu.containers]),
             _NULL if workload is None else _LENGTH.pack(16) + workload.bytes,
         )
     )

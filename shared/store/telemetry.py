@@ -10,8 +10,6 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -191,15 +189,9 @@ def _key(sample: NodeSample) -> dict[str, str]:
 
 
 def _arrival(sample: NodeSample, row: sa.Row[Any]) -> Arrival:
-    return Arrival(sample, row.previous_at, row.readings, _workloads(row.pods, row.workloads), row.now)
-
-
-@lru_cache(maxsize=1024)  # a node has the same pods for long
-def _workloads(pods: str, workloads: str) -> Mapping[Key, uuid.UUID]:
-    """By pod; both texts are lines, in the same order."""
-    keys = (pod.split("/", 1) for pod in pods.splitlines())
-    known = zip(keys, workloads.splitlines(), strict=True)
-    return MappingProxyType({(namespace, pod): uuid.UUID(workload) for (namespace, pod), workload in known})
+    keys = (tuple(pod.split("/", 1)) for pod in row.pods.splitlines())
+    workloads = dict(zip(keys, map(uuid.UUID, row.workloads.splitlines()), strict=True))
+    return Arrival(sample, row.previous_at, row.readings, workloads, row.now)
 
 
 def _gpu_rows(sample: NodeSample, workloads: Sequence[uuid.UUID | None]) -> Iterable[dict[str, object]]:

@@ -2,8 +2,8 @@
 
 pg8000 asks the server three times for each statement (parse, describe, execute), waits for every answer, and asks a
 fourth time to begin a transaction, and a fifth to set something for it. The protocol lets a client send all of it at
-once. The server works through it in
-order and skips the rest up to the Sync after an error, so nothing runs outside the transaction that it belongs to.
+once. The server works through it in order and skips the rest up to the Sync after an error, so nothing runs outside the
+transaction that it belongs to.
 https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
 
 A statement that a connection executes a second time is prepared under a name that follows from its text: the server
