@@ -84,7 +84,10 @@ def _once(settings: AgentSettings, output: str) -> int:
     finally:
         gpus.close()
         containers.close()
-    print(as_table(reading) if output == "table" else json.dumps(telemetry_data(reading), indent=2) + "\n", end="")
+    print(
+        as_table(reading) if output == "table" else json.dumps(telemetry_data(reading), indent=2, default=dict) + "\n",
+        end="",
+    )
     return exit_code(reading)
 
 

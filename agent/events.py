@@ -4,7 +4,6 @@ They are written here and not by the models of the catalogue: these cost the age
 two against each other.
 """
 
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -18,12 +17,11 @@ from shared.models.moments import rfc3339
 from shared.models.telemetry import Container, GpuState
 
 TELEMETRY, FAULT = "dev.sentinel.telemetry.gpu.v1", "dev.sentinel.gpu.fault.v1"
-_NAMESPACE = uuid.UUID("5e471e1a-0000-5000-8000-00000000a9e7")
 
 
 def telemetry_event(reading: NodeReading) -> WireEvent:
     """One for a node and a moment: a reading that is sent twice has the same id."""
-    return _event(TELEMETRY, reading.cluster, reading.node, reading.observed_at, "", telemetry_data(reading))
+    return _event(TELEMETRY, reading.cluster, reading.node, reading.observed_at, telemetry_data(reading))
 
 
 def fault_event(fault: Fault) -> WireEvent:
@@ -43,25 +41,24 @@ def fault_event(fault: Fault) -> WireEvent:
         "evidence": dict(fault.evidence),
         "containers": _containers(fault.containers),
     }
-    distinct = f"{fault.fault} {fault.state}"
-    return _event(FAULT, fault.cluster, fault.node, fault.observed_at, distinct, data)
+    return _event(FAULT, fault.cluster, fault.node, fault.observed_at, data, f"/{fault.fault}/{fault.state}")
 
 
 def telemetry_data(reading: NodeReading) -> dict[str, Any]:
-    """The data of the event, ready for JSON."""
+    """The data of the event, for JSON; mappings in it may be of any kind."""
     return {
         "cluster": reading.cluster,
         "node": reading.node,
         "observedAt": rfc3339(reading.observed_at),
         "state": reading.state,
         "driver": reading.driver,
-        "metrics": dict(reading.metrics),
+        "metrics": reading.metrics,
         "gpus": [_gpu(gpu) for gpu in reading.gpus],
     }
 
 
 def _gpu(gpu: GpuReading) -> dict[str, Any]:
-    data: dict[str, Any] = {"gpu": gpu.gpu, "index": gpu.index, "product": gpu.product, "metrics": dict(gpu.metrics)}
+    data: dict[str, Any] = {"gpu": gpu.gpu, "index": gpu.index, "product": gpu.product, "metrics": gpu.metrics}
     if gpu.state is not GpuState.OK:
         data["state"] = gpu.state
     if gpu.parent is not None:
@@ -75,11 +72,14 @@ def _containers(containers: tuple[Container, ...]) -> list[dict[str, str]]:
     return [{"namespace": one.namespace, "pod": one.pod, "container": one.name} for one in containers]
 
 
-def _event(type_name: str, cluster: str, node: str, at: datetime, distinct: str, data: Mapping[str, Any]) -> WireEvent:
+def _event(
+    type_name: str, cluster: str, node: str, at: datetime, data: Mapping[str, Any], distinct: str = ""
+) -> WireEvent:
+    """distinct: what tells it from others of its type and moment."""
     time = rfc3339(at)
     attributes = {
         "specversion": "1.0",
-        "id": str(uuid.uuid5(_NAMESPACE, "\n".join((type_name, cluster, node, time, distinct)))),
+        "id": f"{type_name}/{time}{distinct}",
         "source": f"/sentinel/agents/{cluster}/{node}",
         "type": type_name,
         "subject": node,
@@ -87,4 +87,4 @@ def _event(type_name: str, cluster: str, node: str, at: datetime, distinct: str,
         "time": time,
         "datacontenttype": "application/json",
     }
-    return WireEvent(attributes, orjson.dumps(data))
+    return WireEvent(attributes, orjson.dumps(data, default=dict))

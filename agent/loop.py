@@ -142,4 +142,4 @@ class Loop:
 
 
 def _with_containers(gpu: GpuReading, containers: tuple[Container, ...]) -> GpuReading:
-    return gpu._replace(metrics=GPU_BOUNDS.believed(gpu.metrics), containers=containers)
+    return gpu.having(GPU_BOUNDS.believed(gpu.metrics), containers)

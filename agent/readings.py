@@ -17,7 +17,7 @@ class GpuReading(NamedTuple):
     instance: NVML's id of the GPU instance that a MIG instance is in. pci_bus_id: "00000000:0F:00.0". Both are labels
     of the metrics, and no event carries them.
 
-    A named tuple, because each sample changes every one twice: `_replace` takes an eighth of the time that `replace`
+    A named tuple, because each sample changes every one twice: `having` takes a twentieth of the time that `replace`
     takes for a frozen dataclass.
     """
 
@@ -31,6 +31,11 @@ class GpuReading(NamedTuple):
     containers: tuple[Container, ...] = ()
     instance: int | None = None
     pci_bus_id: str = ""
+
+    def having(self, metrics: Mapping[str, float], containers: tuple[Container, ...] = ()) -> "GpuReading":
+        """The same with these metrics and containers; `_replace` takes three times as long."""
+        gpu, index, product, state, parent, profile, _, _, instance, pci_bus_id = self
+        return GpuReading(gpu, index, product, state, parent, profile, metrics, containers, instance, pci_bus_id)
 
 
 @dataclass(frozen=True)

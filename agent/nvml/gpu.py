@@ -41,7 +41,7 @@ class Gpu:
     def read(self) -> tuple[GpuReading, ...]:
         """The GPU, then its MIG instances."""
         self._find_instances()
-        whole = self._identity._replace(metrics=self._measurements.read(self._handle))
+        whole = self._identity.having(self._measurements.read(self._handle))
         return (whole, *self._read_instances())
 
     def xids(self) -> Iterator[tuple[str, int]]:
@@ -157,4 +157,4 @@ class _Instance:
         self._measurements = Measurements(uuid, call_table().of_mig_instance())
 
     def read(self) -> GpuReading:
-        return self._identity._replace(metrics=self._measurements.read(self.handle))
+        return self._identity.having(self._measurements.read(self.handle))

@@ -1,10 +1,12 @@
 """The publisher that the agent's loop uses: it takes an event at once, and a thread delivers it."""
 
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from agent.publishing.backlog import Backlog
 from agent.publishing.delivery import Delivery, Sink
@@ -43,9 +45,9 @@ class SpoolingPublisher:
         self._spool = spool
         self._backlog = Backlog(spool)
         self._delivery = Delivery(sink, self._backlog, spool, draw)
-        self._condition = threading.Condition()
-        self._arrived = False
-        self._ends_at: float | None = None
+        self._arrivals: SimpleQueue[None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._ends_at = math.inf
         self._thread = threading.Thread(target=self._deliver, name="publishing", daemon=True)
 
     @property
@@ -82,15 +84,13 @@ class SpoolingPublisher:
             self._delivery.refuse(event, str(error))
             return
         self._backlog.add(event, durable=durable)
-        with self._condition:
-            self._arrived = True
-            self._condition.notify()
+        self._arrivals.put(None)
 
     def close(self, seconds: float) -> None:
         """Tries at once to deliver what waits, for so many seconds, and ends. What is left stays in the spool."""
-        with self._condition:
-            self._ends_at = time.monotonic() + seconds
-            self._condition.notify()
+        self._ends_at = time.monotonic() + seconds
+        self._closing.set()
+        self._arrivals.put(None)
         self._thread.join(seconds)
         self._backlog.keep()
         self._spool.close()
@@ -98,13 +98,11 @@ class SpoolingPublisher:
 
     def _deliver(self) -> None:
         while True:
-            ends_at = self._ends_at  # read first: closing begins one more attempt
+            closes = self._closing.is_set()  # read first: closing begins one more attempt
             pause = self._delivery.step()
-            if ends_at is not None and (pause != 0 or time.monotonic() >= ends_at):
+            if closes and (pause != 0 or time.monotonic() >= self._ends_at):
                 return
-            with self._condition:
-                if pause is None:
-                    self._condition.wait_for(lambda: self._arrived or self._ends_at is not None)
-                elif pause > 0:  # a new event does not end the backoff
-                    self._condition.wait_for(lambda: self._ends_at is not None, pause)
-                self._arrived = False
+            if pause is None:
+                self._arrivals.get()  # one for an event that has gone already costs a step that finds nothing
+            elif pause > 0:  # a new event does not end the backoff
+                self._closing.wait(pause)

@@ -72,6 +72,6 @@ def test_what_is_sent_twice_has_one_id_and_everything_else_its_own() -> None:
     cleared = replace(RAISED, state=FaultState.CLEARED)
     events = [telemetry_event(one) for one in (reading, later, replace(reading, node="gpu-1"))]
     events += [fault_event(one) for one in (RAISED, cleared)]
-    assert len({event.attributes["id"] for event in events}) == len(events)
+    assert len({(event.attributes["source"], event.attributes["id"]) for event in events}) == len(events)
     assert telemetry_event(reading) == events[0]
     assert fault_event(RAISED) == events[3]

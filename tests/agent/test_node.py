@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,16 @@ def test_linux_says_what_psutil_says() -> None:
             assert before[name] <= between[name] <= after[name], name
     memory = [each["memory_available_bytes"] for each in (before, between, after)]
     assert max(memory) - min(memory) < 0.1 * before["memory_total_bytes"]
+
+
+@pytest.mark.skipif(not os.access("/proc/kallsyms", os.R_OK), reason="needs a long file of /proc")
+def test_a_file_of_many_pages_is_read_to_its_end_each_time() -> None:
+    from agent.linux_node import ProcFile
+
+    file, size = ProcFile("/proc/kallsyms"), 1_000_000  # the kernel may load a module meanwhile, whose lines come last
+    beginning = Path("/proc/kallsyms").read_bytes()[:size]
+    assert len(beginning) == size
+    assert file.read()[:size] == file.read()[:size] == beginning
 
 
 def test_what_the_system_does_not_say_is_absent_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
