@@ -22,7 +22,7 @@ def test_what_happens_is_shown_without_a_reload_and_said_once_for_all_of_it(cons
     visit.page.get_by_text("Live", exact=True).wait_for()
     deliver.decide("chat")
     recent = visit.page.locator("#recent li")
-    recent.nth(1).wait_for()
+    recent.filter(has_text="chat").nth(1).wait_for()  # its name has come: no request is as fast as this clock
     visit.page.clock.run_for(11_000)
     visit.page.get_by_role("table", name="Workloads", exact=True).get_by_role("link", name="chat").wait_for()
     said = visit.page.locator("#announcer")
