@@ -1,6 +1,6 @@
 """pg8000's connection with prepared statements, one round trip a statement, and moments that are read fast.
 
-pg8000 asks the server three times for each statement (parse, describe, execute), waits for every answer, and asks a
+pg8000 asks the server three times for each statement (parse, describe, execute), and waits for every answer. It asks a
 fourth time to begin a transaction, and a fifth to set something for it. The protocol lets a client send all of it at
 once. The server works through it in order and skips the rest up to the Sync after an error, so nothing runs outside the
 transaction that it belongs to.
